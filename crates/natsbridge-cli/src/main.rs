@@ -1,0 +1,2 @@
+//! The program `natsbridge`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Declares the crate's rooms and the names it gives out.
