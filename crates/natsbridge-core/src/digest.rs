@@ -1,0 +1,112 @@
+//! SHA-256 digests of serialised payloads: computed in the pass that moves the bytes, written as lower-case hex.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::Digest as _;
+
+/// The SHA-256 of a serialised payload, before base64 (wire.md, key `sha256`)
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Digests bytes that are at hand
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// The 32 bytes
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+/// A text that is not 64 hexadecimal digits
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 digest is 64 hexadecimal digits, found {found} characters")]
+pub struct ParseDigestError {
+    found: usize,
+}
+
+impl FromStr for Digest {
+    type Err = ParseDigestError;
+
+    /// Reads 64 hexadecimal digits; upper case is accepted, lower case is written
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || ParseDigestError { found: text.chars().count() };
+        if text.len() != 64 {
+            return Err(refused());
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = (nibble(pair[0]).ok_or_else(refused)? << 4) | nibble(pair[1]).ok_or_else(refused)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+const fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Digests bytes as they pass by
+#[derive(Debug, Clone, Default)]
+pub struct DigestStream(sha2::Sha256);
+
+impl DigestStream {
+    /// Takes the next bytes
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all bytes taken
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_digest_is_written_and_read_as_hex() {
+        let digest = Digest::of(b"abc");
+        assert_eq!(digest.to_string(), ABC);
+        assert_eq!(ABC.parse(), Ok(digest));
+        assert_eq!(ABC.to_uppercase().parse(), Ok(digest));
+        let mut stream = DigestStream::default();
+        stream.update(b"a");
+        stream.update(b"bc");
+        assert_eq!(stream.finish(), digest);
+    }
+
+    #[test]
+    fn a_digest_of_another_form_is_refused() {
+        for text in ["", "ba78", &ABC[1..], &format!("{ABC}0"), &ABC.replace('b', "g"), &"é".repeat(32)] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What core and a file server tell each other: what is to be stored and for how long, and what a link holds.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::{Digest, PayloadType, Source};
+
+/// How long an upload lives and how often it may be read (wire.md, "Links and their life")
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Life {
+    /// Time until the link stops working
+    pub ttl: Duration,
+    /// Whether the first reader is the last
+    pub one_shot: bool,
+}
+
+impl Life {
+    /// 24 hours, unless the sender says otherwise (wire.md)
+    pub const DEFAULT_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// A link that any number of receivers may read until `ttl` has passed
+    #[must_use]
+    pub const fn expiring(ttl: Duration) -> Self {
+        Self { ttl, one_shot: false }
+    }
+
+    /// A link for exactly one receiver, gone after the first read or after `ttl`
+    #[must_use]
+    pub const fn one_shot(ttl: Duration) -> Self {
+        Self { ttl, one_shot: true }
+    }
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self::expiring(Self::DEFAULT_TTL)
+    }
+}
+
+/// What is to be stored: everything that a store may want to know besides the bytes
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Object {
+    /// The caller's name of the payload: any Unicode, never a path, never trusted as a file name
+    pub dataname: String,
+    /// What the payload is
+    pub payload_type: PayloadType,
+    /// Size in bytes
+    pub size: u64,
+    /// How long it is to be kept
+    pub life: Life,
+}
+
+impl Object {
+    /// Describes something to store that lives as long as the default says
+    #[must_use]
+    pub fn new(dataname: impl Into<String>, payload_type: PayloadType, size: u64) -> Self {
+        Self { dataname: dataname.into(), payload_type, size, life: Life::default() }
+    }
+
+    /// Sets how long it is to be kept
+    #[must_use]
+    pub const fn life(mut self, life: Life) -> Self {
+        self.life = life;
+        self
+    }
+}
+
+/// What a store answers when the bytes are safe with it
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Uploaded {
+    /// Where receivers read it; may carry a signature in its query, so it is never logged whole
+    pub url: String,
+    /// Number of bytes stored
+    pub size: u64,
+    /// Their digest, computed in the pass that sent them
+    pub sha256: Digest,
+    /// When the link stops working, where the store says so
+    pub expires_at: Option<OffsetDateTime>,
+    /// Whether the link can be read once (the store may have forced this)
+    pub one_shot: bool,
+}
+
+impl Uploaded {
+    /// An upload with no known expiry that can be read again and again
+    #[must_use]
+    pub fn new(url: impl Into<String>, size: u64, sha256: Digest) -> Self {
+        Self { url: url.into(), size, sha256, expires_at: None, one_shot: false }
+    }
+
+    /// Sets when the link stops working
+    #[must_use]
+    pub const fn expires_at(mut self, at: Option<OffsetDateTime>) -> Self {
+        self.expires_at = at;
+        self
+    }
+
+    /// Sets whether the link can be read once
+    #[must_use]
+    pub const fn one_shot(mut self, one_shot: bool) -> Self {
+        self.one_shot = one_shot;
+        self
+    }
+}
+
+impl std::fmt::Debug for Uploaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uploaded")
+            .field("url", &redacted(&self.url))
+            .field("size", &self.size)
+            .field("sha256", &self.sha256)
+            .field("expires_at", &self.expires_at)
+            .field("one_shot", &self.one_shot)
+            .finish()
+    }
+}
+
+/// A link as it came in an envelope: an address from a stranger, with what the envelope says of its content
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Link {
+    /// The address; [`redacted`] before it goes to a log
+    pub url: String,
+    /// The payload's name, for errors
+    pub dataname: String,
+    /// The exact size in bytes where the envelope says one (above 0): a hard limit while reading
+    pub size: Option<u64>,
+    /// The digest to check
+    pub sha256: Option<Digest>,
+    /// When the link stops working
+    pub expires_at: Option<OffsetDateTime>,
+    /// Whether it can be read once, so that a cut download can't be repeated
+    pub one_shot: bool,
+}
+
+impl Link {
+    /// A link of which nothing but the address is known
+    #[must_use]
+    pub fn new(dataname: impl Into<String>, url: impl Into<String>) -> Self {
+        Self { url: url.into(), dataname: dataname.into(), size: None, sha256: None, expires_at: None, one_shot: false }
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("dataname", &self.dataname)
+            .field("url", &redacted(&self.url))
+            .field("size", &self.size)
+            .field("sha256", &self.sha256)
+            .field("expires_at", &self.expires_at)
+            .field("one_shot", &self.one_shot)
+            .finish()
+    }
+}
+
+/// What a download brought: the bytes or the file that holds them, and the digest computed in the same pass
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Downloaded {
+    /// The bytes, or the file they were written to
+    pub source: Source,
+    /// Their digest
+    pub sha256: Digest,
+}
+
+impl Downloaded {
+    /// What was read, with the digest of exactly these bytes
+    #[must_use]
+    pub const fn new(source: Source, sha256: Digest) -> Self {
+        Self { source, sha256 }
+    }
+}
+
+/// A URL as logs and errors may show it: without user name, password, query and fragment (design.md, "Safety at the receiver")
+///
+/// Works on any text, since what came in an envelope need not be a URL at all.
+#[must_use]
+pub fn redacted(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let plain = &url[..end];
+    let (scheme, rest) = plain.find("://").map_or(("", plain), |at| plain.split_at(at + 3));
+    let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
+    // A password with a slash in it ends up in what looks like the path; a colon that no port follows gives it away.
+    let broken = authority.rsplit_once(':').is_some_and(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit() || b == b']'));
+    let shown = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{host}{path}"),
+        None if broken => rest.rsplit_once('@').map_or(rest, |(_, host)| host).to_owned(),
+        None => rest.to_owned(),
+    };
+    let cut = if end < url.len() { "?…" } else { "" };
+    format!("{scheme}{shown}{cut}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redacted_url_holds_no_secret() {
+        for (url, shown) in [
+            ("http://files.test/file/a/b/c", "http://files.test/file/a/b/c"),
+            ("https://user:secret@files.test:8080/x?X-Amz-Signature=secret#secret", "https://files.test:8080/x?…"),
+            ("https://a@b:secret@files.test", "https://files.test"),
+            ("nats://token@localhost:4222", "nats://localhost:4222"),
+            ("token@localhost:4222", "localhost:4222"),
+            ("https://user:sec/ret@files.test/x", "https://files.test/x"),
+            ("http://files.test:80/a@b", "http://files.test:80/a@b"),
+            ("http://[::1]:80/x", "http://[::1]:80/x"),
+            ("not a url?secret", "not a url?…"),
+            ("", ""),
+        ] {
+            assert_eq!(redacted(url), shown);
+        }
+        let link = Link::new("clip", "https://u:secret@h/x?sig=secret");
+        assert!(!format!("{link:?}").contains("secret"));
+    }
+}
