@@ -1,2 +1,51 @@
-//! The project's commands.
-fn main() {}
+//! The project's commands, `cargo xtask COMMAND`: one file each.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its caller by printing")]
+
+mod ci;
+mod demo;
+mod failure;
+mod interrupt;
+mod process;
+mod servers;
+mod test;
+mod tools;
+mod up;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  demo            send one message with every payload type from one process to
+                  another, over a real nats-server and file server, and check it
+  up              leave a nats-server and a file server running until Ctrl-C
+  test [-- ARGS]  every test, with the real servers they need; ARGS go to the runner
+  ci              everything CI does";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = interrupt::listen().and_then(|()| match args.as_slice() {
+        ["demo"] => demo::run(),
+        ["up"] => up::run(),
+        ["test"] => test::run(&[]),
+        ["test", "--", rest @ ..] => test::run(rest),
+        ["ci"] => ci::run(),
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(Failure::new(format!("no such command: {}\n\n{USAGE}", other.join(" ")))),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Ctrl-C and its kin, turned into an ordinary failure so that every started process is ended on the way out.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::failure::{Context, Failure, Outcome};
+
+static ASKED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// From now on a request to end is noted instead of ending the process at once
+pub(crate) fn listen() -> Outcome<()> {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&ASKED)).context(|| "cannot listen for signals".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Whether somebody asked this process to end
+pub(crate) fn asked() -> bool {
+    ASKED.load(Ordering::Relaxed)
+}
+
+/// Fails once somebody asked this process to end: called wherever something is waited for
+pub(crate) fn check() -> Outcome<()> {
+    if asked() { Err(Failure::new("interrupted")) } else { Ok(()) }
+}

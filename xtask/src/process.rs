@@ -1,0 +1,236 @@
+//! Child processes: owned, bounded in time, ended with their owner, and quoted when they fail.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::failure::{Context, Failure, Outcome};
+use crate::interrupt;
+
+/// How often a wait looks up to see whether it was interrupted
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// Lines kept of each process; more than any of them prints in a demo
+const KEPT: usize = 200;
+
+/// Lines quoted when a process fails
+const QUOTED: usize = 15;
+
+/// The moment at which waiting turns into a failure
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    end: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn after(limit: Duration) -> Self {
+        Self { end: Instant::now() + limit, limit }
+    }
+
+    fn check(self, name: &str, doing: &str) -> Outcome<()> {
+        if Instant::now() < self.end {
+            return Ok(());
+        }
+        Err(Failure::new(format!("{name} {doing} within {} s", self.limit.as_secs())))
+    }
+}
+
+/// One line that a process printed
+#[derive(Clone, Debug)]
+pub(crate) enum Line {
+    Out(String),
+    Err(String),
+}
+
+impl Line {
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Out(text) | Self::Err(text) => text,
+        }
+    }
+}
+
+/// A running child whose output is read; dropping it kills it and waits for its end
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: &'static str,
+    child: Child,
+    lines: Receiver<Line>,
+    seen: VecDeque<Line>,
+}
+
+impl Process {
+    /// Starts a program with nothing on its standard input
+    pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Outcome<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
+        let (sender, lines) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            forward(stdout, sender.clone(), Line::Out);
+        }
+        if let Some(stderr) = child.stderr.take() {
+            forward(stderr, sender, Line::Err);
+        }
+        Ok(Self { name, child, lines, seen: VecDeque::new() })
+    }
+
+    /// The operating system's number for it
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Reads until `pick` finds what it looks for in a line
+    pub(crate) fn wait_for<T>(&mut self, deadline: Deadline, pick: impl Fn(&Line) -> Option<T>) -> Outcome<T> {
+        loop {
+            interrupt::check()?;
+            deadline.check(self.name, "was not ready").map_err(|failure| self.quote(&failure))?;
+            match self.lines.recv_timeout(GLANCE) {
+                Ok(line) => {
+                    let found = pick(&line);
+                    self.keep(line);
+                    if let Some(found) = found {
+                        return Ok(found);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let failure = Failure::new(format!("{} ended before it was ready", self.name));
+                    return Err(self.quote(&failure));
+                }
+            }
+        }
+    }
+
+    /// Waits until it has ended well; returns what it printed on its standard output
+    pub(crate) fn wait(&mut self, deadline: Deadline) -> Outcome<Vec<String>> {
+        let status = loop {
+            if let Some(status) = self.poll()? {
+                break status;
+            }
+            deadline.check(self.name, "did not end").map_err(|failure| self.quote(&failure))?;
+            if let Ok(line) = self.lines.recv_timeout(GLANCE) {
+                self.keep(line);
+            }
+        };
+        // What it printed last may still be in the pipe, which closes with it.
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(1)) {
+            self.keep(line);
+        }
+        if !status.success() {
+            let failure = Failure::new(format!("{} failed ({status})", self.name));
+            return Err(self.quote(&failure));
+        }
+        let printed = self.seen.iter().filter_map(|line| match line {
+            Line::Out(text) => Some(text.clone()),
+            Line::Err(_) => None,
+        });
+        Ok(printed.collect())
+    }
+
+    /// Fails if it has ended; empties its output so that it never blocks on a full pipe
+    pub(crate) fn check_alive(&mut self) -> Outcome<()> {
+        while let Ok(line) = self.lines.try_recv() {
+            self.keep(line);
+        }
+        match self.poll()? {
+            None => Ok(()),
+            Some(status) => {
+                let failure = Failure::new(format!("{} ended ({status})", self.name));
+                Err(self.quote(&failure))
+            }
+        }
+    }
+
+    fn poll(&mut self) -> Outcome<Option<ExitStatus>> {
+        interrupt::check()?;
+        self.child.try_wait().context(|| format!("cannot wait for {}", self.name))
+    }
+
+    fn keep(&mut self, line: Line) {
+        if self.seen.len() == KEPT {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(line);
+    }
+
+    /// The failure, followed by the last lines of this process
+    fn quote(&self, failure: &Failure) -> Failure {
+        let skipped = self.seen.len().saturating_sub(QUOTED);
+        let mut text = failure.to_string();
+        for line in self.seen.iter().skip(skipped) {
+            text.push_str("\n  | ");
+            text.push_str(line.text());
+        }
+        Failure::new(text)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only when it has already ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command on this terminal until it has ended; ends it when interrupted
+pub(crate) fn run(command: &mut Command) -> Outcome<()> {
+    let shown = shown(command);
+    let child = command.stdin(Stdio::null()).spawn().context(|| format!("cannot start `{shown}`"))?;
+    let mut owned = Owned(child);
+    loop {
+        match owned.0.try_wait().context(|| format!("cannot wait for `{shown}`"))? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(Failure::new(format!("`{shown}` failed ({status})"))),
+            None => interrupt::check()?,
+        }
+        thread::sleep(GLANCE);
+    }
+}
+
+/// Runs a command quietly and returns its standard output
+pub(crate) fn output(command: &mut Command) -> Outcome<String> {
+    let shown = shown(command);
+    let output = command.stdin(Stdio::null()).output().context(|| format!("cannot start `{shown}`"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::new(format!("`{shown}` failed ({})\n{}", output.status, said.trim_end())));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A child on this terminal, ended with its owner
+struct Owned(Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The command line, for people: not quoted for a shell
+fn shown(command: &Command) -> String {
+    let program = command.get_program().to_string_lossy();
+    let program = program.rsplit('/').next().unwrap_or_default().to_owned();
+    command.get_args().fold(program, |line, word| format!("{line} {}", word.to_string_lossy()))
+}
+
+fn forward(stream: impl Read + Send + 'static, lines: Sender<Line>, wrap: fn(String) -> Line) {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+            if lines.send(wrap(text)).is_err() {
+                return;
+            }
+        }
+    });
+}

@@ -1,0 +1,78 @@
+//! Where things are: the checkout, cargo, the built program, folders that vanish.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use crate::failure::{Context, Failure, Outcome};
+
+/// The checkout's folder
+pub(crate) fn root() -> PathBuf {
+    // Cargo names it when it runs us; the folder of the build serves when the program is started by hand.
+    let here = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().map_or_else(|| here.clone(), Path::to_path_buf)
+}
+
+/// The cargo that started us, at the checkout's root
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.current_dir(root());
+    command
+}
+
+/// Builds the program `natsbridge` and says where it is
+pub(crate) fn natsbridge() -> Outcome<PathBuf> {
+    println!("building natsbridge (the first time takes a few minutes)");
+    let output = cargo()
+        .args(["build", "-p", "natsbridge-cli", "--message-format", "json-render-diagnostics"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context(|| "cannot start cargo".to_owned())?;
+    if !output.status.success() {
+        return Err(Failure::new("natsbridge does not build: see above"));
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "natsbridge")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .ok_or_else(|| Failure::new("cargo built no program natsbridge"))
+}
+
+/// A new folder for this user only, removed with everything in it on drop
+#[derive(Debug)]
+pub(crate) struct TempFolder(PathBuf);
+
+impl TempFolder {
+    pub(crate) fn create() -> Outcome<Self> {
+        let path = env::temp_dir().join(unique("natsbridge"));
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path).context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        // Left-overs in the temporary folder are the system's to sweep.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A name that no other run uses now
+pub(crate) fn unique(stem: &str) -> String {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    format!("{stem}-{}-{nanos}", process::id())
+}
