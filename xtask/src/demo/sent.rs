@@ -57,10 +57,34 @@ pub(super) fn parts(inputs: &Path, temp: &Path) -> Outcome<Vec<Part>> {
     let readings = csv::parse(&text_of(&inputs.join("readings.csv"))?)?;
 
     let mut parts = vec![
-        part("note", "text", "--text", note.into(), Content::Text(note.to_owned())),
-        part("config", "dictionary", "--dict", config.to_string().into(), Content::Json(config)),
-        part("readings", "arrowtable", "--table", at(&inputs.join("readings.csv")), Content::Table(readings)),
-        part("rows", "jsontable", "--table", at(&inputs.join("rows.json")), Content::Json(rows)),
+        part(
+            "note",
+            "text",
+            "--text",
+            note.into(),
+            Content::Text(note.to_owned()),
+        ),
+        part(
+            "config",
+            "dictionary",
+            "--dict",
+            config.to_string().into(),
+            Content::Json(config),
+        ),
+        part(
+            "readings",
+            "arrowtable",
+            "--table",
+            at(&inputs.join("readings.csv")),
+            Content::Table(readings),
+        ),
+        part(
+            "rows",
+            "jsontable",
+            "--table",
+            at(&inputs.join("rows.json")),
+            Content::Json(rows),
+        ),
     ];
     let files = [
         ("photo", "image", "--image", inputs.join("photo.png")),
@@ -70,7 +94,13 @@ pub(super) fn parts(inputs: &Path, temp: &Path) -> Outcome<Vec<Part>> {
     ];
     for (name, payload_type, flag, path) in files {
         let bytes = fs::read(&path).context(|| unreadable(&path))?;
-        parts.push(part(name, payload_type, flag, at(&path), Content::Bytes(bytes)));
+        parts.push(part(
+            name,
+            payload_type,
+            flag,
+            at(&path),
+            Content::Bytes(bytes),
+        ));
     }
     Ok(parts)
 }
@@ -84,7 +114,14 @@ fn part(
 ) -> Part {
     let large = matches!(&content, Content::Bytes(bytes) if bytes.len() >= LARGE);
     let transport = if large { "link" } else { "direct" };
-    Part { name, payload_type, transport, content, flag, argument }
+    Part {
+        name,
+        payload_type,
+        transport,
+        content,
+        flag,
+        argument,
+    }
 }
 
 /// How the program is told to read a file
