@@ -1,21 +1,57 @@
 //! The pure heart of NATSBridge: the envelope, its codecs, and the plan of what travels how.
 //!
 //! Nothing here opens a file or a socket, reads a clock or draws a random number: time and identifiers come in as
-//! arguments, and what has to be uploaded or downloaded goes out as a step for somebody else to perform.
+//! arguments, and what has to be uploaded or downloaded goes out as a step for somebody else to perform. A payload
+//! passes each room once: value → [`encode`] → [`Part`] → [`plan`] → (upload) → [`Header::seal`] →
+//! [`Envelope::to_json`], and back by [`Envelope::from_json`] → [`Envelope::open`] → (download) → [`decode`].
+//!
+//! ```
+//! use natsbridge_core::{Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Stamp, Step, Value, plan};
+//!
+//! let message = Message::new("chat.room").part(Part::new("greeting", PayloadType::Text, "hello")?);
+//! let mut new_id = || uuid::Uuid::nil(); // a program draws random ones
+//! let mut stamp = Stamp { now: time::OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
+//! let (header, steps) = plan(message, &Limits::default(), &mut stamp)?;
+//! let payloads = steps.into_iter().map(|step| match step {
+//!     Step::Ready(payload) => payload,
+//!     Step::Upload(_) => unreachable!("five bytes are below the threshold"),
+//! });
+//! let json = header.seal(payloads.collect()).to_json();
+//!
+//! let (header, mut arrivals) = Envelope::from_json(&json)?.open(&Checks::default());
+//! assert_eq!(header.send_to(), "chat.room");
+//! let Some(Arrival::Ready(part)) = arrivals.pop() else { unreachable!("it came direct") };
+//! assert_eq!(part.into_value()?, Value::from("hello"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod base64;
 mod codec;
 mod digest;
+mod envelope;
 mod error;
+mod inbound;
+mod limits;
 mod link;
+mod message;
+mod outbound;
 mod source;
+mod timestamp;
 mod value;
+mod wire;
 mod words;
 
+pub use codec::{decode, encode};
 #[cfg(feature = "arrow")]
 pub use codec::{Table, TableLimits};
 pub use digest::{Digest, DigestStream, ParseDigestError};
-pub use error::CodecError;
+pub use envelope::{Envelope, Header, Metadata, Payload};
+pub use error::{CodecError, EnvelopeError, OpenError, OpenFault, PayloadFault, PlanError};
+pub use inbound::{Arrival, Checks, Download};
+pub use limits::{Limits, Receiver};
 pub use link::{Downloaded, Life, Link, Object, Uploaded, redacted};
+pub use message::{Message, Part};
+pub use outbound::{Stamp, Step, Upload, plan};
 pub use source::Source;
 pub use value::{Rows, Value};
 pub use words::{Encoding, PayloadType, Purpose, Transport};

@@ -185,7 +185,8 @@ pub fn redacted(url: &str) -> String {
     let (scheme, rest) = plain.find("://").map_or(("", plain), |at| plain.split_at(at + 3));
     let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
     // A password with a slash in it ends up in what looks like the path; a colon that no port follows gives it away.
-    let broken = authority.rsplit_once(':').is_some_and(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit() || b == b']'));
+    let broken =
+        authority.rsplit_once(':').is_some_and(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit() || b == b']'));
     let shown = match authority.rsplit_once('@') {
         Some((_, host)) => format!("{host}{path}"),
         None if broken => rest.rsplit_once('@').map_or(rest, |(_, host)| host).to_owned(),

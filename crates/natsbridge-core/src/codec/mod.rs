@@ -1,7 +1,72 @@
 //! Values to serialised bytes and back, one file per family of payload types.
 
+pub(crate) mod json;
 #[cfg(feature = "arrow")]
 mod table;
+mod text;
+
+use bytes::Bytes;
 
 #[cfg(feature = "arrow")]
-pub use table::{Table, TableLimits};
+pub use self::table::{Table, TableLimits};
+use crate::{CodecError, PayloadType, Value};
+
+/// Serialises a value as its payload type says (requirements 6.2, wire.md "Payload types")
+///
+/// A table in one form is converted where the other is asked for.
+///
+/// # Errors
+/// [`CodecError::WrongValue`] for a value of another kind, [`CodecError::TooDeep`] for JSON that no reader could
+/// follow, [`CodecError::Unconvertible`] for a table without a counterpart.
+pub fn encode(payload_type: PayloadType, value: Value) -> Result<Bytes, CodecError> {
+    match (payload_type, value) {
+        (PayloadType::Text, Value::Text(text)) => Ok(text.into()),
+        (PayloadType::Dictionary, Value::Json(json)) => json::encode(&json),
+        (PayloadType::JsonTable, Value::Rows(rows)) => json::encode_rows(&rows),
+        (PayloadType::JsonTable, Value::Json(json)) => json::encode_rows(&json::rows_of(json)?),
+        #[cfg(feature = "arrow")]
+        (PayloadType::JsonTable, Value::Table(table)) => json::encode_rows(&table.to_rows()?),
+        #[cfg(feature = "arrow")]
+        (PayloadType::ArrowTable, Value::Table(table)) => table.to_ipc(),
+        #[cfg(feature = "arrow")]
+        (PayloadType::ArrowTable, Value::Rows(rows)) => Table::from_rows(&rows)?.to_ipc(),
+        #[cfg(feature = "arrow")]
+        (PayloadType::ArrowTable, Value::Json(json)) => Table::from_rows(&json::rows_of(json)?)?.to_ipc(),
+        #[cfg(not(feature = "arrow"))]
+        (PayloadType::ArrowTable, _) => Err(CodecError::NoArrow),
+        (PayloadType::Image | PayloadType::Audio | PayloadType::Video | PayloadType::Binary, Value::Bytes(bytes)) => {
+            Ok(bytes)
+        }
+        (payload_type, value) => {
+            Err(CodecError::WrongValue { payload_type, expected: expected(payload_type), found: value.kind() })
+        }
+    }
+}
+
+/// Reads serialised bytes as their payload type says
+///
+/// # Errors
+/// [`CodecError::Utf8`], [`CodecError::Json`], [`CodecError::NotRows`] and [`CodecError::Table`] for bytes that are
+/// not what the type says, [`CodecError::TableTooLarge`] for a table beyond its limits.
+pub fn decode(payload_type: PayloadType, bytes: Bytes) -> Result<Value, CodecError> {
+    match payload_type {
+        PayloadType::Text => text::decode(bytes).map(Value::Text),
+        PayloadType::Dictionary => json::decode(&bytes).map(Value::Json),
+        PayloadType::JsonTable => json::decode_rows(&bytes).map(Value::Rows),
+        #[cfg(feature = "arrow")]
+        PayloadType::ArrowTable => Table::from_ipc(&bytes, &TableLimits::default()).map(Value::Table),
+        #[cfg(not(feature = "arrow"))]
+        PayloadType::ArrowTable => Err(CodecError::NoArrow),
+        PayloadType::Image | PayloadType::Audio | PayloadType::Video | PayloadType::Binary => Ok(Value::Bytes(bytes)),
+    }
+}
+
+const fn expected(payload_type: PayloadType) -> &'static str {
+    match payload_type {
+        PayloadType::Text => "text",
+        PayloadType::Dictionary => "a JSON value",
+        PayloadType::JsonTable => "rows (JSON objects)",
+        PayloadType::ArrowTable => "an Arrow table",
+        PayloadType::Image | PayloadType::Audio | PayloadType::Video | PayloadType::Binary => "bytes",
+    }
+}

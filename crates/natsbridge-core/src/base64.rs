@@ -1,0 +1,79 @@
+//! Base64 on the wire: written in the standard alphabet with padding, read strictly first and tolerantly after.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// Takes what is left once white space is gone and the alphabet is one: padding or none
+const TOLERANT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Base64 characters for this many bytes, padding included
+pub(crate) const fn encoded_len(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
+}
+
+/// Appends the standard, padded form
+pub(crate) fn encode_into(bytes: &[u8], out: &mut Vec<u8>) {
+    base64_simd::STANDARD.encode_append(bytes, out);
+}
+
+/// Decodes what any peer may have written (wire.md, "What receivers accept")
+///
+/// The standard, padded form takes the fast path. What it refuses is tried again without white space, in either
+/// alphabet, with or without padding.
+///
+/// # Errors
+/// Says what is wrong with the text in neither form.
+pub(crate) fn decode(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    if base64_simd::STANDARD.decode_append(text.as_bytes(), &mut bytes).is_ok() {
+        return Ok(bytes);
+    }
+    let standard: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+        .map(|byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        })
+        .collect();
+    TOLERANT.decode(&standard).map_err(|error| error.to_string().to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_form_a_peer_may_write_is_read() {
+        for text in ["+/+/AA==", "-_-_AA==", "+/+/AA", "-_-_AA", "+/+/\r\nAA==", " +/ +/AA\n", "+/+/AA="] {
+            assert_eq!(decode(text), Ok(vec![0xfb, 0xff, 0xbf, 0x00]), "{text:?}");
+        }
+        assert_eq!(decode(""), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_is_not_base64_is_refused() {
+        for text in ["A", "AA=A", "AAA*", "é", "AA==AA==", "AAAAA", "AB=="] {
+            assert!(decode(text).is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_fast_encoder_writes_what_the_reference_writes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let mut text = Vec::new();
+            encode_into(&bytes, &mut text);
+            let text = String::from_utf8(text).unwrap();
+            prop_assert_eq!(&text, &base64::engine::general_purpose::STANDARD.encode(&bytes));
+            prop_assert_eq!(text.len(), encoded_len(bytes.len()));
+            prop_assert_eq!(decode(&text), Ok(bytes));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Text payloads: UTF-8, checked when read.
+
+use bytes::Bytes;
+
+use crate::CodecError;
+
+/// Reads a string; without copying where these bytes are not shared
+pub(super) fn decode(bytes: Bytes) -> Result<String, CodecError> {
+    String::from_utf8(bytes.into()).map_err(|error| CodecError::Utf8 { at: error.utf8_error().valid_up_to() })
+}

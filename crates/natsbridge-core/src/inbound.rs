@@ -1,0 +1,177 @@
+//! Turns an envelope back into parts: what came direct is checked at once, what came as a link is asked for first.
+
+use serde_json::Value as Json;
+
+use crate::envelope::{Body, Envelope, Header, Metadata, Payload};
+use crate::error::{OpenError, OpenFault};
+use crate::{Digest, Downloaded, Link, Part, PayloadType, timestamp};
+
+/// How suspicious a receiver is
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checks {
+    /// Refuse a link without a digest, and a direct payload whose stated size is wrong; default false
+    pub strict: bool,
+    /// The most bytes taken in one payload; default [`Checks::MAX_PAYLOAD_SIZE`]
+    pub max_payload_size: u64,
+}
+
+impl Checks {
+    /// 10 GB, the default maximum of a Plik server
+    pub const MAX_PAYLOAD_SIZE: u64 = 10_000_000_000;
+
+    /// Sets whether links without digests and wrong sizes are refused
+    #[must_use]
+    pub const fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Sets the most bytes taken in one payload
+    #[must_use]
+    pub const fn max_payload_size(mut self, bytes: u64) -> Self {
+        self.max_payload_size = bytes;
+        self
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { strict: false, max_payload_size: Self::MAX_PAYLOAD_SIZE }
+    }
+}
+
+/// One payload that arrived, in the message's order
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::exhaustive_enums, reason = "a new arrival must break the match of whoever performs it")]
+pub enum Arrival {
+    /// It was inside the envelope and is checked
+    Ready(Part),
+    /// It has to be downloaded first
+    Download(Download),
+    /// It can't be handed out
+    Failed(OpenError),
+}
+
+/// A payload that has to be downloaded before it is a part
+#[derive(Debug, Clone, PartialEq)]
+pub struct Download {
+    link: Link,
+    payload_type: PayloadType,
+    metadata: Metadata,
+}
+
+impl Download {
+    /// Where it is and what the envelope says of it
+    #[must_use]
+    pub const fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The sender's name for it
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.link.dataname
+    }
+
+    /// What it is
+    #[must_use]
+    pub const fn payload_type(&self) -> PayloadType {
+        self.payload_type
+    }
+
+    /// Turns what was downloaded into the part
+    ///
+    /// # Errors
+    /// [`OpenFault::Size`] and [`OpenFault::Digest`] when it is not what the envelope says.
+    pub fn downloaded(self, downloaded: Downloaded) -> Result<Part, OpenError> {
+        let Downloaded { source, sha256 } = downloaded;
+        let found = source.len();
+        let fault = match (self.link.size, self.link.sha256) {
+            (Some(stated), _) if stated != found => Some(OpenFault::Size { stated, found }),
+            (_, Some(stated)) if stated != sha256 => Some(OpenFault::Digest { stated, found: sha256 }),
+            _ => None,
+        };
+        match fault {
+            Some(fault) => Err(OpenError { dataname: self.link.dataname, fault }),
+            None => Ok(Part::from_source(self.link.dataname, self.payload_type, source).with_metadata(self.metadata)),
+        }
+    }
+}
+
+impl Envelope {
+    /// Takes the envelope apart, checking what came direct
+    ///
+    /// A payload that fails its check is [`Arrival::Failed`], and the others are not touched by it.
+    #[must_use]
+    pub fn open(self, checks: &Checks) -> (Header, Vec<Arrival>) {
+        let arrivals = self.payloads.into_iter().map(|payload| arrival(payload, checks)).collect();
+        (self.header, arrivals)
+    }
+}
+
+fn arrival(payload: Payload, checks: &Checks) -> Arrival {
+    let opened = stated_digest(&payload.metadata).and_then(|stated| match payload.body {
+        Body::Direct(ref bytes) => check_direct(bytes, stated, payload.stated_size, checks),
+        Body::Link { size, .. } => check_link(size, stated, checks),
+    });
+    let stated = match opened {
+        Ok(stated) => stated,
+        Err(fault) => return Arrival::Failed(OpenError { dataname: payload.dataname.into(), fault }),
+    };
+    let Payload { dataname, payload_type, metadata, body, .. } = payload;
+    match body {
+        Body::Direct(bytes) => Arrival::Ready(Part::from_source(dataname, payload_type, bytes).with_metadata(metadata)),
+        Body::Link { url, size } => {
+            let mut link = Link::new(dataname, url);
+            link.size = (size > 0).then_some(size);
+            link.sha256 = stated;
+            link.expires_at = metadata.get("expires_at").and_then(Json::as_str).and_then(timestamp::read);
+            link.one_shot = metadata.get("one_shot").and_then(Json::as_bool).unwrap_or(false);
+            Arrival::Download(Download { link, payload_type, metadata })
+        }
+    }
+}
+
+/// The digest that the sender wrote; what is no digest must not switch the check off
+fn stated_digest(metadata: &Metadata) -> Result<Option<Digest>, OpenFault> {
+    match metadata.get("sha256") {
+        None | Some(Json::Null) => Ok(None),
+        Some(stated) => {
+            let digest = stated.as_str().and_then(|text| text.parse().ok());
+            digest.map(Some).ok_or(OpenFault::DigestForm)
+        }
+    }
+}
+
+fn check_direct(
+    bytes: &bytes::Bytes,
+    stated: Option<Digest>,
+    stated_size: Option<u64>,
+    checks: &Checks,
+) -> Result<Option<Digest>, OpenFault> {
+    let found = crate::source::size_of_bytes(bytes);
+    if found > checks.max_payload_size {
+        return Err(OpenFault::TooLarge { size: found, limit: checks.max_payload_size });
+    }
+    if let Some(stated) = stated_size.filter(|_| checks.strict) {
+        return Err(OpenFault::Size { stated, found });
+    }
+    if let Some(stated) = stated {
+        let found = Digest::of(bytes);
+        if found != stated {
+            return Err(OpenFault::Digest { stated, found });
+        }
+    }
+    Ok(stated)
+}
+
+const fn check_link(size: u64, stated: Option<Digest>, checks: &Checks) -> Result<Option<Digest>, OpenFault> {
+    if size > checks.max_payload_size {
+        return Err(OpenFault::TooLarge { size, limit: checks.max_payload_size });
+    }
+    match stated {
+        None if checks.strict => Err(OpenFault::DigestMissing),
+        stated => Ok(stated),
+    }
+}

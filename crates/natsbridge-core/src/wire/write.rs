@@ -1,0 +1,198 @@
+//! Writes an envelope as JSON in one pass: exact size first, then every byte once, base64 straight into the buffer.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+
+use bytes::Bytes;
+
+use crate::base64;
+use crate::envelope::{Body, Envelope, FIELDS, Header, Metadata, Payload};
+use crate::{Encoding, PayloadType, Transport};
+
+/// The envelope's JSON
+pub(crate) fn envelope(envelope: &Envelope) -> Bytes {
+    let metadata = json_of(envelope.header.metadata());
+    let payload_metadata: Vec<_> = envelope.payloads.iter().map(|payload| json_of(&payload.metadata)).collect();
+    let payloads = envelope.payloads.iter().zip(&payload_metadata);
+    let len = header_len(&envelope.header, &metadata)
+        + payloads.clone().map(|(payload, metadata)| 1 + payload_len(payload, metadata)).sum::<usize>();
+
+    let mut out = Vec::with_capacity(len);
+    for (name, field) in FIELDS.iter().zip(envelope.header.fields()) {
+        out.extend_from_slice(if out.is_empty() { b"{\"" } else { b",\"" });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        string(field, &mut out);
+    }
+    out.extend_from_slice(b",\"metadata\":");
+    out.extend_from_slice(&metadata);
+    out.extend_from_slice(b",\"payloads\":[");
+    for (index, (item, metadata)) in payloads.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        payload(item, metadata, &mut out);
+    }
+    out.extend_from_slice(b"]}");
+    debug_assert!(out.len() <= len && len <= out.len() + 1, "the size is known before: {len}, {}", out.len());
+    out.into()
+}
+
+/// Bytes of an envelope with this header and no payloads
+pub(crate) fn empty_len(header: &Header) -> usize {
+    header_len(header, &json_of(header.metadata()))
+}
+
+/// Bytes that a direct payload adds, with the comma before it
+pub(crate) fn direct_len(id: &str, dataname: &str, payload_type: PayloadType, size: usize, metadata: &Metadata) -> usize {
+    1 + fixed_len(id, dataname, payload_type, Transport::Direct)
+        + decimal_len(u64::try_from(size).unwrap_or(u64::MAX))
+        + base64::encoded_len(size)
+        + json_of(metadata).len()
+}
+
+fn header_len(header: &Header, metadata: &[u8]) -> usize {
+    let fields: usize = FIELDS.iter().zip(header.fields()).map(|(name, field)| name.len() + 4 + string_len(field)).sum();
+    fields + ",\"metadata\":".len() + metadata.len() + ",\"payloads\":[]}".len()
+}
+
+const KEYS: [&str; 8] = [
+    "{\"id\":",
+    ",\"dataname\":",
+    ",\"payload_type\":\"",
+    "\",\"transport\":\"",
+    "\",\"encoding\":\"",
+    "\",\"size\":",
+    ",\"data\":\"",
+    "\",\"metadata\":",
+];
+
+fn fixed_len(id: &str, dataname: &str, payload_type: PayloadType, transport: Transport) -> usize {
+    let encoding = match transport {
+        Transport::Direct => Encoding::Base64,
+        Transport::Link => Encoding::None,
+    };
+    KEYS.iter().map(|key| key.len()).sum::<usize>()
+        + string_len(id)
+        + string_len(dataname)
+        + payload_type.as_str().len()
+        + transport.as_str().len()
+        + encoding.as_str().len()
+        + 1
+}
+
+fn payload_len(payload: &Payload, metadata: &[u8]) -> usize {
+    let fixed = fixed_len(&payload.id, &payload.dataname, payload.payload_type, payload.transport());
+    let (size, data) = match &payload.body {
+        Body::Direct(bytes) => (decimal_len(payload.size()), base64::encoded_len(bytes.len())),
+        Body::Link { url, size } => (decimal_len(*size), string_len(url) - 2),
+    };
+    fixed + size + data + metadata.len()
+}
+
+fn payload(payload: &Payload, metadata: &[u8], out: &mut Vec<u8>) {
+    let [id, dataname, payload_type, transport, encoding, size, data, meta] = KEYS.map(str::as_bytes);
+    out.extend_from_slice(id);
+    string(&payload.id, out);
+    out.extend_from_slice(dataname);
+    string(&payload.dataname, out);
+    out.extend_from_slice(payload_type);
+    out.extend_from_slice(payload.payload_type.as_str().as_bytes());
+    out.extend_from_slice(transport);
+    out.extend_from_slice(payload.transport().as_str().as_bytes());
+    out.extend_from_slice(encoding);
+    out.extend_from_slice(payload.encoding().as_str().as_bytes());
+    out.extend_from_slice(size);
+    // Writing into memory can't fail.
+    let _ = write!(out, "{}", payload.size());
+    out.extend_from_slice(data);
+    match &payload.body {
+        Body::Direct(bytes) => base64::encode_into(bytes, out),
+        Body::Link { url, .. } => escaped(url, out),
+    }
+    out.extend_from_slice(meta);
+    out.extend_from_slice(metadata);
+    out.push(b'}');
+}
+
+fn json_of(metadata: &Metadata) -> Cow<'static, [u8]> {
+    const EMPTY: &[u8] = b"{}";
+    if metadata.is_empty() {
+        return Cow::Borrowed(EMPTY);
+    }
+    // Writing JSON values with text keys into memory can't fail.
+    serde_json::to_vec(metadata).map_or(Cow::Borrowed(EMPTY), Cow::Owned)
+}
+
+fn string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    escaped(text, out);
+    out.push(b'"');
+}
+
+fn escaped(text: &str, out: &mut Vec<u8>) {
+    if is_plain(text) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in text.bytes() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            0..0x20 => out.extend_from_slice(&[
+                b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)],
+            ]),
+            _ => out.push(byte),
+        }
+    }
+}
+
+/// Length with the quotes and what escaping adds
+fn string_len(text: &str) -> usize {
+    if is_plain(text) {
+        return text.len() + 2;
+    }
+    let added = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+        0..0x20 => 5,
+        _ => 0,
+    });
+    text.len() + 2 + added.sum::<usize>()
+}
+
+/// Whether nothing is to be escaped; without an early end, so that the compiler can look at many bytes at once
+fn is_plain(text: &str) -> bool {
+    !text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
+}
+
+fn decimal_len(number: u64) -> usize {
+    number.checked_ilog10().and_then(|log| usize::try_from(log).ok()).map_or(1, |log| log + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_escaped_as_json_does_and_their_length_is_known() {
+        for text in ["", "plain", "\"\\\n\r\t\u{8}\u{c}\u{0}\u{1f}\u{7f}", "سلام é \u{1F600} a\u{301}"] {
+            let mut out = Vec::new();
+            string(text, &mut out);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+            assert_eq!(out.len(), string_len(text));
+        }
+    }
+
+    #[test]
+    fn decimals_are_as_long_as_they_print() {
+        for number in [0, 1, 9, 10, 99, 100, 499_999, 500_000, u64::MAX] {
+            assert_eq!(decimal_len(number), number.to_string().len());
+        }
+    }
+}

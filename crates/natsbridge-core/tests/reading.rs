@@ -1,0 +1,212 @@
+//! What the reader accepts and what it refuses, rule by rule (wire.md, "What receivers accept").
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+use natsbridge_core::{Arrival, Checks, Digest, Downloaded, Envelope, EnvelopeError, OpenError, Part, Purpose, Source};
+use serde_json::{Value as Json, json};
+
+fn envelope(payload: Json) -> String {
+    json!({"msg_id": "m", "payloads": [payload]}).to_string()
+}
+
+fn payload(with: Json) -> Json {
+    let mut payload = json!({"id": "p", "dataname": "lunch", "payload_type": "text", "transport": "direct",
+        "encoding": "base64", "size": 2, "data": "aGk=", "metadata": {}});
+    for (key, value) in with.as_object().unwrap() {
+        match value.as_str() {
+            Some("absent") => payload.as_object_mut().unwrap().remove(key),
+            _ => payload.as_object_mut().unwrap().insert(key.clone(), value.clone()),
+        };
+    }
+    payload
+}
+
+fn opened(json: &str, checks: &Checks) -> Result<Part, OpenError> {
+    match Envelope::from_json(json.as_bytes()).unwrap().open(checks).1.pop() {
+        Some(Arrival::Ready(part)) => Ok(part),
+        Some(Arrival::Failed(error)) => Err(error),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(json: &str) -> EnvelopeError {
+    Envelope::from_json(json.as_bytes()).unwrap_err()
+}
+
+#[test]
+fn missing_and_null_fields_read_as_empty() {
+    for json in [
+        r#"{"payloads":[]}"#,
+        r#"{"msg_id":null,"metadata":null,"sender_name":null,"later":[{"x":NULL}],"payloads":[]}"#,
+    ] {
+        let read = Envelope::from_json(json.replace("NULL", "null").as_bytes()).unwrap();
+        assert_eq!((read.header().msg_id(), read.header().sender_name(), read.payloads().len()), ("", "", 0));
+        assert_eq!(read.header().msg_purpose(), Purpose::Other("".into()));
+    }
+    let read = opened(
+        &envelope(payload(json!({"id": null, "dataname": null, "size": null, "metadata": null, "later": 1}))),
+        &Checks::default(),
+    );
+    assert_eq!(read.unwrap().name(), "");
+}
+
+#[test]
+fn direct_data_is_read_in_every_encoding_a_peer_writes() {
+    for (with, bytes) in [
+        (json!({}), "hi"),
+        (json!({"encoding": "json"}), "hi"),
+        (json!({"encoding": "arrow-ipc"}), "hi"),
+        (json!({"encoding": ""}), "hi"),
+        (json!({"encoding": "absent"}), "hi"),
+        (json!({"data": "aGk"}), "hi"),
+        (json!({"data": "aG\r\nk="}), "hi"),
+        (json!({"data": "a\u{47}k="}), "hi"),
+        (json!({"encoding": "none", "data": "h\"i\n"}), "h\"i\n"),
+        (
+            json!({"encoding": "json", "data": {"a": [1, 18446744073709551615_u64]}}),
+            r#"{"a":[1,18446744073709551615]}"#,
+        ),
+        (json!({"encoding": "json", "data": null}), "null"),
+        (json!({"encoding": "json", "data": false}), "false"),
+        (json!({"size": 2.0}), "hi"),
+    ] {
+        let part = opened(&envelope(payload(with.clone())), &Checks::default()).unwrap();
+        assert_eq!(part.bytes().unwrap(), bytes.as_bytes(), "{with}");
+    }
+    let escaped = envelope(payload(json!({}))).replace("aGk=", r"\u0061Gk=").replace("lunch", r"l\u00fcnch");
+    let part = opened(&escaped, &Checks::default()).unwrap();
+    assert_eq!((part.name(), &part.bytes().unwrap()[..]), ("lünch", &b"hi"[..]));
+}
+
+#[test]
+fn each_fault_has_its_code_and_names_the_payload() {
+    for (with, code, says) in [
+        (json!({"payload_type": "absent"}), "missing_field", "`payload_type` is missing"),
+        (json!({"payload_type": null}), "missing_field", "`payload_type` is missing"),
+        (json!({"transport": "absent"}), "missing_field", "`transport` is missing"),
+        (json!({"data": "absent"}), "missing_field", "`data` is missing"),
+        (json!({"data": null}), "missing_field", "`data` is missing"),
+        (json!({"payload_type": "Text"}), "unknown_payload_type", "unknown payload_type `Text`"),
+        (json!({"payload_type": 7}), "wrong_type", "`payload_type` is not a string"),
+        (json!({"transport": "pigeon"}), "unknown_transport", "unknown transport `pigeon`"),
+        (json!({"encoding": "gzip"}), "unknown_encoding", "unknown encoding `gzip`"),
+        (json!({"data": "a*k="}), "base64", "not base64"),
+        (json!({"data": [1]}), "wrong_type", "`data` is not a string"),
+        (json!({"transport": "link", "data": 7}), "wrong_type", "`data` is not a string"),
+        (json!({"size": "2"}), "wrong_type", "`size` is not a number of bytes"),
+        (json!({"size": -2}), "wrong_type", "`size` is not a number of bytes"),
+        (json!({"metadata": []}), "wrong_type", "`metadata` is not an object"),
+    ] {
+        let error = refused(&envelope(payload(with.clone())));
+        assert_eq!((error.code(), error.dataname()), (code, Some("lunch")), "{with}: {error}");
+        assert!(error.to_string().contains("`lunch`") && error.to_string().contains(says), "{with}: {error}");
+    }
+    let error = refused(&envelope(payload(json!({"dataname": 7}))));
+    assert_eq!((error.code(), error.dataname()), ("wrong_type", Some("#0")));
+}
+
+#[test]
+fn a_link_is_a_url_whatever_its_encoding() {
+    for encoding in ["none", "base64", "gzip", ""] {
+        let json =
+            envelope(payload(json!({"transport": "link", "encoding": encoding, "data": "http://h/x", "size": 3,
+            "metadata": {"expires_at": "2026-05-13T08:15:30Z", "one_shot": true}})));
+        let Some(Arrival::Download(download)) =
+            Envelope::from_json(json.as_bytes()).unwrap().open(&Checks::default()).1.pop()
+        else {
+            panic!("a link")
+        };
+        let link = download.link().clone();
+        assert_eq!(
+            (link.url.as_str(), link.size, link.one_shot, link.expires_at.is_some()),
+            ("http://h/x", Some(3), true, true)
+        );
+        let bytes = Source::from(&b"four"[..]);
+        let error = download.downloaded(Downloaded::new(bytes, Digest::of(b"four"))).unwrap_err();
+        assert_eq!((error.code(), error.dataname.as_str()), ("size_mismatch", "lunch"));
+    }
+}
+
+#[test]
+fn a_digest_is_checked_before_the_payload_is_handed_out() {
+    let right = Digest::of(b"hi").to_string();
+    let direct = |sha256: Json| opened(&envelope(payload(json!({"metadata": {"sha256": sha256}}))), &Checks::default());
+    assert!(direct(json!(right)).is_ok() && direct(json!(right.to_uppercase())).is_ok() && direct(json!(null)).is_ok());
+    for wrong in [json!(Digest::of(b"ho").to_string()), json!("abc"), json!(7), json!(["x"])] {
+        let error = direct(wrong.clone()).unwrap_err();
+        assert_eq!((error.code(), error.dataname.as_str()), ("digest", "lunch"), "{wrong}");
+    }
+    let link = envelope(payload(json!({"transport": "link", "data": "http://h/x"})));
+    assert!(matches!(
+        Envelope::from_json(link.as_bytes()).unwrap().open(&Checks::default()).1[..],
+        [Arrival::Download(_)]
+    ));
+    let error = opened(&link, &Checks::default().strict(true)).unwrap_err();
+    assert_eq!(error.code(), "digest_missing");
+}
+
+#[test]
+fn a_wrong_size_of_direct_data_counts_in_strict_mode_only() {
+    let json = envelope(payload(json!({"size": 3})));
+    assert!(opened(&json, &Checks::default()).is_ok());
+    let error = opened(&json, &Checks::default().strict(true)).unwrap_err();
+    assert_eq!(error.to_string(), "payload `lunch`: there are 2 bytes, the envelope says 3");
+    let error = opened(&json, &Checks::default().max_payload_size(1)).unwrap_err();
+    assert_eq!(error.code(), "too_large");
+    let huge = envelope(payload(json!({"transport": "link", "data": "http://h/x", "size": u64::MAX})));
+    assert_eq!(opened(&huge, &Checks::default()).unwrap_err().code(), "too_large");
+}
+
+#[test]
+fn a_failed_payload_does_not_take_the_others_with_it() {
+    let bad = payload(json!({"dataname": "bad", "metadata": {"sha256": "0"}}));
+    let json = json!({"payloads": [payload(json!({})), bad, payload(json!({}))]}).to_string();
+    let arrivals = Envelope::from_json(json.as_bytes()).unwrap().open(&Checks::default()).1;
+    assert!(
+        matches!(&arrivals[..], [Arrival::Ready(_), Arrival::Failed(error), Arrival::Ready(_)] if error.dataname == "bad")
+    );
+}
+
+#[test]
+fn what_is_not_json_is_an_error_with_line_and_column() {
+    let deep = format!(r#"{{"metadata":{{"a":{}1{}}},"payloads":[]}}"#, "[".repeat(200), "]".repeat(200));
+    for (json, line, column) in [
+        ("", 1, 0),
+        ("\u{feff}{}", 1, 1),
+        ("{\n \"size\": NaN}", 2, 10),
+        ("{\"payloads\":[]} x", 1, 17),
+        ("{\"payloads\":[]\n,\"msg_id\":\"a\",\"msg_id\":\"b\"}", 2, 22),
+        ("{\"payloads\":[],\"payloads\":[]}", 1, 25),
+        ("{\n\"msg_id\":\"\\ud800\",\"payloads\":[]}", 2, 17),
+        ("{\n\"payloads\":[\n{\"id\":\"a\",\n\"id\":\"b\"}]}", 4, 4),
+        (
+            "{\n\"payloads\":[\n{\"payload_type\":\"text\",\"transport\":\"direct\",\"data\":\"\",\n\"metadata\":{\"a\":1,\"a\":2}}]}",
+            4,
+            24,
+        ),
+        ("[]", 1, 0),
+        ("7", 1, 1),
+        (&deep, 1, 144),
+    ] {
+        match refused(json) {
+            EnvelopeError::NotJson { line: at_line, column: at_column, .. } => {
+                assert_eq!((at_line, at_column), (line, column), "{}: {}", &json[..json.len().min(80)], refused(json));
+            }
+            other => panic!("{json}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn an_envelope_without_payloads_is_none() {
+    for (json, code) in [
+        ("{}", "missing_field"),
+        (r#"{"payloads":null}"#, "missing_field"),
+        (r#"{"payloads":{}}"#, "wrong_type"),
+        (r#"{"payloads":[1]}"#, "wrong_type"),
+        (r#"{"payloads":[null,{}]}"#, "wrong_type"),
+        (r#"{"payloads":[],"sender_name":7}"#, "wrong_type"),
+        (r#"{"payloads":[],"metadata":"x"}"#, "wrong_type"),
+    ] {
+        assert_eq!(refused(json).code(), code, "{json}");
+    }
+}

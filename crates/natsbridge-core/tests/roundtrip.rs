@@ -1,0 +1,285 @@
+//! The law that tests everything: open(plan(m)) = m, however it travelled.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use natsbridge_core::{
+    Arrival, Checks, Digest, Downloaded, Envelope, Header, Limits, Message, Part, PayloadType, PlanError, Purpose,
+    Receiver, Rows, Source, Stamp, Step, Transport, Uploaded, Value, plan,
+};
+use proptest::prelude::*;
+use serde_json::json;
+use time::OffsetDateTime;
+
+/// Plans, uploads into a map, seals
+fn sent(message: Message, limits: &Limits) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
+    let mut count = 0_u128;
+    let mut new_id = || {
+        count += 1;
+        uuid::Uuid::from_u128(count)
+    };
+    let now = OffsetDateTime::from_unix_timestamp(1_778_660_130).unwrap();
+    let (header, steps) = plan(message, limits, &mut Stamp { now, new_id: &mut new_id })?;
+    let mut store = HashMap::new();
+    let mut payloads = Vec::new();
+    for step in steps {
+        payloads.push(match step {
+            Step::Ready(payload) => payload,
+            Step::Upload(upload) => {
+                let Source::Bytes(bytes) = upload.source().clone() else { panic!("no files here") };
+                let url = format!("http://files.test/{}", store.len());
+                store.insert(url.clone(), bytes.clone());
+                upload.uploaded(Uploaded::new(url, bytes.len() as u64, Digest::of(&bytes)))?
+            }
+        });
+    }
+    Ok((header.seal(payloads), store))
+}
+
+/// Reads, downloads from the map, opens
+fn received(json: &[u8], store: &HashMap<String, Bytes>) -> (Header, Vec<Part>) {
+    let (header, arrivals) = Envelope::from_json(json).unwrap().open(&Checks::default().strict(true));
+    let parts = arrivals.into_iter().map(|arrival| match arrival {
+        Arrival::Ready(part) => part,
+        Arrival::Download(download) => {
+            let bytes = store[&download.link().url].clone();
+            let sha256 = Digest::of(&bytes);
+            download.downloaded(Downloaded::new(bytes.into(), sha256)).unwrap()
+        }
+        Arrival::Failed(error) => panic!("{error}"),
+    });
+    (header, parts.collect())
+}
+
+/// The law, and that the envelope is as long as it was planned to be
+fn check(parts: &[Part], limits: &Limits) -> Envelope {
+    let mut message = Message::new("lab.results");
+    message.parts = parts.to_vec();
+    let (envelope, store) = sent(message, limits).unwrap();
+    let json = envelope.to_json();
+    assert!(json.len() as u64 <= limits.max_message_size, "{} bytes", json.len());
+    assert_eq!(Envelope::from_json(&json).unwrap(), envelope, "what is written is what is read");
+    let (header, back) = received(&json, &store);
+    assert_eq!(header.send_to(), "lab.results");
+    assert_eq!(back.len(), parts.len());
+    for (back, part) in back.iter().zip(parts) {
+        assert_eq!(
+            (back.name(), back.payload_type(), back.source()),
+            (part.name(), part.payload_type(), part.source())
+        );
+    }
+    envelope
+}
+
+fn binary(name: &str, size: usize) -> Part {
+    let bytes: Vec<u8> = (0..size).map(|at| (at % 251).try_into().unwrap()).collect();
+    Part::new(name, PayloadType::Binary, bytes).unwrap()
+}
+
+fn transports(envelope: &Envelope) -> Vec<Transport> {
+    envelope.payloads().iter().map(natsbridge_core::Payload::transport).collect()
+}
+
+#[test]
+fn sizes_around_every_limit_travel_as_they_should() {
+    use Transport::{Direct, Link};
+    for (size, transport) in
+        [(0, Direct), (1, Direct), (499_999, Direct), (500_000, Link), (500_001, Link), (3_000_000, Link)]
+    {
+        assert_eq!(transports(&check(&[binary("b", size)], &Limits::default())), [transport], "{size}");
+    }
+    let small = Limits::default().size_threshold(10);
+    assert_eq!(transports(&check(&[binary("a", 9), binary("b", 10)], &small)), [Direct, Link]);
+    let zero = Limits::default().size_threshold(0);
+    assert_eq!(transports(&check(&[binary("a", 0)], &zero)), [Link]);
+}
+
+#[test]
+fn two_payloads_below_the_threshold_that_exceed_the_broker_together_are_split() {
+    let parts = [binary("first", 499_999), binary("second", 499_999), binary("small", 10)];
+    use Transport::{Direct, Link};
+    assert_eq!(transports(&check(&parts, &Limits::default())), [Link, Direct, Direct]);
+    let parts = [binary("small", 300_000), binary("large", 499_999)];
+    assert_eq!(transports(&check(&parts, &Limits::default())), [Direct, Link]);
+}
+
+#[test]
+fn the_envelope_may_fill_the_broker_to_the_last_byte() {
+    let exact = check(&[binary("b", 1_000)], &Limits::default()).to_json().len() as u64;
+    let fits = Limits::default().links(false).max_message_size(exact);
+    check(&[binary("b", 1_000)], &fits);
+    let mut message = Message::new("lab.results");
+    message.parts = vec![binary("b", 1_000)];
+    let error = sent(message, &fits.max_message_size(exact - 1)).unwrap_err();
+    assert_eq!(error.code(), "too_large");
+    let text = error.to_string();
+    assert!(text.contains(&format!("needs {exact} bytes")) && text.contains("`b` 1000"), "{text}");
+}
+
+#[test]
+fn a_message_that_fits_nowhere_is_refused_with_its_sizes() {
+    let mut message = Message::new("lab.results");
+    message.parts = (0..2_000).map(|at| binary(&format!("p{at}"), 600)).collect();
+    match sent(message, &Limits::default()).unwrap_err() {
+        PlanError::MessageTooLarge { size, limit: 1_048_576, direct, links_allowed: true } => {
+            assert_eq!((direct.len(), direct[0].1), (2_000, 600), "links would take more than they save");
+            assert!(size > 1_048_576);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn named_receivers_have_their_own_limits() {
+    let device = Limits::default().receiver(Receiver::MicroPython);
+    let one = |part: Part, limits: &Limits| {
+        let mut message = Message::new("a");
+        message.parts = vec![part];
+        sent(message, limits)
+    };
+    assert!(one(binary("b", 50_000), &device).is_ok());
+    let error = one(binary("reading", 50_001), &device).unwrap_err();
+    assert_eq!(error.code(), "too_large");
+    for word in ["`reading`", "50001", "50000", "MicroPython"] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    let file = Part::from_file("video", PayloadType::Video, "/nowhere", 10);
+    assert_eq!(one(file, &device).unwrap_err().code(), "links_not_allowed");
+    let table = Part::from_source("t", PayloadType::ArrowTable, Bytes::from_static(b"anything"));
+    for limits in [device, Limits::default().receiver(Receiver::Browser)] {
+        let error = one(table.clone(), &limits).unwrap_err();
+        assert!(error.code() == "unsupported" && error.to_string().contains("jsontable"), "{error}");
+    }
+}
+
+#[test]
+fn a_link_says_how_it_lives() {
+    use natsbridge_core::Life;
+    let life_of = |message: Message| {
+        let mut new_id = uuid::Uuid::nil;
+        let mut stamp = Stamp { now: OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
+        let (_, mut steps) = plan(message.part(binary("b", 500_000)), &Limits::default(), &mut stamp).unwrap();
+        let Some(Step::Upload(upload)) = steps.pop() else { panic!("a link") };
+        upload.object().life
+    };
+    let mut to_one = Message::new("a");
+    to_one.receiver_id = "00000000-0000-0000-0000-000000000001".into();
+    let mut acknowledged = to_one.clone();
+    acknowledged.awaits_ack = true;
+    let mut short = to_one.clone();
+    short.life = Some(Life::expiring(std::time::Duration::from_secs(60)));
+    assert_eq!(life_of(Message::new("a")), Life::expiring(Life::DEFAULT_TTL));
+    assert_eq!(life_of(to_one), Life::one_shot(Life::DEFAULT_TTL));
+    assert_eq!(life_of(acknowledged), Life::expiring(Life::DEFAULT_TTL));
+    assert_eq!(life_of(short.clone()), short.life.unwrap());
+}
+
+#[test]
+fn the_header_keeps_every_field_and_its_order() {
+    let mut message = Message::new("a.b");
+    message.correlation_id = Some("c-1".into());
+    message.msg_purpose = Purpose::Nack;
+    message.sender_name = "måler \"1\"\n".into();
+    message.receiver_name = "r".into();
+    message.receiver_id = "r-1".into();
+    message.reply_to = "a.reply".into();
+    message.reply_to_msg_id = "m-0".into();
+    message.broker_url = "nats://user:secret@a:4222, nats://token@b:4222".into();
+    message.metadata =
+        [("code".to_owned(), json!("expired")), ("big".to_owned(), json!(u64::MAX))].into_iter().collect();
+    let (envelope, _) = sent(message, &Limits::default()).unwrap();
+    let json = String::from_utf8(envelope.to_json().to_vec()).unwrap();
+    assert_eq!(
+        json,
+        r#"{"correlation_id":"c-1","msg_id":"00000000-0000-0000-0000-000000000001","timestamp":"2026-05-13T08:15:30.000Z","send_to":"a.b","msg_purpose":"NACK","sender_name":"måler \"1\"\n","sender_id":"00000000-0000-0000-0000-000000000002","receiver_name":"r","receiver_id":"r-1","reply_to":"a.reply","reply_to_msg_id":"m-0","broker_url":"nats://a:4222,nats://b:4222","metadata":{"code":"expired","big":18446744073709551615},"payloads":[]}"#
+    );
+    let header = Envelope::from_json(json.as_bytes()).unwrap().header().clone();
+    assert_eq!(&header, envelope.header());
+    assert_eq!(header.sent_at(), OffsetDateTime::from_unix_timestamp(1_778_660_130).ok());
+}
+
+fn values() -> impl Strategy<Value = (PayloadType, Value)> {
+    let scalar = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(|value| json!(value)),
+        any::<i64>().prop_map(|value| json!(value)),
+        any::<u64>().prop_map(|value| json!(value)),
+        any::<f64>().prop_filter("JSON has no such number", |value| value.is_finite()).prop_map(|value| json!(value)),
+        any::<String>().prop_map(|value| json!(value)),
+    ];
+    let json = scalar.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(|items| json!(items)),
+            proptest::collection::hash_map(any::<String>(), inner, 0..6).prop_map(|map| json!(map)),
+        ]
+    });
+    let row = proptest::collection::hash_map("[a-c]", json.clone(), 0..3)
+        .prop_map(|row| row.into_iter().collect::<serde_json::Map<_, _>>());
+    let bytes = proptest::collection::vec(any::<u8>(), 0..2_000).prop_map(Value::from);
+    prop_oneof![
+        any::<String>().prop_map(|text| (PayloadType::Text, Value::from(text))),
+        json.prop_map(|json| (PayloadType::Dictionary, Value::from(json))),
+        proptest::collection::vec(row, 0..5).prop_map(|rows| (PayloadType::JsonTable, Value::from(Rows::new(rows)))),
+        (
+            prop_oneof![
+                Just(PayloadType::Image),
+                Just(PayloadType::Audio),
+                Just(PayloadType::Video),
+                Just(PayloadType::Binary)
+            ],
+            bytes
+        ),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_message_arrives_as_it_was_sent(
+        parts in proptest::collection::vec((any::<String>(), values()), 0..5),
+        threshold in 0_u64..3_000,
+        room in 12_000_u64..40_000,
+    ) {
+        let limits = Limits::default().size_threshold(threshold).max_message_size(room).link_allowance(300);
+        let encoded: Vec<_> = parts
+            .iter()
+            .map(|(name, (payload_type, value))| Part::new(name.as_str(), *payload_type, value.clone()).unwrap())
+            .collect();
+        let mut message = Message::new("lab.results");
+        message.parts = encoded.clone();
+        prop_assume!(sent(message, &limits).is_ok());
+        check(&encoded, &limits);
+        for (part, (_, (_, value))) in encoded.iter().zip(&parts) {
+            prop_assert_eq!(&part.value().unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn any_bytes_into_the_reader_give_a_value_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Envelope::from_json(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_envelope_gives_a_value_or_an_error(
+        at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<proptest::sample::Index>(),
+    ) {
+        let mut message = Message::new("a.b");
+        message.metadata.insert("k".into(), json!([1, "é"]));
+        message.parts = vec![binary("b", 40), Part::new("d", PayloadType::Dictionary, json!({"a": [1.5]})).unwrap()];
+        let (envelope, _) = sent(message, &Limits::default()).unwrap();
+        let mut bytes = envelope.to_json().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(read) = Envelope::from_json(&bytes) {
+            let again = Envelope::from_json(&read.to_json()).unwrap();
+            prop_assert_eq!(again.to_json(), read.to_json());
+            for arrival in read.open(&Checks::default()).1 {
+                if let Arrival::Ready(part) = arrival {
+                    let _ = part.into_value();
+                }
+            }
+        }
+        bytes.truncate(cut.index(bytes.len()));
+        prop_assert!(Envelope::from_json(&bytes).is_err());
+    }
+}
