@@ -62,53 +62,30 @@ fn spelling() -> Outcome<()> {
 }
 
 fn clippy_all() -> Outcome<()> {
-    let words = [
-        "clippy",
-        "--locked",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let words = ["clippy", "--locked", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     process::run(cargo().args(words))
 }
 
 fn clippy_none() -> Outcome<()> {
-    let words = [
-        "clippy",
-        "--locked",
-        "--workspace",
-        "--all-targets",
-        "--no-default-features",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let words = ["clippy", "--locked", "--workspace", "--all-targets", "--no-default-features", "--", "-D", "warnings"];
     process::run(cargo().args(words))
 }
 
 fn documentation() -> Outcome<()> {
-    let words = [
-        "doc",
-        "--locked",
-        "--workspace",
-        "--all-features",
-        "--no-deps",
-        "--document-private-items",
-    ];
+    let words = ["doc", "--locked", "--workspace", "--all-features", "--no-deps", "--document-private-items"];
     process::run(cargo().args(words).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
 /// Advisories are left out: their database is fetched from the network, so the answer would change by the day
 fn dependencies() -> Outcome<()> {
     let deny = tools::cargo_deny()?;
-    process::run(
-        Command::new(deny)
-            .current_dir(root())
-            .args(["check", "bans", "licenses", "sources"]),
-    )
+    process::run(Command::new(deny).current_dir(root()).args([
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
 }
 
 fn tests() -> Outcome<()> {

@@ -33,9 +33,7 @@ pub(crate) fn run() -> Outcome<()> {
     let files = servers::start_files(&natsbridge, &stored, Port::Any, deadline)?;
     let program = || {
         let mut command = servers::clean(&natsbridge);
-        command
-            .env("NATS_URL", &nats.url)
-            .env("FILESERVER_URL", &files.url);
+        command.env("NATS_URL", &nats.url).env("FILESERVER_URL", &files.url);
         command
     };
 
@@ -49,41 +47,23 @@ pub(crate) fn run() -> Outcome<()> {
 
     println!("\none message, every payload type, from one process to another\n");
     println!("nats-server  process {:<8} {}", nats.process.id(), nats.url);
-    println!(
-        "file server  process {:<8} {}",
-        files.process.id(),
-        files.url
-    );
-    println!(
-        "receiver     process {:<8} natsbridge receive 'demo.>'",
-        receiver.id()
-    );
-    println!(
-        "sender       process {:<8} natsbridge send demo.mixed",
-        sender.id()
-    );
+    println!("file server  process {:<8} {}", files.process.id(), files.url);
+    println!("receiver     process {:<8} natsbridge receive 'demo.>'", receiver.id());
+    println!("sender       process {:<8} natsbridge send demo.mixed", sender.id());
 
     sender.wait(deadline)?;
     let printed = receiver.wait(deadline)?;
     let [line] = printed.as_slice() else {
-        return Err(Failure::new(format!(
-            "the receiver printed {} lines instead of one message",
-            printed.len()
-        )));
+        return Err(Failure::new(format!("the receiver printed {} lines instead of one message", printed.len())));
     };
-    let message: Value =
-        serde_json::from_str(line).context(|| "the receiver's line is not JSON".to_owned())?;
+    let message: Value = serde_json::from_str(line).context(|| "the receiver's line is not JSON".to_owned())?;
     verify::report(&parts, &message)
 }
 
 /// Returns once the receiver's subscription is in place: what is sent from then on arrives
 fn start_receiver(mut command: Command, saved: &Path, deadline: Deadline) -> Outcome<Process> {
-    command
-        .args(["receive", "demo.>", "--count", "1", "--json", "--save"])
-        .arg(saved);
+    command.args(["receive", "demo.>", "--count", "1", "--json", "--save"]).arg(saved);
     let mut receiver = Process::spawn("natsbridge receive", &mut command)?;
-    receiver.wait_for(deadline, |line| {
-        line.text().contains("listening on demo.>").then_some(())
-    })?;
+    receiver.wait_for(deadline, |line| line.text().contains("listening on demo.>").then_some(()))?;
     Ok(receiver)
 }

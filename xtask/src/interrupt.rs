@@ -12,8 +12,7 @@ static ASKED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// From now on a request to end is noted instead of ending the process at once
 pub(crate) fn listen() -> Outcome<()> {
     for signal in [SIGHUP, SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&ASKED))
-            .context(|| "cannot listen for signals".to_owned())?;
+        signal_hook::flag::register(signal, Arc::clone(&ASKED)).context(|| "cannot listen for signals".to_owned())?;
     }
     Ok(())
 }
@@ -25,9 +24,5 @@ pub(crate) fn asked() -> bool {
 
 /// Fails once somebody asked this process to end: called wherever something is waited for
 pub(crate) fn check() -> Outcome<()> {
-    if asked() {
-        Err(Failure::new("interrupted"))
-    } else {
-        Ok(())
-    }
+    if asked() { Err(Failure::new("interrupted")) } else { Ok(()) }
 }

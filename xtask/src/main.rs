@@ -1,9 +1,5 @@
 //! The project's commands, `cargo xtask COMMAND`: one file each.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command speaks to its caller by printing"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its caller by printing")]
 
 mod ci;
 mod demo;
@@ -43,10 +39,7 @@ fn main() -> ExitCode {
             println!("{USAGE}");
             Ok(())
         }
-        other => Err(Failure::new(format!(
-            "no such command: {}\n\n{USAGE}",
-            other.join(" ")
-        ))),
+        other => Err(Failure::new(format!("no such command: {}\n\n{USAGE}", other.join(" ")))),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

