@@ -15,7 +15,8 @@ pub(crate) fn envelope(envelope: &Envelope) -> Bytes {
     let payload_metadata: Vec<_> = envelope.payloads.iter().map(|payload| json_of(&payload.metadata)).collect();
     let payloads = envelope.payloads.iter().zip(&payload_metadata);
     let len = header_len(&envelope.header, &metadata)
-        + payloads.clone().map(|(payload, metadata)| 1 + payload_len(payload, metadata)).sum::<usize>();
+        + payloads.clone().map(|(payload, metadata)| payload_len(payload, metadata)).sum::<usize>()
+        + commas(envelope.payloads.len());
 
     let mut out = Vec::with_capacity(len);
     for (name, field) in FIELDS.iter().zip(envelope.header.fields()) {
@@ -34,7 +35,7 @@ pub(crate) fn envelope(envelope: &Envelope) -> Bytes {
         payload(item, metadata, &mut out);
     }
     out.extend_from_slice(b"]}");
-    debug_assert!(out.len() <= len && len <= out.len() + 1, "the size is known before: {len}, {}", out.len());
+    debug_assert_eq!(out.len(), len, "the size is known before");
     out.into()
 }
 
@@ -43,16 +44,28 @@ pub(crate) fn empty_len(header: &Header) -> usize {
     header_len(header, &json_of(header.metadata()))
 }
 
-/// Bytes that a direct payload adds, with the comma before it
-pub(crate) fn direct_len(id: &str, dataname: &str, payload_type: PayloadType, size: usize, metadata: &Metadata) -> usize {
-    1 + fixed_len(id, dataname, payload_type, Transport::Direct)
+/// Bytes between payloads
+pub(crate) const fn commas(payloads: usize) -> usize {
+    payloads.saturating_sub(1)
+}
+
+/// Bytes that a direct payload adds, without a comma
+pub(crate) fn direct_len(
+    id: &str,
+    dataname: &str,
+    payload_type: PayloadType,
+    size: usize,
+    metadata: &Metadata,
+) -> usize {
+    fixed_len(id, dataname, payload_type, Transport::Direct)
         + decimal_len(u64::try_from(size).unwrap_or(u64::MAX))
         + base64::encoded_len(size)
         + json_of(metadata).len()
 }
 
 fn header_len(header: &Header, metadata: &[u8]) -> usize {
-    let fields: usize = FIELDS.iter().zip(header.fields()).map(|(name, field)| name.len() + 4 + string_len(field)).sum();
+    let fields: usize =
+        FIELDS.iter().zip(header.fields()).map(|(name, field)| name.len() + 4 + string_len(field)).sum();
     fields + ",\"metadata\":".len() + metadata.len() + ",\"payloads\":[]}".len()
 }
 
@@ -146,7 +159,12 @@ fn escaped(text: &str, out: &mut Vec<u8>) {
             0x08 => out.extend_from_slice(b"\\b"),
             0x0c => out.extend_from_slice(b"\\f"),
             0..0x20 => out.extend_from_slice(&[
-                b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)],
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
             ]),
             _ => out.push(byte),
         }
