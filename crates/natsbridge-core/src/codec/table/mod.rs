@@ -1,22 +1,187 @@
 //! Arrow tables: record batches to an IPC stream and back, with a stranger's bytes checked before Arrow reads them.
 
-use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+mod frame;
+mod infer;
+mod layout;
+mod limits;
+mod read;
+mod rows;
+mod schema;
+
+use std::sync::Arc;
+
+use arrow_array::{Array, RecordBatch};
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{ArrowError, Field, SchemaRef};
+use bytes::Bytes;
+
+pub use limits::TableLimits;
+
+use crate::{CodecError, Rows};
 
 /// Record batches with their schema
+///
+/// Equality is that of the schema and the batches as they are cut; the same rows cut otherwise are another table.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use arrow_array::{Int64Array, RecordBatch};
+/// use natsbridge_core::{Table, TableLimits};
+///
+/// let readings = RecordBatch::try_from_iter([("volts", Arc::new(Int64Array::from(vec![3, 5])) as _)])?;
+/// let sent = Table::from(readings).to_ipc()?;
+/// let received = Table::from_ipc(&sent, &TableLimits::default())?;
+/// assert_eq!(received.num_rows(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
 }
 
-/// Bounds for reading a stranger's Arrow
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct TableLimits {}
+impl Table {
+    /// A table of these batches, which may be none
+    ///
+    /// # Errors
+    /// [`CodecError::Table`] for a batch whose columns differ from the schema in name, type or number, or that may hold
+    /// nulls where the schema has none.
+    pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Self, CodecError> {
+        let fit = |(number, batch): (usize, RecordBatch)| {
+            if batch.schema_ref() == &schema {
+                return Ok(batch);
+            }
+            batch
+                .with_schema(Arc::clone(&schema))
+                .map_err(|error| damaged(format!("batch {number} does not have the table's schema: {error}")))
+        };
+        let batches = batches.into_iter().enumerate().map(fit).collect::<Result<_, _>>()?;
+        Ok(Self { schema, batches })
+    }
+
+    /// The columns' names and types
+    #[must_use]
+    pub const fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The rows, in the batches they came in
+    #[must_use]
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// The batches, given away
+    #[must_use]
+    pub fn into_batches(self) -> Vec<RecordBatch> {
+        self.batches
+    }
+
+    /// Rows of all batches together
+    #[must_use]
+    pub fn num_rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Columns
+    #[must_use]
+    pub fn num_columns(&self) -> usize {
+        self.schema.fields().len()
+    }
+
+    /// An Arrow IPC stream, uncompressed (wire.md, "Payload types")
+    ///
+    /// Buffers start at multiples of 64 bytes. A dictionary that changes between batches is written again.
+    ///
+    /// # Errors
+    /// [`CodecError::Table`] for a type that the IPC format can't carry.
+    pub fn to_ipc(&self) -> Result<Bytes, CodecError> {
+        let unwritable = |error: ArrowError| damaged(format!("it can't be written: {error}"));
+        let mut writer = StreamWriter::try_new(Vec::with_capacity(self.ipc_size()), &self.schema).map_err(unwritable)?;
+        for batch in &self.batches {
+            writer.write(batch).map_err(unwritable)?;
+        }
+        writer.into_inner().map(Bytes::from).map_err(unwritable)
+    }
+
+    /// Reads an Arrow IPC stream or file, also with LZ4 or ZSTD bodies (wire.md, "Payload types")
+    ///
+    /// Every length, row count and offset of the input is checked against its bytes and `limits` before Arrow reads it,
+    /// so that hostile input ends in an error. Columns are slices of the input unless compressed or misaligned.
+    ///
+    /// # Errors
+    /// [`CodecError::Table`] for damaged or hostile input and for what can't be read (big-endian, tensors),
+    /// [`CodecError::TableTooLarge`] for what would grow beyond the limits.
+    pub fn from_ipc(bytes: &Bytes, limits: &TableLimits) -> Result<Self, CodecError> {
+        read::read(bytes, limits)
+    }
+
+    /// The rows as JSON objects, to be sent as `jsontable`
+    ///
+    /// | Arrow | JSON |
+    /// |---|---|
+    /// | booleans, integers, text, null | the same; integers keep 64 bits |
+    /// | floats | numbers; NaN and infinities become null |
+    /// | decimals | text with all digits, `"12.50"` |
+    /// | dates, times, timestamps | ISO 8601 text; with a zone in UTC and with `Z`, the zone's name is lost |
+    /// | durations, intervals | ISO 8601 durations, `"PT1.5S"` |
+    /// | binary | base64 text |
+    /// | lists, structs | arrays, objects |
+    /// | maps | objects when the keys are text (of equal keys the last counts), else arrays of key-value objects |
+    /// | dictionaries, runs, unions | the value they stand for |
+    ///
+    /// # Errors
+    /// [`CodecError::Unconvertible`] for two columns of one name and for dates beyond the calendar,
+    /// [`CodecError::TableTooLarge`] beyond 1 GiB of JSON values: a dictionary can name a long text in every row.
+    pub fn to_rows(&self) -> Result<Rows, CodecError> {
+        self.to_rows_within(&TableLimits::default())
+    }
+
+    /// [`to_rows`](Self::to_rows) with another bound than 1 GiB: the limits' bytes
+    ///
+    /// # Errors
+    /// As [`to_rows`](Self::to_rows).
+    pub fn to_rows_within(&self, limits: &TableLimits) -> Result<Rows, CodecError> {
+        rows::to_rows(self, limits)
+    }
+
+    /// A table of these rows, its columns in first-seen order and all nullable
+    ///
+    /// Columns become booleans, 64-bit integers (unsigned when one is above the signed range), 64-bit floats, text, lists
+    /// or structs. A column with only nulls is a null column; a missing value is null. Fractions and integers together
+    /// are floats as long as each integer is one exactly.
+    ///
+    /// # Errors
+    /// [`CodecError::Unconvertible`] naming the column that mixes types, [`CodecError::TableTooLarge`] for rows with so
+    /// many different keys that the table would exceed 1 GiB.
+    pub fn from_rows(rows: &Rows) -> Result<Self, CodecError> {
+        infer::from_rows(rows)
+    }
+
+    /// About what the stream takes, so that writing seldom moves it
+    fn ipc_size(&self) -> usize {
+        let column = |array: &dyn Array| {
+            let data = array.to_data();
+            data.get_slice_memory_size().unwrap_or_else(|_| data.get_buffer_memory_size()) + 256
+        };
+        let columns = self.batches.iter().flat_map(RecordBatch::columns).map(|array| column(array));
+        columns.sum::<usize>() + 1024 + 256 * (self.num_columns() + self.batches.len())
+    }
+}
 
 impl From<RecordBatch> for Table {
     fn from(batch: RecordBatch) -> Self {
         Self { schema: batch.schema(), batches: vec![batch] }
     }
+}
+
+fn damaged(reason: impl Into<String>) -> CodecError {
+    CodecError::Table { reason: reason.into() }
+}
+
+/// A field in an error: its name, quoted and cut, since it is a stranger's text
+fn column(field: &Field) -> String {
+    let name: String = field.name().chars().take(64).collect();
+    format!("column {name:?}")
 }
