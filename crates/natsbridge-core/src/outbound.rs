@@ -236,7 +236,7 @@ fn fit(header: &Header, choices: &mut [Choice], limits: &Limits) -> Result<(), P
     if links_allowed(limits) {
         let mut order: Vec<usize> = (0..choices.len()).filter(|index| choices[*index].direct_len.is_some()).collect();
         // A stable sort: of two equal payloads the first becomes the link.
-        order.sort_by_key(|index| std::cmp::Reverse(choices[*index].direct_len));
+        order.sort_by_key(|index| std::cmp::Reverse(choices[*index].source.len()));
         for index in order {
             let saved = choices[index].direct_len.unwrap_or(0).saturating_sub(choices[index].link_len(limits));
             if total <= limit || saved == 0 {

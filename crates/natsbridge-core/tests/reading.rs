@@ -1,5 +1,11 @@
 //! What the reader accepts and what it refuses, rule by rule (wire.md, "What receivers accept").
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::as_conversions,
+    clippy::needless_pass_by_value,
+    reason = "test code"
+)]
 
 use natsbridge_core::{Arrival, Checks, Digest, Downloaded, Envelope, EnvelopeError, OpenError, Part, Purpose, Source};
 use serde_json::{Value as Json, json};

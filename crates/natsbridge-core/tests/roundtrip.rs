@@ -1,5 +1,11 @@
 //! The law that tests everything: open(plan(m)) = m, however it travelled.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::as_conversions,
+    clippy::needless_pass_by_value,
+    reason = "test code"
+)]
 
 use std::collections::HashMap;
 

@@ -55,7 +55,7 @@ fn not_json(error: &serde_json::Error) -> CodecError {
     CodecError::Json { line: error.line(), column: error.column(), reason: reason(error) }
 }
 
-/// What serde_json says, without the position that it appends
+/// What `serde_json` says, without the position that it appends
 pub(crate) fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rfind(" at line ").map_or_else(|| text.clone(), |at| text[..at].to_owned())
