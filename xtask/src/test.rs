@@ -27,7 +27,8 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
     if args.is_empty() {
         process::run(&mut with_servers(&["test", "--doc", "--workspace", "--all-features"]))?;
     }
-    let mut runner = if tools::has_nextest() {
+    let nextest = tools::has_nextest();
+    let mut runner = if nextest {
         with_servers(&["nextest", "run", "--all-features", "--no-fail-fast"])
     } else {
         with_servers(&["test", "--all-features", "--no-fail-fast"])
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
     if !chosen {
         runner.arg("--workspace");
     }
-    if args.is_empty() && !tools::has_nextest() {
+    if args.is_empty() && !nextest {
         // Doc tests ran above.
         runner.args(["--lib", "--bins", "--tests"]);
     }

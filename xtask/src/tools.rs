@@ -206,3 +206,36 @@ impl Drop for Removed {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::TempFolder;
+
+    #[test]
+    fn a_script_names_the_python_it_will_have_and_a_program_is_left_alone() {
+        let folder = TempFolder::create().unwrap();
+        let [script, program] = ["nanio", "nats-server"].map(|name| folder.path().join(name));
+        fs::write(&script, "#!/cache/.new-1/bin/python\nimport nanio # /cache/.new-1/bin\n").unwrap();
+        fs::write(&program, b"\x7fELF #!/cache/.new-1/bin").unwrap();
+        point_scripts(folder.path(), Path::new("/cache/.new-1"), Path::new("/cache/nanio")).unwrap();
+        let adapted = fs::read_to_string(script).unwrap();
+        assert_eq!(adapted, "#!/cache/nanio/bin/python\nimport nanio # /cache/.new-1/bin\n");
+        assert_eq!(fs::read(program).unwrap(), b"\x7fELF #!/cache/.new-1/bin");
+    }
+
+    #[test]
+    fn another_version_or_a_program_that_does_not_run_is_not_the_one_wanted() {
+        let folder = TempFolder::create().unwrap();
+        let program = folder.path().join("nats-server");
+        let make = |script: &str| {
+            fs::write(&program, script).unwrap();
+            fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        };
+        make("#!/bin/sh\necho nats-server: v2.15.1\n");
+        assert!(prints_version(&program, "2.15.1"));
+        assert!(!prints_version(&program, "2.15.10") && !prints_version(&program, "15.1"));
+        make("#!/no/such/python\n");
+        assert!(!prints_version(&program, "2.15.1"));
+    }
+}
