@@ -228,9 +228,10 @@ mod tests {
     fn another_version_or_a_program_that_does_not_run_is_not_the_one_wanted() {
         let folder = TempFolder::create().unwrap();
         let program = folder.path().join("nats-server");
+        // Written by a child: a file that this process has open for writing could not be run.
         let make = |script: &str| {
-            fs::write(&program, script).unwrap();
-            fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+            let write = "printf '%s' \"$1\" > \"$0\" && chmod 700 \"$0\"";
+            process::output(Command::new("sh").args(["-c", write]).arg(&program).arg(script)).unwrap();
         };
         make("#!/bin/sh\necho nats-server: v2.15.1\n");
         assert!(prints_version(&program, "2.15.1"));
