@@ -1,0 +1,223 @@
+//! The settings of the embedded file server.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{error::ServerError, ids::SecretDigest};
+
+/// The settings of a [`FileServer`](super::FileServer)
+///
+/// ```
+/// use std::time::Duration;
+/// use natsbridge_fileserver::server::ServerConfig;
+///
+/// let config = ServerConfig::new("/var/lib/natsbridge/files")
+///     .max_size(2_000_000_000)
+///     .default_ttl(Duration::from_secs(24 * 3600))
+///     .token("a long random word")
+///     .cors_origin("https://app.example.com");
+/// # let _ = config;
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ServerConfig {
+    pub(super) dir: PathBuf,
+    pub(super) listen: SocketAddr,
+    pub(super) max_size: u64,
+    pub(super) default_ttl: Duration,
+    pub(super) max_ttl: Duration,
+    pub(super) token: Option<SecretDigest>,
+    pub(super) cors_origins: Vec<String>,
+    pub(super) download_domain: Option<String>,
+    pub(super) header_timeout: Duration,
+    pub(super) idle_timeout: Duration,
+    pub(super) sweep_interval: Duration,
+    pub(super) shutdown_grace: Duration,
+    pub(super) max_connections: u32,
+}
+
+impl ServerConfig {
+    /// Settings for a server that keeps its files in `dir`, which is made if it is absent
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            max_size: 10_000_000_000,
+            default_ttl: Duration::from_secs(30 * 24 * 3600),
+            max_ttl: Duration::from_secs(30 * 24 * 3600),
+            token: None,
+            cors_origins: Vec::new(),
+            download_domain: None,
+            header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            sweep_interval: Duration::from_secs(300),
+            shutdown_grace: Duration::from_secs(10),
+            max_connections: 1024,
+        }
+    }
+
+    /// The address to listen on; port 0 takes a free one (default 127.0.0.1:8080, this machine only)
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// The largest file taken, in bytes (default 10,000,000,000)
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.max_size = bytes;
+        self
+    }
+
+    /// How long an upload lives when its maker does not say, in whole seconds (default 30 days)
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.default_ttl = ttl;
+        self
+    }
+
+    /// The longest life an upload may ask for, in whole seconds (default 30 days); no upload lives for ever
+    pub fn max_ttl(mut self, ttl: Duration) -> Self {
+        self.max_ttl = ttl;
+        self
+    }
+
+    /// The word that clients must send as `X-PlikToken` to make an upload (default: none is asked for)
+    ///
+    /// Only its SHA-256 is kept. Downloads never need it: their address is the secret.
+    pub fn token(mut self, token: impl AsRef<str>) -> Self {
+        self.token = Some(SecretDigest::of(token.as_ref()));
+        self
+    }
+
+    /// Adds an origin whose pages may use the server from a browser, such as `https://app.example.com`; `*` means any
+    /// (default: none)
+    pub fn cors_origin(mut self, origin: impl Into<String>) -> Self {
+        self.cors_origins.push(origin.into());
+        self
+    }
+
+    /// The only address files may be fetched by, such as `https://files.example.com` (default: any)
+    ///
+    /// It is named in every answer, and downloads asked for under another `Host` are refused, as Plik does.
+    pub fn download_domain(mut self, url: impl Into<String>) -> Self {
+        self.download_domain = Some(url.into().trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// How long a client may take to send a request's head, or to start the next one (default 30 s)
+    pub fn header_timeout(mut self, timeout: Duration) -> Self {
+        self.header_timeout = timeout;
+        self
+    }
+
+    /// How long a transfer may stand still before it is cut (default 60 s)
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// How often expired uploads are erased (default 5 min); they are refused at once in any case
+    pub fn sweep_interval(mut self, interval: Duration) -> Self {
+        self.sweep_interval = interval;
+        self
+    }
+
+    /// How long running transfers may go on after the server is told to stop (default 10 s)
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.shutdown_grace = grace;
+        self
+    }
+
+    /// How many connections are served at once; further ones wait (default 1,024, at most about 1 MiB each)
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// Looks for settings that can't work
+    pub(super) fn check(&self) -> Result<(), ServerError> {
+        let wrong = |name, problem: &str| Err(ServerError::Config { name, problem: problem.to_owned() });
+        if self.default_ttl.as_secs() == 0 {
+            return wrong("default_ttl", "must be at least one second");
+        }
+        if self.default_ttl > self.max_ttl {
+            return wrong("max_ttl", "must not be less than default_ttl");
+        }
+        if self.max_ttl > LONGEST_TTL {
+            return wrong("max_ttl", "must be at most 100 years");
+        }
+        if self.max_size == 0 {
+            return wrong("max_size", "must be at least one byte");
+        }
+        if self.max_connections == 0 {
+            return wrong("max_connections", "must be at least one");
+        }
+        if self.token.as_ref().is_some_and(|token| token.matches("")) {
+            return wrong("token", "must not be empty");
+        }
+        if let Some(domain) = &self.download_domain {
+            let host =
+                url::Url::parse(domain).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            if host.is_none() {
+                return wrong("download_domain", "must be an address such as https://files.example.com");
+            }
+        }
+        for (name, value) in [
+            ("header_timeout", self.header_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("sweep_interval", self.sweep_interval),
+        ] {
+            if value.is_zero() {
+                return wrong(name, "must be more than zero");
+            }
+        }
+        Ok(())
+    }
+
+    /// The `Host` header that downloads must have, if it is restricted
+    pub(super) fn download_host(&self) -> Option<String> {
+        let url = url::Url::parse(self.download_domain.as_deref()?).ok()?;
+        let host = url.host_str()?;
+        Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    }
+}
+
+/// Beyond this the calendar of the expiry date gives out
+const LONGEST_TTL: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_cannot_work_are_named() {
+        let base = || ServerConfig::new("unused");
+        for (config, name) in [
+            (base().default_ttl(Duration::from_secs(2)).max_ttl(Duration::from_secs(1)), "max_ttl"),
+            (base().default_ttl(Duration::ZERO), "default_ttl"),
+            (base().max_size(0), "max_size"),
+            (base().token(""), "token"),
+            (base().download_domain("files.example.com"), "download_domain"),
+            (base().idle_timeout(Duration::ZERO), "idle_timeout"),
+            (base().max_connections(0), "max_connections"),
+        ] {
+            let Err(ServerError::Config { name: found, .. }) = config.check() else { panic!("{name} passed") };
+            assert_eq!(found, name);
+        }
+        assert!(base().check().is_ok());
+    }
+
+    #[test]
+    fn the_token_is_not_in_the_debug_output() {
+        assert!(!format!("{:?}", ServerConfig::new("unused").token("open sesame")).contains("sesame"));
+    }
+
+    #[test]
+    fn the_download_host_has_its_port_only_when_it_is_unusual() {
+        let host = |url: &str| ServerConfig::new("unused").download_domain(url).download_host();
+        assert_eq!(host("http://localhost:18081/sub/").as_deref(), Some("localhost:18081"));
+        assert_eq!(host("https://files.example.com").as_deref(), Some("files.example.com"));
+    }
+}

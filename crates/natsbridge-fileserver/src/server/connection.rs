@@ -1,0 +1,264 @@
+//! Accepts connections and serves each until it ends, however it ends.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, response::Response};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{Instant, Sleep},
+};
+
+use super::{
+    api::{App, router},
+    claims::Unsettled,
+};
+
+/// The most that a request's head may have, and what is read at a time
+const READ_BUFFER: usize = 64 * 1024;
+
+/// How long a closed connection is read on, so that the client sees the answer before a reset
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Serves connections until `stop` is ready, then lets running requests end within the configured grace
+pub(super) async fn serve(listener: &TcpListener, app: &Arc<App>, stop: impl Future<Output = ()> + Send) {
+    let router = router(app);
+    let places =
+        Arc::new(Semaphore::new(usize::try_from(app.config.max_connections).unwrap_or(Semaphore::MAX_PERMITS)));
+    let (stopping, _) = watch::channel(false);
+    let mut running = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            Some(_) = running.join_next() => continue,
+            accepted = accept(listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let (app, router, stopping) = (Arc::clone(app), router.clone(), stopping.subscribe());
+                running.spawn(async move {
+                    serve_one(stream, &app, router, stopping).await;
+                    drop(place);
+                });
+            }
+            // Mostly too many open files: others have to end first.
+            Err(error) => {
+                tracing::warn!(%error, "file server can't accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    stopping.send_replace(true);
+    let all_ended = async { while running.join_next().await.is_some() {} };
+    if tokio::time::timeout(app.config.shutdown_grace, all_ended).await.is_err() {
+        tracing::warn!(connections = running.len(), "transfers are cut because the server stops");
+        running.shutdown().await;
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+async fn serve_one(stream: TcpStream, app: &Arc<App>, router: Router, mut stopping: watch::Receiver<bool>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "connection keeps Nagle's algorithm");
+    }
+    let unsettled = Unsettled::default();
+    let service =
+        Settling { app: Arc::clone(app), unsettled: unsettled.clone(), inner: TowerToHyperService::new(router) };
+    let watched = Watched::new(stream, app.config.idle_timeout);
+    let health = Arc::clone(&watched.health);
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.config.header_timeout)
+        .max_buf_size(READ_BUFFER)
+        .serve_connection(TokioIo::new(watched), service);
+    let mut told = false;
+    let outcome = loop {
+        tokio::select! {
+            outcome = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => break outcome,
+            _ = stopping.wait_for(|stop| *stop), if !told => {
+                told = true;
+                if !health.used.load(Ordering::Relaxed) {
+                    // Nothing was ever asked on it, so nothing is cut.
+                    return;
+                }
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    };
+    let unsent = outcome.as_ref().is_err_and(hyper::Error::is_incomplete_message);
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "connection ended early");
+    }
+    // Takes the body apart first, if one was on its way.
+    let watched = connection.into_parts().io.into_inner();
+    if !health.is_broken() {
+        // While a one-shot is not settled, the client gets the time to read it.
+        let patience = if unsettled.is_empty() { LINGER } else { app.config.idle_timeout };
+        linger(watched, patience).await;
+    }
+    unsettled.settle(&app.store, &app.jobs, !unsent && !health.is_broken()).await;
+}
+
+/// Closes the sending half and reads what still comes, until the client closes too
+async fn linger(mut watched: Watched, patience: Duration) {
+    let until_closed = async {
+        watched.shutdown().await?;
+        let mut scratch = vec![0; 16 * 1024];
+        while watched.read(&mut scratch).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    match tokio::time::timeout(patience, until_closed).await {
+        Ok(Ok(())) => watched.look_for_reset(),
+        Ok(Err(error)) => tracing::debug!(%error, "client reset the connection"),
+        Err(_) => tracing::debug!("client did not close the connection"),
+    }
+}
+
+/// Settles the one-shot before a request: a client that asks again has read its answer
+#[derive(Debug)]
+struct Settling {
+    app: Arc<App>,
+    unsettled: Unsettled,
+    inner: TowerToHyperService<Router>,
+}
+
+impl Service<hyper::Request<Incoming>> for Settling {
+    type Response = Response;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Self::Error>> + Send>>;
+
+    fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.unsettled.clone());
+        if self.unsettled.is_empty() {
+            return Box::pin(self.inner.call(request));
+        }
+        let (app, unsettled, inner) = (Arc::clone(&self.app), self.unsettled.clone(), self.inner.clone());
+        Box::pin(async move {
+            unsettled.settle(&app.store, &app.jobs, true).await;
+            inner.call(request).await
+        })
+    }
+}
+
+/// What is known about a connection
+#[derive(Debug, Default)]
+struct Health {
+    /// Something was received
+    used: AtomicBool,
+    /// Reading or writing failed
+    failed: AtomicBool,
+    /// The last write found no room, so bytes are still here
+    stuck: AtomicBool,
+}
+
+impl Health {
+    fn is_broken(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.stuck.load(Ordering::Relaxed)
+    }
+}
+
+/// A stream that remembers how it fared and gives up when the client reads nothing for too long
+struct Watched {
+    stream: TcpStream,
+    health: Arc<Health>,
+    idle: Duration,
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watched {
+    fn new(stream: TcpStream, idle: Duration) -> Self {
+        Self { stream, health: Arc::default(), idle, stall: None }
+    }
+
+    /// Notes a reset that came after the client's regular end
+    fn look_for_reset(&self) {
+        if !matches!(self.stream.take_error(), Ok(None)) {
+            self.health.failed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(polled, Poll::Ready(Err(_))) {
+            self.health.failed.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn note_write(&mut self, polled: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.health.stuck.store(polled.is_pending(), Ordering::Relaxed);
+        if polled.is_ready() {
+            self.stall = None;
+            return self.note(polled);
+        }
+        let idle = self.idle;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        std::task::ready!(stall.as_mut().poll(cx));
+        self.note(Poll::Ready(Err(io::ErrorKind::TimedOut.into())))
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.health.used.store(true, Ordering::Relaxed);
+        }
+        self.note(polled)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note_write(polled, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.note_write(polled, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.note(polled)
+    }
+}

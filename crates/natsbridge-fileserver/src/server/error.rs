@@ -1,0 +1,129 @@
+//! Why a file server does not start, and the one-line refusals it sends to clients.
+
+use std::{borrow::Cow, fmt, io, net::SocketAddr, path::PathBuf};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+
+/// Why a [`FileServer`](super::FileServer) does not start or a folder is not swept
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// A setting contradicts itself or another
+    #[error("setting {name} of the file server is wrong: {problem}")]
+    Config {
+        /// The setting's name
+        name: &'static str,
+        /// What is wrong with it
+        problem: String,
+    },
+    /// Another server works on the folder
+    #[error("folder {} is in use by another file server; stop it or choose another folder", .dir.display())]
+    Locked {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// The folder can't be read, written or made
+    #[error("folder {} of the file server can't be used", .dir.display())]
+    Folder {
+        /// The folder
+        dir: PathBuf,
+        /// What the system says
+        source: io::Error,
+    },
+    /// The address can't be listened on
+    #[error("file server can't listen on {address}; is the port taken?")]
+    Listen {
+        /// The address
+        address: SocketAddr,
+        /// What the system says
+        source: io::Error,
+    },
+}
+
+impl ServerError {
+    /// The error's stable word
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config { .. } => "fileserver_config",
+            Self::Locked { .. } => "fileserver_locked",
+            Self::Folder { .. } => "fileserver_folder",
+            Self::Listen { .. } => "fileserver_listen",
+        }
+    }
+}
+
+/// An answer that is not what the client asked for: a status and one line of text, as Plik sends it
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    text: Cow<'static, str>,
+    closes: bool,
+    retry_after: bool,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, text: text.into(), closes: false, retry_after: false }
+    }
+
+    pub(super) fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    pub(super) fn forbidden(text: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, text)
+    }
+
+    pub(super) fn not_found(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, text)
+    }
+
+    /// The server's own fault; the cause goes to the log and not to the client
+    pub(super) fn internal(cause: &dyn fmt::Display) -> Self {
+        tracing::error!(%cause, "file server failed to answer");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal server error")
+    }
+
+    /// Ends the connection after the answer, because the rest of the request is not read
+    pub(super) fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
+    /// Tells the client to ask again in a second
+    pub(super) fn retry_soon(mut self) -> Self {
+        self.retry_after = true;
+        self
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(cause: io::Error) -> Self {
+        Self::internal(&cause)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(format!("{}\n", self.text)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, TEXT);
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if self.closes {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// The content type of every answer but a file: Plik sends even JSON as text
+pub(super) const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");

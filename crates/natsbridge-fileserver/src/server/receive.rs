@@ -1,0 +1,340 @@
+//! Takes a file: multipart in, content to disk, size and MD5 on the way.
+
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::body::{Body, BodyDataStream};
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{HeaderMap, StatusCode, header};
+use md5::{Digest as _, Md5};
+use multer::{Field, Multipart};
+use tokio::task::JoinHandle;
+
+use super::{
+    api::{App, MAX_FILES, expired_or_absent},
+    disposition::Disposition,
+    error::Refusal,
+    ids::{Id, hex},
+    record::{FileRecord, Status},
+    sniff::{SNIFF_LENGTH, content_type},
+    wishes::{check_name, human_size},
+};
+
+/// Bytes gathered before they are written; two such batches exist per upload
+const BATCH: usize = 256 * 1024;
+
+/// What a multipart body may hold besides the file: other fields, headers, boundaries
+const MAX_FRAMING: u64 = 1024 * 1024;
+
+/// Where the content goes
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target {
+    /// A new file of the upload
+    New,
+    /// A file declared when the upload was made
+    Declared(Id),
+}
+
+/// Stores the first part called `file` of a multipart body and returns its record
+pub(super) async fn receive(
+    app: &Arc<App>,
+    upload: Id,
+    target: Target,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<FileRecord, Refusal> {
+    let too_big = || {
+        Refusal::bad_request(format!("file too big (limit is set to {})", human_size(app.config.max_size))).closing()
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    // Plik reads on until the limit is crossed. What can't fit is refused before it is sent in vain.
+    if announced.is_some_and(|length| length > app.config.max_size.saturating_add(MAX_FRAMING)) {
+        return Err(too_big());
+    }
+    let boundary = boundary(headers)?;
+    let framing = Arc::new(AtomicU64::new(MAX_FRAMING));
+    let mut parts = Multipart::new(Gate { body: body.into_data_stream(), framing: Arc::clone(&framing) }, boundary);
+    let idle = app.config.idle_timeout;
+
+    let (mut field, name) = loop {
+        let Some(field) = in_time(idle, parts.next_field()).await?.map_err(|error| malformed(&error))? else {
+            return Err(Refusal::bad_request("missing file from multipart form"));
+        };
+        let disposition = field
+            .headers()
+            .get(header::CONTENT_DISPOSITION)
+            .map(|value| Disposition::parse(value.as_bytes()))
+            .unwrap_or_default();
+        if disposition.field == "file" {
+            break (field, disposition.file.unwrap_or_default());
+        }
+    };
+    if name.is_empty() {
+        return Err(Refusal::bad_request("missing file name from multipart form"));
+    }
+
+    let mut incoming = Incoming::begin(app, upload, target, name).await.map_err(Refusal::closing)?;
+    framing.store(u64::MAX, Ordering::Relaxed);
+    let outcome = copy(&mut field, &mut incoming, app.config.max_size, idle, &too_big).await;
+    if let Err(refusal) = outcome {
+        incoming.abandon().await;
+        return Err(refusal);
+    }
+    // The closing boundary is read too, so that the connection can serve the next request.
+    drop(field);
+    framing.store(MAX_FRAMING, Ordering::Relaxed);
+    if let Err(error) = in_time(idle, parts.next_field()).await? {
+        tracing::debug!(%error, "multipart body ends oddly after the file");
+    }
+    incoming.finish().await
+}
+
+/// Moves the part's bytes to disk, at most `max_size` of them
+async fn copy(
+    field: &mut Field<'static>,
+    incoming: &mut Incoming,
+    max_size: u64,
+    idle: Duration,
+    too_big: &(impl Fn() -> Refusal + Sync),
+) -> Result<(), Refusal> {
+    let mut size: u64 = 0;
+    while let Some(piece) = in_time(idle, field.chunk()).await?.map_err(|error| broken_off(&error))? {
+        size = size.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        if size > max_size {
+            return Err(too_big());
+        }
+        incoming.write(&piece).await?;
+    }
+    Ok(())
+}
+
+/// The boundary named by the content type
+fn boundary(headers: &HeaderMap) -> Result<String, Refusal> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    multer::parse_boundary(content_type).map_err(|error| {
+        Refusal::bad_request(match error {
+            multer::Error::NoBoundary => "invalid multipart form : no multipart boundary param in Content-Type",
+            _ => "invalid multipart form : request Content-Type isn't multipart/form-data",
+        })
+    })
+}
+
+async fn in_time<T>(idle: Duration, work: impl Future<Output = T>) -> Result<T, Refusal> {
+    tokio::time::timeout(idle, work).await.map_err(|_| {
+        let text = format!("upload stood still for more than {} s", idle.as_secs());
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, text).closing()
+    })
+}
+
+/// The body is no multipart form, or stops before a file begins
+fn malformed(error: &multer::Error) -> Refusal {
+    Refusal::bad_request(format!("invalid multipart form : {error}")).closing()
+}
+
+/// The body stops inside the file (step 28 of the recorded exchanges, without its stray `%s`)
+fn broken_off(error: &multer::Error) -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("unable to read data from request body : {error}"))
+        .closing()
+}
+
+/// A request body that ends with an error when the parser would have to keep too much of it
+struct Gate {
+    body: BodyDataStream,
+    /// Bytes that may still come outside the file
+    framing: Arc<AtomicU64>,
+}
+
+impl Stream for Gate {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(piece) = std::task::ready!(Pin::new(&mut self.body).poll_next(cx)) else { return Poll::Ready(None) };
+        let piece = piece.map_err(io::Error::other)?;
+        let left = self.framing.load(Ordering::Relaxed);
+        if left != u64::MAX {
+            let Some(left) = left.checked_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX)) else {
+                return Poll::Ready(Some(Err(io::Error::other("too much besides the file"))));
+            };
+            self.framing.store(left, Ordering::Relaxed);
+        }
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+/// A file whose content is arriving; it is erased unless it is finished
+struct Incoming {
+    app: Arc<App>,
+    upload: Id,
+    file: Id,
+    /// With the writing thread while `writing` is set
+    sink: Option<Sink>,
+    writing: Option<JoinHandle<io::Result<Sink>>>,
+    batch: Vec<u8>,
+    settled: bool,
+}
+
+/// The disk's end of an upload
+struct Sink {
+    content: File,
+    md5: Md5,
+    size: u64,
+    /// The first bytes, by which the content type is guessed
+    head: Vec<u8>,
+    /// A written batch, to be filled again
+    spare: Vec<u8>,
+}
+
+impl Incoming {
+    async fn begin(app: &Arc<App>, upload: Id, target: Target, name: String) -> Result<Self, Refusal> {
+        let file = match target {
+            Target::New => Id::random(),
+            Target::Declared(id) => id,
+        };
+        let content = app
+            .disk(move |app| {
+                let begun = app.store.begin_file(upload, file, |files| match target {
+                    Target::New => add(files, file, name),
+                    Target::Declared(_) => claim_declared(files, file, &name),
+                })?;
+                begun.ok_or_else(|| expired_or_absent(upload))
+            })
+            .await?;
+        let sink = Sink { content, md5: Md5::new(), size: 0, head: Vec::new(), spare: Vec::new() };
+        Ok(Self {
+            app: Arc::clone(app),
+            upload,
+            file,
+            sink: Some(sink),
+            writing: None,
+            batch: Vec::new(),
+            settled: false,
+        })
+    }
+
+    async fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
+        self.batch.extend_from_slice(piece);
+        if self.batch.len() >= BATCH { self.flush().await } else { Ok(()) }
+    }
+
+    /// Hands the batch to a writing thread, after the one before it is written
+    async fn flush(&mut self) -> Result<(), Refusal> {
+        let mut sink = self.sink().await?;
+        let batch = std::mem::replace(&mut self.batch, std::mem::take(&mut sink.spare));
+        self.writing = Some(self.app.jobs.spawn_blocking(move || sink.take(batch)));
+        Ok(())
+    }
+
+    async fn sink(&mut self) -> Result<Sink, Refusal> {
+        if let Some(writing) = &mut self.writing {
+            let written = writing.await;
+            self.writing = None;
+            self.sink = Some(
+                written
+                    .map_err(|error| Refusal::internal(&error).closing())?
+                    .map_err(|error| Refusal::from(error).closing())?,
+            );
+        }
+        self.sink.take().ok_or_else(|| Refusal::internal(&"writing failed before").closing())
+    }
+
+    /// Makes the file available
+    async fn finish(mut self) -> Result<FileRecord, Refusal> {
+        self.flush().await?;
+        let sink = self.sink().await?;
+        let (upload, file) = (self.upload, self.file);
+        let stored = self
+            .app
+            .disk(move |app| {
+                let md5 = hex(&sink.md5.finalize());
+                let done = app.store.edit(upload, |record| {
+                    let Some(found) = record.file_mut(file).filter(|found| found.status == Status::Uploading) else {
+                        return Err(expired_or_absent(upload));
+                    };
+                    found.status = Status::Uploaded;
+                    found.file_md5 = md5;
+                    found.file_size = sink.size;
+                    found.file_type = content_type(&sink.head).to_owned();
+                    Ok(found.clone())
+                })?;
+                done.ok_or_else(|| expired_or_absent(upload))
+            })
+            .await?;
+        self.settled = true;
+        Ok(stored)
+    }
+
+    /// Erases what arrived
+    async fn abandon(mut self) {
+        self.settled = true;
+        // A batch on its way is awaited, so that nothing is written after the erasure.
+        drop(self.sink().await);
+        let (upload, file) = (self.upload, self.file);
+        if let Err(refusal) = self.app.disk(move |app| Ok(app.store.erase(upload, file)?)).await {
+            tracing::warn!(?refusal, upload = upload.hint(), "interrupted upload can't be erased");
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // The client went away and the request was dropped in the middle.
+        if self.settled {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (app, upload, file) = (Arc::clone(&self.app), self.upload, self.file);
+        let erase = move || {
+            if let Err(error) = app.store.erase(upload, file) {
+                tracing::warn!(%error, upload = upload.hint(), "interrupted upload can't be erased");
+            }
+        };
+        drop(self.app.jobs.spawn_blocking_on(erase, &runtime));
+    }
+}
+
+impl Sink {
+    fn take(mut self, mut batch: Vec<u8>) -> io::Result<Self> {
+        if self.head.len() < SNIFF_LENGTH {
+            let missing = SNIFF_LENGTH - self.head.len();
+            self.head.extend(batch.iter().take(missing));
+        }
+        self.content.write_all(&batch)?;
+        self.md5.update(&batch);
+        self.size += u64::try_from(batch.len()).map_err(io::Error::other)?;
+        batch.clear();
+        self.spare = batch;
+        Ok(self)
+    }
+}
+
+fn add(files: &mut Vec<FileRecord>, id: Id, name: String) -> Result<(), Refusal> {
+    check_name(&name).map_err(|why| Refusal::bad_request(format!("unable to create file : {why}")))?;
+    if files.len() >= MAX_FILES {
+        return Err(Refusal::bad_request(format!("maximum number file per upload reached, limit is {MAX_FILES}")));
+    }
+    files.push(FileRecord::new(id, name, Status::Uploading));
+    Ok(())
+}
+
+fn claim_declared(files: &mut [FileRecord], id: Id, name: &str) -> Result<(), Refusal> {
+    let found = files.iter_mut().find(|file| file.id == id.as_str());
+    let found = found.ok_or_else(|| Refusal::not_found(format!("file {id} not found")))?;
+    if found.status != Status::Missing {
+        return Err(Refusal::bad_request(format!("invalid file status {}, expected missing", found.status.word())));
+    }
+    if found.file_name != name {
+        return Err(Refusal::bad_request("invalid file name"));
+    }
+    found.status = Status::Uploading;
+    Ok(())
+}
