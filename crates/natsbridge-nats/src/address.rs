@@ -1,0 +1,108 @@
+//! Parses server URLs: credentials are taken out at once, so that nothing later can print them.
+
+use url::Url;
+
+use crate::error::{BrokerError, BrokerErrorKind};
+use crate::options::{Auth, Secret};
+
+/// A server's URL without credentials, query and fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    url: Url,
+}
+
+impl Address {
+    /// The address and the credentials that stood in the URL.
+    pub(crate) fn parse(text: &str) -> Result<(Self, Option<Auth>), BrokerError> {
+        let invalid = |why: String| {
+            let message = format!("{why}; write it like nats://host:4222 (also tls://, ws://, wss://)");
+            BrokerError::new(BrokerErrorKind::InvalidOptions, message)
+        };
+        let text = text.trim();
+        let full = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
+        // The parser's error does not repeat its input, which may hold a password.
+        let mut url = Url::parse(&full).map_err(|error| invalid(format!("a NATS server URL cannot be read: {error}")))?;
+        if !matches!(url.scheme(), "nats" | "tls" | "ws" | "wss") {
+            return Err(invalid(format!("the scheme `{}` is not one of NATS", url.scheme())));
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(invalid("a NATS server URL has no host".to_owned()));
+        }
+        let user = percent_decoded(url.username());
+        let auth = match url.password().map(percent_decoded) {
+            Some(password) => Some(Auth::UserPassword { user, password: Secret::new(password) }),
+            None if user.is_empty() => None,
+            None => Some(Auth::Token(Secret::new(user))),
+        };
+        // Neither fails: the URL has a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_query(None);
+        url.set_fragment(None);
+        Ok((Self { url }, auth))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+
+    /// Whether this is where a server that calls itself `host` and `port` listens.
+    pub(crate) fn is_at(&self, host: &str, port: u16) -> bool {
+        self.url.port_or_known_default().unwrap_or(4222) == port && self.url.host_str() == Some(host)
+    }
+
+    pub(crate) fn has_port(&self, port: u16) -> bool {
+        self.url.port_or_known_default().unwrap_or(4222) == port
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let decoded = (first == b'%')
+            .then(|| tail.get(..2))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        if let Some(byte) = decoded {
+            bytes.push(byte);
+            rest = &tail[2..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_leave_the_address() {
+        let (address, auth) = Address::parse("nats://ann:p%40ss@127.0.0.1:4333?x=1").unwrap();
+        assert_eq!(address.as_str(), "nats://127.0.0.1:4333");
+        let Some(Auth::UserPassword { user, password }) = auth else { panic!("no user and password") };
+        assert_eq!((user.as_str(), password.reveal()), ("ann", "p@ss"));
+    }
+
+    #[test]
+    fn a_user_alone_is_a_token_and_a_bare_host_is_nats() {
+        let (address, auth) = Address::parse("s3cr3t@example.org").unwrap();
+        assert_eq!(address.as_str(), "nats://example.org");
+        let Some(Auth::Token(token)) = auth else { panic!("no token") };
+        assert_eq!(token.reveal(), "s3cr3t");
+        assert!(address.has_port(4222));
+    }
+
+    #[test]
+    fn what_is_not_a_server_url_is_refused_without_its_password() {
+        for text in ["http://ann:secret@x", "nats://ann:secret@:99999", "nats://", "nats://ann:secret@x:port"] {
+            let error = Address::parse(text).unwrap_err();
+            assert_eq!(error.kind(), BrokerErrorKind::InvalidOptions);
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        }
+    }
+}

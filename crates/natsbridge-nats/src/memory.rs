@@ -1,0 +1,430 @@
+//! A broker inside the process, for tests: wildcards, queue groups, requests, and faults that a seed repeats.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+
+use crate::broker::{Broker, Delivery, Outgoing};
+use crate::error::BrokerError;
+use crate::event::{Event, EventHub, EventStream};
+use crate::random::Random;
+use crate::subject::{QueueGroup, Subject, SubjectFilter};
+use crate::subscription::{Feed, Subscription, SubscriptionLimits};
+
+/// A [`Broker`] without a server
+///
+/// Clones share the broker, as connections share a server; draining one closes it for all.
+///
+/// ```
+/// use natsbridge_nats::{Broker, MemoryBroker, Outgoing};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = MemoryBroker::new();
+/// let mut readings = broker.subscribe("lab.*".parse()?, None).await?;
+/// broker.publish(Outgoing::new("lab.7".parse()?, "21.5")).await?;
+/// let reading = readings.next().await.ok_or("the broker is gone")?;
+/// assert_eq!((reading.subject.as_str(), &reading.payload[..]), ("lab.7", &b"21.5"[..]));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Networks lose, repeat and reorder; a seed makes the same faults happen again:
+///
+/// ```
+/// # use natsbridge_nats::{Broker, MemoryBroker, Outgoing};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = MemoryBroker::builder().seed(7).drop(0.1).duplicate(0.05).reorder(0.1).build();
+/// let mut numbers = broker.subscribe("n".parse()?, None).await?;
+/// for number in 0..100 {
+///     broker.publish(Outgoing::new("n".parse()?, number.to_string())).await?;
+/// }
+/// broker.drain().await?;
+/// let mut arrived = Vec::new();
+/// while let Some(delivery) = numbers.next().await {
+///     arrived.push(delivery.payload);
+/// }
+/// assert_eq!(arrived.len() as u64, 100 - broker.faults_dropped() + broker.faults_duplicated());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct MemoryBroker {
+    shared: Arc<Shared>,
+}
+
+/// Settings of a [`MemoryBroker`]
+#[derive(Debug, Clone)]
+pub struct MemoryBrokerBuilder {
+    seed: u64,
+    drop: f64,
+    duplicate: f64,
+    reorder: f64,
+    max_payload: u64,
+    limits: SubscriptionLimits,
+}
+
+impl MemoryBrokerBuilder {
+    /// The seed of the faults and of the choice within a queue group; 0 unless set
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The probability (0 to 1) that a message disappears; 0 unless set
+    #[must_use]
+    pub fn drop(mut self, probability: f64) -> Self {
+        self.drop = probability;
+        self
+    }
+
+    /// The probability (0 to 1) that a message arrives twice; 0 unless set
+    #[must_use]
+    pub fn duplicate(mut self, probability: f64) -> Self {
+        self.duplicate = probability;
+        self
+    }
+
+    /// The probability (0 to 1) that a message is overtaken by the next one; 0 unless set
+    ///
+    /// A message held back for this leaves with the next publish, request, confirm or drain.
+    #[must_use]
+    pub fn reorder(mut self, probability: f64) -> Self {
+        self.reorder = probability;
+        self
+    }
+
+    /// The largest message, in bytes; 1,048,576 unless set, as in nats-server
+    #[must_use]
+    pub fn max_payload(mut self, bytes: u64) -> Self {
+        self.max_payload = bytes;
+        self
+    }
+
+    /// How much may wait in each subscription before messages are dropped and counted
+    #[must_use]
+    pub fn subscription_limits(mut self, limits: SubscriptionLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The broker
+    #[must_use]
+    pub fn build(self) -> MemoryBroker {
+        let state = State {
+            random: Random::seeded(self.seed),
+            members: Vec::new(),
+            held: None,
+            next: 0,
+            closed: false,
+            dropped: 0,
+            duplicated: 0,
+            reordered: 0,
+        };
+        MemoryBroker { shared: Arc::new(Shared { settings: self, hub: Arc::default(), state: Mutex::new(state) }) }
+    }
+}
+
+impl Default for MemoryBroker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryBroker {
+    /// A broker without faults
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Settings to begin with
+    #[must_use]
+    pub fn builder() -> MemoryBrokerBuilder {
+        MemoryBrokerBuilder {
+            seed: 0,
+            drop: 0.0,
+            duplicate: 0.0,
+            reorder: 0.0,
+            max_payload: 1_048_576,
+            limits: SubscriptionLimits::default(),
+        }
+    }
+
+    /// How many messages the faults made disappear so far
+    #[must_use]
+    pub fn faults_dropped(&self) -> u64 {
+        self.shared.lock().dropped
+    }
+
+    /// How many messages the faults repeated so far
+    #[must_use]
+    pub fn faults_duplicated(&self) -> u64 {
+        self.shared.lock().duplicated
+    }
+
+    /// How many messages the faults held back so far
+    #[must_use]
+    pub fn faults_reordered(&self) -> u64 {
+        self.shared.lock().reordered
+    }
+
+    /// Checks, applies the faults and routes; tells whether anybody listens to the subject.
+    fn send(&self, outgoing: Outgoing) -> Result<bool, BrokerError> {
+        let settings = &self.shared.settings;
+        let size = u64::try_from(outgoing.payload.len()).unwrap_or(u64::MAX);
+        if size > settings.max_payload {
+            return Err(BrokerError::too_large(outgoing.subject.as_str(), size, settings.max_payload));
+        }
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(BrokerError::closed());
+        }
+        let heard = state.members.iter().any(|member| member.filter.matches(outgoing.subject.as_str()));
+        if state.random.happens(settings.drop) {
+            state.dropped += 1;
+            return Ok(heard);
+        }
+        let copies = if state.random.happens(settings.duplicate) { 2 } else { 1 };
+        state.duplicated += copies - 1;
+        if state.held.is_none() && state.random.happens(settings.reorder) {
+            state.reordered += 1;
+            state.held = Some((outgoing, copies));
+            return Ok(heard);
+        }
+        state.route(&outgoing, copies);
+        state.release();
+        Ok(heard)
+    }
+
+    fn join(&self, filter: SubjectFilter, queue: Option<QueueGroup>) -> Result<Subscription, BrokerError> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(BrokerError::closed());
+        }
+        state.next += 1;
+        let number = state.next;
+        let shared: Weak<Shared> = Arc::downgrade(&self.shared);
+        let stop = move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.leave(number);
+            }
+        };
+        let (feed, subscription) =
+            Feed::subscription(filter.clone(), self.shared.settings.limits, self.shared.hub.clone(), stop);
+        state.members.push(Member { number, filter, queue, feed });
+        Ok(subscription)
+    }
+
+    async fn exchange(&self, outgoing: Outgoing, timeout: Duration) -> Result<Delivery, BrokerError> {
+        let subject = outgoing.subject.clone();
+        let inbox = self.new_inbox();
+        let mut answers = self.join(inbox.clone().into(), None)?;
+        if !self.send(outgoing.reply(inbox))? {
+            return Err(BrokerError::no_responders(subject.as_str()));
+        }
+        match tokio::time::timeout(timeout, answers.next()).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(BrokerError::closed()),
+            Err(_) => Err(BrokerError::request_timed_out(subject.as_str(), timeout)),
+        }
+    }
+
+    fn settle(&self) -> Result<(), BrokerError> {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(BrokerError::closed());
+        }
+        state.release();
+        Ok(())
+    }
+}
+
+impl Broker for MemoryBroker {
+    fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+        ready(self.send(outgoing).map(|_| ())).boxed()
+    }
+
+    fn confirm(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        ready(self.settle()).boxed()
+    }
+
+    fn publish_confirmed(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+        ready(self.send(outgoing).and_then(|_| self.settle())).boxed()
+    }
+
+    fn subscribe(
+        &self,
+        filter: SubjectFilter,
+        queue: Option<QueueGroup>,
+    ) -> BoxFuture<'_, Result<Subscription, BrokerError>> {
+        ready(self.join(filter, queue)).boxed()
+    }
+
+    fn request(&self, outgoing: Outgoing, timeout: Duration) -> BoxFuture<'_, Result<Delivery, BrokerError>> {
+        self.exchange(outgoing, timeout).boxed()
+    }
+
+    fn new_inbox(&self) -> Subject {
+        let mut state = self.shared.lock();
+        state.next += 1;
+        Subject::from_server(format!("_INBOX.memory.{}", state.next).into())
+    }
+
+    fn max_payload(&self) -> u64 {
+        self.shared.settings.max_payload
+    }
+
+    fn server_url(&self) -> String {
+        "memory://local".to_owned()
+    }
+
+    fn events(&self) -> EventStream {
+        self.shared.hub.stream()
+    }
+
+    fn drain(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        let members = {
+            let mut state = self.shared.lock();
+            state.release();
+            let first = !std::mem::replace(&mut state.closed, true);
+            if first {
+                self.shared.hub.send(&Event::Closed);
+            }
+            std::mem::take(&mut state.members)
+        };
+        drop(members);
+        ready(Ok(())).boxed()
+    }
+}
+
+impl fmt::Debug for MemoryBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBroker").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    settings: MemoryBrokerBuilder,
+    hub: Arc<EventHub>,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, number: u64) {
+        let mut state = self.lock();
+        let place = state.members.iter().position(|member| member.number == number);
+        let member = place.map(|place| state.members.remove(place));
+        drop(state);
+        // Its end wakes the reader, which may come back here: not under the lock.
+        drop(member);
+    }
+}
+
+struct Member {
+    number: u64,
+    filter: SubjectFilter,
+    queue: Option<QueueGroup>,
+    feed: Feed,
+}
+
+struct State {
+    random: Random,
+    members: Vec<Member>,
+    held: Option<(Outgoing, u64)>,
+    next: u64,
+    closed: bool,
+    dropped: u64,
+    duplicated: u64,
+    reordered: u64,
+}
+
+impl State {
+    /// Lets the message that was held back go.
+    fn release(&mut self) {
+        if let Some((outgoing, copies)) = self.held.take() {
+            self.route(&outgoing, copies);
+        }
+    }
+
+    fn route(&mut self, outgoing: &Outgoing, copies: u64) {
+        let deliver = |member: &Member| {
+            member.feed.push(Delivery::new(
+                outgoing.subject.clone(),
+                outgoing.reply.clone(),
+                outgoing.payload.clone(),
+            ));
+        };
+        for _ in 0..copies {
+            // As in nats-server, a group is a name together with a filter. In a fixed order, so that a seed gives the
+            // same choice again.
+            let mut groups: BTreeMap<(&QueueGroup, &SubjectFilter), Vec<&Member>> = BTreeMap::new();
+            for member in &self.members {
+                if !member.filter.matches(outgoing.subject.as_str()) {
+                    continue;
+                }
+                match &member.queue {
+                    None => deliver(member),
+                    Some(queue) => groups.entry((queue, &member.filter)).or_default().push(member),
+                }
+            }
+            for group in groups.into_values() {
+                let count = u64::try_from(group.len()).unwrap_or(u64::MAX);
+                let chosen = usize::try_from(self.random.below(count)).unwrap_or(0);
+                if let Some(member) = group.get(chosen) {
+                    deliver(member);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn arrivals(seed: u64) -> Vec<String> {
+        let broker = MemoryBroker::builder().seed(seed).drop(0.2).duplicate(0.2).reorder(0.2).build();
+        let mut subscription = broker.subscribe("n".parse().unwrap(), None).await.unwrap();
+        for number in 0..200 {
+            broker.publish(Outgoing::new("n".parse().unwrap(), number.to_string())).await.unwrap();
+        }
+        broker.drain().await.unwrap();
+        let mut arrived = Vec::new();
+        while let Some(delivery) = subscription.next().await {
+            arrived.push(String::from_utf8(delivery.payload.to_vec()).unwrap());
+        }
+        assert!(broker.faults_dropped() > 0 && broker.faults_duplicated() > 0 && broker.faults_reordered() > 0);
+        arrived
+    }
+
+    #[tokio::test]
+    async fn a_seed_repeats_its_faults_and_another_makes_others() {
+        let first = arrivals(7).await;
+        assert_eq!(first, arrivals(7).await);
+        assert_ne!(first, arrivals(8).await);
+    }
+
+    #[tokio::test]
+    async fn a_message_held_back_leaves_at_the_latest_with_confirm() {
+        let broker = MemoryBroker::builder().reorder(1.0).build();
+        let mut subscription = broker.subscribe("n".parse().unwrap(), None).await.unwrap();
+        broker.publish(Outgoing::new("n".parse().unwrap(), "1")).await.unwrap();
+        assert_eq!(subscription.pending(), 0);
+        broker.publish(Outgoing::new("n".parse().unwrap(), "2")).await.unwrap();
+        broker.publish(Outgoing::new("n".parse().unwrap(), "3")).await.unwrap();
+        broker.confirm().await.unwrap();
+        let arrived: Vec<_> = subscription.next_batch(10).await.into_iter().map(|delivery| delivery.payload).collect();
+        assert_eq!(arrived, ["2", "1", "3"]);
+    }
+}

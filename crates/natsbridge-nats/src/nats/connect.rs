@@ -1,0 +1,238 @@
+//! Makes the first connection: options become those of async-nats, files are checked, errors sorted.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::address::Address;
+use crate::error::{BrokerError, BrokerErrorKind};
+use crate::nats::failure::{connect_error, connect_timed_out};
+use crate::nats::signals::Signals;
+use crate::options::{Auth, ConnectOptions, TlsMode};
+use crate::random::Random;
+
+/// A connection that stands.
+pub(crate) struct Connected {
+    pub(crate) client: async_nats::Client,
+    pub(crate) addresses: Vec<Address>,
+}
+
+/// Connects within the options' time; `alive` is held by whoever still needs the connection to repair itself.
+pub(crate) async fn connect(
+    options: &ConnectOptions,
+    signals: &Arc<Signals>,
+    alive: Weak<()>,
+) -> Result<Connected, BrokerError> {
+    let (addresses, auth) = addresses(options)?;
+    let names = addresses.iter().map(Address::as_str).collect::<Vec<_>>().join(", ");
+    let servers = addresses.iter().map(|address| address.as_str().parse::<async_nats::ServerAddr>());
+    let servers = servers.collect::<Result<Vec<_>, _>>().map_err(|error| {
+        BrokerError::new(BrokerErrorKind::InvalidOptions, format!("async-nats does not take {names}")).with_source(error)
+    })?;
+
+    let inner = with_tls(options, with_auth(auth, base(options, signals, alive, servers.len())).await?).await?;
+    // Only matters where a program brings two: rustls then asks for a choice and panics without one.
+    if CryptoProvider::get_default().is_none() {
+        // Fails only when somebody else was quicker, which is as good.
+        let _ = ring::default_provider().install_default();
+    }
+
+    let attempt = tokio::time::timeout(options.connect_timeout, inner.connect(servers));
+    match attempt.await {
+        Ok(Ok(client)) => Ok(Connected { client, addresses }),
+        Ok(Err(error)) => Err(connect_error(error, &names)),
+        Err(_) => Err(connect_timed_out(&names, options.connect_timeout)),
+    }
+}
+
+/// The servers, and the credentials to use: the options' own before those in the URLs.
+fn addresses(options: &ConnectOptions) -> Result<(Vec<Address>, Option<Auth>), BrokerError> {
+    let mut addresses = Vec::new();
+    let mut in_urls = Vec::new();
+    for url in &options.servers {
+        let (address, auth) = Address::parse(url)?;
+        addresses.push(address);
+        in_urls.push(auth);
+    }
+    if options.auth.is_some() {
+        return Ok((addresses, options.auth.clone()));
+    }
+    if in_urls.windows(2).any(|pair| pair[0] != pair[1]) {
+        let message = "the server URLs carry different credentials, but one connection has one set; give them once in the \
+                       options or the same in each URL";
+        return Err(BrokerError::new(BrokerErrorKind::InvalidOptions, message));
+    }
+    Ok((addresses, in_urls.into_iter().next().flatten()))
+}
+
+fn base(
+    options: &ConnectOptions,
+    signals: &Arc<Signals>,
+    alive: Weak<()>,
+    servers: usize,
+) -> async_nats::ConnectOptions {
+    let share = u32::try_from(servers.max(1)).unwrap_or(u32::MAX);
+    let events = signals.clone();
+    let mut inner = async_nats::ConnectOptions::new()
+        .connection_timeout(options.connect_timeout / share)
+        .ping_interval(options.ping_interval)
+        .client_capacity(options.client_capacity)
+        // Never full: our own queues behind it are bounded and count (see `pump`). tokio reserves nothing for it.
+        .subscription_capacity(usize::MAX >> 4)
+        // `Subject` and `SubjectFilter` are checked when they are made.
+        .skip_subject_validation(true)
+        .max_reconnects(None)
+        .event_callback(move |event| {
+            events.take(event);
+            std::future::ready(())
+        })
+        .reconnect_delay_callback(reconnect_delay(options.reconnect_delay, signals.clone(), alive));
+    if let Some(name) = &options.name {
+        inner = inner.name(name);
+    }
+    if let Some(prefix) = &options.inbox_prefix {
+        inner = inner.custom_inbox_prefix(prefix);
+    }
+    inner
+}
+
+fn reconnect_delay(
+    (first, longest): (Duration, Duration),
+    signals: Arc<Signals>,
+    alive: Weak<()>,
+) -> impl Fn(usize) -> Duration + Send + Sync + 'static {
+    /// async-nats cannot be told to give up, so a connection that nobody needs sleeps instead.
+    const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    let random = Mutex::new(Random::from_system());
+    move |attempt| {
+        if signals.is_closed() || alive.strong_count() == 0 {
+            return FOR_EVER;
+        }
+        if !signals.has_connected() {
+            // The first connect: somebody waits for it, and tries each server once.
+            return Duration::ZERO;
+        }
+        let ceiling = ceiling(first, longest, attempt);
+        let mut random = random.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_micros(random.below(u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The longest pause before an attempt, counted from 1.
+fn ceiling(first: Duration, longest: Duration, attempt: usize) -> Duration {
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
+    first.saturating_mul(1 << doublings).min(longest)
+}
+
+async fn with_auth(
+    auth: Option<Auth>,
+    inner: async_nats::ConnectOptions,
+) -> Result<async_nats::ConnectOptions, BrokerError> {
+    let unusable = |what: String| {
+        let message = format!("{what} cannot be used; it needs a user JWT and an nkey seed, as `nsc` writes them");
+        BrokerError::new(BrokerErrorKind::InvalidOptions, message)
+    };
+    match auth {
+        None => Ok(inner),
+        Some(Auth::Token(token)) => Ok(inner.token(token.reveal().to_owned())),
+        Some(Auth::UserPassword { user, password }) => Ok(inner.user_and_password(user, password.reveal().to_owned())),
+        Some(Auth::Nkey(seed)) => Ok(inner.nkey(seed.reveal().to_owned())),
+        Some(Auth::Credentials(text)) => {
+            inner.credentials(text.reveal()).map_err(|error| unusable("the credentials".to_owned()).with_source(error))
+        }
+        Some(Auth::CredentialsFile(path)) => {
+            let what = format!("the credentials file {}", path.display());
+            inner.credentials_file(path).await.map_err(|error| unusable(what).with_source(error))
+        }
+    }
+}
+
+async fn with_tls(
+    options: &ConnectOptions,
+    mut inner: async_nats::ConnectOptions,
+) -> Result<async_nats::ConnectOptions, BrokerError> {
+    match options.tls {
+        TlsMode::WhenOffered => {}
+        TlsMode::Required => inner = inner.require_tls(true),
+        TlsMode::First => inner = inner.tls_first(),
+    }
+    if let Some(path) = &options.root_certificates {
+        check_certificates(path).await?;
+        inner = inner.add_root_certificates(path.clone());
+    }
+    if let Some((chain, key)) = &options.client_certificate {
+        check_certificates(chain).await?;
+        check_key(key).await?;
+        inner = inner.add_client_certificate(chain.clone(), key.clone());
+    }
+    Ok(inner)
+}
+
+/// async-nats reads the files itself at each connect, and takes one without certificates for an empty list.
+async fn check_certificates(path: &Path) -> Result<(), BrokerError> {
+    let bytes = read(path).await?;
+    let certificates = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(()),
+        Ok(_) => Err(unreadable(path, "holds no certificate; give a PEM file with `BEGIN CERTIFICATE`")),
+        Err(error) => Err(unreadable(path, "is not a PEM file of certificates").with_source(error)),
+    }
+}
+
+async fn check_key(path: &Path) -> Result<(), BrokerError> {
+    let bytes = read(path).await?;
+    PrivateKeyDer::from_pem_slice(&bytes)
+        .map(|_| ())
+        .map_err(|error| unreadable(path, "holds no private key; give a PEM file with `BEGIN PRIVATE KEY`").with_source(error))
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
+    let owned = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || std::fs::read(owned)).await;
+    match read {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(unreadable(path, "cannot be read; check the path and its permissions").with_source(error)),
+        Err(error) => Err(unreadable(path, "cannot be read while the runtime ends").with_source(error)),
+    }
+}
+
+fn unreadable(path: &Path, why: &str) -> BrokerError {
+    BrokerError::new(BrokerErrorKind::InvalidOptions, format!("the file {} {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_stay_random() {
+        let (first, longest) = (Duration::from_millis(100), Duration::from_secs(5));
+        let ceilings: Vec<_> = (1..=8).map(|attempt| ceiling(first, longest, attempt).as_millis()).collect();
+        assert_eq!(ceilings, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        assert_eq!(ceiling(first, longest, usize::MAX), longest);
+
+        let signals = Arc::new(Signals::default());
+        let alive = Arc::new(());
+        let delay = reconnect_delay((first, longest), signals.clone(), Arc::downgrade(&alive));
+        assert_eq!(delay(1), Duration::ZERO);
+        signals.take(async_nats::Event::Connected);
+        let pauses: std::collections::HashSet<_> = (0..100).map(|_| delay(7)).collect();
+        assert!(pauses.len() > 90 && pauses.iter().all(|pause| *pause < longest));
+        drop(alive);
+        assert!(delay(1) > Duration::from_secs(1_000_000));
+    }
+
+    #[test]
+    fn urls_with_different_credentials_are_refused() {
+        let error = addresses(&ConnectOptions::new("nats://one@a,nats://two@b")).unwrap_err();
+        assert_eq!(error.kind(), BrokerErrorKind::InvalidOptions);
+        let (_, auth) = addresses(&ConnectOptions::new("nats://one@a,nats://two@b").token("three")).unwrap();
+        assert!(matches!(auth, Some(Auth::Token(token)) if token.reveal() == "three"));
+        let (addresses, auth) = addresses(&ConnectOptions::new("nats://one@a, nats://one@b")).unwrap();
+        assert_eq!((addresses.len(), auth.is_some()), (2, true));
+    }
+}

@@ -1,0 +1,102 @@
+//! Receives answers: one subscription for the replies to all requests and for the messages we send to ourselves.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::error::{BrokerError, BrokerErrorKind};
+use crate::nats::signals::{Signals, echo_number, reply_number};
+
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<async_nats::Message>>>>;
+
+/// The connection's own corner below the inbox prefix; made at the first request or confirmation.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    prefix: String,
+    waiting: Waiting,
+    next: AtomicU64,
+    task: JoinHandle<()>,
+}
+
+impl Inbox {
+    pub(crate) async fn open(
+        client: &async_nats::Client,
+        prefix: String,
+        signals: Arc<Signals>,
+    ) -> Result<Self, BrokerError> {
+        let mut messages = client
+            .subscribe(format!("{prefix}.*"))
+            .await
+            .map_err(|error| BrokerError::closed().with_source(error))?;
+        let waiting = Waiting::default();
+        let task = tokio::spawn({
+            let (prefix, waiting) = (prefix.clone(), waiting.clone());
+            async move {
+                while let Some(message) = messages.next().await {
+                    let Some(rest) = message.subject.strip_prefix(prefix.as_str()) else { continue };
+                    if let Some(number) = echo_number(rest) {
+                        signals.echo(number);
+                    } else if let Some(number) = reply_number(rest) {
+                        let sender = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+                        if let Some(sender) = sender {
+                            // The requester may have given up in the meantime.
+                            let _ = sender.send(message);
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Self { prefix, waiting, next: AtomicU64::new(1), task })
+    }
+
+    /// A number and a subject for a message to ourselves.
+    pub(crate) fn echo(&self) -> (u64, String) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number, format!("{}.e{number}", self.prefix))
+    }
+
+    /// A place for one answer, given up when it is dropped.
+    pub(crate) fn reply(&self) -> Reply {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sender);
+        Reply { subject: format!("{}.r{number}", self.prefix), number, receiver, waiting: self.waiting.clone() }
+    }
+
+    pub(crate) fn denied() -> BrokerError {
+        let message = "the server does not let this connection subscribe to its inbox, so no answer can arrive; allow \
+                       publish and subscribe on `_INBOX.>`, or set an inbox prefix that is allowed";
+        BrokerError::new(BrokerErrorKind::PermissionDenied, message)
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        // The task holds a way to the connection and would keep it open.
+        self.task.abort();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) subject: String,
+    number: u64,
+    receiver: oneshot::Receiver<async_nats::Message>,
+    waiting: Waiting,
+}
+
+impl Reply {
+    pub(crate) async fn received(&mut self) -> Result<async_nats::Message, BrokerError> {
+        (&mut self.receiver).await.map_err(|_| BrokerError::closed())
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}

@@ -1,0 +1,29 @@
+//! Names the metrics of this crate, in one place.
+
+use metrics::{counter, describe_counter};
+
+/// Counter: connections made again after one broke
+pub const RECONNECTS: &str = "nats_reconnects_total";
+/// Counter: messages dropped because a subscription's queue was full
+pub const MESSAGES_DROPPED: &str = "messages_dropped_total";
+/// Counter: error texts that the server sent, refused permissions among them
+pub const SERVER_ERRORS: &str = "nats_server_errors_total";
+
+/// Registers what each metric means with the installed recorder; call it once after installing one
+pub fn describe_metrics() {
+    describe_counter!(RECONNECTS, "Connections to NATS made again after one broke");
+    describe_counter!(MESSAGES_DROPPED, "Messages dropped because a subscription's queue was full");
+    describe_counter!(SERVER_ERRORS, "Errors that the NATS server reported on a standing connection");
+}
+
+pub(crate) fn reconnected() {
+    counter!(RECONNECTS).increment(1);
+}
+
+pub(crate) fn dropped(messages: u64) {
+    counter!(MESSAGES_DROPPED).increment(messages);
+}
+
+pub(crate) fn server_error() {
+    counter!(SERVER_ERRORS).increment(1);
+}
