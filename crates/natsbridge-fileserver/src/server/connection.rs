@@ -33,6 +33,9 @@ use super::{
 /// The most that a request's head may have, and what is read at a time
 const READ_BUFFER: usize = 64 * 1024;
 
+/// Headers in a request
+const MAX_HEADERS: usize = 100;
+
 /// How long a closed connection is read on, so that the client sees the answer before a reset
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -95,6 +98,7 @@ async fn serve_one(stream: TcpStream, app: &Arc<App>, router: Router, mut stoppi
         .timer(TokioTimer::new())
         .header_read_timeout(app.config.header_timeout)
         .max_buf_size(READ_BUFFER)
+        .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(watched), service);
     let mut told = false;
     let outcome = loop {

@@ -187,8 +187,12 @@ impl Store {
             };
             unlink(&self.folder(id).join(RECORD_DRAFT))?;
             for file in &record.files {
-                if let (Status::Uploading | Status::Removed, Some(file)) = (file.status, Id::parse(&file.id)) {
-                    self.erase(id, file)?;
+                let Some(id_of_file) = Id::parse(&file.id) else { continue };
+                match file.status {
+                    Status::Missing | Status::Uploaded => {}
+                    Status::Uploading | Status::Removed => self.erase(id, id_of_file)?,
+                    // Killed between the mark and the erasure.
+                    Status::Deleted => unlink(&self.folder(id).join(id_of_file.as_str()))?,
                 }
             }
             Ok(())
