@@ -1,0 +1,183 @@
+//! A circuit breaker per origin: a dead file server costs its full retry time a few times, not once per message.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::Origin;
+
+/// When to stop asking a file server that can't be reached, and when to ask again (NFR-202)
+///
+/// After `failures` transfers in a row that gave up because the server could not be reached, further ones fail at
+/// once. After `cool_down` one transfer is let through: if it reaches the server, all are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerPolicy {
+    failures: u32,
+    cool_down: Duration,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self { failures: 3, cool_down: Duration::from_secs(5) }
+    }
+}
+
+impl BreakerPolicy {
+    /// Asks an unreachable server every time
+    #[must_use]
+    pub fn never() -> Self {
+        Self::default().failures(u32::MAX)
+    }
+
+    /// Sets how many transfers in a row must fail, default 3
+    #[must_use]
+    pub const fn failures(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
+    }
+
+    /// Sets how long nobody asks, default 5 s
+    #[must_use]
+    pub const fn cool_down(mut self, cool_down: Duration) -> Self {
+        self.cool_down = cool_down;
+        self
+    }
+}
+
+/// The server was not asked
+#[derive(Debug, thiserror::Error)]
+#[error("the server was not asked, since the last transfers could not reach it; it is asked again in {} ms", .again_in.as_millis())]
+pub(crate) struct Open {
+    again_in: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Circuit {
+    failures: u32,
+    open_until: Option<Instant>,
+    probing: bool,
+}
+
+/// The circuits of one store or fetcher
+#[derive(Debug, Clone)]
+pub(crate) struct Breaker {
+    policy: BreakerPolicy,
+    circuits: Arc<Mutex<HashMap<Origin, Circuit>>>,
+}
+
+impl Breaker {
+    pub(crate) fn new(policy: BreakerPolicy) -> Self {
+        Self { policy, circuits: Arc::default() }
+    }
+
+    /// Lets a transfer through, or says when the next one will be
+    pub(crate) fn admit(&self, origin: &Origin) -> Result<Permit, Open> {
+        let mut circuits = self.lock();
+        let mut probe = false;
+        if let Some(circuit) = circuits.get_mut(origin)
+            && let Some(until) = circuit.open_until
+        {
+            let now = Instant::now();
+            if now < until || circuit.probing {
+                return Err(Open { again_in: until.saturating_duration_since(now) });
+            }
+            circuit.probing = true;
+            probe = true;
+        }
+        drop(circuits);
+        Ok(Permit { breaker: self.clone(), origin: origin.clone(), probe })
+    }
+
+    // A panic elsewhere leaves the counters as good as they were.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Circuit>> {
+        self.circuits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One transfer that was let through; dropped without a word it says nothing about the server
+#[derive(Debug)]
+pub(crate) struct Permit {
+    breaker: Breaker,
+    origin: Origin,
+    probe: bool,
+}
+
+impl Permit {
+    /// Says how the transfer ended: whether the server could be reached
+    pub(crate) fn reached(mut self, reached: bool) {
+        self.probe = false;
+        let policy = self.breaker.policy;
+        let mut circuits = self.breaker.lock();
+        if reached {
+            // Only servers that fail are remembered, so strangers' origins do not fill the memory.
+            circuits.remove(&self.origin);
+            return;
+        }
+        let circuit = circuits.entry(self.origin.clone()).or_default();
+        circuit.probing = false;
+        circuit.failures = circuit.failures.saturating_add(1);
+        if circuit.failures >= policy.failures {
+            circuit.open_until = Instant::now().checked_add(policy.cool_down);
+        }
+        if circuits.len() > MAX_CIRCUITS {
+            let now = Instant::now();
+            circuits.retain(|_, circuit| circuit.open_until.is_some_and(|until| until > now));
+        }
+    }
+}
+
+/// Remembered origins beyond which those that are not open are forgotten
+const MAX_CIRCUITS: usize = 1024;
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.probe
+            && let Some(circuit) = self.breaker.lock().get_mut(&self.origin)
+        {
+            circuit.probing = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Origin {
+        "http://files.test".parse().expect("an origin")
+    }
+
+    fn fail(breaker: &Breaker, times: u32) {
+        for _ in 0..times {
+            breaker.admit(&origin()).expect("closed").reached(false);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_circuit_opens_after_failures_in_a_row_and_lets_one_probe_through() {
+        let breaker = Breaker::new(BreakerPolicy::default());
+        fail(&breaker, 3);
+        assert!(breaker.admit(&origin()).is_err());
+        assert!(breaker.admit(&"http://other.test".parse().expect("an origin")).is_ok(), "other origins are not concerned");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let probe = breaker.admit(&origin()).expect("half open");
+        assert!(breaker.admit(&origin()).is_err(), "one probe at a time");
+        probe.reached(false);
+        assert!(breaker.admit(&origin()).is_err(), "the probe failed");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        breaker.admit(&origin()).expect("half open").reached(true);
+        fail(&breaker, 2);
+        assert!(breaker.admit(&origin()).is_ok(), "a success starts the count anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_is_dropped_leaves_room_for_the_next() {
+        let breaker = Breaker::new(BreakerPolicy::default().failures(1));
+        fail(&breaker, 1);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        drop(breaker.admit(&origin()).expect("half open"));
+        assert!(breaker.admit(&origin()).is_ok());
+    }
+}

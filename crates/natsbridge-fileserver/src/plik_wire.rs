@@ -1,0 +1,187 @@
+//! The JSON a Plik server speaks, and what its configuration allows (plik contract §3, §4.2, §9).
+
+use std::time::Duration;
+
+use natsbridge_core::Life;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::StoreErrorKind as Kind;
+use crate::upload::Failure;
+
+/// Asks for an upload
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Create {
+    one_shot: bool,
+    /// Seconds; zero would mean the server's default
+    ttl: u64,
+}
+
+impl From<Life> for Create {
+    fn from(life: Life) -> Self {
+        let ttl = life.ttl.as_secs().saturating_add(u64::from(life.ttl.subsec_nanos() > 0));
+        Self { one_shot: life.one_shot, ttl: ttl.clamp(1, MAX_TTL) }
+    }
+}
+
+/// The longest time that is asked for, in seconds: what fits Go's `int` of 32 bits, 68 years
+const MAX_TTL: u64 = 2_147_483_647;
+
+/// An upload that files can be added to
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Created {
+    pub(crate) id: String,
+    /// A secret: who has it can change and delete the upload
+    pub(crate) upload_token: String,
+    /// What was granted, not what was asked for
+    #[serde(default)]
+    pub(crate) one_shot: bool,
+    #[serde(default)]
+    pub(crate) stream: bool,
+    #[serde(default)]
+    ttl: i64,
+    #[serde(default)]
+    expire_at: Option<String>,
+    #[serde(default)]
+    download_domain: Option<String>,
+    #[serde(default, rename = "downloadURL")]
+    download_url: Option<String>,
+}
+
+impl Created {
+    /// Where its links begin, if not at the server's own URL
+    pub(crate) fn link_base(&self, scheme: &str) -> Option<String> {
+        link_base([&self.download_url, &self.download_domain], scheme)
+    }
+
+    /// When its links stop working; servers before `expireAt` give the seconds only
+    pub(crate) fn expiry(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let stated = self.expire_at.as_deref().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+        stated.or_else(|| {
+            let ttl = u64::try_from(self.ttl).ok().filter(|ttl| *ttl > 0)?;
+            now.checked_add(time::Duration::try_from(Duration::from_secs(ttl)).ok()?)
+        })
+    }
+}
+
+/// A file that the server has
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Kept {
+    pub(crate) id: String,
+    pub(crate) file_name: String,
+    #[serde(default)]
+    pub(crate) status: String,
+    #[serde(default)]
+    pub(crate) file_size: u64,
+    #[serde(default)]
+    pub(crate) file_md5: String,
+}
+
+/// What a server allows; whatever it does not say is allowed
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Config {
+    max_file_size: i64,
+    #[serde(rename = "maxTTL")]
+    max_ttl: i64,
+    download_domain: Option<String>,
+    #[serde(rename = "downloadURL")]
+    download_url: Option<String>,
+    no_anonymous_uploads: bool,
+    #[serde(rename = "feature_authentication")]
+    authentication: String,
+    #[serde(rename = "feature_one_shot")]
+    feature_one_shot: String,
+    #[serde(rename = "feature_stream")]
+    stream: String,
+    #[serde(rename = "feature_password")]
+    password: String,
+    /// How servers before 1.3.6 say that one-shot uploads are available
+    one_shot: Option<bool>,
+}
+
+const DISABLED: &str = "disabled";
+const FORCED: &str = "forced";
+
+impl Config {
+    /// Refuses what the server would refuse, before a byte is sent
+    pub(crate) fn check(&self, size: u64, has_token: bool) -> Result<(), Failure> {
+        let limit = u64::try_from(self.max_file_size).unwrap_or(0);
+        if limit > 0 && size > limit {
+            return Err(Failure::last(Kind::TooLarge, format!("the payload has {size} bytes, the server takes {limit}")));
+        }
+        if (self.no_anonymous_uploads || self.authentication == FORCED) && !has_token {
+            return Err(Failure::last(Kind::Refused, "the server takes no anonymous uploads; configure a user token"));
+        }
+        if self.stream == FORCED {
+            let cause = "the server forces streaming, which keeps nothing for a receiver that reads later; turn FeatureStream off";
+            return Err(Failure::last(Kind::Rejected, cause));
+        }
+        if self.password == FORCED {
+            return Err(Failure::last(Kind::Rejected, "the server wants a password on every upload; turn FeaturePassword off"));
+        }
+        Ok(())
+    }
+
+    /// The nearest to `life` that the server offers
+    pub(crate) fn grant(&self, life: Life) -> Create {
+        let mut create = Create::from(life);
+        if let Some(max) = u64::try_from(self.max_ttl).ok().filter(|max| *max > 0 && *max < create.ttl) {
+            tracing::warn!(asked = create.ttl, granted = max, "the file server keeps uploads for a shorter time than asked for, in seconds");
+            create.ttl = max;
+        }
+        let no_one_shot = self.feature_one_shot == DISABLED || (self.feature_one_shot.is_empty() && self.one_shot == Some(false));
+        if create.one_shot && no_one_shot {
+            tracing::warn!("the file server has no one-shot uploads: the link can be read until it expires or is deleted");
+            create.one_shot = false;
+        }
+        create
+    }
+
+    /// Where links of this server begin, if not at its own URL
+    pub(crate) fn link_base(&self, scheme: &str) -> Option<String> {
+        link_base([&self.download_url, &self.download_domain], scheme)
+    }
+}
+
+/// The first that is configured, with a scheme and without a slash at its end (contract §4.3)
+fn link_base(candidates: [&Option<String>; 2], scheme: &str) -> Option<String> {
+    let base = candidates.into_iter().flatten().map(|base| base.trim().trim_end_matches('/')).find(|base| !base.is_empty())?;
+    // Administrators forget the scheme, and such links are dead (root-gg/plik#292).
+    Some(if base.contains("://") { base.to_owned() } else { format!("{scheme}://{base}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_live_is_rounded_up_and_never_zero() {
+        for (ttl, seconds) in [
+            (Duration::ZERO, 1),
+            (Duration::from_millis(1), 1),
+            (Duration::from_millis(1001), 2),
+            (Duration::from_secs(3600), 3600),
+            (Duration::MAX, MAX_TTL),
+        ] {
+            assert_eq!(Create::from(Life::expiring(ttl)).ttl, seconds, "{ttl:?}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_says_nothing_allows_everything() -> Result<(), serde_json::Error> {
+        for text in ["{}", r#"{"maxFileSize":-1,"maxTTL":0}"#] {
+            let config: Config = serde_json::from_str(text)?;
+            assert!(config.check(u64::MAX, false).is_ok());
+            let life = Life::one_shot(Duration::from_secs(60));
+            assert_eq!(config.grant(life), Create::from(life));
+        }
+        let old: Config = serde_json::from_str(r#"{"oneShot":false}"#)?;
+        assert!(!old.grant(Life::one_shot(Duration::from_secs(60))).one_shot);
+        Ok(())
+    }
+}

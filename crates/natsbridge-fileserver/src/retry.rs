@@ -1,0 +1,164 @@
+//! When to try again: how often, after which pause, and until when (FR-010).
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use tokio::time::Instant;
+
+/// How often and after which pauses a failed transfer is tried again
+///
+/// The default is the contract's: 5 retries, pauses of 100 ms doubling to at most 5,000 ms. A pause is drawn from the
+/// upper half of that time, so that many clients of a failed server do not come back in step. A server's
+/// `Retry-After` makes a pause longer, never shorter, and nothing waits beyond the transfer's total time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    max_retries: u32,
+    base_delay: Duration,
+    max_delay: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { max_retries: 5, base_delay: Duration::from_millis(100), max_delay: Duration::from_secs(5) }
+    }
+}
+
+impl RetryPolicy {
+    /// One attempt and no second one
+    #[must_use]
+    pub fn never() -> Self {
+        Self::default().max_retries(0)
+    }
+
+    /// Sets how many attempts may follow the first, default 5
+    #[must_use]
+    pub const fn max_retries(mut self, max_retries: u32) -> Self {
+        self.max_retries = max_retries;
+        self
+    }
+
+    /// Sets the first pause, default 100 ms; each following one is twice as long
+    #[must_use]
+    pub const fn base_delay(mut self, base_delay: Duration) -> Self {
+        self.base_delay = base_delay;
+        self
+    }
+
+    /// Sets the longest pause, default 5,000 ms
+    #[must_use]
+    pub const fn max_delay(mut self, max_delay: Duration) -> Self {
+        self.max_delay = max_delay;
+        self
+    }
+
+    /// Whether a failure can be followed by another attempt at all
+    pub(crate) const fn retries(&self) -> bool {
+        self.max_retries > 0
+    }
+
+    /// The pauses of one transfer
+    fn pauses(&self) -> ExponentialBackoff {
+        // The jitter adds up to the delay itself, so half of each delay goes in.
+        ExponentialBuilder::new()
+            .with_factor(2.0)
+            .with_min_delay(self.base_delay.min(self.max_delay) / 2)
+            .with_max_delay(self.max_delay / 2)
+            .with_max_times(usize::try_from(self.max_retries).unwrap_or(usize::MAX))
+            .with_jitter()
+            .build()
+    }
+}
+
+/// The attempts of one transfer
+#[derive(Debug)]
+pub(crate) struct Retries {
+    pauses: ExponentialBackoff,
+    deadline: Instant,
+    attempts: u32,
+}
+
+impl Retries {
+    pub(crate) fn new(policy: &RetryPolicy, deadline: Instant) -> Self {
+        Self { pauses: policy.pauses(), deadline, attempts: 0 }
+    }
+
+    /// How many attempts were begun
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Counts an attempt
+    pub(crate) fn begin(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
+    /// Waits before the next attempt; `false` when there is none left or its pause would outlast the total time
+    pub(crate) async fn pause(&mut self, retry_after: Option<Duration>) -> bool {
+        let Some(pause) = self.pauses.next() else { return false };
+        let pause = retry_after.map_or(pause, |asked| asked.max(pause));
+        let Some(until) = Instant::now().checked_add(pause).filter(|until| *until < self.deadline) else { return false };
+        tokio::time::sleep_until(until).await;
+        true
+    }
+}
+
+/// Reads a `Retry-After` header: seconds, or an HTTP date seen from `now`
+pub(crate) fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = OffsetDateTime::parse(value, &Rfc2822).ok()?;
+    Some(Duration::try_from(at - now).unwrap_or(Duration::ZERO))
+}
+
+/// The moment `total` from now; so far away that it never comes when that overflows
+pub(crate) fn deadline(total: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(total).unwrap_or_else(|| now + Duration::from_secs(30 * 365 * 24 * 3600))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_from_100_ms_to_5_seconds_with_jitter_inside() {
+        let policy = RetryPolicy::default().max_retries(9);
+        for _ in 0..50 {
+            let pauses: Vec<_> = policy.pauses().collect();
+            assert_eq!(pauses.len(), 9);
+            for (pause, full) in pauses.iter().zip([100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]) {
+                let full = Duration::from_millis(full);
+                assert!(*pause <= full + Duration::from_micros(10), "{pause:?} is above {full:?}");
+                assert!(*pause + Duration::from_micros(10) >= full / 2, "{pause:?} is below half of {full:?}");
+            }
+        }
+        assert_eq!(RetryPolicy::default().pauses().count(), 5);
+        assert_eq!(RetryPolicy::never().pauses().count(), 0);
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let now = OffsetDateTime::from_unix_timestamp(784_111_777).expect("a time"); // Sun, 06 Nov 1994 08:49:37 GMT
+        assert_eq!(retry_after("7", now), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:47 GMT", now), Some(Duration::from_secs(10)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO), "a date that has passed");
+        for value in ["", "-1", "soon", "1.5"] {
+            assert_eq!(retry_after(value, now), None, "{value}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_respects_the_server_and_the_deadline() {
+        let start = Instant::now();
+        let mut retries = Retries::new(&RetryPolicy::default(), deadline(Duration::from_secs(60)));
+        assert!(retries.pause(Some(Duration::from_secs(30))).await);
+        assert!(start.elapsed() >= Duration::from_secs(30));
+        let before = Instant::now();
+        assert!(!retries.pause(Some(Duration::from_secs(31))).await, "beyond the deadline");
+        assert_eq!(before.elapsed(), Duration::ZERO, "what can't help is not waited for");
+    }
+}

@@ -1,0 +1,371 @@
+//! One download from its first request to its last byte: attempts, resumption, one-shot questions and final checks.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use natsbridge_core::{Downloaded, Link};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_RANGE, RANGE};
+use reqwest::{Response, StatusCode};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::answer::Answer;
+use crate::fetch::Rules;
+use crate::observe;
+use crate::policy::Blocked;
+use crate::retry::Retries;
+use crate::sink::Sink;
+use crate::status::{Question, Upload};
+use crate::{BoxError, FetchError, FetchErrorKind as Kind, Origin, Target};
+
+/// How far two clocks may be apart before a link is called expired without asking its server
+const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+/// Most bytes of an answer about an upload that are read
+const MAX_STATUS: usize = 1024 * 1024;
+
+/// One download
+pub(crate) struct Transfer<'a> {
+    rules: &'a Rules,
+    link: &'a Link,
+    url: Url,
+    origin: Origin,
+    limit: u64,
+    retries: Retries,
+    deadline: Instant,
+    /// The entity tag of what the sink holds the beginning of, if it may be resumed
+    etag: Option<String>,
+    /// Whether a one-shot link may have been consumed, so that its server has to be asked before it is read again
+    in_doubt: bool,
+    /// Whether a whole body with the wrong digest was received before
+    was_corrupt: bool,
+    /// Whether the server answered at all
+    answered: bool,
+}
+
+/// Why an attempt failed, and whether there may be another
+struct Failure {
+    kind: Kind,
+    source: BoxError,
+    again: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Failure {
+    fn last(kind: Kind, source: impl Into<BoxError>) -> Self {
+        Self { kind, source: source.into(), again: false, retry_after: None }
+    }
+
+    fn again(kind: Kind, source: impl Into<BoxError>) -> Self {
+        Self { again: true, ..Self::last(kind, source) }
+    }
+}
+
+/// What an answer or a body has that it must not have
+#[derive(Debug, thiserror::Error)]
+enum Wrong {
+    #[error("the server offers {found} bytes, expected {expected}")]
+    Offered { found: u64, expected: u64 },
+    #[error("{found} bytes came, expected {expected}")]
+    Received { found: u64, expected: u64 },
+    #[error("at most {limit} bytes are taken")]
+    Limit { limit: u64 },
+    #[error("the digest is {found}, expected {expected}")]
+    Digest { found: natsbridge_core::Digest, expected: natsbridge_core::Digest },
+    #[error("the body is encoded as `{0}`, which was not asked for")]
+    Encoding(String),
+    #[error("an HTML page came, and the envelope gives neither size nor digest to tell it from the payload")]
+    Page,
+    #[error("the server answered {0}, which has no body to download")]
+    Status(StatusCode),
+    #[error("the server sent another range than was asked for")]
+    Range,
+    #[error("the server was silent for {} ms", .0.as_millis())]
+    Silent(Duration),
+    #[error("the server says that the file is no longer there")]
+    Gone,
+    #[error("the connection broke after the request was sent, and the server can't be asked whether the file is still there")]
+    InDoubt,
+    #[error("the link was good until {0}")]
+    Expired(OffsetDateTime),
+}
+
+impl<'a> Transfer<'a> {
+    /// Checks everything about a link that can be known before asking for it
+    pub(crate) fn new(rules: &'a Rules, link: &'a Link, deadline: Instant) -> Result<Self, FetchError> {
+        let error = |kind| FetchError::new(kind, &*link.dataname, &link.url);
+        let (url, origin) = rules.policy.check(&link.url).map_err(|blocked| error(Kind::BlockedOrigin).with_source(blocked))?;
+        if let Some(at) = link.expires_at
+            && at + CLOCK_SKEW < OffsetDateTime::now_utc()
+        {
+            return Err(error(Kind::Expired).with_source(Wrong::Expired(at)));
+        }
+        let retries = Retries::new(&rules.retry, deadline);
+        let limit = rules.max_payload_size;
+        Ok(Self { rules, link, url, origin, limit, retries, deadline, etag: None, in_doubt: false, was_corrupt: false, answered: false })
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether the server answered any request, with whatever it was
+    pub(crate) fn was_answered(&self) -> bool {
+        self.answered
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// An error about this link
+    pub(crate) fn error(&self, kind: Kind) -> FetchError {
+        FetchError::new(kind, &*self.link.dataname, &self.link.url).attempts_made(self.retries.attempts())
+    }
+
+    /// Downloads, with as many attempts as it takes and the policy allows
+    pub(crate) async fn run(&mut self, target: Target) -> Result<Downloaded, FetchError> {
+        if target == Target::Memory {
+            self.limit = self.limit.min(self.rules.max_memory_size);
+        }
+        if self.link.size.is_some_and(|size| size > self.limit) {
+            return Err(self.error(Kind::TooLarge).with_source(Wrong::Limit { limit: self.limit }));
+        }
+        let opened = Sink::open(target, self.link.size).await;
+        let mut sink = opened.map_err(|source| self.error(Kind::LocalFile).with_source(source))?;
+        loop {
+            self.retries.begin();
+            let failure = match self.attempt(&mut sink).await {
+                Ok(()) => break,
+                Err(failure) => failure,
+            };
+            let Failure { kind, source, again, retry_after } = failure;
+            if !again || !self.rules.retry.retries() {
+                return Err(self.error(kind).with_source(source));
+            }
+            tracing::debug!(
+                payload = self.link.dataname,
+                url = natsbridge_core::redacted(&self.link.url),
+                attempt = self.retries.attempts(),
+                code = kind.code(),
+                cause = %source,
+                "a download failed and is tried again"
+            );
+            if !self.retries.pause(retry_after).await {
+                observe::retry_exceeded();
+                let last = self.error(kind).with_source(source);
+                return Err(self.error(Kind::DownloadRetryExceeded).last_kind(kind).with_source(last));
+            }
+            observe::retried("download");
+        }
+        sink.finish().await.map_err(|source| self.error(Kind::LocalFile).with_source(source))
+    }
+
+    async fn attempt(&mut self, sink: &mut Sink) -> Result<(), Failure> {
+        if self.in_doubt {
+            self.ask().await?;
+            self.in_doubt = false;
+        }
+        let mut request = self.rules.request(self.url.clone(), &self.origin);
+        let resume = self.etag.take().filter(|_| sink.received() > 0);
+        if let Some(etag) = &resume {
+            request = request.header(RANGE, format!("bytes={}-", sink.received())).header(IF_RANGE, etag);
+        }
+        let response = match self.patiently(request.send()).await {
+            Ok(response) => response,
+            Err(failure) => return Err(self.doubtful(failure)),
+        };
+        self.answered = true;
+        match response.status() {
+            StatusCode::OK => sink.restart().await.map_err(|error| Failure::last(Kind::LocalFile, error))?,
+            StatusCode::PARTIAL_CONTENT if resume.is_some() => {
+                if range_start(response.headers()) != Some(sink.received()) {
+                    return Err(Failure::again(Kind::Rejected, Wrong::Range));
+                }
+            }
+            // What was there changed or is no longer divisible: from zero next time.
+            StatusCode::RANGE_NOT_SATISFIABLE if resume.is_some() => return Err(Failure::again(Kind::Rejected, Wrong::Range)),
+            status if status.is_success() => return Err(Failure::last(Kind::Rejected, Wrong::Status(status))),
+            status => {
+                let answer = Answer::read(response, self.rules.idle_timeout).await;
+                return Err(self.refusal(status, answer).await);
+            }
+        }
+        self.check_headers(&response, sink)?;
+        let etag = strong_etag(response.headers());
+        if let Err(failure) = self.read(response, sink).await {
+            self.etag = etag.filter(|_| !self.link.one_shot);
+            return Err(self.doubtful(failure));
+        }
+        self.verify(sink)
+    }
+
+    /// Refuses a body before reading it, where its headers show that it is not the payload
+    fn check_headers(&self, response: &Response, sink: &Sink) -> Result<(), Failure> {
+        let headers = response.headers();
+        if let Some(encoding) = text(headers, CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+            return Err(Failure::last(Kind::Rejected, Wrong::Encoding(encoding.chars().take(40).collect())));
+        }
+        if let Some(found) = response.content_length().map(|length| length.saturating_add(sink.received())) {
+            if let Some(expected) = self.link.size
+                && found != expected
+            {
+                return Err(Failure::last(Kind::SizeMismatch, Wrong::Offered { found, expected }));
+            }
+            if found > self.limit {
+                return Err(Failure::last(Kind::TooLarge, Wrong::Limit { limit: self.limit }));
+            }
+        }
+        let unknown = self.link.size.is_none() && self.link.sha256.is_none();
+        // Plik never serves a file as HTML, so with nothing else to go by a page is taken for an error's page.
+        if unknown && text(headers, CONTENT_TYPE).is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html")) {
+            return Err(Failure::last(Kind::Rejected, Wrong::Page));
+        }
+        Ok(())
+    }
+
+    async fn read(&self, mut response: Response, sink: &mut Sink) -> Result<(), Failure> {
+        while let Some(chunk) = self.patiently(response.chunk()).await? {
+            let found = sink.received().saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            if let Some(expected) = self.link.size.filter(|expected| found > *expected) {
+                return Err(Failure::last(Kind::SizeMismatch, Wrong::Received { found, expected }));
+            }
+            if found > self.limit {
+                return Err(Failure::last(Kind::TooLarge, Wrong::Limit { limit: self.limit }));
+            }
+            sink.push(&chunk).await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
+        }
+        match self.link.size {
+            // Without Content-Length a cut connection looks like the end.
+            Some(expected) if sink.received() < expected => {
+                Err(Failure::again(Kind::SizeMismatch, Wrong::Received { found: sink.received(), expected }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn verify(&mut self, sink: &Sink) -> Result<(), Failure> {
+        let Some(expected) = self.link.sha256 else { return Ok(()) };
+        let found = sink.digest();
+        if found == expected {
+            return Ok(());
+        }
+        let wrong = Wrong::Digest { found, expected };
+        // Once more in full, since a bit may have flipped on the way; a one-shot link was consumed by this reading.
+        if self.was_corrupt || self.link.one_shot {
+            return Err(Failure::last(Kind::Digest, wrong));
+        }
+        self.was_corrupt = true;
+        Err(Failure::again(Kind::Digest, wrong))
+    }
+
+    /// What an answer other than success means
+    async fn refusal(&mut self, status: StatusCode, answer: Answer) -> Failure {
+        if answer.status.is_redirection() {
+            return Failure::last(Kind::BlockedOrigin, Blocked::Redirect);
+        }
+        if answer.is_transient() {
+            let retry_after = answer.retry_after;
+            return self.doubtful(Failure { retry_after, ..Failure::again(Kind::Unreachable, answer) });
+        }
+        let expired = self.link.expires_at.is_some_and(|at| at < OffsetDateTime::now_utc()) || answer.text.contains("has expired");
+        let gone = answer.text.ends_with("is not available : removed") || answer.text.ends_with("is not available : deleted");
+        let kind = match answer.status.as_u16() {
+            404 if gone && (self.link.one_shot || self.was_one_shot().await) => Kind::Consumed,
+            410 if self.link.one_shot => Kind::Consumed,
+            401 | 403 | 404 | 410 if expired => Kind::Expired,
+            404 | 410 => Kind::NotFound,
+            401 | 403 | 407 => Kind::Refused,
+            _ => Kind::Rejected,
+        };
+        tracing::debug!(%status, code = kind.code(), "a link was refused");
+        Failure::last(kind, answer)
+    }
+
+    /// Marks a failure after which a one-shot link may be gone
+    fn doubtful(&mut self, failure: Failure) -> Failure {
+        let never_sent = failure.source.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect);
+        self.in_doubt = self.link.one_shot && failure.again && !never_sent;
+        failure
+    }
+
+    /// Asks the server of a one-shot link whether it can be read once more
+    async fn ask(&self) -> Result<(), Failure> {
+        let Some(question) = Question::about(&self.url) else { return Err(Failure::last(Kind::Consumed, Wrong::InDoubt)) };
+        let response = self.patiently(self.rules.request(question.url.clone(), &self.origin).send()).await?;
+        if response.status() != StatusCode::OK {
+            let answer = Answer::read(response, self.rules.idle_timeout).await;
+            if answer.is_transient() {
+                return Err(Failure { retry_after: answer.retry_after, ..Failure::again(Kind::Unreachable, answer) });
+            }
+            let kind = if answer.text.contains("has expired") { Kind::Expired } else { Kind::Consumed };
+            return Err(Failure::last(kind, answer));
+        }
+        let upload = self.upload(response).await?;
+        match upload.and_then(|upload| question.still_there(&upload)) {
+            Some(true) => Ok(()),
+            Some(false) => Err(Failure::last(Kind::Consumed, Wrong::Gone)),
+            None => Err(Failure::last(Kind::Consumed, Wrong::InDoubt)),
+        }
+    }
+
+    /// Whether a deleted file belonged to a one-shot upload: some senders do not say so in the envelope
+    async fn was_one_shot(&self) -> bool {
+        let Some(question) = Question::about(&self.url) else { return false };
+        match self.patiently(self.rules.request(question.url, &self.origin).send()).await {
+            Ok(response) if response.status() == StatusCode::OK => {
+                self.upload(response).await.ok().flatten().is_some_and(|upload| upload.one_shot)
+            }
+            _ => false,
+        }
+    }
+
+    async fn upload(&self, mut response: Response) -> Result<Option<Upload>, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.patiently(response.chunk()).await? {
+            if body.len() + chunk.len() > MAX_STATUS {
+                return Ok(None);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(serde_json::from_slice(&body).ok())
+    }
+
+    /// Waits for the server, but not longer than it may be silent
+    async fn patiently<T>(&self, reply: impl Future<Output = reqwest::Result<T>> + Send) -> Result<T, Failure> {
+        match tokio::time::timeout(self.rules.idle_timeout, reply).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(broken(error)),
+            Err(_) => Err(Failure::again(Kind::Timeout, Wrong::Silent(self.rules.idle_timeout))),
+        }
+    }
+}
+
+/// A failure below HTTP
+fn broken(error: reqwest::Error) -> Failure {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(blocked) = inner.downcast_ref::<Blocked>() {
+            return Failure::last(Kind::BlockedOrigin, blocked.clone());
+        }
+        cause = inner.source();
+    }
+    let kind = if error.is_timeout() { Kind::Timeout } else { Kind::Unreachable };
+    Failure::again(kind, error.without_url())
+}
+
+/// A header as text
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The entity tag, unless it is weak: a weak one does not promise the same bytes (RFC 9110 §8.8.1)
+fn strong_etag(headers: &HeaderMap) -> Option<String> {
+    text(headers, ETAG).filter(|etag| etag.starts_with('"')).map(str::to_owned)
+}
+
+/// Where the body of a 206 begins
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    let range = text(headers, CONTENT_RANGE)?.strip_prefix("bytes ")?;
+    range.split_once('-')?.0.trim().parse().ok()
+}
