@@ -94,30 +94,33 @@ impl Walk<'_, '_> {
             }
             DataType::Boolean => {
                 self.validity(field, node)?;
-                self.buffer(field, "values", rows.div_ceil(8))?;
+                self.buffer(field, "values", rows.div_ceil(8), 1)?;
             }
             DataType::FixedSizeBinary(width) => {
                 let width = unsigned((*width).into(), || format!("{} has a negative width", column(field)))?;
                 self.validity(field, node)?;
-                self.values(field, node, width)?;
+                self.buffer(field, "values", times(rows, width), 1)?;
+                if width == 0 {
+                    self.unbacked = self.unbacked.max(rows);
+                }
             }
             DataType::Utf8 | DataType::Binary => {
                 self.offsets(field, node, 4)?;
-                self.buffer(field, "values", 0)?;
+                self.buffer(field, "values", 0, 1)?;
             }
             DataType::LargeUtf8 | DataType::LargeBinary => {
                 self.offsets(field, node, 8)?;
-                self.buffer(field, "values", 0)?;
+                self.buffer(field, "values", 0, 1)?;
             }
             DataType::Utf8View | DataType::BinaryView => {
                 let count = self.variadic.as_mut().and_then(Iterator::next);
                 let count = count.ok_or_else(|| damaged(format!("{} has no count of its buffers", column(field))))?;
                 let count = unsigned(count, || format!("{} has a negative number of buffers", column(field)))?;
                 self.validity(field, node)?;
-                self.buffer(field, "views", times(rows, 16))?;
+                self.buffer(field, "views", rows, 16)?;
                 // Ends with the batch's buffers if the count is a lie.
                 for _ in 0..count {
-                    self.buffer(field, "values", 0)?;
+                    self.buffer(field, "values", 0, 1)?;
                 }
             }
             DataType::List(child) | DataType::Map(child, _) => {
@@ -157,9 +160,9 @@ impl Walk<'_, '_> {
             }
             DataType::Union(children, mode) => {
                 if self.body.union_validity {
-                    self.buffer(field, "validity bitmap", 0)?;
+                    self.buffer(field, "validity bitmap", 0, 1)?;
                 }
-                self.buffer(field, "type ids", rows)?;
+                self.buffer(field, "type ids", rows, 1)?;
                 match mode {
                     UnionMode::Dense => {
                         self.dense_offsets(field, rows)?;
@@ -201,31 +204,27 @@ impl Walk<'_, '_> {
 
     fn validity(&mut self, field: &Field, node: Node) -> Result<(), CodecError> {
         let needed = if node.nulls == 0 { 0 } else { node.rows.div_ceil(8) };
-        self.buffer(field, "validity bitmap", needed).map(drop)
+        self.buffer(field, "validity bitmap", needed, 1).map(drop)
     }
 
     /// Validity and offsets; without rows the offsets may be left out
     fn offsets(&mut self, field: &Field, node: Node, width: u64) -> Result<(), CodecError> {
         self.validity(field, node)?;
-        let needed = times(node.rows.saturating_add(1), width);
-        let (_, length) = self.buffer(field, "offsets", if node.rows == 0 { 0 } else { needed })?;
-        if length != 0 && length < needed {
-            return Err(damaged(format!("{}: its offsets take {length} bytes, not the {needed} they need", column(field))));
-        }
-        Ok(())
+        let count = if node.rows == 0 { 0 } else { node.rows.saturating_add(1) };
+        self.buffer(field, "offsets", count, width).map(drop)
     }
 
     fn list_view(&mut self, field: &Field, node: Node, child: &Field, width: u64) -> Result<(), CodecError> {
         self.validity(field, node)?;
-        self.buffer(field, "offsets", times(node.rows, width))?;
-        self.buffer(field, "sizes", times(node.rows, width))?;
+        self.buffer(field, "offsets", node.rows, width)?;
+        self.buffer(field, "sizes", node.rows, width)?;
         self.field(child).map(drop)
     }
 
     /// A dense union's offsets, which Arrow does not realign
     fn dense_offsets(&mut self, field: &Field, rows: u64) -> Result<(), CodecError> {
         let compressed = self.compressed;
-        let (bytes, length) = self.buffer(field, "offsets", times(rows, 4))?;
+        let (bytes, length) = self.buffer(field, "offsets", rows, 4)?;
         // Arrow's buffer for a compressed length of 0 is aligned to nothing.
         if bytes.as_ptr().addr() % 4 != 0 || (compressed && !bytes.is_empty() && length == 0) {
             return Err(damaged(format!("{}: its offsets are not aligned to 4 bytes", column(field))));
@@ -236,19 +235,13 @@ impl Walk<'_, '_> {
     fn fixed_width(&mut self, field: &Field, node: Node, data_type: &DataType) -> Result<(), CodecError> {
         let width = data_type.primitive_width().and_then(|width| u64::try_from(width).ok());
         let width = width.ok_or_else(|| damaged(format!("{} has the type {data_type}, which can't be read", column(field))))?;
-        self.values(field, node, width)
+        self.buffer(field, "values", node.rows, width).map(drop)
     }
 
-    fn values(&mut self, field: &Field, node: Node, width: u64) -> Result<(), CodecError> {
-        self.buffer(field, "values", times(node.rows, width))?;
-        if width == 0 {
-            self.unbacked = self.unbacked.max(node.rows);
-        }
-        Ok(())
-    }
-
-    /// The next buffer as it lies in the body and its length once read, which is at least `needed`
-    fn buffer(&mut self, field: &Field, what: &str, needed: u64) -> Result<(&[u8], u64), CodecError> {
+    /// The next buffer as it lies in the body, and its length once read: `count` elements of `width` bytes or more
+    ///
+    /// Arrow panics on a part of an element, so also what lies beyond the count is whole.
+    fn buffer(&mut self, field: &Field, what: &str, count: u64, width: u64) -> Result<(&[u8], u64), CodecError> {
         let buffer = self.buffers.next().ok_or_else(|| damaged(format!("{}: no buffer for its {what}", column(field))))?;
         let start = usize::try_from(buffer.offset()).ok();
         let length = usize::try_from(buffer.length()).ok();
@@ -265,8 +258,10 @@ impl Walk<'_, '_> {
         if !self.compressed {
             self.budget.take(length)?;
         }
-        if length < needed {
-            return Err(damaged(format!("{}: its {what} take {length} bytes, not the {needed} they need", column(field))));
+        let needed = times(count, width);
+        if length < needed || length % width != 0 {
+            let fault = format!("its {what} take {length} bytes, not {needed} or more in steps of {width}");
+            return Err(damaged(format!("{}: {fault}", column(field))));
         }
         self.decoded = self.decoded.saturating_add(length);
         Ok((bytes, length))
