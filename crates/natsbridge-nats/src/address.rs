@@ -21,7 +21,8 @@ impl Address {
         let text = text.trim();
         let full = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
         // The parser's error does not repeat its input, which may hold a password.
-        let mut url = Url::parse(&full).map_err(|error| invalid(format!("a NATS server URL cannot be read: {error}")))?;
+        let mut url =
+            Url::parse(&full).map_err(|error| invalid(format!("a NATS server URL cannot be read: {error}")))?;
         if !matches!(url.scheme(), "nats" | "tls" | "ws" | "wss") {
             return Err(invalid(format!("the scheme `{}` is not one of NATS", url.scheme())));
         }

@@ -359,11 +359,7 @@ impl State {
 
     fn route(&mut self, outgoing: &Outgoing, copies: u64) {
         let deliver = |member: &Member| {
-            member.feed.push(Delivery::new(
-                outgoing.subject.clone(),
-                outgoing.reply.clone(),
-                outgoing.payload.clone(),
-            ));
+            member.feed.push(Delivery::new(outgoing.subject.clone(), outgoing.reply.clone(), outgoing.payload.clone()));
         };
         for _ in 0..copies {
             // As in nats-server, a group is a name together with a filter. In a fixed order, so that a seed gives the

@@ -245,7 +245,10 @@ impl fmt::Debug for ConnectOptions {
         let servers: Vec<_> = self
             .servers
             .iter()
-            .map(|url| Address::parse(url).map_or_else(|_| "(unreadable)".to_owned(), |(address, _)| address.as_str().to_owned()))
+            .map(|url| {
+                Address::parse(url)
+                    .map_or_else(|_| "(unreadable)".to_owned(), |(address, _)| address.as_str().to_owned())
+            })
             .collect();
         f.debug_struct("ConnectOptions")
             .field("servers", &servers)

@@ -169,12 +169,8 @@ impl Feed {
         stop: impl Fn() + Send + Sync + 'static,
     ) -> (Self, Subscription) {
         let queue = Arc::new(Queue { limits, dropped: AtomicU64::new(0), state: Mutex::default() });
-        let subscription = Subscription {
-            filter: filter.clone(),
-            taken: VecDeque::new(),
-            queue: queue.clone(),
-            stop: Box::new(stop),
-        };
+        let subscription =
+            Subscription { filter: filter.clone(), taken: VecDeque::new(), queue: queue.clone(), stop: Box::new(stop) };
         (Self { queue, filter, hub }, subscription)
     }
 

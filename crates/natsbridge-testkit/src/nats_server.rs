@@ -280,7 +280,10 @@ fn wait_for_port(process: &mut Child, folder: &Path) -> Result<u16, String> {
 
 /// The port in a complete ports file, `{"nats":["nats://127.0.0.1:4222"],…}`; behind TLS the scheme is `tls`.
 fn port_in(folder: &Path) -> Option<u16> {
-    let file = fs::read_dir(folder).ok()?.flatten().find(|entry| entry.path().extension().is_some_and(|end| end == "ports"))?;
+    let file = fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .find(|entry| entry.path().extension().is_some_and(|end| end == "ports"))?;
     let text = fs::read_to_string(file.path()).ok()?;
     let urls = text.split_once("\"nats\"")?.1;
     let url = urls.split('"').nth(1)?;

@@ -31,7 +31,8 @@ pub(crate) async fn connect(
     let names = addresses.iter().map(Address::as_str).collect::<Vec<_>>().join(", ");
     let servers = addresses.iter().map(|address| address.as_str().parse::<async_nats::ServerAddr>());
     let servers = servers.collect::<Result<Vec<_>, _>>().map_err(|error| {
-        BrokerError::new(BrokerErrorKind::InvalidOptions, format!("async-nats does not take {names}")).with_source(error)
+        BrokerError::new(BrokerErrorKind::InvalidOptions, format!("async-nats does not take {names}"))
+            .with_source(error)
     })?;
 
     let inner = with_tls(options, with_auth(auth, base(options, signals, alive, servers.len())).await?).await?;
@@ -185,9 +186,9 @@ async fn check_certificates(path: &Path) -> Result<(), BrokerError> {
 
 async fn check_key(path: &Path) -> Result<(), BrokerError> {
     let bytes = read(path).await?;
-    PrivateKeyDer::from_pem_slice(&bytes)
-        .map(|_| ())
-        .map_err(|error| unreadable(path, "holds no private key; give a PEM file with `BEGIN PRIVATE KEY`").with_source(error))
+    PrivateKeyDer::from_pem_slice(&bytes).map(|_| ()).map_err(|error| {
+        unreadable(path, "holds no private key; give a PEM file with `BEGIN PRIVATE KEY`").with_source(error)
+    })
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
@@ -195,7 +196,9 @@ async fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
     let read = tokio::task::spawn_blocking(move || std::fs::read(owned)).await;
     match read {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(unreadable(path, "cannot be read; check the path and its permissions").with_source(error)),
+        Ok(Err(error)) => {
+            Err(unreadable(path, "cannot be read; check the path and its permissions").with_source(error))
+        }
         Err(error) => Err(unreadable(path, "cannot be read while the runtime ends").with_source(error)),
     }
 }

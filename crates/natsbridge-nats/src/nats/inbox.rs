@@ -28,10 +28,8 @@ impl Inbox {
         prefix: String,
         signals: Arc<Signals>,
     ) -> Result<Self, BrokerError> {
-        let mut messages = client
-            .subscribe(format!("{prefix}.*"))
-            .await
-            .map_err(|error| BrokerError::closed().with_source(error))?;
+        let mut messages =
+            client.subscribe(format!("{prefix}.*")).await.map_err(|error| BrokerError::closed().with_source(error))?;
         let waiting = Waiting::default();
         let task = tokio::spawn({
             let (prefix, waiting) = (prefix.clone(), waiting.clone());

@@ -67,6 +67,7 @@ impl NatsBroker {
         let connected = connect::connect(&options, &signals, Arc::downgrade(&alive)).await?;
         let inbox_prefix = connected.client.new_inbox();
         signals.own_inbox(inbox_prefix.clone());
+        signals.connected().await;
         let inner = Inner {
             statistics: connected.client.statistics(),
             client: connected.client,
@@ -136,9 +137,7 @@ impl Inner {
         };
         sent.map_err(|error| match error.kind() {
             // The limit shrank in the meantime.
-            PublishErrorKind::MaxPayloadExceeded => {
-                BrokerError::too_large(subject.as_str(), size, self.max_payload())
-            }
+            PublishErrorKind::MaxPayloadExceeded => BrokerError::too_large(subject.as_str(), size, self.max_payload()),
             PublishErrorKind::InvalidSubject | PublishErrorKind::Send => BrokerError::closed(),
         })
     }
@@ -160,7 +159,10 @@ impl Inner {
             let inbox = self.inbox().await?;
             let mut changes = self.signals.changes();
             let (number, subject) = inbox.echo();
-            self.client.publish(subject, Bytes::new()).await.map_err(|error| BrokerError::closed().with_source(error))?;
+            self.client
+                .publish(subject, Bytes::new())
+                .await
+                .map_err(|error| BrokerError::closed().with_source(error))?;
             loop {
                 if self.statistics.connects.load(Ordering::Acquire) > sent_on {
                     let message = "the connection was replaced before the server confirmed, so what was published may be \
@@ -215,11 +217,7 @@ impl Inner {
         self.not_refused(since, &phrase)
     }
 
-    async fn subscribe(
-        &self,
-        filter: SubjectFilter,
-        queue: Option<QueueGroup>,
-    ) -> Result<Subscription, BrokerError> {
+    async fn subscribe(&self, filter: SubjectFilter, queue: Option<QueueGroup>) -> Result<Subscription, BrokerError> {
         if self.draining.load(Ordering::Acquire) {
             return Err(BrokerError::closed());
         }
@@ -308,7 +306,8 @@ impl Inner {
         }
         let confirmed = tokio::time::timeout_at(deadline, self.barrier(sent_on)).await;
         let confirmed = confirmed.unwrap_or_else(|_| {
-            let message = format!("draining took longer than {:?}; the last messages may be lost", self.options.drain_timeout);
+            let message =
+                format!("draining took longer than {:?}; the last messages may be lost", self.options.drain_timeout);
             Err(BrokerError::new(BrokerErrorKind::TimedOut, message))
         });
         let confirmed = match confirmed {

@@ -109,6 +109,15 @@ impl Signals {
         let _ = self.inbox.set(prefix);
     }
 
+    /// Waits for the first event, so that streams made from now on begin with what follows it.
+    pub(crate) async fn connected(&self) {
+        let mut changes = self.changes();
+        while !self.has_connected() {
+            // The sender lives as long as `self`.
+            let _ = changes.changed().await;
+        }
+    }
+
     pub(crate) fn has_connected(&self) -> bool {
         self.connected_once.load(Ordering::Relaxed)
     }

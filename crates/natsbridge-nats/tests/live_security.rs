@@ -1,0 +1,301 @@
+//! Who may connect and how the wire is protected, against real servers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
+mod support;
+
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use natsbridge_nats::{Broker, BrokerError, BrokerErrorKind, ConnectOptions, Event, Outgoing};
+use natsbridge_testkit::nats_server::NatsServer;
+use support::{Authority, operator};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const SECRET: &str = "hunter2";
+
+async fn works(options: ConnectOptions) {
+    let broker = options.connect().await.unwrap();
+    broker.publish_confirmed(Outgoing::new("a".parse().unwrap(), "1")).await.unwrap();
+    broker.drain().await.unwrap();
+}
+
+/// Connects in vain; the error and all its causes must not show the secret.
+async fn fails(options: ConnectOptions) -> BrokerError {
+    let error = options.connect().await.unwrap_err();
+    let mut shown = format!("{error} {error:?}");
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        shown.push_str(&format!(" {next} {next:?}"));
+        cause = next.source();
+    }
+    assert!(!shown.contains(SECRET), "{shown}");
+    error
+}
+
+async fn is_unauthorized(options: ConnectOptions) {
+    let error = fails(options).await;
+    assert_eq!(error.kind(), BrokerErrorKind::Unauthorized, "{error:?}");
+    assert!(error.to_string().contains("127.0.0.1") && !error.is_retryable());
+}
+
+fn with_user_info(url: &str, user_info: &str) -> String {
+    url.replace("nats://", &format!("nats://{user_info}@"))
+}
+
+#[tokio::test]
+async fn a_token_opens_and_a_wrong_one_does_not() {
+    let server = NatsServer::builder().token("open sesame").start().unwrap();
+    works(ConnectOptions::new(server.url()).token("open sesame")).await;
+    works(ConnectOptions::new(with_user_info(&server.url(), "open%20sesame"))).await;
+    is_unauthorized(ConnectOptions::new(server.url()).token(SECRET)).await;
+    is_unauthorized(ConnectOptions::new(with_user_info(&server.url(), SECRET))).await;
+    is_unauthorized(ConnectOptions::new(server.url())).await;
+}
+
+#[tokio::test]
+async fn a_password_opens_and_a_wrong_one_does_not() {
+    let server = NatsServer::builder().user("ann", "p@ss/word").start().unwrap();
+    works(ConnectOptions::new(server.url()).user_and_password("ann", "p@ss/word")).await;
+    works(ConnectOptions::new(with_user_info(&server.url(), "ann:p%40ss%2Fword"))).await;
+    is_unauthorized(ConnectOptions::new(server.url()).user_and_password("ann", SECRET)).await;
+    is_unauthorized(ConnectOptions::new(with_user_info(&server.url(), &format!("ann:{SECRET}")))).await;
+    // What is set in the options wins over what stands in the URL.
+    let options = ConnectOptions::new(with_user_info(&server.url(), &format!("ann:{SECRET}")));
+    works(options.user_and_password("ann", "p@ss/word")).await;
+}
+
+#[tokio::test]
+async fn an_nkey_opens_and_another_one_does_not() {
+    let (right, wrong) = (nkeys::KeyPair::new_user(), nkeys::KeyPair::new_user());
+    let config = format!("authorization {{ users: [ {{ nkey: {} }} ] }}", right.public_key());
+    let server = NatsServer::builder().config(&config).start().unwrap();
+    works(ConnectOptions::new(server.url()).nkey(right.seed().unwrap())).await;
+    is_unauthorized(ConnectOptions::new(server.url()).nkey(wrong.seed().unwrap())).await;
+    let error = fails(ConnectOptions::new(server.url()).nkey(SECRET)).await;
+    assert_eq!(error.kind(), BrokerErrorKind::InvalidOptions);
+}
+
+#[tokio::test]
+async fn a_jwt_opens_as_text_as_credentials_and_as_a_file() {
+    let (config, jwt, seed) = operator();
+    let (_, strange_jwt, strange_seed) = operator();
+    let server = NatsServer::builder().config(&config).start().unwrap();
+    works(ConnectOptions::new(server.url()).jwt(&jwt, &seed)).await;
+    let text = format!(
+        "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{seed}\n------END \
+         USER NKEY SEED------\n"
+    );
+    works(ConnectOptions::new(server.url()).credentials(&text)).await;
+    let path = server.folder().join("user.creds");
+    std::fs::write(&path, &text).unwrap();
+    works(ConnectOptions::new(server.url()).credentials_file(&path)).await;
+
+    is_unauthorized(ConnectOptions::new(server.url()).jwt(strange_jwt, strange_seed)).await;
+    for options in [
+        ConnectOptions::new(server.url()).credentials(SECRET),
+        ConnectOptions::new(server.url()).credentials_file(server.folder().join("absent.creds")),
+    ] {
+        assert_eq!(fails(options).await.kind(), BrokerErrorKind::InvalidOptions);
+    }
+}
+
+/// A server whose certificate `authority` made, and the file of that authority's own certificate.
+fn tls_server(authority: &Authority, name: &str, expired: bool, client_ca: Option<&str>) -> (NatsServer, PathBuf) {
+    let certificate = authority.server(name, expired);
+    let server = NatsServer::builder().tls(&certificate.pem, &certificate.key, client_ca);
+    let server = server.file("ca.pem", authority.pem.as_str()).start().unwrap();
+    let ca = server.folder().join("ca.pem");
+    (server, ca)
+}
+
+#[tokio::test]
+async fn tls_works_with_the_servers_own_authority() {
+    let authority = Authority::new("ours");
+    let (server, ca) = tls_server(&authority, "127.0.0.1", false, None);
+    works(ConnectOptions::new(server.url()).root_certificates(&ca)).await;
+    works(ConnectOptions::new(server.url()).root_certificates(&ca).require_tls()).await;
+    works(ConnectOptions::new(server.url().replace("nats://", "tls://")).root_certificates(&ca)).await;
+}
+
+#[tokio::test]
+async fn tls_can_come_first() {
+    let authority = Authority::new("ours");
+    let certificate = authority.server("127.0.0.1", false);
+    let server = NatsServer::builder()
+        .file("server.pem", certificate.pem)
+        .file("server.key", certificate.key)
+        .file("ca.pem", authority.pem)
+        .config("tls { cert_file: \"server.pem\", key_file: \"server.key\", handshake_first: true }")
+        .start()
+        .unwrap();
+    works(ConnectOptions::new(server.url()).root_certificates(server.folder().join("ca.pem")).tls_first()).await;
+}
+
+#[tokio::test]
+async fn each_fault_of_a_certificate_has_its_kind() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    for (authority, name, expired, expected) in [
+        (&theirs, "127.0.0.1", false, BrokerErrorKind::TlsUntrusted),
+        (&ours, "127.0.0.1", true, BrokerErrorKind::TlsExpired),
+        (&ours, "example.org", false, BrokerErrorKind::TlsWrongName),
+    ] {
+        let (server, _) = tls_server(authority, name, expired, None);
+        let path = server.folder().join("ours.pem");
+        std::fs::write(&path, &ours.pem).unwrap();
+        let error = fails(ConnectOptions::new(server.url()).root_certificates(path)).await;
+        assert_eq!(error.kind(), expected, "{error:?}");
+        assert!(error.to_string().contains(&server.url()) && !error.is_retryable());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_client_certificate_gets_one_or_the_error_says_so() {
+    let authority = Authority::new("ours");
+    let (server, ca) = tls_server(&authority, "127.0.0.1", false, Some(&authority.pem));
+    let client = authority.client();
+    let (chain, key) = (server.folder().join("client.pem"), server.folder().join("client.key"));
+    std::fs::write(&chain, client.pem).unwrap();
+    std::fs::write(&key, client.key).unwrap();
+    works(ConnectOptions::new(server.url()).root_certificates(&ca).client_certificate(&chain, &key)).await;
+
+    let error = fails(ConnectOptions::new(server.url()).root_certificates(&ca)).await;
+    assert_eq!(error.kind(), BrokerErrorKind::TlsClientCertificate, "{error:?}");
+
+    let stranger = Authority::new("theirs").client();
+    std::fs::write(&chain, stranger.pem).unwrap();
+    std::fs::write(&key, stranger.key).unwrap();
+    let error = fails(ConnectOptions::new(server.url()).root_certificates(&ca).client_certificate(&chain, &key)).await;
+    assert_eq!(error.kind(), BrokerErrorKind::TlsClientCertificate, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_refused_where_tls_is_required() {
+    let server = NatsServer::start().unwrap();
+    let ca = server.folder().join("ca.pem");
+    std::fs::write(&ca, Authority::new("ours").pem).unwrap();
+    let error = fails(ConnectOptions::new(server.url()).root_certificates(ca).require_tls()).await;
+    assert_eq!(error.kind(), BrokerErrorKind::Tls, "{error:?}");
+}
+
+#[tokio::test]
+async fn unusable_certificate_files_are_named() {
+    let server = NatsServer::start().unwrap();
+    let empty = server.folder().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let absent = server.folder().join("absent.pem");
+    for (options, file) in [
+        (ConnectOptions::new(server.url()).root_certificates(&empty), "empty.pem"),
+        (ConnectOptions::new(server.url()).root_certificates(&absent), "absent.pem"),
+        (ConnectOptions::new(server.url()).client_certificate(&absent, &empty), "absent.pem"),
+    ] {
+        let error = fails(options).await;
+        assert_eq!(error.kind(), BrokerErrorKind::InvalidOptions);
+        assert!(error.to_string().contains(file), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_listening_is_told_at_once() {
+    let mut server = NatsServer::start().unwrap();
+    server.kill();
+    let started = Instant::now();
+    let error = fails(ConnectOptions::new(with_user_info(&server.url(), &format!("ann:{SECRET}")))).await;
+    assert_eq!(error.kind(), BrokerErrorKind::Refused, "{error:?}");
+    assert!(error.to_string().contains(&server.url()) && error.is_retryable());
+    assert!(started.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_silent_listener_ends_with_the_time_out() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{SECRET}@{}", listener.local_addr().unwrap());
+    let started = Instant::now();
+    let error = fails(ConnectOptions::new(url).connect_timeout(Duration::from_millis(300))).await;
+    assert_eq!(error.kind(), BrokerErrorKind::TimedOut, "{error:?}");
+    assert!(error.to_string().contains("127.0.0.1"));
+    assert!((300..2_000).contains(&started.elapsed().as_millis()));
+}
+
+const USERS: &str = r#"authorization {
+  users: [
+    { user: free, password: x }
+    { user: narrow, password: x, permissions: { publish: { deny: ["secret.>"] }, subscribe: { deny: ["secret.>"] } } }
+    { user: mute, password: x, permissions: { publish: "a" } }
+    { user: deaf, password: x, permissions: { subscribe: "a" } }
+  ]
+}"#;
+
+fn user(server: &NatsServer, name: &str) -> ConnectOptions {
+    ConnectOptions::new(server.url()).user_and_password(name, "x")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_permissions_refuse_is_an_error_and_an_event() {
+    let server = NatsServer::builder().config(USERS).start().unwrap();
+    let broker = user(&server, "narrow").connect().await.unwrap();
+    let mut events = broker.events();
+
+    broker.publish(Outgoing::new("secret.a".parse().unwrap(), "")).await.unwrap();
+    let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap();
+    assert!(matches!(&event, Some(Event::PermissionDenied(text)) if text.contains("secret.a")), "{event:?}");
+    assert_eq!(broker.confirm().await.unwrap_err().kind(), BrokerErrorKind::PermissionDenied);
+    broker.confirm().await.unwrap();
+
+    let error = broker.publish_confirmed(Outgoing::new("secret.b".parse().unwrap(), "")).await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied);
+    assert!(error.to_string().contains("secret.b") && !error.is_retryable());
+    let error = broker.subscribe("secret.>".parse().unwrap(), None).await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied);
+    broker.publish_confirmed(Outgoing::new("open".parse().unwrap(), "")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_message_to_oneself_confirms_as_well() {
+    let server = NatsServer::builder().config(USERS).start().unwrap();
+    let listener = user(&server, "free").connect().await.unwrap();
+    let mut heard = listener.subscribe("a".parse().unwrap(), None).await.unwrap();
+    let broker = user(&server, "mute").connect().await.unwrap();
+    for _ in 0..10 {
+        broker.publish_confirmed(Outgoing::new("a".parse().unwrap(), "1")).await.unwrap();
+        tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_inbox_is_told_at_once_and_another_prefix_helps() {
+    let server = NatsServer::builder().config(USERS).start().unwrap();
+    let broker = user(&server, "deaf").connect().await.unwrap();
+    let started = Instant::now();
+    let error = broker.publish_confirmed(Outgoing::new("b".parse().unwrap(), "")).await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied, "{error:?}");
+    assert!(error.to_string().contains("inbox prefix"));
+    let error = broker.request(Outgoing::new("b".parse().unwrap(), ""), PATIENCE).await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied);
+    assert!(started.elapsed() < Duration::from_secs(3));
+    broker.drain().await.unwrap();
+
+    let config = r#"authorization { users: [ { user: u, password: x, permissions: { publish: ["a", "mine.>"], subscribe: "mine.>" } } ] }"#;
+    let server = NatsServer::builder().config(config).start().unwrap();
+    works(user(&server, "u").inbox_prefix("mine.inbox".parse().unwrap())).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_taken_away_later_is_an_event() {
+    let server = NatsServer::builder().config(USERS).start().unwrap();
+    let broker = user(&server, "free").connect().await.unwrap();
+    let _subscription = broker.subscribe("plans".parse().unwrap(), None).await.unwrap();
+    let mut events = broker.events();
+    let narrower = USERS.replace(
+        "user: free, password: x",
+        "user: free, password: x, permissions: { subscribe: { deny: [\"plans\"] } }",
+    );
+    server.reload(&narrower).unwrap();
+    loop {
+        let event = tokio::time::timeout(PATIENCE, events.next()).await.expect("no event came").unwrap();
+        if matches!(&event, Event::PermissionDenied(text) if text.contains("plans")) {
+            return;
+        }
+    }
+}
