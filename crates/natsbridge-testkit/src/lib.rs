@@ -1,2 +1,6 @@
 //! Declares the crate's rooms and the names it gives out.
+
+pub mod fault_proxy;
+pub mod nanio;
 pub mod nats_server;
+pub mod scripted_http;
