@@ -346,6 +346,12 @@ pub struct OpenError {
 }
 
 impl OpenError {
+    /// Says what is wrong with the payload of this name
+    #[must_use]
+    pub fn new(dataname: impl Into<String>, fault: OpenFault) -> Self {
+        Self { dataname: dataname.into(), fault }
+    }
+
     /// The stable word for this error (docs/specification.md, "Error codes")
     #[must_use]
     pub const fn code(&self) -> &'static str {

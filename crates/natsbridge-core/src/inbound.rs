@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::envelope::{Body, Envelope, Header, Metadata, Payload};
 use crate::error::{OpenError, OpenFault};
-use crate::{Digest, Downloaded, Link, Part, PayloadType, timestamp};
+use crate::{Digest, Downloaded, Link, Part, PayloadType, Transport, timestamp};
 
 /// How suspicious a receiver is
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,14 @@ pub enum Arrival {
     /// It has to be downloaded first
     Download(Download),
     /// It can't be handed out
-    Failed(OpenError),
+    Failed {
+        /// What it would have been
+        payload_type: PayloadType,
+        /// How it came
+        transport: Transport,
+        /// What is wrong with it
+        error: OpenError,
+    },
 }
 
 /// A payload that has to be downloaded before it is a part
@@ -80,6 +87,12 @@ impl Download {
         self.payload_type
     }
 
+    /// Metadata as the sender wrote it
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
     /// Turns what was downloaded into the part
     ///
     /// # Errors
@@ -102,7 +115,7 @@ impl Download {
 impl Envelope {
     /// Takes the envelope apart, checking what came direct
     ///
-    /// A payload that fails its check is [`Arrival::Failed`], and the others are not touched by it.
+    /// A payload that fails its check is an [`Arrival::Failed`], and the others are not touched by it.
     #[must_use]
     pub fn open(self, checks: &Checks) -> (Header, Vec<Arrival>) {
         let arrivals = self.payloads.into_iter().map(|payload| arrival(payload, checks)).collect();
@@ -117,7 +130,11 @@ fn arrival(payload: Payload, checks: &Checks) -> Arrival {
     });
     let stated = match opened {
         Ok(stated) => stated,
-        Err(fault) => return Arrival::Failed(OpenError { dataname: payload.dataname.into(), fault }),
+        Err(fault) => {
+            let (payload_type, transport) = (payload.payload_type, payload.transport());
+            let error = OpenError { dataname: payload.dataname.into(), fault };
+            return Arrival::Failed { payload_type, transport, error };
+        }
     };
     let Payload { dataname, payload_type, metadata, body, .. } = payload;
     match body {

@@ -29,7 +29,7 @@ fn payload(with: Json) -> Json {
 fn opened(json: &str, checks: &Checks) -> Result<Part, OpenError> {
     match Envelope::from_json(json.as_bytes()).unwrap().open(checks).1.pop() {
         Some(Arrival::Ready(part)) => Ok(part),
-        Some(Arrival::Failed(error)) => Err(error),
+        Some(Arrival::Failed { error, .. }) => Err(error),
         other => panic!("{other:?}"),
     }
 }
@@ -168,7 +168,7 @@ fn a_failed_payload_does_not_take_the_others_with_it() {
     let json = json!({"payloads": [payload(json!({})), bad, payload(json!({}))]}).to_string();
     let arrivals = Envelope::from_json(json.as_bytes()).unwrap().open(&Checks::default()).1;
     assert!(
-        matches!(&arrivals[..], [Arrival::Ready(_), Arrival::Failed(error), Arrival::Ready(_)] if error.dataname == "bad")
+        matches!(&arrivals[..], [Arrival::Ready(_), Arrival::Failed { error, .. }, Arrival::Ready(_)] if error.dataname == "bad")
     );
 }
 

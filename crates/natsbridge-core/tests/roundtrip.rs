@@ -53,7 +53,7 @@ fn received(json: &[u8], store: &HashMap<String, Bytes>) -> (Header, Vec<Part>) 
             let sha256 = Digest::of(&bytes);
             download.downloaded(Downloaded::new(bytes.into(), sha256)).unwrap()
         }
-        Arrival::Failed(error) => panic!("{error}"),
+        Arrival::Failed { error, .. } => panic!("{error}"),
     });
     (header, parts.collect())
 }

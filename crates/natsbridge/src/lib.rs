@@ -1,1 +1,43 @@
-//! Declares the crate's rooms and the names it gives out.
+//! Send anything between programs in different languages over NATS: small payloads inside the message, large ones by
+//! link.
+//!
+//! [`smartsend`] and [`smartreceive`] are the contract shared with the other languages; the caller moves the JSON.
+//! [`Bridge`] does the whole job. Which room a name lives in is in `docs/architecture.md`.
+
+mod bridge;
+mod config;
+mod draft;
+mod error;
+mod handle;
+mod inbox;
+mod observe;
+mod perform;
+mod save;
+mod smart;
+
+pub use bridge::Bridge;
+pub use config::{Config, ConfigError, Secret};
+pub use draft::Draft;
+pub use error::{Error, ReceiveError};
+pub use handle::{Handle, Saved};
+pub use inbox::{Inbox, Incoming};
+pub use observe::{MESSAGES_RECEIVED, MESSAGES_SENT, describe_metrics};
+pub use smart::{Data, ReceiveOptions, Received, SendOptions, open, smartreceive, smartsend};
+
+pub use natsbridge_core::{
+    Checks, CodecError, Digest, Encoding, Envelope, EnvelopeError, Header, Life, Limits, Link, Metadata, Object,
+    OpenError, OpenFault, Part, Payload, PayloadFault, PayloadType, PlanError, Purpose, Receiver, Rows, Source,
+    Transport, Uploaded, Value, redacted,
+};
+#[cfg(feature = "arrow")]
+pub use natsbridge_core::{Table, TableLimits};
+#[cfg(feature = "server")]
+pub use natsbridge_fileserver::server;
+pub use natsbridge_fileserver::{
+    BoxError, Downloader, FetchError, FetchErrorKind, Fetcher, HttpStore, MemoryStore, Origin, PlikStore, Receipt,
+    RetryPolicy, StoreError, StoreErrorKind, Stored, Target, Uploader, download_handler, upload_handler,
+};
+pub use natsbridge_nats::{
+    Broker, BrokerError, BrokerErrorKind, ConnectOptions, Event, EventStream, MemoryBroker, NatsBroker, Subject,
+    SubjectError, SubjectFault, SubjectFilter,
+};

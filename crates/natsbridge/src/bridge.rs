@@ -1,0 +1,222 @@
+//! The bridge: a connection to NATS, a file server and this program's name, for people who want the whole job done.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use natsbridge_core::{Envelope, Limits, Message};
+use natsbridge_fileserver::{Downloader, Uploader};
+use natsbridge_nats::{Broker, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectFilter};
+use uuid::Uuid;
+
+use crate::config::{Config, ConfigError};
+use crate::draft::Draft;
+use crate::inbox::{Inbox, Incoming};
+use crate::perform::{self, Sealed};
+use crate::{Error, ReceiveError, observe, smart};
+
+/// Sends and receives messages over one connection; clones share it
+///
+/// # Examples
+/// ```
+/// use natsbridge::{Bridge, Config, MemoryBroker, PayloadType};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// // `Bridge::connect(Config::from_env()?)` connects to a server; tests need none:
+/// let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
+/// let mut inbox = bridge.subscribe("lab.>").await?;
+///
+/// bridge.message("lab.results").text("note", "run 7").binary("raw", vec![1, 2, 3]).send().await?;
+///
+/// let message = inbox.next().await.expect("the subscription stands")?;
+/// assert_eq!(message.text("note")?, "run 7");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Bridge(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    broker: Box<dyn Broker>,
+    config: Config,
+    sender_id: String,
+    broker_url: String,
+    uploader: OnceLock<Arc<dyn Uploader>>,
+    downloader: Arc<dyn Downloader>,
+}
+
+impl Bridge {
+    /// Connects to NATS; the file server is spoken to when the first large payload needs it
+    ///
+    /// # Errors
+    /// [`Error::Broker`] when no server answers in time, naming the URL without its secrets; [`Error::Config`] when a
+    /// setting can't be used.
+    pub async fn connect(config: Config) -> Result<Self, Error> {
+        let broker = config.nats.clone().connect().await?;
+        Self::with_broker::<NatsBroker>(broker, config)
+    }
+
+    /// Uses a connection of the program's own, or a [`MemoryBroker`](crate::MemoryBroker) in tests
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a setting can't be used.
+    pub fn with_broker<B: Broker + 'static>(broker: B, config: Config) -> Result<Self, Error> {
+        let downloader = match &config.downloader {
+            Some(downloader) => Arc::clone(downloader),
+            None => smart::fetcher(
+                config.uploader.as_deref(),
+                config.uploader.is_none().then_some(&config.fileserver_url),
+                &config.allowed_origins,
+                config.retry,
+                config.checks.max_payload_size,
+            )?,
+        };
+        Ok(Self(Arc::new(Inner {
+            broker_url: broker.server_url(),
+            broker: Box::new(broker),
+            sender_id: config.sender_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string()),
+            uploader: config.uploader.clone().map_or_else(OnceLock::new, OnceLock::from),
+            downloader,
+            config,
+        })))
+    }
+
+    /// Begins a message to a subject
+    #[must_use]
+    pub fn message(&self, subject: impl Into<String>) -> Draft {
+        let mut message = Message::new(subject.into());
+        message.sender_name = self.0.config.sender_name.clone().into();
+        message.sender_id = Some(self.0.sender_id.clone().into());
+        message.broker_url = self.0.broker_url.clone().into();
+        Draft::new(self.clone(), message)
+    }
+
+    /// Listens to a subject; `*` and `>` stand for one and for all further words
+    ///
+    /// # Errors
+    /// [`Error::Subject`] for a subject that NATS would refuse, [`Error::Broker`] when it can't be listened to.
+    pub async fn subscribe(&self, filter: &str) -> Result<Inbox, Error> {
+        self.listen(filter, None).await
+    }
+
+    /// Listens to a subject as one of a group, of which each message reaches one member
+    ///
+    /// # Errors
+    /// As [`Bridge::subscribe`], and [`Error::Subject`] for a group that NATS would refuse.
+    pub async fn subscribe_queue(&self, filter: &str, group: &str) -> Result<Inbox, Error> {
+        self.listen(filter, Some(QueueGroup::new(group)?)).await
+    }
+
+    async fn listen(&self, filter: &str, group: Option<QueueGroup>) -> Result<Inbox, Error> {
+        let filter = SubjectFilter::new(filter)?;
+        let subscription = self.0.broker.subscribe(filter, group).await?;
+        Ok(Inbox::new(self.clone(), subscription))
+    }
+
+    /// Waits until the server has processed everything published before
+    ///
+    /// # Errors
+    /// [`Error::Broker`] when the server does not answer in time, or the connection was lost in between.
+    pub async fn confirm(&self) -> Result<(), Error> {
+        Ok(self.0.broker.confirm().await?)
+    }
+
+    /// Ends in order: stops listening, lets what has arrived be read, publishes what was sent, closes
+    ///
+    /// # Errors
+    /// [`Error::Broker`] when the last publishes could not be confirmed; it is closed all the same.
+    pub async fn drain(&self) -> Result<(), Error> {
+        Ok(self.0.broker.drain().await?)
+    }
+
+    /// What happens to the connection from now on
+    #[must_use]
+    pub fn events(&self) -> EventStream {
+        self.0.broker.events()
+    }
+
+    /// This program's identifier, which is in every message it sends
+    #[must_use]
+    pub fn sender_id(&self) -> &str {
+        &self.0.sender_id
+    }
+
+    /// The server's URL, without secrets
+    #[must_use]
+    pub fn broker_url(&self) -> &str {
+        &self.0.broker_url
+    }
+
+    /// The limits in force: the configured ones, with what the connected server takes
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.0.config.limits.clone().max_message_size(self.0.broker.max_payload())
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn downloader(&self) -> &Arc<dyn Downloader> {
+        &self.0.downloader
+    }
+
+    fn uploader(&self) -> Result<Arc<dyn Uploader>, ConfigError> {
+        smart::made_once(&self.0.uploader, || smart::plik(&self.0.config))
+    }
+
+    /// Uploads what has to be uploaded and seals the message
+    pub(crate) async fn seal(&self, message: Message, limits: &Limits) -> Result<(Subject, Sealed), Error> {
+        let subject = Subject::new(message.send_to.clone())?;
+        let uploader = || self.uploader();
+        let sealed = perform::seal(message, limits, &uploader, self.0.config.transfers).await?;
+        Ok((subject, sealed))
+    }
+
+    /// Publishes a sealed message; when that fails, what it uploaded is deleted
+    pub(crate) async fn publish(
+        &self,
+        subject: Subject,
+        mut sealed: Sealed,
+        confirmed: bool,
+    ) -> Result<Envelope, Error> {
+        let outgoing = Outgoing::new(subject, sealed.json);
+        let published = if confirmed {
+            self.0.broker.publish_confirmed(outgoing).await
+        } else {
+            self.0.broker.publish(outgoing).await
+        };
+        if let Err(error) = published {
+            sealed.uploads.delete().await;
+            return Err(error.into());
+        }
+        sealed.uploads.keep();
+        observe::sent(&sealed.envelope);
+        Ok(sealed.envelope)
+    }
+
+    /// Publishes a sealed message and reads the answer to it
+    pub(crate) async fn request(
+        &self,
+        subject: Subject,
+        mut sealed: Sealed,
+        timeout: Duration,
+    ) -> Result<Incoming, ReceiveError> {
+        let asked = subject.as_str().to_owned();
+        let outgoing = Outgoing::new(subject, sealed.json);
+        match self.0.broker.request(outgoing, timeout).await {
+            Ok(answer) => {
+                sealed.uploads.keep();
+                observe::sent(&sealed.envelope);
+                let mut incoming = Incoming::open(self, answer)?;
+                incoming.fetch().await?;
+                Ok(incoming)
+            }
+            Err(error) => {
+                sealed.uploads.delete().await;
+                Err(ReceiveError { error: error.into(), subject: asked, header: None })
+            }
+        }
+    }
+}

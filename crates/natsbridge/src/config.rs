@@ -1,0 +1,177 @@
+//! Settings of a bridge: from the environment, or by name in the program.
+
+use std::env::VarError;
+use std::sync::Arc;
+
+use natsbridge_core::{Checks, Limits};
+use natsbridge_fileserver::{Downloader, RetryPolicy, Uploader};
+use natsbridge_nats::ConnectOptions;
+
+/// A setting that can't be used
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("{variable} can't be used: {reason}")]
+pub struct ConfigError {
+    /// The environment variable or field
+    pub variable: &'static str,
+    /// What is wrong and what to do; without the value, which may be secret
+    pub reason: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(variable: &'static str, reason: impl Into<String>) -> Self {
+        Self { variable, reason: reason.into() }
+    }
+}
+
+/// Everything a [`Bridge`](crate::Bridge) can be told; the defaults are those of requirements 12.2
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// How to reach NATS; default `nats://localhost:4222`
+    pub nats: ConnectOptions,
+    /// The Plik-compatible file server for large payloads; default `http://localhost:8080`
+    pub fileserver_url: String,
+    /// The access token that the file server asks of uploaders (NFR-303); default none
+    pub fileserver_token: Option<Secret>,
+    /// Thresholds and limits of what is sent; `max_message_size` is taken from the server when connected
+    pub limits: Limits,
+    /// How suspicious the receiving side is
+    pub checks: Checks,
+    /// How downloads and uploads are retried (FR-010)
+    pub retry: RetryPolicy,
+    /// Origins besides the file server's whose links may be followed, such as `https://files.example.com`
+    pub allowed_origins: Vec<String>,
+    /// This program's name in every message; default `NATSBridge`
+    pub sender_name: String,
+    /// This program's identifier in every message; a new one for each bridge where `None`
+    pub sender_id: Option<String>,
+    /// Uploads and downloads at once, for one message; default 4
+    pub transfers: usize,
+    /// A store of the program's own, in place of `fileserver_url`
+    pub uploader: Option<Arc<dyn Uploader>>,
+    /// A downloader of the program's own, in place of the safe fetcher
+    pub downloader: Option<Arc<dyn Downloader>>,
+}
+
+impl Config {
+    /// The default of `NATS_URL`
+    pub const NATS_URL: &'static str = "nats://localhost:4222";
+    /// The default of `FILESERVER_URL`
+    pub const FILESERVER_URL: &'static str = "http://localhost:8080";
+
+    /// Connects to these servers, separated by commas; everything else as by default
+    #[must_use]
+    pub fn new(nats_url: &str) -> Self {
+        Self {
+            nats: ConnectOptions::new(nats_url),
+            fileserver_url: Self::FILESERVER_URL.to_owned(),
+            fileserver_token: None,
+            limits: Limits::default(),
+            checks: Checks::default(),
+            retry: RetryPolicy::default(),
+            allowed_origins: Vec::new(),
+            sender_name: "NATSBridge".to_owned(),
+            sender_id: None,
+            transfers: 4,
+            uploader: None,
+            downloader: None,
+        }
+    }
+
+    /// Reads `NATS_URL`, `NATS_CREDS`, `FILESERVER_URL`, `FILESERVER_TOKEN` and `SIZE_THRESHOLD` (requirements 12.2)
+    ///
+    /// A variable that is not set, or empty, keeps its default.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the variable whose value can't be used.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_variables(|name| std::env::var(name))
+    }
+
+    fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, ConfigError> {
+        let variable = |name: &'static str| match read(name) {
+            Ok(value) if value.trim().is_empty() => Ok(None),
+            Ok(value) => Ok(Some(value.trim().to_owned())),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => Err(ConfigError::new(name, "it is not valid Unicode")),
+        };
+        let mut config = Self::new(variable("NATS_URL")?.as_deref().unwrap_or(Self::NATS_URL));
+        if let Some(path) = variable("NATS_CREDS")? {
+            config.nats = config.nats.credentials_file(path);
+        }
+        if let Some(url) = variable("FILESERVER_URL")? {
+            if !(url.starts_with("http://") || url.starts_with("https://")) {
+                return Err(ConfigError::new("FILESERVER_URL", "it has to start with http:// or https://"));
+            }
+            config.fileserver_url = url;
+        }
+        config.fileserver_token = variable("FILESERVER_TOKEN")?.map(Secret::new);
+        if let Some(text) = variable("SIZE_THRESHOLD")? {
+            let reason = || format!("`{text}` is not a number of bytes; write it in digits, such as 500000");
+            config.limits.size_threshold = text.parse().map_err(|_| ConfigError::new("SIZE_THRESHOLD", reason()))?;
+        }
+        Ok(config)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new(Self::NATS_URL)
+    }
+}
+
+/// A token or password; never shown
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a token or password
+    #[must_use]
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for whoever sends it to its server
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, value: &'static str) -> Result<Config, ConfigError> {
+        Config::from_variables(|asked| if asked == name { Ok(value.to_owned()) } else { Err(VarError::NotPresent) })
+    }
+
+    #[test]
+    fn the_environment_sets_what_it_names() {
+        assert_eq!(with("SIZE_THRESHOLD", " 1000 ").unwrap().limits.size_threshold, 1_000);
+        assert_eq!(with("SIZE_THRESHOLD", "").unwrap().limits.size_threshold, Limits::SIZE_THRESHOLD);
+        assert_eq!(with("FILESERVER_URL", "https://f").unwrap().fileserver_url, "https://f");
+        assert_eq!(with("X", "").unwrap().fileserver_url, Config::FILESERVER_URL);
+    }
+
+    #[test]
+    fn a_bad_value_names_its_variable() {
+        for (name, value) in [("SIZE_THRESHOLD", "0.5MB"), ("SIZE_THRESHOLD", "-1"), ("FILESERVER_URL", "files.test")] {
+            let error = with(name, value).unwrap_err();
+            assert!(error.variable == name && error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let config = with("FILESERVER_TOKEN", "hunter2").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

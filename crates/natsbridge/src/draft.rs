@@ -1,0 +1,243 @@
+//! A message that is being written: parts are added by name, and the whole is sent at the end.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use natsbridge_core::{
+    CodecError, Envelope, Life, Limits, Message, Metadata, OpenError, OpenFault, Part, PayloadType, Purpose, Receiver,
+    Value,
+};
+use serde::Serialize;
+
+use crate::bridge::Bridge;
+use crate::inbox::Incoming;
+use crate::perform::{self, Sealed};
+use crate::{Data, Error, ReceiveError};
+
+/// A message on its way to being sent; what can't be serialised is reported when it is sent
+#[must_use = "a draft does nothing until it is sent"]
+pub struct Draft {
+    bridge: Bridge,
+    message: Message,
+    items: Vec<Item>,
+    receiver: Receiver,
+    convert_tables: bool,
+}
+
+enum Item {
+    Part(Result<Part, OpenError>),
+    File { name: String, payload_type: PayloadType, path: PathBuf },
+}
+
+impl Draft {
+    pub(crate) const fn new(bridge: Bridge, message: Message) -> Self {
+        Self { bridge, message, items: Vec::new(), receiver: Receiver::Desktop, convert_tables: false }
+    }
+
+    /// Adds text
+    pub fn text(self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.value(name, PayloadType::Text, Value::Text(text.into()))
+    }
+
+    /// Adds a dictionary: anything that serialises as JSON
+    pub fn dictionary(self, name: impl Into<String>, dictionary: impl Serialize) -> Self {
+        self.serialised(name.into(), PayloadType::Dictionary, &dictionary)
+    }
+
+    /// Adds rows as a jsontable: anything that serialises as an array of objects
+    pub fn rows(self, name: impl Into<String>, rows: impl Serialize) -> Self {
+        self.serialised(name.into(), PayloadType::JsonTable, &rows)
+    }
+
+    /// Adds an Arrow table
+    #[cfg(feature = "arrow")]
+    pub fn table(self, name: impl Into<String>, table: impl Into<natsbridge_core::Table>) -> Self {
+        self.value(name, PayloadType::ArrowTable, Value::Table(table.into()))
+    }
+
+    /// Adds an image's bytes
+    pub fn image(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        self.value(name, PayloadType::Image, Value::Bytes(bytes.into()))
+    }
+
+    /// Adds a sound's bytes
+    pub fn audio(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        self.value(name, PayloadType::Audio, Value::Bytes(bytes.into()))
+    }
+
+    /// Adds a video's bytes
+    pub fn video(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        self.value(name, PayloadType::Video, Value::Bytes(bytes.into()))
+    }
+
+    /// Adds bytes
+    pub fn binary(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        self.value(name, PayloadType::Binary, Value::Bytes(bytes.into()))
+    }
+
+    /// Adds a file that holds the serialised payload; it is read when the message is sent, and streamed when it is large
+    pub fn file(mut self, name: impl Into<String>, payload_type: PayloadType, path: impl Into<PathBuf>) -> Self {
+        self.items.push(Item::File { name: name.into(), payload_type, path: path.into() });
+        self
+    }
+
+    /// Adds a value of any type
+    pub fn value(mut self, name: impl Into<String>, payload_type: PayloadType, value: impl Into<Value>) -> Self {
+        self.items.push(Item::Part(Part::new(name.into(), payload_type, value)));
+        self
+    }
+
+    /// Adds a part that is serialised already
+    pub fn part(mut self, part: Part) -> Self {
+        self.items.push(Item::Part(Ok(part)));
+        self
+    }
+
+    /// Adds a (dataname, data, type) triple, as `smartsend` takes them
+    pub fn data(self, name: impl Into<String>, data: impl Into<Data>, payload_type: PayloadType) -> Self {
+        match data.into() {
+            Data::Value(value) => self.value(name, payload_type, value),
+            Data::File(path) => self.file(name, payload_type, path),
+        }
+    }
+
+    /// Serialises straight into JSON, so that rows of structs need not become JSON values first
+    fn serialised(mut self, name: String, payload_type: PayloadType, value: &impl Serialize) -> Self {
+        let json = serde_json::to_value(value).map_err(|error| {
+            let fault = OpenFault::Codec(CodecError::Json {
+                line: error.line(),
+                column: error.column(),
+                reason: error.to_string(),
+            });
+            OpenError::new(name.clone(), fault)
+        });
+        self.items.push(Item::Part(json.and_then(|json| Part::new(name, payload_type, json))));
+        self
+    }
+
+    /// Sets the receiving program's name; default empty, for all
+    pub fn receiver_name(mut self, name: impl Into<String>) -> Self {
+        self.message.receiver_name = name.into().into();
+        self
+    }
+
+    /// Sets the receiving program's identifier; default empty, for all. A link to one receiver is one-shot
+    pub fn receiver_id(mut self, id: impl Into<String>) -> Self {
+        self.message.receiver_id = id.into().into();
+        self
+    }
+
+    /// Sets the subject for replies; default none
+    pub fn reply_to(mut self, subject: impl Into<String>) -> Self {
+        self.message.reply_to = subject.into().into();
+        self
+    }
+
+    /// Sets the message that this one answers; default none
+    pub fn reply_to_msg_id(mut self, id: impl Into<String>) -> Self {
+        self.message.reply_to_msg_id = id.into().into();
+        self
+    }
+
+    /// Sets the flow that the message belongs to; default a new one
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
+        self.message.correlation_id = Some(id.into().into());
+        self
+    }
+
+    /// Sets why it is sent; default `chat`
+    pub fn purpose(mut self, purpose: Purpose) -> Self {
+        self.message.msg_purpose = purpose;
+        self
+    }
+
+    /// Sets message-level metadata; default empty
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.message.metadata = metadata;
+        self
+    }
+
+    /// Sets how long links live and how often they may be read; default as wire.md says
+    pub fn life(mut self, life: Life) -> Self {
+        self.message.life = Some(life);
+        self
+    }
+
+    /// Gives direct payloads a digest too
+    pub fn digest_direct(mut self) -> Self {
+        self.message.digest_direct = true;
+        self
+    }
+
+    /// Sets what kind of receiver it has to suit; default any desktop program
+    pub const fn receiver(mut self, receiver: Receiver) -> Self {
+        self.receiver = receiver;
+        self
+    }
+
+    /// Turns an arrowtable into a jsontable where the receiver can't read Arrow
+    pub const fn convert_tables(mut self) -> Self {
+        self.convert_tables = true;
+        self
+    }
+
+    /// Publishes the message; core NATS may still lose it
+    ///
+    /// # Errors
+    /// [`Error`], naming the payload. Nothing is published then, and what was uploaded is deleted.
+    pub async fn send(self) -> Result<Envelope, Error> {
+        let bridge = self.bridge.clone();
+        let (subject, sealed) = self.seal().await?;
+        bridge.publish(subject, sealed, false).await
+    }
+
+    /// Publishes the message and waits until the server has processed it
+    ///
+    /// # Errors
+    /// As [`Draft::send`], and [`Error::Broker`] when the server does not confirm it in time.
+    pub async fn send_confirmed(self) -> Result<Envelope, Error> {
+        let bridge = self.bridge.clone();
+        let (subject, sealed) = self.seal().await?;
+        bridge.publish(subject, sealed, true).await
+    }
+
+    /// Publishes the message and waits for one answer
+    ///
+    /// # Errors
+    /// [`ReceiveError`]: what [`Draft::send`] says, [`Error::Broker`] when nobody listens or answers in time, and what
+    /// is wrong with the answer.
+    pub async fn request(self, timeout: Duration) -> Result<Incoming, ReceiveError> {
+        let bridge = self.bridge.clone();
+        let subject = self.message.send_to.to_string();
+        match self.seal().await {
+            Ok((subject, sealed)) => bridge.request(subject, sealed, timeout).await,
+            Err(error) => Err(ReceiveError { error, subject, header: None }),
+        }
+    }
+
+    async fn seal(self) -> Result<(natsbridge_nats::Subject, Sealed), Error> {
+        let Self { bridge, mut message, items, receiver, convert_tables } = self;
+        let limits: Limits = bridge.limits().receiver(receiver).convert_tables(convert_tables);
+        message.parts.reserve_exact(items.len());
+        for item in items {
+            message.parts.push(match item {
+                Item::Part(part) => part?,
+                Item::File { name, payload_type, path } => {
+                    perform::part_of_file(&name, payload_type, &path, &limits).await?
+                }
+            });
+        }
+        bridge.seal(message, &limits).await
+    }
+}
+
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Draft")
+            .field("send_to", &self.message.send_to)
+            .field("parts", &self.items.len())
+            .finish_non_exhaustive()
+    }
+}

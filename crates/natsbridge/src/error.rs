@@ -1,0 +1,149 @@
+//! The façade's errors: one variant per room, each with its stable code and the payload it is about.
+
+use std::path::PathBuf;
+
+use natsbridge_core::{EnvelopeError, Header, OpenError, PlanError};
+use natsbridge_fileserver::{FetchError, StoreError};
+use natsbridge_nats::{BrokerError, SubjectError};
+
+use crate::ConfigError;
+
+/// What went wrong while sending or receiving
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting can't be used
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A subject, or a queue group, that NATS would refuse
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// A value that can't be serialised, or a payload that is not what it should be
+    #[error(transparent)]
+    Payload(#[from] OpenError),
+    /// A message that can't travel; nothing was uploaded
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// An upload that failed; what this message had uploaded before is deleted again
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A message that is no envelope
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// A link that could not be read
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The connection to NATS, or a publish on it
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A file on this side that can't be read or written
+    #[error("payload `{dataname}`: cannot {action} {}", path.display())]
+    File {
+        /// The payload
+        dataname: String,
+        /// What was tried: `read`, `write`
+        action: &'static str,
+        /// The file
+        path: PathBuf,
+        /// Why not
+        source: std::io::Error,
+    },
+    /// No payload of that name is in the message
+    #[error("no payload `{dataname}` in the message; it has {present}")]
+    NoSuchPayload {
+        /// The name asked for
+        dataname: String,
+        /// The names that are there
+        present: String,
+    },
+    /// A payload that holds something else than was asked for
+    #[error("payload `{dataname}` of type {payload_type} can't be read as {wanted}: {reason}")]
+    WrongType {
+        /// The payload
+        dataname: String,
+        /// Its type
+        payload_type: natsbridge_core::PayloadType,
+        /// What was asked for
+        wanted: &'static str,
+        /// Why not
+        reason: String,
+    },
+    /// The message asks for no answer
+    #[error("message {msg_id} names no subject for answers, so it can't be answered; its sender has to set reply_to")]
+    NoReplySubject {
+        /// The message
+        msg_id: String,
+    },
+}
+
+impl Error {
+    /// The stable word for this error (docs/specification.md, "Error codes")
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "configuration",
+            Self::Subject(error) => error.code(),
+            Self::Payload(error) => error.code(),
+            Self::Plan(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Envelope(error) => error.code(),
+            Self::Fetch(error) => error.code(),
+            Self::Broker(error) => error.code(),
+            Self::File { .. } => "local_file",
+            Self::NoSuchPayload { .. } => "no_such_payload",
+            Self::WrongType { .. } => "wrong_value",
+            Self::NoReplySubject { .. } => "no_reply_subject",
+        }
+    }
+
+    /// The payload it is about, where it is one payload's
+    #[must_use]
+    pub fn dataname(&self) -> Option<&str> {
+        match self {
+            Self::Payload(error) => Some(&error.dataname),
+            Self::Plan(error) => error.dataname(),
+            Self::Store(error) => error.dataname(),
+            Self::Envelope(error) => error.dataname(),
+            Self::Fetch(error) => Some(error.dataname()),
+            Self::File { dataname, .. } | Self::NoSuchPayload { dataname, .. } | Self::WrongType { dataname, .. } => {
+                Some(dataname)
+            }
+            Self::Config(_) | Self::Subject(_) | Self::Broker(_) | Self::NoReplySubject { .. } => None,
+        }
+    }
+
+    /// Whether the same call may succeed later
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::Fetch(error) => error.is_retryable(),
+            Self::Broker(error) => error.is_retryable(),
+            Self::File { .. } => true,
+            Self::Config(_)
+            | Self::Subject(_)
+            | Self::Payload(_)
+            | Self::Plan(_)
+            | Self::Envelope(_)
+            | Self::NoSuchPayload { .. }
+            | Self::WrongType { .. }
+            | Self::NoReplySubject { .. } => false,
+        }
+    }
+}
+
+/// A message that arrived and can't be handed out, with as much of it as could be read
+///
+/// A subscription goes on after it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[error("{error}")]
+pub struct ReceiveError {
+    /// What is wrong; its own causes follow in `source()`
+    #[source]
+    pub error: Error,
+    /// The subject it came on
+    pub subject: String,
+    /// The envelope's fields, where the envelope itself could be read
+    pub header: Option<Header>,
+}

@@ -1,0 +1,221 @@
+//! One payload that arrived, before or after its download: described at once, read, saved or opened when asked for.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use natsbridge_core::{Arrival, Digest, Download, Metadata, OpenError, Part, PayloadType, Transport, Value};
+use natsbridge_fileserver::{Downloader, Target};
+
+use crate::{Error, perform, save};
+
+/// A payload of a received message: what it is now, its bytes when they are asked for
+///
+/// A direct payload is at hand and checked. A link is downloaded when its value, bytes or file is first asked for, and
+/// handed out only when its size and digest are right.
+#[derive(Debug)]
+pub struct Handle(State);
+
+#[derive(Debug)]
+enum State {
+    Ready { part: Part, transport: Transport },
+    Link { download: Box<Download>, downloader: Arc<dyn Downloader> },
+    Failed { payload_type: PayloadType, transport: Transport, error: OpenError },
+}
+
+impl Handle {
+    pub(crate) fn new(arrival: Arrival, downloader: &Arc<dyn Downloader>) -> Self {
+        Self(match arrival {
+            Arrival::Ready(part) => State::Ready { part, transport: Transport::Direct },
+            Arrival::Download(download) => {
+                State::Link { download: Box::new(download), downloader: Arc::clone(downloader) }
+            }
+            Arrival::Failed { payload_type, transport, error } => State::Failed { payload_type, transport, error },
+        })
+    }
+
+    /// The sender's name for it; any Unicode, never a path
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.0 {
+            State::Ready { part, .. } => part.name(),
+            State::Link { download, .. } => download.name(),
+            State::Failed { error, .. } => &error.dataname,
+        }
+    }
+
+    /// What it is
+    #[must_use]
+    pub const fn payload_type(&self) -> PayloadType {
+        match &self.0 {
+            State::Ready { part, .. } => part.payload_type(),
+            State::Link { download, .. } => download.payload_type(),
+            State::Failed { payload_type, .. } => *payload_type,
+        }
+    }
+
+    /// How it came
+    #[must_use]
+    pub const fn transport(&self) -> Transport {
+        match &self.0 {
+            State::Ready { transport, .. } | State::Failed { transport, .. } => *transport,
+            State::Link { .. } => Transport::Link,
+        }
+    }
+
+    /// Size in bytes, serialised; `None` for a link whose sender did not say
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        match &self.0 {
+            State::Ready { part, .. } => Some(part.size()),
+            State::Link { download, .. } => download.link().size,
+            State::Failed { .. } => None,
+        }
+    }
+
+    /// Digest of the serialised payload: computed for what is in memory, the envelope's for a link
+    #[must_use]
+    pub fn sha256(&self) -> Option<Digest> {
+        match &self.0 {
+            State::Ready { part, .. } => part.bytes().map(|bytes| Digest::of(bytes)),
+            State::Link { download, .. } => download.link().sha256,
+            State::Failed { .. } => None,
+        }
+    }
+
+    /// Metadata as the sender wrote it; `None` for a payload that failed its check
+    #[must_use]
+    pub const fn metadata(&self) -> Option<&Metadata> {
+        match &self.0 {
+            State::Ready { part, .. } => Some(part.metadata()),
+            State::Link { download, .. } => Some(download.metadata()),
+            State::Failed { .. } => None,
+        }
+    }
+
+    /// The payload, where it is in memory already
+    #[must_use]
+    pub const fn part(&self) -> Option<&Part> {
+        match &self.0 {
+            State::Ready { part, .. } => Some(part),
+            State::Link { .. } | State::Failed { .. } => None,
+        }
+    }
+
+    /// Downloads a link into memory, so that [`Handle::part`] has it; nothing to do for a direct payload
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] and [`Error::Payload`], naming the payload; a failed download can be asked for again.
+    pub async fn fetch(&mut self) -> Result<(), Error> {
+        match &self.0 {
+            State::Ready { .. } => Ok(()),
+            State::Failed { error, .. } => Err(error.clone().into()),
+            State::Link { download, downloader } => {
+                let part = perform::downloaded((**download).clone(), downloader.as_ref()).await?;
+                self.0 = State::Ready { part, transport: Transport::Link };
+                Ok(())
+            }
+        }
+    }
+
+    /// The payload, downloaded into memory where it came as a link
+    ///
+    /// # Errors
+    /// As [`Handle::fetch`].
+    pub async fn into_part(self) -> Result<Part, Error> {
+        match self.0 {
+            State::Ready { part, .. } => Ok(part),
+            State::Failed { error, .. } => Err(error.into()),
+            State::Link { download, downloader } => perform::downloaded(*download, downloader.as_ref()).await,
+        }
+    }
+
+    /// The serialised bytes
+    ///
+    /// # Errors
+    /// As [`Handle::fetch`].
+    pub async fn bytes(self) -> Result<Bytes, Error> {
+        perform::bytes_of(&self.into_part().await?).await
+    }
+
+    /// The value
+    ///
+    /// # Errors
+    /// As [`Handle::fetch`]; [`Error::Payload`] when the bytes are not what the type says.
+    pub async fn value(self) -> Result<Value, Error> {
+        Ok(self.into_part().await?.into_value()?)
+    }
+
+    /// Saves the serialised bytes under a safe form of the payload's name in `dir`, without holding a link in memory
+    ///
+    /// The file appears under its name only when it is whole and checked. A name that is taken gets a number.
+    ///
+    /// # Errors
+    /// As [`Handle::fetch`]; [`Error::File`] when it can't be written.
+    pub async fn save(&self, dir: impl AsRef<Path> + Send) -> Result<Saved, Error> {
+        let dir = dir.as_ref();
+        let (file, size, sha256) = self.spooled(dir).await?;
+        let path =
+            save::place(file, dir, self.name(), self.payload_type()).map_err(|error| self.unwritable(dir, error))?;
+        Ok(Saved { path, size, sha256 })
+    }
+
+    /// Saves the serialised bytes as the file `path`, which must not exist yet
+    ///
+    /// # Errors
+    /// As [`Handle::save`].
+    pub async fn save_as(&self, path: impl AsRef<Path> + Send) -> Result<Saved, Error> {
+        let path = path.as_ref();
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let (file, size, sha256) = self.spooled(dir).await?;
+        file.persist_noclobber(path).map_err(|error| self.unwritable(path, error.error))?;
+        Ok(Saved { path: path.to_owned(), size, sha256 })
+    }
+
+    /// Opens the payload for reading; a link is downloaded into a temporary file and checked first
+    ///
+    /// # Errors
+    /// As [`Handle::save`].
+    pub async fn open(&self) -> Result<tokio::fs::File, Error> {
+        let dir = std::env::temp_dir();
+        let (file, ..) = self.spooled(&dir).await?;
+        // The name goes when `file` does; the content stays as long as it is open.
+        tokio::fs::File::open(&file).await.map_err(|error| self.unwritable(&dir, error))
+    }
+
+    /// Writes a checked temporary file in `dir`
+    async fn spooled(&self, dir: &Path) -> Result<(tempfile::TempPath, u64, Digest), Error> {
+        let file = save::temporary(dir).map_err(|error| self.unwritable(dir, error))?;
+        match &self.0 {
+            State::Failed { error, .. } => Err(error.clone().into()),
+            State::Ready { part, .. } => {
+                let bytes = perform::bytes_of(part).await?;
+                save::write(&file, &bytes).await.map_err(|error| self.unwritable(dir, error))?;
+                Ok((file, part.size(), Digest::of(&bytes)))
+            }
+            State::Link { download, downloader } => {
+                let target = Target::File(file.to_path_buf());
+                let found = downloader.download(download.link(), target).await?;
+                let sha256 = found.sha256;
+                let part = (**download).clone().downloaded(found)?;
+                Ok((file, part.size(), sha256))
+            }
+        }
+    }
+
+    fn unwritable(&self, path: &Path, source: std::io::Error) -> Error {
+        Error::File { dataname: self.name().to_owned(), action: "write", path: path.to_owned(), source }
+    }
+}
+
+/// A payload that was saved
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Saved {
+    /// Where it is
+    pub path: PathBuf,
+    /// Its size in bytes, serialised
+    pub size: u64,
+    /// Its digest
+    pub sha256: Digest,
+}

@@ -1,0 +1,326 @@
+//! Messages as they arrive: a subscription that downloads links ahead, in order, and what one message can be asked.
+
+use std::fmt;
+use std::path::Path;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, FuturesOrdered, TryStreamExt as _};
+use natsbridge_core::{Envelope, Header, Part, PayloadType, Purpose, Value};
+use natsbridge_nats::{Delivery, Subject, Subscription};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::bridge::Bridge;
+use crate::draft::Draft;
+use crate::handle::{Handle, Saved};
+use crate::{Error, ReceiveError, observe};
+
+/// Messages waiting for their downloads at once; more wait in the subscription
+const MESSAGES_AHEAD: usize = 16;
+
+/// A subscription as a stream of messages, in the order in which they came
+///
+/// A message that can't be read is an item with an error, and the next one follows. Links of several messages are
+/// downloaded at once, so that a slow link does not hold up the subscription.
+pub struct Inbox {
+    bridge: Bridge,
+    subscription: Subscription,
+    lazy: bool,
+    ahead: FuturesOrdered<BoxFuture<'static, Result<Incoming, ReceiveError>>>,
+}
+
+impl Inbox {
+    pub(crate) fn new(bridge: Bridge, subscription: Subscription) -> Self {
+        Self { bridge, subscription, lazy: false, ahead: FuturesOrdered::new() }
+    }
+
+    /// Leaves links where they are: each payload is downloaded when it is asked for
+    #[must_use]
+    pub const fn lazy(mut self) -> Self {
+        self.lazy = true;
+        self
+    }
+
+    /// Waits for the next message; `None` after the subscription or the bridge was drained
+    ///
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The item is [`ReceiveError`] for a message that can't be read; call again for the next one.
+    pub async fn next(&mut self) -> Option<Result<Incoming, ReceiveError>> {
+        loop {
+            if self.ahead.is_empty() {
+                let delivery = self.subscription.next().await?;
+                match self.opened(delivery) {
+                    Ok(incoming) if incoming.has_links() && !self.lazy => self.ahead.push_back(fetched(incoming)),
+                    opened => return Some(opened),
+                }
+            }
+            if self.ahead.len() >= MESSAGES_AHEAD {
+                return self.ahead.next().await;
+            }
+            tokio::select! {
+                biased;
+                message = self.ahead.next() => return message,
+                delivery = self.subscription.next() => match delivery {
+                    Some(delivery) => {
+                        let message = match self.opened(delivery) {
+                            Ok(incoming) => fetched(incoming),
+                            failed => Box::pin(std::future::ready(failed)),
+                        };
+                        self.ahead.push_back(message);
+                    }
+                    None => return self.ahead.next().await,
+                },
+            }
+        }
+    }
+
+    fn opened(&self, delivery: Delivery) -> Result<Incoming, ReceiveError> {
+        Incoming::open(&self.bridge, delivery)
+    }
+
+    /// How many messages were dropped because this inbox was read too slowly
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.subscription.dropped()
+    }
+
+    /// Stops listening; what has arrived can still be read, then the stream ends
+    pub fn drain(&self) {
+        self.subscription.drain();
+    }
+}
+
+fn fetched(mut incoming: Incoming) -> BoxFuture<'static, Result<Incoming, ReceiveError>> {
+    Box::pin(async move {
+        incoming.fetch().await?;
+        Ok(incoming)
+    })
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
+            .field("subscription", &self.subscription)
+            .field("lazy", &self.lazy)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that arrived: the envelope's fields, its payloads by name, and the means to answer it
+#[derive(Debug)]
+pub struct Incoming {
+    bridge: Bridge,
+    subject: Subject,
+    reply: Option<Subject>,
+    header: Header,
+    payloads: Vec<Handle>,
+}
+
+impl Incoming {
+    /// Reads the envelope and checks what came direct
+    pub(crate) fn open(bridge: &Bridge, delivery: Delivery) -> Result<Self, ReceiveError> {
+        let Delivery { subject, reply, payload, .. } = delivery;
+        let envelope = match Envelope::from_json(&payload) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                return Err(ReceiveError { error: error.into(), subject: subject.as_str().to_owned(), header: None });
+            }
+        };
+        observe::received(&envelope);
+        let (header, arrivals) = envelope.open(&bridge.config().checks);
+        let payloads = arrivals.into_iter().map(|arrival| Handle::new(arrival, bridge.downloader())).collect();
+        Ok(Self { bridge: bridge.clone(), subject, reply, header, payloads })
+    }
+
+    fn has_links(&self) -> bool {
+        self.payloads.iter().any(|handle| handle.part().is_none())
+    }
+
+    /// Downloads every link into memory
+    ///
+    /// # Errors
+    /// [`ReceiveError`] with the first payload that can't be handed out.
+    pub async fn fetch(&mut self) -> Result<(), ReceiveError> {
+        let transfers = self.bridge.config().transfers.max(1);
+        let mut fetches: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::new();
+        for handle in &mut self.payloads {
+            if handle.part().is_none() {
+                fetches.push(Box::pin(handle.fetch()));
+            }
+        }
+        let fetched: Result<(), Error> = stream::iter(fetches).buffer_unordered(transfers).try_collect().await;
+        fetched.map_err(|error| ReceiveError {
+            error,
+            subject: self.subject.as_str().to_owned(),
+            header: Some(self.header.clone()),
+        })
+    }
+
+    /// The envelope's fields
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The subject that it came on
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.subject.as_str()
+    }
+
+    /// The payloads, in the order in which they were sent
+    #[must_use]
+    pub fn payloads(&self) -> &[Handle] {
+        &self.payloads
+    }
+
+    /// The payloads, given away
+    #[must_use]
+    pub fn into_payloads(self) -> Vec<Handle> {
+        self.payloads
+    }
+
+    /// The first payload of this name
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPayload`] with the names that are there.
+    pub fn payload(&self, name: &str) -> Result<&Handle, Error> {
+        self.payloads.iter().find(|handle| handle.name() == name).ok_or_else(|| {
+            let names: Vec<_> = self.payloads.iter().map(|handle| format!("`{}`", handle.name())).collect();
+            let present = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Error::NoSuchPayload { dataname: name.to_owned(), present }
+        })
+    }
+
+    fn part(&self, name: &str) -> Result<&Part, Error> {
+        let handle = self.payload(name)?;
+        handle.part().ok_or_else(|| wrong(handle, "a value", "it is a link that was not downloaded; fetch it first"))
+    }
+
+    /// The value of the first payload of this name
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPayload`]; [`Error::Payload`] when the bytes are not what the type says.
+    pub fn value(&self, name: &str) -> Result<Value, Error> {
+        Ok(self.part(name)?.value()?)
+    }
+
+    /// The value of a dictionary, jsontable, arrowtable or text as a type of the program's own
+    ///
+    /// A table is read as a list of rows.
+    ///
+    /// # Errors
+    /// As [`Incoming::value`]; [`Error::WrongType`] when the value is of another shape.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        let part = self.part(name)?;
+        let handle = self.payload(name)?;
+        let read = match (part.payload_type(), part.bytes()) {
+            (PayloadType::Dictionary | PayloadType::JsonTable, Some(bytes)) => serde_json::from_slice(bytes),
+            _ => match part.value()? {
+                Value::Text(text) => serde_json::from_value(text.into()),
+                #[cfg(feature = "arrow")]
+                Value::Table(table) => {
+                    let rows = table.to_rows().map_err(|error| wrong(handle, "rows", &error.to_string()))?;
+                    serde_json::from_value(rows.into_vec().into())
+                }
+                _ => return Err(wrong(handle, "a typed value", "it is bytes; read it with `bytes`")),
+            },
+        };
+        read.map_err(|error| wrong(handle, std::any::type_name::<T>(), &error.to_string()))
+    }
+
+    /// The text of the first payload of this name
+    ///
+    /// # Errors
+    /// As [`Incoming::value`]; [`Error::WrongType`] when it is no text.
+    pub fn text(&self, name: &str) -> Result<String, Error> {
+        match self.value(name)? {
+            Value::Text(text) => Ok(text),
+            _ => Err(wrong(self.payload(name)?, "text", "its type is another")),
+        }
+    }
+
+    /// The Arrow table of the first payload of this name
+    ///
+    /// # Errors
+    /// As [`Incoming::value`]; [`Error::WrongType`] when it is no arrowtable.
+    #[cfg(feature = "arrow")]
+    pub fn table(&self, name: &str) -> Result<natsbridge_core::Table, Error> {
+        match self.value(name)? {
+            Value::Table(table) => Ok(table),
+            _ => Err(wrong(self.payload(name)?, "an Arrow table", "its type is another")),
+        }
+    }
+
+    /// The serialised bytes of the first payload of this name, whatever its type
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded.
+    pub fn bytes(&self, name: &str) -> Result<Bytes, Error> {
+        let handle = self.payload(name)?;
+        let bytes = handle.part().and_then(Part::bytes);
+        bytes.cloned().ok_or_else(|| wrong(handle, "bytes", "it is a link that was not downloaded; fetch it first"))
+    }
+
+    /// Saves every payload under a safe form of its name in `dir`; links are not held in memory
+    ///
+    /// # Errors
+    /// [`Error`], naming the first payload that can't be saved; the ones before it are there.
+    pub async fn save_to(&self, dir: impl AsRef<Path> + Send) -> Result<Vec<Saved>, Error> {
+        let mut saved = Vec::with_capacity(self.payloads.len());
+        for handle in &self.payloads {
+            saved.push(handle.save(dir.as_ref()).await?);
+        }
+        Ok(saved)
+    }
+
+    /// Tells the sender that the message was handled (wire.md, "Answers")
+    ///
+    /// # Errors
+    /// [`Error::NoReplySubject`] when the message names no subject for answers, and what [`Draft::send`] says.
+    pub async fn ack(&self) -> Result<(), Error> {
+        self.answer(Purpose::Ack)?.send().await.map(drop)
+    }
+
+    /// Tells the sender that the message could not be handled, and why (wire.md, "Metadata keys")
+    ///
+    /// # Errors
+    /// As [`Incoming::ack`].
+    pub async fn nack(&self, code: &str, reason: &str, retryable: bool) -> Result<(), Error> {
+        let metadata = [("code", json!(code)), ("reason", json!(reason)), ("retryable", json!(retryable))];
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        self.answer(Purpose::Nack)?.metadata(metadata).send().await.map(drop)
+    }
+
+    /// Begins an answer to this message
+    ///
+    /// # Errors
+    /// [`Error::NoReplySubject`] when the message names no subject for answers.
+    pub fn reply(&self) -> Result<Draft, Error> {
+        self.answer(Purpose::Chat)
+    }
+
+    fn answer(&self, purpose: Purpose) -> Result<Draft, Error> {
+        let to = match (self.header.reply_to(), &self.reply) {
+            ("", None) => return Err(Error::NoReplySubject { msg_id: self.header.msg_id().to_owned() }),
+            ("", Some(reply)) => reply.as_str(),
+            (reply_to, _) => reply_to,
+        };
+        let draft = self.bridge.message(to).purpose(purpose).correlation_id(self.header.correlation_id());
+        let draft = draft.reply_to_msg_id(self.header.msg_id());
+        Ok(draft.receiver_name(self.header.sender_name()).receiver_id(self.header.sender_id()))
+    }
+}
+
+fn wrong(handle: &Handle, wanted: &'static str, reason: &str) -> Error {
+    Error::WrongType {
+        dataname: handle.name().to_owned(),
+        payload_type: handle.payload_type(),
+        wanted,
+        reason: reason.to_owned(),
+    }
+}

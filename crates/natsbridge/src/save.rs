@@ -1,0 +1,154 @@
+//! Received payloads as files: names that are safe on every system, and files that appear only when they are whole.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use natsbridge_core::PayloadType;
+use tempfile::TempPath;
+use uuid::Uuid;
+
+/// Room for a number and an extension below the 255 bytes that file systems take
+const MAX_NAME: usize = 200;
+
+/// A path in `dir` that nothing stands at; what is written there goes with the value, unless it is placed
+pub(crate) fn temporary(dir: &Path) -> io::Result<TempPath> {
+    TempPath::try_from_path(std::path::absolute(dir)?.join(format!(".natsbridge-{}.part", Uuid::new_v4().simple())))
+}
+
+/// Writes a new file whole
+pub(crate) async fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use tokio::io::AsyncWriteExt as _;
+    let mut file = tokio::fs::OpenOptions::new().write(true).create_new(true).open(path).await?;
+    file.write_all(bytes).await?;
+    file.flush().await
+}
+
+/// Gives a whole file its name in `dir`: the payload's, made safe, with a number where that is taken
+pub(crate) fn place(mut file: TempPath, dir: &Path, dataname: &str, payload_type: PayloadType) -> io::Result<PathBuf> {
+    let (stem, extension) = file_name(dataname, payload_type);
+    for number in 1..=10_000 {
+        let name = if number == 1 { format!("{stem}{extension}") } else { format!("{stem} ({number}){extension}") };
+        let path = dir.join(name);
+        match file.persist_noclobber(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => file = error.path,
+            Err(error) => return Err(error.error),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "10,000 files of this name are there already; clear the folder"))
+}
+
+/// Stem and extension of a safe file name: never a path, never hidden, never a device, never too long
+///
+/// A name without an extension gets the one that fits the type.
+fn file_name(dataname: &str, payload_type: PayloadType) -> (String, String) {
+    let kept = dataname.rsplit(['/', '\\']).next().unwrap_or_default();
+    let clean: String = kept
+        .chars()
+        .map(|c| {
+            if c.is_control() || is_confusing(c) || matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*') {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect();
+    let clean = clean.trim_matches(|c: char| c == '.' || c.is_whitespace());
+    let (stem, extension) = match clean.rfind('.').map(|at| clean.split_at(at)) {
+        Some((stem, extension)) if (2..=16).contains(&extension.len()) => (stem, extension.to_owned()),
+        _ => (clean, usual_extension(payload_type).to_owned()),
+    };
+    let stem = cut(stem, MAX_NAME);
+    let stem = match stem.trim_end_matches(|c: char| c == '.' || c.is_whitespace()) {
+        "" => "payload".to_owned(),
+        device if is_device(device) => format!("{device}_"),
+        stem => stem.to_owned(),
+    };
+    (stem, extension)
+}
+
+/// Direction marks and invisible characters, which make a name look like another
+const fn is_confusing(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Names that are devices on Windows, with any extension
+fn is_device(stem: &str) -> bool {
+    let base = stem.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+    let numbered =
+        |prefix: &str| base.strip_prefix(prefix).is_some_and(|rest| matches!(rest.as_bytes(), [b'0'..=b'9']));
+    matches!(&*base, "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT")
+}
+
+/// At most `limit` bytes, ending with a whole character
+fn cut(text: &str, limit: usize) -> &str {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+const fn usual_extension(payload_type: PayloadType) -> &'static str {
+    match payload_type {
+        PayloadType::Text => ".txt",
+        PayloadType::Dictionary | PayloadType::JsonTable => ".json",
+        PayloadType::ArrowTable => ".arrow",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(dataname: &str) -> String {
+        let (stem, extension) = file_name(dataname, PayloadType::Binary);
+        stem + &extension
+    }
+
+    #[test]
+    fn a_hostile_name_becomes_a_plain_one() {
+        for (dataname, file) in [
+            ("run7.mp4", "run7.mp4"),
+            ("../../x", "x"),
+            ("/etc/passwd", "passwd"),
+            (r"C:\Windows\system32\x.dll", "x.dll"),
+            ("..", "payload"),
+            ("", "payload"),
+            ("a/", "payload"),
+            (".bashrc", "bashrc"),
+            ("nul", "nul_"),
+            ("COM1.txt", "COM1_.txt"),
+            ("con .tar.gz", "con .tar_.gz"),
+            ("a\0b\nc", "a_b_c"),
+            ("a:b|c?", "a_b_c_"),
+            ("gpj\u{202e}.exe", "gpj_.exe"),
+            ("  spaced . ", "spaced"),
+            ("سلام.png", "سلام.png"),
+        ] {
+            assert_eq!(name(dataname), file, "{dataname:?}");
+        }
+        assert!(name(&"é".repeat(5_000)).len() <= 255 && name(&format!("{}.png", "x".repeat(5_000))).ends_with(".png"));
+    }
+
+    #[test]
+    fn a_name_without_extension_gets_the_usual_one() {
+        assert_eq!(file_name("note", PayloadType::Text), ("note".into(), ".txt".into()));
+        assert_eq!(file_name("t.arrow", PayloadType::ArrowTable), ("t".into(), ".arrow".into()));
+    }
+
+    #[test]
+    fn a_name_that_is_taken_gets_a_number_and_nothing_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        for expected in ["a.txt", "a (2).txt", "a (3).txt"] {
+            let file = temporary(dir.path()).unwrap();
+            std::fs::write(&file, expected).unwrap();
+            let path = place(file, dir.path(), "a", PayloadType::Text).unwrap();
+            assert_eq!(path, dir.path().join(expected));
+        }
+        assert_eq!(std::fs::read_to_string(dir.path().join("a.txt")).unwrap(), "a.txt");
+        drop(temporary(dir.path()).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+}

@@ -1,0 +1,296 @@
+//! The contract that every language shares: `smartsend` makes the JSON, `smartreceive` reads it; the caller moves it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use natsbridge_core::{Checks, Envelope, Header, Life, Message, Metadata, Part, PayloadType, Purpose, Receiver, Value};
+use natsbridge_fileserver::{Downloader, Fetcher, PlikStore, RetryPolicy, Uploader};
+
+use crate::config::{Config, ConfigError, Secret};
+use crate::handle::Handle;
+use crate::{Error, observe, perform};
+
+/// What a payload is made from: a value, or a file that is read when it is sent
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Data {
+    /// A value in memory
+    Value(Value),
+    /// The path of a file that holds the serialised payload; streamed when it is large
+    File(PathBuf),
+}
+
+impl<T: Into<Value>> From<T> for Data {
+    fn from(value: T) -> Self {
+        Self::Value(value.into())
+    }
+}
+
+/// The keyword arguments of `smartsend` (requirements 11.1), with the same names and defaults
+#[derive(Debug, Clone)]
+pub struct SendOptions {
+    config: Config,
+    message: Message,
+    uploader: OnceLock<Arc<dyn Uploader>>,
+}
+
+impl Default for SendOptions {
+    fn default() -> Self {
+        let mut message = Message::new("");
+        message.broker_url = Config::NATS_URL.into();
+        Self { config: Config::default(), message, uploader: OnceLock::new() }
+    }
+}
+
+/// Declares setters that bear their field's name.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => |$options:ident, $value:ident| $set:expr;)+) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $value: $type) -> Self {
+            let $options = &mut self;
+            $set;
+            self
+        })+
+    };
+}
+
+impl SendOptions {
+    setters! {
+        /// Sets the NATS URL named in the envelope, without its secrets; default `nats://localhost:4222`
+        broker_url: impl Into<String> => |options, value| options.message.broker_url = value.into().into();
+        /// Sets the file server for large payloads; default `http://localhost:8080`
+        fileserver_url: impl Into<String> => |options, value| {
+            options.config.fileserver_url = value.into();
+            options.uploader = OnceLock::new();
+        };
+        /// Sets the access token that the file server asks for (NFR-303); default none
+        fileserver_token: impl Into<String> => |options, value| {
+            options.config.fileserver_token = Some(Secret::new(value));
+            options.uploader = OnceLock::new();
+        };
+        /// Sets who uploads large payloads: any store, or a closure by [`upload_handler`](crate::upload_handler)
+        fileserver_upload_handler: impl Uploader + 'static => |options, value| options.uploader = OnceLock::from(Arc::new(value) as Arc<dyn Uploader>);
+        /// Sets the size in bytes from which a payload becomes a link; default 500,000
+        size_threshold: u64 => |options, value| options.config.limits.size_threshold = value;
+        /// Sets the most bytes that the broker takes, headers included; default 1,048,576
+        max_message_size: u64 => |options, value| options.config.limits.max_message_size = value;
+        /// Sets what kind of receiver it has to suit; default any desktop program
+        receiver: Receiver => |options, value| options.config.limits.receiver = value;
+        /// Sets whether an arrowtable becomes a jsontable for a receiver that can't read Arrow; default false
+        convert_tables: bool => |options, value| options.config.limits.convert_tables = value;
+        /// Sets the flow that the message belongs to; default a new one
+        correlation_id: impl Into<String> => |options, value| options.message.correlation_id = Some(value.into().into());
+        /// Sets why it is sent; default `chat`
+        msg_purpose: Purpose => |options, value| options.message.msg_purpose = value;
+        /// Sets the sending program's name; default `NATSBridge`
+        sender_name: impl Into<String> => |options, value| options.message.sender_name = value.into().into();
+        /// Sets the receiving program's name; default empty, for all
+        receiver_name: impl Into<String> => |options, value| options.message.receiver_name = value.into().into();
+        /// Sets the receiving program's identifier; default empty, for all. A link to one receiver is one-shot
+        receiver_id: impl Into<String> => |options, value| options.message.receiver_id = value.into().into();
+        /// Sets the subject for replies; default none
+        reply_to: impl Into<String> => |options, value| options.message.reply_to = value.into().into();
+        /// Sets the message that this one answers; default none
+        reply_to_msg_id: impl Into<String> => |options, value| options.message.reply_to_msg_id = value.into().into();
+        /// Sets the message's identifier; default a new one
+        msg_id: impl Into<String> => |options, value| options.message.msg_id = Some(value.into().into());
+        /// Sets the sending program's identifier; default a new one
+        sender_id: impl Into<String> => |options, value| options.message.sender_id = Some(value.into().into());
+        /// Sets message-level metadata; default empty
+        metadata: Metadata => |options, value| options.message.metadata = value;
+        /// Sets how long links live and how often they may be read; default as wire.md says
+        life: Life => |options, value| options.message.life = Some(value);
+        /// Sets whether direct payloads carry a digest too; default false
+        digest_direct: bool => |options, value| options.message.digest_direct = value;
+    }
+}
+
+/// Serialises named values into one message, uploading what is too large for NATS (requirements 11.1)
+///
+/// Returns the envelope and the JSON to publish on `subject`; publishing is the caller's (FR-013). With a connection at
+/// hand, [`Bridge`](crate::Bridge) does the whole job.
+///
+/// # Errors
+/// [`Error`], naming the payload. When an upload fails, the message's other uploads are deleted.
+///
+/// # Examples
+/// ```
+/// use natsbridge::{PayloadType, ReceiveOptions, SendOptions, Value, smartreceive, smartsend};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let data = [("msg", "hello".into(), PayloadType::Text), ("raw", vec![1, 2, 3].into(), PayloadType::Binary)];
+/// let (envelope, json) = smartsend("chat.room", data, &SendOptions::default()).await?;
+/// assert_eq!(envelope.header().send_to(), "chat.room");
+/// // publish `json` on "chat.room"; whoever subscribes reads it:
+/// let received = smartreceive(&json, &ReceiveOptions::default()).await?;
+/// assert_eq!(received.payloads()[0], ("msg".to_owned(), Value::from("hello"), PayloadType::Text));
+/// # Ok::<(), natsbridge::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub async fn smartsend<I, N>(
+    subject: impl Into<String>,
+    data: I,
+    options: &SendOptions,
+) -> Result<(Envelope, Bytes), Error>
+where
+    I: IntoIterator<Item = (N, Data, PayloadType)>,
+    N: Into<Box<str>>,
+{
+    let SendOptions { config, message, uploader } = options;
+    let mut message = message.clone();
+    message.send_to = subject.into().into();
+    for (name, data, payload_type) in data {
+        message.parts.push(match data {
+            Data::Value(value) => Part::new(name, payload_type, value)?,
+            Data::File(path) => perform::part_of_file(&name.into(), payload_type, &path, &config.limits).await?,
+        });
+    }
+    let uploader = || made_once(uploader, || plik(config));
+    let sealed = perform::seal(message, &config.limits, &uploader, config.transfers).await?;
+    sealed.uploads.keep();
+    observe::sent(&sealed.envelope);
+    Ok((sealed.envelope, sealed.json))
+}
+
+/// The keyword arguments of `smartreceive` (requirements 11.2), with the same names and defaults
+#[derive(Debug, Clone, Default)]
+pub struct ReceiveOptions {
+    retry: RetryPolicy,
+    checks: Checks,
+    allowed_origins: Vec<String>,
+    downloader: OnceLock<Arc<dyn Downloader>>,
+}
+
+impl ReceiveOptions {
+    setters! {
+        /// Sets who downloads links: any downloader, or a closure by [`download_handler`](crate::download_handler)
+        fileserver_download_handler: impl Downloader + 'static => |options, value| options.downloader = OnceLock::from(Arc::new(value) as Arc<dyn Downloader>);
+        /// Sets how often a failed download is retried; default 5 (FR-010)
+        max_retries: u32 => |options, value| options.retry = options.retry.max_retries(value);
+        /// Sets the first pause before a retry; default 100 ms (FR-010)
+        base_delay: Duration => |options, value| options.retry = options.retry.base_delay(value);
+        /// Sets the longest pause before a retry; default 5,000 ms (FR-010)
+        max_delay: Duration => |options, value| options.retry = options.retry.max_delay(value);
+        /// Allows links to an origin such as `https://files.example.com`; from the first on, to no other
+        allow_origin: impl Into<String> => |options, value| options.allowed_origins.push(value.into());
+        /// Sets whether links without digests and wrong sizes are refused; default false
+        strict: bool => |options, value| options.checks.strict = value;
+        /// Sets the most bytes taken in one payload; default 10,000,000,000
+        max_payload_size: u64 => |options, value| options.checks.max_payload_size = value;
+    }
+}
+
+/// A message that was read: the envelope's fields, and a (dataname, value, type) triple for each payload, in order
+#[derive(Debug, Clone, PartialEq)]
+pub struct Received {
+    header: Header,
+    payloads: Vec<(String, Value, PayloadType)>,
+}
+
+impl Received {
+    /// The envelope's fields
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The payloads, in the order in which they were sent
+    #[must_use]
+    pub fn payloads(&self) -> &[(String, Value, PayloadType)] {
+        &self.payloads
+    }
+
+    /// The payloads, given away
+    #[must_use]
+    pub fn into_payloads(self) -> Vec<(String, Value, PayloadType)> {
+        self.payloads
+    }
+
+    /// The first payload of this name
+    #[must_use]
+    pub fn value(&self, dataname: &str) -> Option<&Value> {
+        self.payloads.iter().find(|(name, ..)| name == dataname).map(|(_, value, _)| value)
+    }
+}
+
+/// Reads a message from the JSON that NATS delivered, downloading what came as a link (requirements 11.2)
+///
+/// Keep the options for the next call: the connections of their downloader are used again.
+///
+/// # Errors
+/// [`Error`], naming the payload; no payload is handed out when one of them fails. With [`open`] each payload has a
+/// result of its own.
+pub async fn smartreceive(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<Received, Error> {
+    let (header, handles) = open(json, options)?;
+    let payloads = stream::iter(handles)
+        .map(async |handle| {
+            let (name, payload_type) = (handle.name().to_owned(), handle.payload_type());
+            Ok::<_, Error>((name, handle.value().await?, payload_type))
+        })
+        .buffered(TRANSFERS)
+        .try_collect()
+        .await?;
+    Ok(Received { header, payloads })
+}
+
+/// Reads a message without downloading anything: names, types, sizes and digests now, each payload when it is asked for
+///
+/// # Errors
+/// [`Error::Envelope`] when it is no envelope, [`Error::Config`] when the options can't be used.
+pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header, Vec<Handle>), Error> {
+    let ReceiveOptions { retry, checks, allowed_origins, downloader } = options;
+    let envelope = Envelope::from_json(json.as_ref())?;
+    observe::received(&envelope);
+    let downloader = made_once(downloader, || fetcher(None, None, allowed_origins, *retry, checks.max_payload_size))?;
+    let (header, arrivals) = envelope.open(checks);
+    Ok((header, arrivals.into_iter().map(|arrival| Handle::new(arrival, &downloader)).collect()))
+}
+
+/// Downloads at once for one message
+const TRANSFERS: usize = 4;
+
+/// Makes what is shared by later calls when it is first needed
+pub(crate) fn made_once<T: ?Sized>(
+    slot: &OnceLock<Arc<T>>,
+    make: impl FnOnce() -> Result<Arc<T>, ConfigError>,
+) -> Result<Arc<T>, ConfigError> {
+    if let Some(made) = slot.get() {
+        return Ok(Arc::clone(made));
+    }
+    let made = make()?;
+    Ok(Arc::clone(slot.get_or_init(|| made)))
+}
+
+/// The Plik client for a configured file server
+pub(crate) fn plik(config: &Config) -> Result<Arc<dyn Uploader>, ConfigError> {
+    let refused = |error: natsbridge_fileserver::ConfigError| ConfigError::new("FILESERVER_URL", error.to_string());
+    let mut builder = PlikStore::builder(&config.fileserver_url).retry(config.retry);
+    if let Some(token) = &config.fileserver_token {
+        builder = builder.user_token(token.reveal());
+    }
+    Ok(Arc::new(builder.build().map_err(refused)?))
+}
+
+/// The safe fetcher: for the origins of a store and those that were allowed, or for any where none is named
+pub(crate) fn fetcher(
+    uploader: Option<&dyn Uploader>,
+    fileserver_url: Option<&str>,
+    allowed_origins: &[String],
+    retry: RetryPolicy,
+    max_payload_size: u64,
+) -> Result<Arc<dyn Downloader>, ConfigError> {
+    let refused = |error: natsbridge_fileserver::ConfigError| ConfigError::new("allowed_origins", error.to_string());
+    let mut builder = Fetcher::builder().retry(retry).max_payload_size(max_payload_size);
+    for origin in uploader.iter().flat_map(|uploader| uploader.origins()) {
+        builder = builder.allow(origin);
+    }
+    for origin in fileserver_url.into_iter().chain(allowed_origins.iter().map(String::as_str)) {
+        builder = builder.allow(origin.parse().map_err(refused)?);
+    }
+    Ok(Arc::new(builder.build().map_err(refused)?))
+}

@@ -1,0 +1,443 @@
+//! The whole path without a server: `MemoryBroker` and `MemoryStore`, cancelled sends, failure in each room.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::as_conversions, reason = "test code")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use natsbridge::{
+    Bridge, BrokerErrorKind, Config, Data, Digest, Error, MemoryBroker, MemoryStore, Object, PayloadType, Purpose,
+    ReceiveOptions, Receiver, RetryPolicy, Rows, SendOptions, Source, Transport, Uploaded, Value, open, smartreceive,
+    smartsend, upload_handler,
+};
+use serde_json::json;
+
+fn stored() -> (MemoryStore, Config) {
+    let store = MemoryStore::new();
+    let mut config = Config::default();
+    config.uploader = Some(Arc::new(store.clone()));
+    config.downloader = Some(Arc::new(store.clone()));
+    (store, config)
+}
+
+fn bridge(broker: &MemoryBroker) -> (MemoryStore, Bridge) {
+    let (store, config) = stored();
+    (store, Bridge::with_broker(broker.clone(), config).unwrap())
+}
+
+fn publish_raw(broker: &MemoryBroker, subject: &str, payload: impl Into<Vec<u8>>) -> impl Future<Output = ()> {
+    let outgoing = natsbridge_nats::Outgoing::new(natsbridge::Subject::new(subject).unwrap(), payload.into());
+    let broker = broker.clone();
+    async move { natsbridge::Broker::publish(&broker, outgoing).await.unwrap() }
+}
+
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Reading {
+    sensor: String,
+    celsius: f64,
+}
+
+fn readings() -> Vec<Reading> {
+    vec![Reading { sensor: "a".into(), celsius: 21.5 }, Reading { sensor: "b".into(), celsius: -3.0 }]
+}
+
+#[tokio::test]
+async fn a_mixed_message_arrives_with_its_types_and_order() {
+    let (store, bridge) = bridge(&MemoryBroker::new());
+    let mut inbox = bridge.subscribe("lab.>").await.unwrap();
+    let large: Vec<u8> = (0..1_500_000_u32).map(|at| (at % 251) as u8).collect();
+    let sent = bridge
+        .message("lab.results")
+        .text("note", "grüße 🌍")
+        .dictionary("settings", json!({"big": i64::MAX, "on": true}))
+        .rows("readings", readings())
+        .image("photo", vec![0x89, b'P'])
+        .audio("tone", vec![1])
+        .binary("large", large.clone())
+        .binary("empty", Vec::new())
+        .text("note", "a second of that name")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(sent.payloads()[5].transport(), Transport::Link);
+
+    let message = inbox.next().await.unwrap().unwrap();
+    assert_eq!((message.header(), message.subject()), (sent.header(), "lab.results"));
+    let kinds: Vec<_> = message.payloads().iter().map(|p| (p.name(), p.payload_type(), p.transport())).collect();
+    assert_eq!(kinds.len(), 8);
+    assert_eq!(kinds[5], ("large", PayloadType::Binary, Transport::Link));
+    assert_eq!(message.text("note").unwrap(), "grüße 🌍");
+    assert_eq!(message.get::<serde_json::Value>("settings").unwrap()["big"], json!(i64::MAX));
+    assert_eq!(message.get::<Vec<Reading>>("readings").unwrap(), readings());
+    assert_eq!(message.bytes("large").unwrap(), large);
+    assert_eq!(message.payload("large").unwrap().sha256(), Some(Digest::of(&large)));
+    assert_eq!(message.bytes("empty").unwrap(), "");
+    assert_eq!(store.len(), 1, "the link stays for other receivers");
+    let error = message.text("nothing").unwrap_err();
+    assert!(error.code() == "no_such_payload" && error.to_string().contains("`settings`"), "{error}");
+    assert_eq!(message.text("photo").unwrap_err().code(), "wrong_value");
+}
+
+#[cfg(feature = "arrow")]
+#[tokio::test]
+async fn tables_are_converted_for_a_browser_where_asked() {
+    let (_, bridge) = bridge(&MemoryBroker::new());
+    let mut inbox = bridge.subscribe("t").await.unwrap();
+    let rows = Rows::new(serde_json::from_value(json!([{"a": 1, "b": "x"}, {"a": 2, "b": null}])).unwrap());
+    let table = natsbridge::Table::from_rows(&rows).unwrap();
+    bridge.message("t").table("t", table.clone()).send().await.unwrap();
+    let message = inbox.next().await.unwrap().unwrap();
+    assert_eq!(message.table("t").unwrap().num_rows(), 2);
+    assert_eq!(message.get::<Vec<serde_json::Value>>("t").unwrap()[0], json!({"a": 1, "b": "x"}));
+
+    let refused = bridge.message("t").table("t", table.clone()).receiver(Receiver::Browser).send().await.unwrap_err();
+    assert!(refused.code() == "unsupported" && refused.to_string().contains("jsontable"), "{refused}");
+    bridge.message("t").table("t", table).receiver(Receiver::Browser).convert_tables().send().await.unwrap();
+    let message = inbox.next().await.unwrap().unwrap();
+    assert_eq!(message.payload("t").unwrap().payload_type(), PayloadType::JsonTable);
+    assert_eq!(message.get::<Vec<serde_json::Value>>("t").unwrap()[0], json!({"a": 1, "b": "x"}));
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_an_item_and_the_next_one_follows() {
+    let broker = MemoryBroker::new();
+    let (_, bridge) = bridge(&broker);
+    let mut inbox = bridge.subscribe("x").await.unwrap();
+    let payload = |with: &str| {
+        format!(
+            r#"{{"msg_id":"m","payloads":[{{"dataname":"d","payload_type":"text","transport":"direct","data":"aGk="{with}}}]}}"#
+        )
+    };
+    for (json, code, dataname) in [
+        ("{".to_owned(), "not_json", None),
+        (payload("").replace("text", "txt"), "unknown_payload_type", Some("d")),
+        (payload("").replace("direct", "bird"), "unknown_transport", Some("d")),
+        (payload("").replace("aGk=", "a"), "base64", Some("d")),
+        (payload(&format!(r#","metadata":{{"sha256":"{}"}}"#, Digest::of(b"ho"))), "digest", Some("d")),
+        (payload("").replace("direct", "link").replace("aGk=", "memory://nothing/here"), "not_found", Some("d")),
+    ] {
+        publish_raw(&broker, "x", json).await;
+        let error = inbox.next().await.unwrap().unwrap_err();
+        assert_eq!((error.error.code(), error.error.dataname()), (code, dataname), "{error}");
+        assert_eq!(error.header.is_some(), matches!(code, "digest" | "not_found"));
+    }
+    publish_raw(&broker, "x", payload("")).await;
+    assert_eq!(inbox.next().await.unwrap().unwrap().text("d").unwrap(), "hi");
+}
+
+#[tokio::test]
+async fn one_failed_payload_leaves_the_others_to_a_lazy_receiver() {
+    let broker = MemoryBroker::new();
+    let (_, bridge) = bridge(&broker);
+    let mut inbox = bridge.subscribe("x").await.unwrap().lazy();
+    let json = json!({"payloads": [
+        {"dataname": "gone", "payload_type": "text", "transport": "link", "data": "memory://nothing/here", "size": 3},
+        {"dataname": "here", "payload_type": "text", "transport": "direct", "data": "aGk="},
+    ]});
+    publish_raw(&broker, "x", json.to_string()).await;
+    let message = inbox.next().await.unwrap().unwrap();
+    assert_eq!(message.text("here").unwrap(), "hi");
+    assert_eq!(message.text("gone").unwrap_err().code(), "wrong_value");
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(message.payloads()[0].save(dir.path()).await.unwrap_err().code(), "not_found");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing half-received stays");
+    let saved = message.payloads()[1].save(dir.path()).await.unwrap();
+    assert_eq!((saved.size, std::fs::read(saved.path).unwrap()), (2, b"hi".to_vec()));
+}
+
+#[tokio::test]
+async fn slow_links_keep_the_order_of_messages() {
+    let broker = MemoryBroker::new();
+    let (store, mut config) = stored();
+    let turn = Arc::new(AtomicUsize::new(0));
+    let (inner, at) = (store.clone(), Arc::clone(&turn));
+    config.downloader = Some(Arc::new(natsbridge::download_handler(move |link| {
+        let (inner, nth) = (inner.clone(), at.fetch_add(1, Ordering::SeqCst));
+        async move {
+            // The first download is the slowest.
+            tokio::time::sleep(Duration::from_millis(60 - 20 * (nth.min(3) as u64))).await;
+            let found = natsbridge::Downloader::download(&inner, &link, natsbridge::Target::Memory).await?;
+            let Source::Bytes(bytes) = found.source else { panic!("in memory") };
+            Ok(bytes)
+        }
+    })));
+    config.limits.size_threshold = 3;
+    let bridge = Bridge::with_broker(broker, config).unwrap();
+    let mut inbox = bridge.subscribe("x").await.unwrap();
+    for text in ["first", "second", "3", "fourth"] {
+        bridge.message("x").text("t", text).send().await.unwrap();
+    }
+    for text in ["first", "second", "3", "fourth"] {
+        assert_eq!(inbox.next().await.unwrap().unwrap().text("t").unwrap(), text);
+    }
+}
+
+#[tokio::test]
+async fn what_was_uploaded_is_deleted_when_the_message_cannot_be_sent() {
+    let broker = MemoryBroker::new();
+    let (store, mut config) = stored();
+    let inner = store.clone();
+    let count = Arc::new(AtomicUsize::new(0));
+    config.transfers = 1;
+    config.uploader = Some(Arc::new(FailsOnThird { store: inner, count: Arc::clone(&count) }));
+    let bridge = Bridge::with_broker(broker, config).unwrap();
+    let error = bridge
+        .message("x")
+        .binary("a", vec![1; 500_000])
+        .binary("b", vec![2; 500_000])
+        .binary("c", vec![3; 500_000])
+        .send()
+        .await
+        .unwrap_err();
+    assert_eq!((error.code(), error.dataname()), ("unreachable", Some("c")), "{error}");
+    assert_eq!((count.load(Ordering::SeqCst), store.len()), (3, 0));
+}
+
+#[derive(Debug)]
+struct FailsOnThird {
+    store: MemoryStore,
+    count: Arc<AtomicUsize>,
+}
+
+impl natsbridge::Uploader for FailsOnThird {
+    fn name(&self) -> std::borrow::Cow<'_, str> {
+        "a store that fails".into()
+    }
+    fn upload<'a>(
+        &'a self,
+        object: &'a Object,
+        source: &'a Source,
+    ) -> futures_util::future::BoxFuture<'a, Result<natsbridge::Stored, natsbridge::StoreError>> {
+        if self.count.fetch_add(1, Ordering::SeqCst) < 2 {
+            return self.store.upload(object, source);
+        }
+        let error = natsbridge::StoreError::new(natsbridge::StoreErrorKind::Unreachable, self.name());
+        Box::pin(std::future::ready(Err(error.about(&object.dataname))))
+    }
+    fn delete<'a>(
+        &'a self,
+        receipt: &'a natsbridge::Receipt,
+    ) -> futures_util::future::BoxFuture<'a, Result<(), natsbridge::StoreError>> {
+        self.store.delete(receipt)
+    }
+    fn origins(&self) -> Vec<natsbridge::Origin> {
+        self.store.origins()
+    }
+}
+
+#[tokio::test]
+async fn a_send_that_is_dropped_leaves_no_upload_behind() {
+    let (store, mut config) = stored();
+    let inner = store.clone();
+    let (done, mut second_began) = tokio::sync::mpsc::unbounded_channel();
+    config.transfers = 1;
+    let count = Arc::new(AtomicUsize::new(0));
+    config.uploader = Some(Arc::new(Stalls { store: inner, count, began: done }));
+    let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
+    let send = bridge.message("x").binary("a", vec![1; 500_000]).binary("b", vec![2; 500_000]).send();
+    tokio::select! {
+        _ = send => panic!("the second upload never ends"),
+        () = async { second_began.recv().await.unwrap() } => assert_eq!(store.len(), 1),
+    }
+    for _ in 0..100 {
+        if store.is_empty() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{} uploads are left", store.len());
+}
+
+#[derive(Debug)]
+struct Stalls {
+    store: MemoryStore,
+    count: Arc<AtomicUsize>,
+    began: tokio::sync::mpsc::UnboundedSender<()>,
+}
+
+impl natsbridge::Uploader for Stalls {
+    fn name(&self) -> std::borrow::Cow<'_, str> {
+        "a store that stalls".into()
+    }
+    fn upload<'a>(
+        &'a self,
+        object: &'a Object,
+        source: &'a Source,
+    ) -> futures_util::future::BoxFuture<'a, Result<natsbridge::Stored, natsbridge::StoreError>> {
+        if self.count.fetch_add(1, Ordering::SeqCst) == 0 {
+            return self.store.upload(object, source);
+        }
+        self.began.send(()).unwrap();
+        Box::pin(std::future::pending())
+    }
+    fn delete<'a>(
+        &'a self,
+        receipt: &'a natsbridge::Receipt,
+    ) -> futures_util::future::BoxFuture<'a, Result<(), natsbridge::StoreError>> {
+        self.store.delete(receipt)
+    }
+    fn origins(&self) -> Vec<natsbridge::Origin> {
+        self.store.origins()
+    }
+}
+
+#[tokio::test]
+async fn a_message_beyond_the_broker_is_refused_before_anything_is_uploaded() {
+    let broker = MemoryBroker::builder().max_payload(20_000).build();
+    let (store, bridge) = bridge(&broker);
+    let mut draft = bridge.message("x").binary("large", vec![0; 600_000]);
+    for index in 0..60 {
+        draft = draft.binary(format!("p{index}"), vec![0; 500]);
+    }
+    let error = draft.send().await.unwrap_err();
+    assert_eq!(error.code(), "too_large");
+    assert!(error.to_string().contains("20000") && error.to_string().contains("500"), "{error}");
+    assert!(store.is_empty());
+    assert_eq!(bridge.limits().max_message_size, 20_000);
+}
+
+#[tokio::test]
+async fn answers_name_the_message_they_answer() {
+    let (_, bridge) = bridge(&MemoryBroker::new());
+    let mut inbox = bridge.subscribe("ask").await.unwrap();
+    let asked = bridge.message("ask").text("question", "6 × 7?").request(Duration::from_secs(5));
+    let answered = async {
+        let message = inbox.next().await.unwrap().unwrap();
+        message.reply().unwrap().text("answer", "42").send().await.unwrap();
+        message
+    };
+    let (answer, message) = tokio::join!(asked, answered);
+    let answer = answer.unwrap();
+    assert_eq!(answer.text("answer").unwrap(), "42");
+    assert_eq!(answer.header().reply_to_msg_id(), message.header().msg_id());
+    assert_eq!(answer.header().correlation_id(), message.header().correlation_id());
+
+    let mut answers = bridge.subscribe("answers").await.unwrap();
+    let sent = bridge.message("ask").text("t", "x").reply_to("answers").send().await.unwrap();
+    let message = inbox.next().await.unwrap().unwrap();
+    message.ack().await.unwrap();
+    message.nack("handler", "out of paper", true).await.unwrap();
+    let ack = answers.next().await.unwrap().unwrap();
+    assert_eq!((ack.header().msg_purpose(), ack.header().reply_to_msg_id()), (Purpose::Ack, sent.header().msg_id()));
+    assert!(ack.payloads().is_empty());
+    let nack = answers.next().await.unwrap().unwrap();
+    let metadata = serde_json::to_value(nack.header().metadata()).unwrap();
+    assert_eq!(metadata, json!({"code": "handler", "reason": "out of paper", "retryable": true}));
+
+    bridge.message("ask").send().await.unwrap();
+    let message = inbox.next().await.unwrap().unwrap();
+    assert_eq!(message.ack().await.unwrap_err().code(), "no_reply_subject");
+    let error = bridge.message("nobody").request(Duration::from_secs(5)).await.unwrap_err();
+    assert!(matches!(error.error, Error::Broker(error) if error.kind() == BrokerErrorKind::NoResponders));
+}
+
+#[tokio::test]
+async fn a_subject_that_nats_refuses_is_refused_first() {
+    let (store, bridge) = bridge(&MemoryBroker::new());
+    for subject in ["", "a b", "a..b", "a.*", ">"] {
+        let error = bridge.message(subject).binary("b", vec![0; 600_000]).send().await.unwrap_err();
+        assert!(matches!(error, Error::Subject(_)), "{subject}: {error}");
+    }
+    assert!(store.is_empty());
+    assert!(matches!(bridge.subscribe("a.>.b").await, Err(Error::Subject(_))));
+}
+
+#[tokio::test]
+async fn a_value_of_another_kind_names_its_payload() {
+    let (_, bridge) = bridge(&MemoryBroker::new());
+    let error = bridge.message("x").value("n", PayloadType::Text, json!(7)).send().await.unwrap_err();
+    assert_eq!((error.code(), error.dataname()), ("wrong_value", Some("n")));
+    let error = bridge.message("x").rows("n", json!({"a": 1})).send().await.unwrap_err();
+    assert!(error.to_string().contains("array of objects"), "{error}");
+    let error = bridge.message("x").file("f", PayloadType::Video, "/no/such/file").send().await.unwrap_err();
+    assert_eq!((error.code(), error.dataname()), ("local_file", Some("f")));
+}
+
+#[tokio::test]
+async fn the_contract_has_every_keyword_argument() {
+    let store = MemoryStore::new();
+    let options = SendOptions::default()
+        .broker_url("nats://u:secret@h:4222")
+        .fileserver_url("http://files.test")
+        .fileserver_upload_handler(store.clone())
+        .size_threshold(4)
+        .correlation_id("c")
+        .msg_purpose(Purpose::UpdateStatus)
+        .sender_name("s")
+        .receiver_name("r")
+        .receiver_id("r-1")
+        .reply_to("answers")
+        .reply_to_msg_id("m-0")
+        .msg_id("m-1")
+        .sender_id("s-1");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "from a file").unwrap();
+    let data = [
+        ("text", Data::from("hi"), PayloadType::Text),
+        ("file", Data::File(file.path().to_owned()), PayloadType::Binary),
+        ("rows", Value::from(Rows::default()).into(), PayloadType::JsonTable),
+    ];
+    let (envelope, json) = smartsend("a.b", data, &options).await.unwrap();
+    let header = envelope.header();
+    assert_eq!(
+        (header.send_to(), header.correlation_id(), header.msg_id(), header.sender_name(), header.sender_id()),
+        ("a.b", "c", "m-1", "s", "s-1")
+    );
+    assert_eq!(
+        (header.receiver_name(), header.receiver_id(), header.reply_to(), header.reply_to_msg_id()),
+        ("r", "r-1", "answers", "m-0")
+    );
+    assert_eq!((header.broker_url(), header.msg_purpose()), ("nats://h:4222", Purpose::UpdateStatus));
+    assert!(!String::from_utf8_lossy(&json).contains("secret"));
+
+    let options = ReceiveOptions::default()
+        .fileserver_download_handler(store)
+        .max_retries(1)
+        .base_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(1));
+    let (_, handles) = open(&json, &options).unwrap();
+    let transports: Vec<_> = handles.iter().map(natsbridge::Handle::transport).collect();
+    assert_eq!(transports, [Transport::Direct, Transport::Link, Transport::Direct]);
+    let received = smartreceive(&json, &options).await.unwrap();
+    assert_eq!(received.header(), header);
+    assert_eq!(received.value("file"), Some(&Value::from(b"from a file".as_slice())));
+    assert_eq!(received.into_payloads()[0], ("text".to_owned(), Value::from("hi"), PayloadType::Text));
+}
+
+#[tokio::test]
+async fn closures_serve_as_handlers() {
+    let kept: Arc<std::sync::Mutex<Option<bytes::Bytes>>> = Arc::default();
+    let put = Arc::clone(&kept);
+    let uploader = upload_handler(move |object: Object, source: Source| {
+        let put = Arc::clone(&put);
+        async move {
+            let Source::Bytes(bytes) = source else { return Err("only from memory".into()) };
+            *put.lock().unwrap() = Some(bytes.clone());
+            Ok(Uploaded::new("https://files.test/1", object.size, Digest::of(&bytes)))
+        }
+    });
+    let downloader = natsbridge::download_handler(move |link| {
+        let kept = kept.lock().unwrap().clone();
+        async move { kept.filter(|_| link.url.ends_with("/1")).ok_or_else(|| "nothing there".into()) }
+    });
+    let options = SendOptions::default().fileserver_upload_handler(uploader);
+    let data = [("b", Data::from(vec![7; 500_000]), PayloadType::Binary)];
+    let (_, json) = smartsend("a", data, &options).await.unwrap();
+    let received =
+        smartreceive(&json, &ReceiveOptions::default().fileserver_download_handler(downloader)).await.unwrap();
+    assert_eq!(received.value("b"), Some(&Value::from(vec![7; 500_000])));
+}
+
+#[tokio::test]
+async fn a_dead_file_server_does_not_touch_small_payloads() {
+    let mut config = Config::default();
+    config.fileserver_url = "http://127.0.0.1:9".into();
+    config.retry = RetryPolicy::default().max_retries(1).base_delay(Duration::from_millis(1));
+    let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
+    let mut inbox = bridge.subscribe("x").await.unwrap();
+    bridge.message("x").text("t", "small").send().await.unwrap();
+    assert_eq!(inbox.next().await.unwrap().unwrap().text("t").unwrap(), "small");
+    let error = bridge.message("x").binary("b", vec![0; 500_000]).send().await.unwrap_err();
+    assert_eq!((error.code(), error.dataname(), error.is_retryable()), ("unreachable", Some("b"), true));
+    assert!(error.to_string().contains("127.0.0.1:9") && error.to_string().contains("2 attempts"), "{error}");
+}
