@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use natsbridge_core::{Object, Source, Uploaded};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Method, RequestBuilder, StatusCode};
+use url::Position;
 use uuid::Uuid;
 
 use crate::body::Reading;
@@ -117,16 +118,17 @@ impl HttpStoreBuilder {
         const KIND: &str = "http store";
         let (url, user_info) = server_url(KIND, &self.template.replace(ID, "id"))?;
         // Only the path may differ from upload to upload: the host must not.
-        let path_start = self.template.find("://").and_then(|at| self.template[at + 3..].find('/').map(|slash| at + 3 + slash));
-        let Some(path) = path_start.map(|at| &self.template[at..]).filter(|path| path.contains(ID)) else {
-            return Err(ConfigError::new(KIND, "its URL template needs `{id}` in the path"));
-        };
+        let path_at = self.template.find("://").map(|at| at + 3).and_then(|host| self.template[host..].find('/').map(|at| host + at));
+        let (host, path) = self.template.split_at(path_at.unwrap_or(self.template.len()));
+        if host.contains(ID) || !path.contains(ID) {
+            return Err(ConfigError::new(KIND, "its URL template needs `{id}` in the path, and only there"));
+        }
         let credentials = self.credentials.or(user_info);
         if credentials.as_ref().is_some_and(|credentials| !credentials.is_sendable()) {
             return Err(ConfigError::new(KIND, "the token holds characters that no header may"));
         }
         let server = Server::new(KIND, &url, self.limits)?;
-        let template = format!("{}{path}", server.origin);
+        let template = format!("{}{path}", &url[..Position::BeforePath]);
         Ok(HttpStore(Arc::new(Http { server, template, credentials })))
     }
 }

@@ -1,0 +1,59 @@
+//! The PUT store against scripted servers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
+mod support;
+
+use natsbridge_core::Digest;
+use natsbridge_fileserver::{HttpStore, StoreErrorKind as Kind, Uploader};
+use natsbridge_testkit::scripted_http::{Reply, ScriptedHttp};
+use support::*;
+
+#[tokio::test]
+async fn a_payload_is_put_under_a_new_url_with_the_token_and_deleted_again() {
+    let replies = [Reply::new(503, &[], ""), Reply::new(201, &[], ""), Reply::new(204, &[], ""), Reply::new(404, &[], "")];
+    let server = ScriptedHttp::start(replies).await.unwrap();
+    let store = HttpStore::builder(&format!("{}/dav/{{id}}", server.url())).bearer("secret").retry(quick()).build().unwrap();
+    let payload = bytes(300_000);
+    let stored = store.upload(&object(&payload), &source(&payload)).await.unwrap();
+    assert_eq!(stored.uploaded.sha256, Digest::of(&payload));
+    store.delete(&stored.receipt).await.unwrap();
+    store.delete(&stored.receipt).await.unwrap();
+    let requests = server.requests();
+    let methods: Vec<_> = requests.iter().map(|request| request.method.as_str()).collect();
+    assert_eq!(methods, ["PUT", "PUT", "DELETE", "DELETE"]);
+    for request in &requests {
+        assert_eq!(format!("{}{}", server.url(), request.target), stored.uploaded.url);
+        assert_eq!(request.header("authorization"), Some("Bearer secret"));
+    }
+    assert_eq!((requests[1].header("content-length"), requests[1].body_len), (Some("300000"), 300_000));
+    assert_eq!(store.origins(), [origin(&server.url())]);
+    assert!(!format!("{store:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn two_uploads_never_share_a_url() {
+    let server = ScriptedHttp::start([Reply::ok(""), Reply::ok("")]).await.unwrap();
+    let store = HttpStore::builder(&format!("{}/{{id}}.bin", server.url())).build().unwrap();
+    let first = store.upload(&object(b"a"), &source(b"a")).await.unwrap();
+    let second = store.upload(&object(b"a"), &source(b"a")).await.unwrap();
+    assert_ne!(first.uploaded.url, second.uploaded.url);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_apart() {
+    for (status, kind) in [(401, Kind::Refused), (403, Kind::Refused), (413, Kind::TooLarge), (400, Kind::Rejected), (301, Kind::Rejected)] {
+        let server = ScriptedHttp::start([Reply::new(status, &[], "")]).await.unwrap();
+        let store = HttpStore::builder(&format!("{}/{{id}}", server.url())).retry(quick()).build().unwrap();
+        let error = store.upload(&object(b"a"), &source(b"a")).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (kind, 1));
+    }
+}
+
+#[test]
+fn a_template_that_cannot_work_is_refused() {
+    for template in ["https://h/x", "https://{id}/x", "https://{id}.h/{id}", "ftp://h/{id}", "h/{id}", "https://h"] {
+        let built = HttpStore::builder(template).build();
+        assert!(built.is_err(), "{template}: {built:?}");
+    }
+    assert!(HttpStore::builder("https://h/{id}").bearer("a\nb").build().is_err());
+}

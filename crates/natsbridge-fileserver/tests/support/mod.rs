@@ -1,0 +1,62 @@
+//! What the tests of stores and fetcher share.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::time::Duration;
+
+use natsbridge_core::{Digest, Link, Object, PayloadType, Source};
+use natsbridge_fileserver::{Fetcher, FetcherBuilder, Origin, PlikStore, PlikStoreBuilder, RetryPolicy};
+
+/// The contract's five retries without its pauses
+pub(crate) fn quick() -> RetryPolicy {
+    RetryPolicy::default().base_delay(Duration::from_millis(2)).max_delay(Duration::from_millis(4))
+}
+
+pub(crate) fn fetcher() -> FetcherBuilder {
+    Fetcher::builder().retry(quick()).idle_timeout(Duration::from_secs(5)).connect_timeout(Duration::from_secs(2))
+}
+
+pub(crate) fn plik(url: &str) -> PlikStoreBuilder {
+    PlikStore::builder(url).retry(quick()).idle_timeout(Duration::from_secs(5)).connect_timeout(Duration::from_secs(2))
+}
+
+pub(crate) fn origin(url: &str) -> Origin {
+    url.parse().unwrap()
+}
+
+/// Bytes that repeat at no power of two
+pub(crate) fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|i| u8::try_from((i ^ (i >> 8)) % 251).unwrap()).collect()
+}
+
+/// A link that says everything about these bytes
+pub(crate) fn link(url: impl Into<String>, bytes: &[u8]) -> Link {
+    let mut link = Link::new("clip", url);
+    link.size = u64::try_from(bytes.len()).ok();
+    link.sha256 = Some(Digest::of(bytes));
+    link
+}
+
+pub(crate) fn object(bytes: &[u8]) -> Object {
+    Object::new("clip", PayloadType::Binary, u64::try_from(bytes.len()).unwrap())
+}
+
+pub(crate) fn source(bytes: &[u8]) -> Source {
+    Source::from(bytes.to_vec())
+}
+
+/// A program that stands for a server that is gone: a port that nothing listens on
+pub(crate) fn dead_url() -> String {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Every level of an error, as a chain printer shows it
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
