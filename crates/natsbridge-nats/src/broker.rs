@@ -84,7 +84,9 @@ pub trait Broker: Send + Sync + Debug {
     /// Publishes one message and waits until the server has processed it
     ///
     /// # Errors
-    /// Those of [`Self::publish`] and [`Self::confirm`], about this message alone.
+    /// Those of [`Self::publish`] and [`Self::confirm`], about this message alone. `PermissionDenied` is best effort with
+    /// a real server: under heavy load a refusal can come too late for the call, and is then only an
+    /// [`Event`](crate::Event).
     fn publish_confirmed(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>>;
 
     /// Listens to a filter, alone or as a member of a queue group
@@ -93,7 +95,7 @@ pub trait Broker: Send + Sync + Debug {
     /// anyone, reaches it.
     ///
     /// # Errors
-    /// `PermissionDenied`, `Closed`.
+    /// `PermissionDenied` (best effort, as for [`Self::publish_confirmed`]), `Closed`.
     fn subscribe(
         &self,
         filter: SubjectFilter,

@@ -37,6 +37,10 @@ impl Inbox {
                 while let Some(message) = messages.next().await {
                     let Some(rest) = message.subject.strip_prefix(prefix.as_str()) else { continue };
                     if let Some(number) = echo_number(rest) {
+                        // A refusal that the server sent before this message travels through the task of the events,
+                        // which is due now: it gets its turn first.
+                        tokio::task::yield_now().await;
+                        tokio::task::yield_now().await;
                         signals.echo(number);
                     } else if let Some(number) = reply_number(rest) {
                         let sender = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);

@@ -195,8 +195,8 @@ impl Inner {
 
     /// Looks for the server's refusal with `phrase` after the first `since`.
     ///
-    /// Refusals come through another task than confirmations; the server sends them first, and one turn of the
-    /// scheduler is given, but this stays best effort.
+    /// Refusals come through another task than confirmations. The server sends them first and their task goes first,
+    /// but where the operating system interrupts it, a refusal is too late for the call and only an event.
     fn not_refused(&self, since: u64, phrase: &str) -> Result<(), BrokerError> {
         match self.signals.refusal(since, phrase) {
             None => Ok(()),
@@ -213,7 +213,6 @@ impl Inner {
         let sent_on = self.connection_number();
         self.hand_over(outgoing).await?;
         self.barrier(sent_on).await?;
-        tokio::task::yield_now().await;
         self.not_refused(since, &phrase)
     }
 
@@ -245,7 +244,6 @@ impl Inner {
         }
         // While the connection is down there is nothing to wait for: async-nats subscribes again when it stands.
         if self.client.connection_state() == State::Connected && self.barrier(sent_on).await.is_ok() {
-            tokio::task::yield_now().await;
             self.not_refused(since, &phrase)?;
         }
         Ok(subscription)
