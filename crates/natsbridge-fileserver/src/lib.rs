@@ -6,7 +6,11 @@
 mod answer;
 mod body;
 mod breaker;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+mod bucket;
 mod client;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod error;
 mod fetch;
 mod handler;
@@ -26,6 +30,8 @@ mod transfer;
 mod upload;
 
 pub use breaker::BreakerPolicy;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+pub use bucket::{BucketStore, BucketStoreBuilder};
 pub use error::{BoxError, ConfigError, FetchError, FetchErrorKind, StoreError, StoreErrorKind};
 pub use fetch::{Fetcher, FetcherBuilder};
 pub use handler::{download_handler, upload_handler};

@@ -58,6 +58,12 @@ impl RetryPolicy {
         self.max_retries > 0
     }
 
+    /// Retries, first and longest pause, for clients that do their own retrying
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+    pub(crate) const fn values(&self) -> (u32, Duration, Duration) {
+        (self.max_retries, self.base_delay, self.max_delay)
+    }
+
     /// The pauses of one transfer
     fn pauses(&self) -> ExponentialBackoff {
         // The jitter adds up to the delay itself, so half of each delay goes in.

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 /// Most bytes of a request's body that are kept; the rest is counted
-const MAX_KEPT: usize = 64 * 1024;
+const MAX_KEPT: usize = 4 * 1024 * 1024;
 
 /// How long a closing server takes what its client still sends
 const LINGER: Duration = Duration::from_millis(500);
