@@ -1,2 +1,103 @@
-//! The program `natsbridge`.
-fn main() {}
+//! The program `natsbridge`: reads the command line, runs one command, and turns its outcome into an exit code.
+
+mod failure;
+mod files;
+mod global;
+mod listing;
+mod logging;
+mod output;
+mod progress;
+mod receive;
+mod send;
+mod serve;
+mod signals;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::global::Global;
+
+/// Send anything between programs in different languages over NATS
+///
+/// Small payloads travel inside the message; large ones are uploaded to a file
+/// server and travel as a link.
+#[derive(Debug, Parser)]
+#[command(name = "natsbridge", version, max_term_width = 80, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Send(Box<send::Send>),
+    Receive(receive::Receive),
+    Serve(serve::Serve),
+    Files(files::Files),
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  natsbridge serve --dir files
+  natsbridge receive 'lab.>' --save received
+  natsbridge send lab.results --text note='run 7' --table data=@run7.csv
+
+Variables:
+  NATS_URL         as --nats; keeps a password out of the process list
+  NATS_CREDS       as --creds
+  FILESERVER_URL   as --fileserver
+  FILESERVER_TOKEN the token that the file server asks uploaders for
+  SIZE_THRESHOLD   bytes from which a payload becomes a link
+  RUST_LOG         what is logged, such as natsbridge=debug
+  NO_COLOR         any value turns colours off
+
+Exit codes:
+  0  done; also when the reader of the output went away
+  1  another failure, such as a full disk
+  2  wrong usage: an argument, a variable or a subject
+  3  NATS can't be reached, or did not confirm
+  4  the file server can't be reached, refused, or can't start
+  5  bad input, or a message that can't travel; nothing was sent
+  6  messages arrived that could not be read
+  7  the time of --for ended before --count messages came
+";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.global.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(source) => return Failure::system("cannot start", source).report(),
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Send(send) => send.run(&cli.global).await,
+            Command::Receive(receive) => receive.run(&cli.global).await,
+            Command::Serve(serve) => serve.run().await,
+            Command::Files(files) => files.run(),
+        }
+    });
+    // A read of standard input that was given up must not keep the program.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+}

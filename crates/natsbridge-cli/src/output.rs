@@ -1,0 +1,125 @@
+//! What reaches the terminal: lines that end quietly when nobody reads, colours that can be turned off, text from
+//! strangers made harmless.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use crate::failure::Failure;
+
+/// Prints text and a line end on standard output, at once
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::system("cannot write to standard output", error),
+    })
+}
+
+/// Prints a line for people on standard error; that nobody reads it is no failure
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Whether and how to colour
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style(bool);
+
+/// The style of standard output
+pub(crate) fn stdout_style() -> Style {
+    Style(io::stdout().is_terminal() && colours())
+}
+
+/// The style of standard error
+pub(crate) fn stderr_style() -> Style {
+    Style(io::stderr().is_terminal() && colours())
+}
+
+/// Whether nothing speaks against colours: neither <https://no-color.org> nor a terminal without them
+fn colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+impl Style {
+    pub(crate) const fn is_coloured(self) -> bool {
+        self.0
+    }
+
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.wrapped("1", text)
+    }
+
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.wrapped("2", text)
+    }
+
+    pub(crate) fn red(self, text: &str) -> String {
+        self.wrapped("1;31", text)
+    }
+
+    fn wrapped(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Text as a terminal may be given it: what would move the cursor or turn the writing direction is escaped
+pub(crate) fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turns {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// At most `columns` wide, with `…` where something is missing
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut shown = String::new();
+    let mut width = 1;
+    for character in text.chars() {
+        width += character.width().unwrap_or(0);
+        if width > columns {
+            break;
+        }
+        shown.push(character);
+    }
+    shown.push('…');
+    shown
+}
+
+/// Cut and filled to exactly `columns`
+pub(crate) fn cell(text: &str, columns: usize) -> String {
+    let mut shown = cut(text, columns);
+    shown.extend(std::iter::repeat_n(' ', columns.saturating_sub(shown.width())));
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_strangers_cannot_command_a_terminal() {
+        assert_eq!(harmless("a\x1b]0;x\x07b\r\n"), "a\\u{1b}]0;x\\u{7}b\\r\\n");
+        assert_eq!(harmless("gpj\u{202e}.exe"), "gpj\\u{202e}.exe");
+        assert_eq!(harmless("Grüße, 世界 🌍"), "Grüße, 世界 🌍");
+    }
+
+    #[test]
+    fn a_cell_is_as_wide_as_it_looks() {
+        for (text, shown) in
+            [("ab", "ab   "), ("abcde", "abcde"), ("abcdef", "abcd…"), ("世界世界", "世界…"), ("世a", "世a  ")]
+        {
+            assert_eq!(cell(text, 5), shown);
+        }
+    }
+}

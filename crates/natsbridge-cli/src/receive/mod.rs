@@ -1,0 +1,176 @@
+//! `natsbridge receive`: prints every message of a subject, for people or as JSON lines.
+
+mod report;
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+
+use clap::Args;
+use natsbridge::{Bridge, Header, Inbox};
+use serde_json::{Map, Value as Json};
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::global::{self, Global};
+use crate::{output, progress, signals, units};
+use report::{Form, Report};
+
+/// Receive messages and print them
+///
+/// Links are downloaded and checked. A message that can't be read is printed as
+/// an error and counts as one; the next one follows. Ctrl-C and SIGTERM end it
+/// in order.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Receive {
+    /// Subject to listen to; `*` is one word, `>` all that follow
+    subject: String,
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after this time; a message that has come is still finished
+    #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
+    lasting: Option<Duration>,
+    /// Save every payload as a file in this folder, made if it is absent
+    ///
+    /// A file appears under its name when it is whole and checked; a name that
+    /// is taken gets a number.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Share the messages with the other receivers of this group
+    #[arg(long, value_name = "GROUP")]
+    queue: Option<String>,
+    /// Follow links to this origin too, besides the file server's
+    #[arg(long, value_name = "URL")]
+    allow_origin: Vec<String>,
+    /// Print one JSON line a message
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+JSON lines hold the envelope's fields and `payloads`, each with dataname,
+payload_type, transport, size, sha256, value and path. `value` is a string for
+text, JSON for dictionaries, an array of row objects for tables, and null for
+bytes and for saved links above 64 MiB. A message that can't be read has `error`
+with code, message and dataname, and the payloads that could be read.
+
+Examples:
+  natsbridge receive 'lab.>'
+  natsbridge receive lab.results --count 1 --for 10s --json | jq .payloads
+  natsbridge receive 'cam.*' --save pictures --queue savers
+";
+
+/// What ended the listening
+enum End {
+    Counted,
+    Time,
+    Stopped,
+    Closed,
+}
+
+/// What came so far
+#[derive(Default)]
+struct Tally {
+    seen: u64,
+    unread: u64,
+}
+
+impl Receive {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut config = global.config()?;
+        for url in &self.allow_origin {
+            global::origin("--allow-origin", url)?;
+        }
+        config.allowed_origins.clone_from(&self.allow_origin);
+        progress::watch(&mut config)?;
+        if let Some(dir) = &self.save {
+            let refused = |source| Failure::system(format!("cannot make the folder {}", dir.display()), source);
+            std::fs::create_dir_all(dir).map_err(refused)?;
+        }
+        let bridge = Global::connect(config).await?;
+        let mut inbox = self.listen(&bridge).await?;
+        output::note(&format!("listening on {}", self.subject));
+
+        let mut tally = Tally::default();
+        let end = self.print_all(&mut inbox, &mut tally).await;
+        if let Err(error) = bridge.drain().await {
+            tracing::warn!(%error, "the connection to NATS did not end in order");
+        }
+        let Tally { seen, unread } = tally;
+        match (end?, self.count) {
+            (End::Closed, _) => Err(Failure::ConnectionClosed),
+            (End::Time, Some(wanted)) => Err(Failure::TimeRanOut { seen, wanted, unread }),
+            _ if unread > 0 => Err(Failure::Unread { unread, seen }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn listen(&self, bridge: &Bridge) -> Result<Inbox, Failure> {
+        let inbox = match &self.queue {
+            Some(group) => bridge.subscribe_queue(&self.subject, group).await?,
+            None => bridge.subscribe(&self.subject).await?,
+        };
+        // Once the server has confirmed, nothing that is sent from now on is missed.
+        bridge.confirm().await?;
+        // Each payload is fetched when its line is made: into memory or straight into its file.
+        Ok(inbox.lazy())
+    }
+
+    async fn print_all(&self, inbox: &mut Inbox, tally: &mut Tally) -> Result<End, Failure> {
+        let deadline = self.lasting.map(|lasting| Instant::now() + lasting);
+        let form = if self.json { Form::Json } else { Form::People };
+        let mut stopped = pin!(signals::stopped());
+        while self.count.is_none_or(|count| tally.seen < count) {
+            let message = tokio::select! {
+                biased;
+                () = &mut stopped => return Ok(End::Stopped),
+                message = inbox.next() => match message {
+                    Some(message) => message,
+                    None => return Ok(End::Closed),
+                },
+                () = until(deadline) => return Ok(End::Time),
+            };
+            let report = tokio::select! {
+                biased;
+                () = &mut stopped => return Ok(End::Stopped),
+                report = Report::of(message, self.save.as_deref(), form) => report,
+            };
+            tally.seen += 1;
+            tally.unread += u64::from(report.is_error());
+            output::line(&report.to_text(form))?;
+        }
+        Ok(End::Counted)
+    }
+}
+
+/// Returns at this time; never where there is none
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The envelope's fields in wire order, without its payloads
+pub(crate) fn header_fields(header: &Header) -> Map<String, Json> {
+    let purpose = header.msg_purpose();
+    let texts = [
+        ("correlation_id", header.correlation_id()),
+        ("msg_id", header.msg_id()),
+        ("timestamp", header.timestamp()),
+        ("send_to", header.send_to()),
+        ("msg_purpose", purpose.as_str()),
+        ("sender_name", header.sender_name()),
+        ("sender_id", header.sender_id()),
+        ("receiver_name", header.receiver_name()),
+        ("receiver_id", header.receiver_id()),
+        ("reply_to", header.reply_to()),
+        ("reply_to_msg_id", header.reply_to_msg_id()),
+        ("broker_url", header.broker_url()),
+    ];
+    let mut fields: Map<_, _> = texts.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
+    fields.insert("metadata".to_owned(), header.metadata().clone().into());
+    fields
+}

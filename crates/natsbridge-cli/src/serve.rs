@@ -1,0 +1,73 @@
+//! `natsbridge serve`: the embedded file server on a local folder.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use natsbridge::server::{FileServer, ServerConfig};
+
+use crate::failure::Failure;
+use crate::{output, signals, units};
+
+/// Run a file server for large payloads, on a local folder
+///
+/// It speaks Plik's HTTP API, so every NATSBridge can use it. The first line on
+/// standard output says where it listens. Ctrl-C and SIGTERM end it in order.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Serve {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Folder that keeps the uploads, made if it is absent
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Largest file that is taken, such as 500MB or 10GiB
+    #[arg(long, value_name = "SIZE", default_value = "10GB", value_parser = units::size)]
+    max_size: u64,
+    /// How long uploads live at most, and where the sender does not say
+    ///
+    /// Senders ask for 24 hours unless told otherwise; with less here, send with
+    /// a --link-ttl that fits.
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = units::duration)]
+    ttl: Duration,
+    /// Token that uploaders have to know [env: FILESERVER_TOKEN]
+    ///
+    /// Prefer the variable: other users of this machine can read arguments.
+    #[arg(long, value_name = "TOKEN", hide_default_value = true)]
+    token: Option<String>,
+    /// Origin whose web pages may use the server; may be repeated, `*` is any
+    #[arg(long, value_name = "ORIGIN")]
+    cors: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  natsbridge serve --dir files
+  FILESERVER_TOKEN=\"$(cat token)\" natsbridge serve --dir /srv/files \\
+      --listen 0.0.0.0:8080 --max-size 2GB --ttl 7d
+  natsbridge serve --dir files --cors https://app.example.com
+";
+
+impl Serve {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let Self { listen, dir, max_size, ttl, token, cors } = self;
+        let mut config = ServerConfig::new(dir).listen(listen).max_size(max_size).default_ttl(ttl).max_ttl(ttl);
+        let variable = || std::env::var("FILESERVER_TOKEN").ok().filter(|token| !token.is_empty());
+        match token.or_else(variable) {
+            Some(token) => config = config.token(token),
+            None if !listen.ip().is_loopback() => {
+                output::note("warning: no token is asked for, so whoever reaches this address can upload");
+            }
+            None => {}
+        }
+        for origin in cors {
+            config = config.cors_origin(origin);
+        }
+        let server = FileServer::bind(config).await?;
+        output::line(&format!("listening on {}", server.url()))?;
+        server.serve_until(signals::stopped()).await;
+        Ok(())
+    }
+}
