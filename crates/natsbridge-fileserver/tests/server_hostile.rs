@@ -225,6 +225,21 @@ async fn an_interrupted_upload_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn an_upload_cut_by_a_stopping_server_leaves_nothing() {
+    let server = Server::with(|config| config.shutdown_grace(Duration::from_millis(50))).await;
+    let upload = server.create("{}").await;
+    let request = upload.form("a.bin", &noise(2_000_000));
+    let mut connection = Connection::open(server.address()).await;
+    connection.stream.get_mut().write_all(&request[..1_000_000]).await.unwrap();
+    server.wait_for(&upload, "uploading").await;
+    let Server { handle, dir } = server;
+    handle.shutdown().await;
+    let names = std::fs::read_dir(dir.path().join("uploads").join(&upload.id)).unwrap();
+    let names: Vec<_> = names.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(names, ["record.json"]);
+}
+
+#[tokio::test]
 async fn what_a_killed_server_left_is_cleaned_up_at_the_next_start() {
     let server = Server::start().await;
     let stored = server.store("{}", "a.bin", b"kept").await;

@@ -80,7 +80,7 @@ async fn a_small_one_shot_that_was_never_read_is_offered_again() {
         drop(connection);
         server.wait_for(&stored.upload, "uploaded").await;
     }
-    assert!(server.get(&stored.path).await.body == content);
+    assert!(get_eventually(&server, &stored.path).await == content);
     server.wait_for(&stored.upload, "deleted").await;
 }
 
