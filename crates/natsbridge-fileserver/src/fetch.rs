@@ -183,12 +183,16 @@ impl FetcherBuilder {
     /// # Errors
     /// [`ConfigError`] if credentials hold characters that no header may, or if no HTTP client can be made.
     pub fn build(self) -> Result<Fetcher, ConfigError> {
+        let guard = self.policy.is_open().then(Guard::shared);
+        self.build_with(guard.as_ref())
+    }
+
+    fn build_with(self, guard: Option<&Arc<Guard>>) -> Result<Fetcher, ConfigError> {
         let refused = |problem: String| ConfigError::new("the fetcher", problem);
         if let Some((origin, _)) = self.credentials.iter().find(|(_, credentials)| !credentials.is_sendable()) {
             return Err(refused(format!("the credentials for {origin} hold characters that no HTTP header may")));
         }
-        let guard = self.policy.is_open().then(Guard::shared);
-        let client = client::build(self.connect_timeout, guard.as_ref())
+        let client = client::build(self.connect_timeout, guard)
             .map_err(|error| refused("no HTTP client can be made".to_owned()).with_source(error))?;
         Ok(Fetcher(Arc::new(Rules {
             client,
@@ -242,5 +246,19 @@ impl Downloader for Fetcher {
             observe::downloaded(started.elapsed(), result.as_ref().map_or_else(FetchError::code, |_| "ok"));
             result
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_metadata_service_is_blocked_and_not_retried() -> Result<(), ConfigError> {
+        let guard = Guard::fixed(&[[169, 254, 169, 254]]);
+        let fetcher = Fetcher::builder().build_with(Some(&guard))?;
+        let error = fetcher.download(&Link::new("clip", "http://innocent.test/x"), Target::Memory).await.map_err(|error| (error.kind(), error.attempts()));
+        assert_eq!(error.map(|_| ()), Err((FetchErrorKind::BlockedOrigin, 1)));
+        Ok(())
     }
 }

@@ -116,7 +116,7 @@ impl HttpStoreBuilder {
     /// [`ConfigError`] if the template has no `{id}` in its path, or it or the token can't be used.
     pub fn build(self) -> Result<HttpStore, ConfigError> {
         const KIND: &str = "http store";
-        let (url, user_info) = server_url(KIND, &self.template.replace(ID, "id"))?;
+        let (mut url, user_info) = server_url(KIND, &self.template.replace(ID, "id"))?;
         // Only the path may differ from upload to upload: the host must not.
         let path_at = self.template.find("://").map(|at| at + 3).and_then(|host| self.template[host..].find('/').map(|at| host + at));
         let (host, path) = self.template.split_at(path_at.unwrap_or(self.template.len()));
@@ -127,6 +127,7 @@ impl HttpStoreBuilder {
         if credentials.as_ref().is_some_and(|credentials| !credentials.is_sendable()) {
             return Err(ConfigError::new(KIND, "the token holds characters that no header may"));
         }
+        url.set_path("");
         let server = Server::new(KIND, &url, self.limits)?;
         let template = format!("{}{path}", &url[..Position::BeforePath]);
         Ok(HttpStore(Arc::new(Http { server, template, credentials })))

@@ -157,27 +157,45 @@ fn is_dangerous_v6(ip: Ipv6Addr) -> bool {
 }
 
 /// Resolves a name once and hands out only addresses that may be connected to, so that no second answer can differ
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Guard {
-    resolver: fn(String) -> Resolving,
+    /// What to answer instead of the system
+    #[cfg(test)]
+    fixed: Option<&'static [[u8; 4]]>,
 }
 
 impl Guard {
     pub(crate) fn shared() -> Arc<Self> {
-        Arc::new(Self { resolver: |host| Box::pin(system(host)) })
+        Arc::new(Self {
+            #[cfg(test)]
+            fixed: None,
+        })
     }
-}
 
-async fn system(host: String) -> Result<Addrs, crate::BoxError> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
-    Ok(Box::new(addresses.into_iter()))
+    /// A guard before a name server that answers every name with these addresses
+    #[cfg(test)]
+    pub(crate) fn fixed(addresses: &'static [[u8; 4]]) -> Arc<Self> {
+        Arc::new(Self { fixed: Some(addresses) })
+    }
+
+    fn look_up(&self, host: String) -> impl Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + use<> {
+        #[cfg(test)]
+        let fixed = self.fixed;
+        async move {
+            #[cfg(test)]
+            if let Some(addresses) = fixed {
+                return Ok(addresses.iter().map(|ip| SocketAddr::from((*ip, 0))).collect());
+            }
+            Ok(tokio::net::lookup_host((host.as_str(), 0)).await?.collect())
+        }
+    }
 }
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let resolving = (self.resolver)(name.as_str().to_owned());
+        let looked_up = self.look_up(name.as_str().to_owned());
         Box::pin(async move {
-            let (dangerous, safe): (Vec<SocketAddr>, Vec<SocketAddr>) = resolving.await?.partition(|at| is_dangerous(at.ip()));
+            let (dangerous, safe): (Vec<_>, Vec<_>) = looked_up.await?.into_iter().partition(|at| is_dangerous(at.ip()));
             match (safe.is_empty(), dangerous.first()) {
                 (true, Some(at)) => Err(Blocked::Address(at.ip()).into()),
                 _ => {
@@ -263,15 +281,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_resolves_to_a_dangerous_address_alone_is_refused() {
-        fn fixed(list: &'static [[u8; 4]]) -> Resolving {
-            Box::pin(async move {
-                let addresses: Addrs = Box::new(list.iter().map(|ip| SocketAddr::from((*ip, 0))));
-                Ok(addresses)
-            })
-        }
         let name = || "evil.test".parse::<Name>();
-        let bad = Guard { resolver: |_| fixed(&[[169, 254, 169, 254]]) };
-        let mixed = Guard { resolver: |_| fixed(&[[169, 254, 169, 254], [10, 0, 0, 1]]) };
+        let bad = Guard::fixed(&[[169, 254, 169, 254]]);
+        let mixed = Guard::fixed(&[[169, 254, 169, 254], [10, 0, 0, 1]]);
         let error = bad.resolve(name().expect("a name")).await.map(|_| ()).expect_err("refused");
         assert!(error.downcast_ref::<Blocked>().is_some());
         let left: Vec<_> = mixed.resolve(name().expect("a name")).await.expect("resolved").collect();

@@ -290,9 +290,10 @@ impl<'a> Transfer<'a> {
     }
 
     /// Asks the server of a one-shot link whether it can be read once more
-    async fn ask(&self) -> Result<(), Failure> {
+    async fn ask(&mut self) -> Result<(), Failure> {
         let Some(question) = Question::about(&self.url) else { return Err(Failure::last(Kind::Consumed, Wrong::InDoubt)) };
         let response = self.patiently(self.rules.request(question.url.clone(), &self.origin).send()).await?;
+        self.answered = true;
         if response.status() != StatusCode::OK {
             let answer = Answer::read(response, self.rules.idle_timeout).await;
             if answer.is_transient() {

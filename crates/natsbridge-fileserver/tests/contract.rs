@@ -143,7 +143,8 @@ mod s3 {
         let error = wrong.upload(&object(b"payload"), &source(b"payload")).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Refused, "{}", chain(&error));
         assert!(!format!("{wrong:?} {error:?}").contains("wrong\""));
-        let dead = bucket(&dead_url()).retry(RetryPolicy::never()).build().unwrap();
+        let gone = dead();
+        let dead = bucket(&gone.url()).retry(RetryPolicy::never()).build().unwrap();
         let error = dead.upload(&object(b"payload"), &source(b"payload")).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unreachable, "{}", chain(&error));
     }

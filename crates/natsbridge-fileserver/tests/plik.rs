@@ -374,7 +374,8 @@ async fn a_deletion_of_what_is_gone_is_no_error() {
 
 #[tokio::test]
 async fn a_dead_plik_costs_its_retries_three_times_and_then_nothing() {
-    let store = plik(&dead_url()).breaker(BreakerPolicy::default().cool_down(Duration::from_secs(60))).build().unwrap();
+    let dead = dead();
+    let store = plik(&dead.url()).breaker(BreakerPolicy::default().cool_down(Duration::from_secs(60))).build().unwrap();
     for _ in 0..3 {
         let error = store.upload(&object(b"payload"), &source(b"payload")).await.unwrap_err();
         assert_eq!((error.kind(), error.attempts(), error.is_retryable()), (Kind::Unreachable, 6, true));

@@ -44,10 +44,19 @@ pub(crate) fn source(bytes: &[u8]) -> Source {
     Source::from(bytes.to_vec())
 }
 
-/// A program that stands for a server that is gone: a port that nothing listens on
-pub(crate) fn dead_url() -> String {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    format!("http://127.0.0.1:{port}")
+/// A server that is gone: its port is taken, so that nobody else listens there, and refuses every connection
+pub(crate) struct Dead(tokio::net::TcpSocket);
+
+pub(crate) fn dead() -> Dead {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    Dead(socket)
+}
+
+impl Dead {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().unwrap())
+    }
 }
 
 /// Every level of an error, as a chain printer shows it
