@@ -11,8 +11,8 @@ use arrow_array::types::Int8Type;
 use arrow_array::{ArrayRef, DictionaryArray, Int64Array, NullArray, RecordBatch, StringArray};
 use arrow_ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter};
 use arrow_ipc::{
-    Block, CompressionType, Endianness, FieldBuilder, FooterBuilder, MessageBuilder, MessageHeader, MetadataVersion, NullBuilder,
-    SchemaBuilder, Struct_Builder, Type, root_as_footer, root_as_message,
+    Block, CompressionType, Endianness, FieldBuilder, FooterBuilder, MessageBuilder, MessageHeader, MetadataVersion,
+    NullBuilder, SchemaBuilder, Struct_Builder, Type, root_as_footer, root_as_message,
 };
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
@@ -118,8 +118,17 @@ fn buffers_outside_their_body_are_refused() {
     let honest = stream(&rows(100), None);
     let values = buffers(&honest)[1];
     for (at, value) in [
-        (values, -1), (values, -8), (values, 1 << 40), (values, i64::MAX), (values, 64), (values, i64::MIN),
-        (values + 8, -1), (values + 8, -800), (values + 8, 1 << 40), (values + 8, i64::MAX), (values + 8, i64::MIN),
+        (values, -1),
+        (values, -8),
+        (values, 1 << 40),
+        (values, i64::MAX),
+        (values, 64),
+        (values, i64::MIN),
+        (values + 8, -1),
+        (values + 8, -800),
+        (values + 8, 1 << 40),
+        (values + 8, i64::MAX),
+        (values + 8, i64::MIN),
     ] {
         let error = refused(&patched(&honest, at, value));
         assert!(reason(&error).contains("not inside the body"), "{error}");
@@ -137,7 +146,7 @@ fn buffers_that_share_their_bytes_are_refused() {
     let honest = stream(&batch(columns), None);
     let body = messages(&honest).pop().unwrap().2.len() as i64;
     let places = buffers(&honest);
-    let shared = places.iter().fold(honest.clone(), |bytes, at| patched(&patched(&bytes, *at, 0), *at + 8, body));
+    let shared = places.iter().fold(honest, |bytes, at| patched(&patched(&bytes, *at, 0), *at + 8, body));
     assert!(reason(&refused(&shared)).contains("longer than its body"));
 }
 
@@ -217,8 +226,7 @@ fn ten_thousand_levels_are_refused() {
         }
         let schema = Arc::new(Schema::new(vec![field]));
         let writer = StreamWriter::try_new(Vec::new(), &schema).unwrap();
-        let bytes = Bytes::from(writer.into_inner().unwrap());
-        bytes
+        Bytes::from(writer.into_inner().unwrap())
     };
     // Building, writing and dropping it needs a stack that reading must not need.
     let bytes = std::thread::Builder::new().stack_size(1 << 30).spawn(build).unwrap().join().unwrap();
@@ -357,7 +365,17 @@ fn bytes_after_the_end_are_refused_unless_zero() {
 #[test]
 fn what_is_not_arrow_is_refused() {
     let _turn = turn();
-    for bytes in [&b""[..], b"A", b"ARROW1", b"ARROW1\0\0", b"ARROW1\0\0\0\0\0\0ARROW1", b"{\"a\":1}", b"PAR1", &[0; 64], &[0xff; 64]] {
+    for bytes in [
+        &b""[..],
+        b"A",
+        b"ARROW1",
+        b"ARROW1\0\0",
+        b"ARROW1\0\0\0\0\0\0ARROW1",
+        b"{\"a\":1}",
+        b"PAR1",
+        &[0; 64],
+        &[0xff; 64],
+    ] {
         refused(&Bytes::copy_from_slice(bytes));
     }
     // A batch before its schema, and a schema twice.

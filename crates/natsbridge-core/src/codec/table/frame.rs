@@ -69,7 +69,8 @@ pub(super) fn footer(bytes: &[u8]) -> Result<Footer<'_>, CodecError> {
         .filter(|start| *start >= FILE_HEAD)
         .and_then(|start| rest.get(start..))
         .ok_or_else(|| damaged(format!("the footer's length {declared} does not fit the file")))?;
-    root_as_footer_with_opts(&verifier(footer.len()), footer).map_err(|error| damaged(format!("its footer: {}", brief(&error))))
+    root_as_footer_with_opts(&verifier(footer.len()), footer)
+        .map_err(|error| damaged(format!("its footer: {}", brief(&error))))
 }
 
 /// The message that a footer's block points to
@@ -132,5 +133,6 @@ fn brief(error: &flatbuffers::InvalidFlatbuffer) -> String {
 
 fn i32_at(bytes: &[u8], at: usize) -> Result<i32, CodecError> {
     let word = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
-    word.map(|word| i32::from_le_bytes(*word)).ok_or_else(|| damaged(format!("it ends at byte {}, inside a message", bytes.len())))
+    word.map(|word| i32::from_le_bytes(*word))
+        .ok_or_else(|| damaged(format!("it ends at byte {}, inside a message", bytes.len())))
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, NullArray, RecordBatch, RecordBatchOptions, StringArray, StructArray,
-    UInt64Array,
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, NullArray, RecordBatch, RecordBatchOptions,
+    StringArray, StructArray, UInt64Array,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{ArrowError, Field, Fields, Schema};
@@ -45,7 +45,11 @@ impl Cells {
 }
 
 /// The fields that objects name, in first-seen order, and their arrays
-fn columns(objects: &[Option<&Map<String, Json>>], parent: &str, budget: &mut Cells) -> Result<(Fields, Vec<ArrayRef>), CodecError> {
+fn columns(
+    objects: &[Option<&Map<String, Json>>],
+    parent: &str,
+    budget: &mut Cells,
+) -> Result<(Fields, Vec<ArrayRef>), CodecError> {
     let mut names: Vec<&str> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for name in objects.iter().flatten().flat_map(|object| object.keys()) {
@@ -59,7 +63,8 @@ fn columns(objects: &[Option<&Map<String, Json>>], parent: &str, budget: &mut Ce
     let mut arrays = Vec::with_capacity(names.len());
     for name in names {
         let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") };
-        let values: Vec<_> = objects.iter().map(|object| object.and_then(|object| object.get(name)).and_then(some)).collect();
+        let values: Vec<_> =
+            objects.iter().map(|object| object.and_then(|object| object.get(name)).and_then(some)).collect();
         let array = array_of(&values, &path, budget)?;
         fields.push(Field::new(name, array.data_type().clone(), true));
         arrays.push(array);
@@ -124,14 +129,22 @@ fn numbers(values: &[Option<&Json>], path: &str) -> Result<ArrayRef, CodecError>
     let numbers = || values.iter().map(|value| value.and_then(Json::as_number));
     let any = |is: &dyn Fn(&Number) -> bool| numbers().flatten().any(is);
     if any(&|number| number.is_f64()) {
-        if any(&|number| number.as_i64().map(i64::unsigned_abs).or(number.as_u64()).is_some_and(|number| number > EXACT)) {
-            return Err(unconvertible(path, "it holds fractions and integers above 2^53, which no one number type holds"));
+        if any(&|number| {
+            number.as_i64().map(i64::unsigned_abs).or(number.as_u64()).is_some_and(|number| number > EXACT)
+        }) {
+            return Err(unconvertible(
+                path,
+                "it holds fractions and integers above 2^53, which no one number type holds",
+            ));
         }
         return Ok(Arc::new(numbers().map(|number| number.and_then(Number::as_f64)).collect::<Float64Array>()));
     }
     if any(&|number| !number.is_i64()) {
         if any(&|number| !number.is_u64()) {
-            return Err(unconvertible(path, "it holds negative integers and some above 2^63, which no one number type holds"));
+            return Err(unconvertible(
+                path,
+                "it holds negative integers and some above 2^63, which no one number type holds",
+            ));
         }
         return Ok(Arc::new(numbers().map(|number| number.and_then(Number::as_u64)).collect::<UInt64Array>()));
     }

@@ -26,7 +26,9 @@ pub(super) fn check<'f>(
     let compressed = match batch.compression().map(|compression| compression.codec()) {
         None => false,
         Some(CompressionType::LZ4_FRAME | CompressionType::ZSTD) => true,
-        Some(CompressionType(other)) => return Err(damaged(format!("its bodies are compressed by the unknown method {other}"))),
+        Some(CompressionType(other)) => {
+            return Err(damaged(format!("its bodies are compressed by the unknown method {other}")));
+        }
     };
     let (Some(nodes), Some(buffers)) = (batch.nodes(), batch.buffers()) else {
         return Err(damaged("a batch lacks its list of nodes or of buffers"));
@@ -168,7 +170,9 @@ impl Walk<'_, '_> {
                         self.dense_offsets(field, rows)?;
                         children.iter().try_for_each(|(_, child)| self.field(child).map(drop))?;
                     }
-                    UnionMode::Sparse => children.iter().try_for_each(|(_, child)| self.child_of(field, rows, child))?,
+                    UnionMode::Sparse => {
+                        children.iter().try_for_each(|(_, child)| self.child_of(field, rows, child))?
+                    }
                 }
             }
             DataType::Dictionary(key, _) => {
@@ -226,7 +230,7 @@ impl Walk<'_, '_> {
         let compressed = self.compressed;
         let (bytes, length) = self.buffer(field, "offsets", rows, 4)?;
         // Arrow's buffer for a compressed length of 0 is aligned to nothing.
-        if bytes.as_ptr().addr() % 4 != 0 || (compressed && !bytes.is_empty() && length == 0) {
+        if !bytes.as_ptr().addr().is_multiple_of(4) || (compressed && !bytes.is_empty() && length == 0) {
             return Err(damaged(format!("{}: its offsets are not aligned to 4 bytes", column(field))));
         }
         Ok(())
@@ -234,7 +238,8 @@ impl Walk<'_, '_> {
 
     fn fixed_width(&mut self, field: &Field, node: Node, data_type: &DataType) -> Result<(), CodecError> {
         let width = data_type.primitive_width().and_then(|width| u64::try_from(width).ok());
-        let width = width.ok_or_else(|| damaged(format!("{} has the type {data_type}, which can't be read", column(field))))?;
+        let width =
+            width.ok_or_else(|| damaged(format!("{} has the type {data_type}, which can't be read", column(field))))?;
         self.buffer(field, "values", node.rows, width).map(drop)
     }
 
@@ -242,7 +247,8 @@ impl Walk<'_, '_> {
     ///
     /// Arrow panics on a part of an element, so also what lies beyond the count is whole.
     fn buffer(&mut self, field: &Field, what: &str, count: u64, width: u64) -> Result<(&[u8], u64), CodecError> {
-        let buffer = self.buffers.next().ok_or_else(|| damaged(format!("{}: no buffer for its {what}", column(field))))?;
+        let buffer =
+            self.buffers.next().ok_or_else(|| damaged(format!("{}: no buffer for its {what}", column(field))))?;
         let start = usize::try_from(buffer.offset()).ok();
         let length = usize::try_from(buffer.length()).ok();
         let bytes = start
@@ -254,12 +260,13 @@ impl Walk<'_, '_> {
         if self.held > wide(self.body.bytes.len()) {
             return Err(damaged("the buffers of a batch are longer than its body"));
         }
-        let length = if self.compressed && !bytes.is_empty() { self.expanded(field, bytes)? } else { wide(bytes.len()) };
+        let length =
+            if self.compressed && !bytes.is_empty() { self.expanded(field, bytes)? } else { wide(bytes.len()) };
         if !self.compressed {
             self.budget.take(length)?;
         }
         let needed = times(count, width);
-        if length < needed || length % width != 0 {
+        if length < needed || !length.is_multiple_of(width) {
             let fault = format!("its {what} take {length} bytes, not {needed} or more in steps of {width}");
             return Err(damaged(format!("{}: {fault}", column(field))));
         }
@@ -279,7 +286,9 @@ impl Walk<'_, '_> {
                 self.budget.take(length).map(|()| length)
             }
             declared => {
-                let length = unsigned(declared, || format!("{}: a compressed buffer declares a negative length", column(field)))?;
+                let length = unsigned(declared, || {
+                    format!("{}: a compressed buffer declares a negative length", column(field))
+                })?;
                 self.budget.take_expanded(length).map(|()| length)
             }
         }

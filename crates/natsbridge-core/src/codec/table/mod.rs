@@ -10,8 +10,9 @@ mod schema;
 
 use std::sync::Arc;
 
-use arrow_array::{Array, RecordBatch};
-use arrow_ipc::writer::StreamWriter;
+use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
+use arrow_ipc::writer::StreamEncoder;
 use arrow_schema::{ArrowError, Field, SchemaRef};
 use bytes::Bytes;
 
@@ -98,11 +99,18 @@ impl Table {
     /// [`CodecError::Table`] for a type that the IPC format can't carry.
     pub fn to_ipc(&self) -> Result<Bytes, CodecError> {
         let unwritable = |error: ArrowError| damaged(format!("it can't be written: {error}"));
-        let mut writer = StreamWriter::try_new(Vec::with_capacity(self.ipc_size()), &self.schema).map_err(unwritable)?;
+        // Uncompressed columns come out as slices of the arrays, so their bytes are copied once, into a buffer that fits.
+        let mut encoder = StreamEncoder::try_new(&self.schema).map_err(unwritable)?;
+        let mut pieces = Vec::new();
         for batch in &self.batches {
-            writer.write(batch).map_err(unwritable)?;
+            pieces.extend(encoder.encode(batch).map_err(unwritable)?);
         }
-        writer.into_inner().map(Bytes::from).map_err(unwritable)
+        pieces.extend(encoder.finish().map_err(unwritable)?);
+        let mut stream = Vec::with_capacity(pieces.iter().map(Buffer::len).sum());
+        for piece in &pieces {
+            stream.extend_from_slice(piece);
+        }
+        Ok(stream.into())
     }
 
     /// Reads an Arrow IPC stream or file, also with LZ4 or ZSTD bodies (wire.md, "Payload types")
@@ -157,16 +165,6 @@ impl Table {
     /// many different keys that the table would exceed 1 GiB.
     pub fn from_rows(rows: &Rows) -> Result<Self, CodecError> {
         infer::from_rows(rows)
-    }
-
-    /// About what the stream takes, so that writing seldom moves it
-    fn ipc_size(&self) -> usize {
-        let column = |array: &dyn Array| {
-            let data = array.to_data();
-            data.get_slice_memory_size().unwrap_or_else(|_| data.get_buffer_memory_size()) + 256
-        };
-        let columns = self.batches.iter().flat_map(RecordBatch::columns).map(|array| column(array));
-        columns.sum::<usize>() + 1024 + 256 * (self.num_columns() + self.batches.len())
     }
 }
 

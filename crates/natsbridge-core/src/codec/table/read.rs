@@ -23,18 +23,18 @@ pub(super) fn read(bytes: &Bytes, limits: &TableLimits) -> Result<Table, CodecEr
     let mut budget = limits.budget(input);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let buffer = Buffer::from(bytes.clone());
-        if frame::is_file(bytes) { read_file(buffer, &mut budget) } else { read_stream(buffer, &mut budget) }
+        if frame::is_file(bytes) { read_file(&buffer, &mut budget) } else { read_stream(&buffer, &mut budget) }
     }));
     // The checks are the fence that holds when a panic aborts; no input is known that comes this far.
     outcome.unwrap_or_else(|_| Err(damaged("the Arrow reader panicked on it")))
 }
 
-fn read_stream(buffer: Buffer, budget: &mut Budget) -> Result<Table, CodecError> {
-    let first = Frames::new(&buffer).next()?.ok_or_else(|| damaged("it is empty"))?;
+fn read_stream(whole: &Buffer, budget: &mut Budget) -> Result<Table, CodecError> {
+    let first = Frames::new(whole).next()?.ok_or_else(|| damaged("it is empty"))?;
     supported(first.message.version())?;
     let schema = first.message.header_as_schema().ok_or_else(|| damaged("its first message is not a schema"))?;
     let checked = schema::check(schema)?;
-    let buffer = aligned(buffer, &checked);
+    let buffer = aligned(whole, &checked);
 
     let mut frames = Frames::new(&buffer);
     // The schema, read above; reading it again is cheaper than a second way to start.
@@ -46,17 +46,20 @@ fn read_stream(buffer: Buffer, budget: &mut Budget) -> Result<Table, CodecError>
     Ok(reader.table())
 }
 
-fn read_file(buffer: Buffer, budget: &mut Budget) -> Result<Table, CodecError> {
-    let footer = frame::footer(&buffer)?;
+fn read_file(whole: &Buffer, budget: &mut Budget) -> Result<Table, CodecError> {
+    let footer = frame::footer(whole)?;
     supported(footer.version())?;
     let checked = schema::check(footer.schema().ok_or_else(|| damaged("its footer has no schema"))?)?;
-    let buffer = aligned(buffer.clone(), &checked);
+    let buffer = aligned(whole, &checked);
 
     let footer = frame::footer(&buffer)?;
     let mut reader = Reader::new(checked, &buffer, budget);
     // Two blocks may not name the same bytes: each would be read anew.
     let mut unread = buffer.len();
-    let blocks = |kind: MessageHeader, list: Option<flatbuffers::Vector<'_, Block>>, reader: &mut Reader<'_, '_>, unread: &mut usize| {
+    let blocks = |kind: MessageHeader,
+                  list: Option<flatbuffers::Vector<'_, Block>>,
+                  reader: &mut Reader<'_, '_>,
+                  unread: &mut usize| {
         for block in list.into_iter().flatten() {
             let frame = frame::block(&buffer, block)?;
             *unread = unread
@@ -75,14 +78,17 @@ fn read_file(buffer: Buffer, budget: &mut Budget) -> Result<Table, CodecError> {
 }
 
 /// The input where Arrow can read it in place; columns are slices of it
-fn aligned(buffer: Buffer, checked: &Checked) -> Buffer {
-    if checked.dense_union && buffer.as_ptr().addr() % 8 != 0 { Buffer::from_slice_ref(buffer.as_slice()) } else { buffer }
+fn aligned(whole: &Buffer, checked: &Checked) -> Buffer {
+    let in_place = !checked.dense_union || whole.as_ptr().addr().is_multiple_of(8);
+    if in_place { whole.clone() } else { Buffer::from_slice_ref(whole.as_slice()) }
 }
 
 fn supported(version: MetadataVersion) -> Result<(), CodecError> {
     match version {
         MetadataVersion::V4 | MetadataVersion::V5 => Ok(()),
-        MetadataVersion(other) => Err(damaged(format!("its format version is {}; V4 and V5 can be read", i32::from(other) + 1))),
+        MetadataVersion(other) => {
+            Err(damaged(format!("its format version is {}; V4 and V5 can be read", i32::from(other) + 1)))
+        }
     }
 }
 
@@ -111,11 +117,14 @@ impl<'a, 'b> Reader<'a, 'b> {
                 self.record_batch(frame, batch)
             }
             MessageHeader::DictionaryBatch => {
-                let batch = message.header_as_dictionary_batch().ok_or_else(|| damaged("a dictionary has no header"))?;
+                let batch =
+                    message.header_as_dictionary_batch().ok_or_else(|| damaged("a dictionary has no header"))?;
                 self.dictionary(frame, batch)
             }
             MessageHeader::Schema => Err(damaged("it has a second schema")),
-            other => Err(damaged(format!("it has a message of the kind {}", other.variant_name().unwrap_or("unknown")))),
+            other => {
+                Err(damaged(format!("it has a message of the kind {}", other.variant_name().unwrap_or("unknown"))))
+            }
         }
     }
 

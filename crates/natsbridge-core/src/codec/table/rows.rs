@@ -2,11 +2,12 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, ArrowTemporalType, ByteArrayType, ByteViewType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type,
-    Decimal256Type, DecimalType, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType,
-    DurationSecondType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType,
-    IntervalMonthDayNanoType, IntervalYearMonthType, RunEndIndexType, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, ArrowTemporalType, ByteArrayType, ByteViewType, Date32Type, Date64Type, Decimal32Type,
+    Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, DurationMicrosecondType, DurationMillisecondType,
+    DurationNanosecondType, DurationSecondType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalYearMonthType, RunEndIndexType,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef, MapArray, RunArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
@@ -121,7 +122,9 @@ fn present(array: &ArrayRef) -> Result<Cell<'_>, Refusal> {
         DataType::Duration(TimeUnit::Millisecond) => span::<DurationMillisecondType>(array, |value| duration(value, 3)),
         DataType::Duration(TimeUnit::Microsecond) => span::<DurationMicrosecondType>(array, |value| duration(value, 6)),
         DataType::Duration(TimeUnit::Nanosecond) => span::<DurationNanosecondType>(array, |value| duration(value, 9)),
-        DataType::Interval(IntervalUnit::YearMonth) => span::<IntervalYearMonthType>(array, |months| format!("P{months}M")),
+        DataType::Interval(IntervalUnit::YearMonth) => {
+            span::<IntervalYearMonthType>(array, |months| format!("P{months}M"))
+        }
         DataType::Interval(IntervalUnit::DayTime) => span::<IntervalDayTimeType>(array, |interval| {
             format!("P{}D{}", interval.days, time(interval.milliseconds.into(), 3))
         }),
@@ -138,8 +141,12 @@ fn present(array: &ArrayRef) -> Result<Cell<'_>, Refusal> {
             let values = array.as_fixed_size_binary();
             Box::new(|row, spent| base64(values.value(row), spent))
         }
-        DataType::List(_) => list(array.as_list::<i32>().values(), |row| ends(array.as_list::<i32>().value_offsets(), row))?,
-        DataType::LargeList(_) => list(array.as_list::<i64>().values(), |row| ends(array.as_list::<i64>().value_offsets(), row))?,
+        DataType::List(_) => {
+            list(array.as_list::<i32>().values(), |row| ends(array.as_list::<i32>().value_offsets(), row))?
+        }
+        DataType::LargeList(_) => {
+            list(array.as_list::<i64>().values(), |row| ends(array.as_list::<i64>().value_offsets(), row))?
+        }
         DataType::ListView(_) => {
             let lists = array.as_list_view::<i32>();
             list(lists.values(), |row| run(lists.value_offset(row).into(), lists.value_size(row).into()))?
@@ -157,7 +164,8 @@ fn present(array: &ArrayRef) -> Result<Cell<'_>, Refusal> {
         DataType::Struct(_) => structure(array)?,
         DataType::Union(fields, _) => {
             let union = array.as_union();
-            let children: Vec<_> = fields.iter().map(|(id, _)| Ok((id, cell(union.child(id))?))).collect::<Result<_, _>>()?;
+            let children: Vec<_> =
+                fields.iter().map(|(id, _)| Ok((id, cell(union.child(id))?))).collect::<Result<_, _>>()?;
             Box::new(move |row, spent| {
                 let id = union.type_id(row);
                 let child = children.iter().find(|(known, _)| *known == id);

@@ -51,7 +51,10 @@ fn check_union_ids(field: arrow_ipc::Field<'_>) -> Result<(), CodecError> {
 
 fn check_field(field: &Field, checked: &mut Checked) -> Result<(), CodecError> {
     if let DataType::Dictionary(_, values) = field.data_type() {
-        #[expect(deprecated, reason = "the id in the schema is the only link between a dictionary batch and its fields")]
+        #[expect(
+            deprecated,
+            reason = "the id in the schema is the only link between a dictionary batch and its fields"
+        )]
         let id = field.dict_id().unwrap_or_default();
         match checked.dictionaries.get(&id) {
             Some(known) if known != values.as_ref() => {
@@ -108,9 +111,10 @@ pub(super) fn appends_plainly(values: &DataType) -> bool {
         | DataType::LargeListView(_)
         | DataType::RunEndEncoded(..)
         | DataType::Dictionary(..) => false,
-        DataType::List(child) | DataType::LargeList(child) | DataType::FixedSizeList(child, _) | DataType::Map(child, _) => {
-            appends_plainly(child.data_type())
-        }
+        DataType::List(child)
+        | DataType::LargeList(child)
+        | DataType::FixedSizeList(child, _)
+        | DataType::Map(child, _) => appends_plainly(child.data_type()),
         DataType::Struct(children) => children.iter().all(|child| appends_plainly(child.data_type())),
         _ => true,
     }
