@@ -145,6 +145,11 @@ impl Header {
         &self.metadata
     }
 
+    /// Message-level metadata, to be completed before the header is sealed
+    pub const fn metadata_mut(&mut self) -> &mut Metadata {
+        &mut self.metadata
+    }
+
     /// Joins the header with its payloads, in the order in which the message named them
     #[must_use]
     pub const fn seal(self, payloads: Vec<Payload>) -> Envelope {

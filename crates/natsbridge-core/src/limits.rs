@@ -63,6 +63,8 @@ pub struct Limits {
     pub max_message_size: u64,
     /// Bytes of the envelope that a link's URL and metadata may take, before the URL is known; default [`Limits::LINK_ALLOWANCE`]
     pub link_allowance: u64,
+    /// Bytes kept free for what is added to the header's metadata after the plan; default 0
+    pub header_allowance: u64,
     /// Who receives it
     pub receiver: Receiver,
     /// Whether payloads may become links at all; default true
@@ -99,6 +101,13 @@ impl Limits {
     #[must_use]
     pub const fn link_allowance(mut self, bytes: u64) -> Self {
         self.link_allowance = bytes;
+        self
+    }
+
+    /// Sets the room in bytes that is kept for later additions to the header's metadata
+    #[must_use]
+    pub const fn header_allowance(mut self, bytes: u64) -> Self {
+        self.header_allowance = bytes;
         self
     }
 
@@ -139,6 +148,7 @@ impl Default for Limits {
             size_threshold: Self::SIZE_THRESHOLD,
             max_message_size: Self::MAX_MESSAGE_SIZE,
             link_allowance: Self::LINK_ALLOWANCE,
+            header_allowance: 0,
             receiver: Receiver::default(),
             links: true,
             convert_tables: false,

@@ -228,7 +228,7 @@ fn readable(part: Part, limits: &Limits) -> Result<Part, PlanError> {
 fn fit(header: &Header, choices: &mut [Choice], limits: &Limits) -> Result<(), PlanError> {
     let limit = limits.max_message_size;
     let each = |choice: &Choice| choice.direct_len.unwrap_or_else(|| choice.link_len(limits));
-    let mut total = choices.iter().map(each).fold(0, u64::saturating_add);
+    let mut total = choices.iter().map(each).fold(limits.header_allowance, u64::saturating_add);
     total = total.saturating_add(len(write::empty_len(header) + write::commas(choices.len())));
     if total <= limit {
         return Ok(());

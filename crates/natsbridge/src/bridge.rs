@@ -9,9 +9,11 @@ use natsbridge_nats::{Broker, EventStream, NatsBroker, Outgoing, QueueGroup, Sub
 use uuid::Uuid;
 
 use crate::config::{Config, ConfigError};
+use crate::deliver::{self, Answers, DeliverOptions, Delivered};
 use crate::draft::Draft;
 use crate::inbox::{Inbox, Incoming};
 use crate::perform::{self, Sealed};
+use crate::sequence::Counter;
 use crate::{Error, ReceiveError, observe, smart};
 
 /// Sends and receives messages over one connection; clones share it
@@ -44,6 +46,8 @@ struct Inner {
     broker_url: String,
     uploader: OnceLock<Arc<dyn Uploader>>,
     downloader: Arc<dyn Downloader>,
+    counter: Counter,
+    answers: Answers,
 }
 
 impl Bridge {
@@ -78,6 +82,8 @@ impl Bridge {
             sender_id: config.sender_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string()),
             uploader: config.uploader.clone().map_or_else(OnceLock::new, OnceLock::from),
             downloader,
+            counter: Counter::new(),
+            answers: Answers::default(),
             config,
         })))
     }
@@ -110,8 +116,9 @@ impl Bridge {
 
     async fn listen(&self, filter: &str, group: Option<QueueGroup>) -> Result<Inbox, Error> {
         let filter = SubjectFilter::new(filter)?;
+        let alone = group.is_none();
         let subscription = self.0.broker.subscribe(filter, group).await?;
-        Ok(Inbox::new(self.clone(), subscription))
+        Ok(Inbox::new(self.clone(), subscription, alone))
     }
 
     /// Waits until the server has processed everything published before
@@ -170,7 +177,7 @@ impl Bridge {
     pub(crate) async fn seal(&self, message: Message, limits: &Limits) -> Result<(Subject, Sealed), Error> {
         let subject = Subject::new(message.send_to.clone())?;
         let uploader = || self.uploader();
-        let sealed = perform::seal(message, limits, &uploader, self.0.config.transfers).await?;
+        let sealed = perform::seal(message, limits, &uploader, self.0.config.transfers, Some(&self.0.counter)).await?;
         Ok((subject, sealed))
     }
 
@@ -196,6 +203,21 @@ impl Bridge {
         Ok(sealed.envelope)
     }
 
+    /// The subject where this bridge awaits acknowledgements
+    pub(crate) async fn answers_inbox(&self) -> Result<&Subject, Error> {
+        self.0.answers.inbox(self.0.broker.as_ref()).await
+    }
+
+    /// Publishes a sealed message until it is acknowledged
+    pub(crate) async fn deliver(
+        &self,
+        subject: Subject,
+        sealed: Sealed,
+        options: &DeliverOptions,
+    ) -> Result<Delivered, Error> {
+        deliver::deliver(self.0.broker.as_ref(), &self.0.answers, subject, sealed, options).await
+    }
+
     /// Publishes a sealed message and reads the answer to it
     pub(crate) async fn request(
         &self,
@@ -215,7 +237,7 @@ impl Bridge {
             }
             Err(error) => {
                 sealed.uploads.delete().await;
-                Err(ReceiveError { error: error.into(), subject: asked, header: None })
+                Err(ReceiveError { error: error.into(), subject: asked, header: None, reply: None })
             }
         }
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::bridge::Bridge;
 use crate::inbox::Incoming;
 use crate::perform::{self, Sealed};
-use crate::{Data, Error, ReceiveError};
+use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};
 
 /// A message on its way to being sent; what can't be serialised is reported when it is sent
 #[must_use = "a draft does nothing until it is sent"]
@@ -203,6 +203,26 @@ impl Draft {
         bridge.publish(subject, sealed, true).await
     }
 
+    /// Publishes the message until it is acknowledged as often as asked (NFR-201, at least once)
+    ///
+    /// A receiver that acknowledged and is sent the same message again does not handle it twice. Uploads are deleted when
+    /// all acknowledgements are in.
+    ///
+    /// # Errors
+    /// As [`Draft::send`]; [`Error::Delivery`] when acknowledgements are missing at the deadline, or a receiver refused
+    /// the message for good; [`Error::Config`] when a `reply_to` was set, since the acknowledgements go there.
+    pub async fn deliver(mut self, options: &DeliverOptions) -> Result<Delivered, Error> {
+        if !self.message.reply_to.is_empty() {
+            let reason = "acknowledgements come back on a subject of the bridge; leave it out, or use `send`";
+            return Err(ConfigError::new("reply_to", reason).into());
+        }
+        let bridge = self.bridge.clone();
+        self.message.reply_to = bridge.answers_inbox().await?.as_str().to_owned().into();
+        self.message.awaits_ack = true;
+        let (subject, sealed) = self.seal().await?;
+        bridge.deliver(subject, sealed, options).await
+    }
+
     /// Publishes the message and waits for one answer
     ///
     /// # Errors
@@ -213,7 +233,7 @@ impl Draft {
         let subject = self.message.send_to.to_string();
         match self.seal().await {
             Ok((subject, sealed)) => bridge.request(subject, sealed, timeout).await,
-            Err(error) => Err(ReceiveError { error, subject, header: None }),
+            Err(error) => Err(ReceiveError { error, subject, header: None, reply: None }),
         }
     }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use natsbridge_core::{EnvelopeError, Header, OpenError, PlanError};
 use natsbridge_fileserver::{FetchError, StoreError};
-use natsbridge_nats::{BrokerError, SubjectError};
+use natsbridge_nats::{BrokerError, Subject, SubjectError};
 
-use crate::ConfigError;
+use crate::{ConfigError, DeliveryError};
 
 /// What went wrong while sending or receiving
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,9 @@ pub enum Error {
     /// The connection to NATS, or a publish on it
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// A message that was not acknowledged
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
     /// A file on this side that can't be read or written
     #[error("payload `{dataname}`: cannot {action} {}", path.display())]
     File {
@@ -89,6 +92,7 @@ impl Error {
             Self::Envelope(error) => error.code(),
             Self::Fetch(error) => error.code(),
             Self::Broker(error) => error.code(),
+            Self::Delivery(error) => error.code(),
             Self::File { .. } => "local_file",
             Self::NoSuchPayload { .. } => "no_such_payload",
             Self::WrongType { .. } => "wrong_value",
@@ -108,7 +112,9 @@ impl Error {
             Self::File { dataname, .. } | Self::NoSuchPayload { dataname, .. } | Self::WrongType { dataname, .. } => {
                 Some(dataname)
             }
-            Self::Config(_) | Self::Subject(_) | Self::Broker(_) | Self::NoReplySubject { .. } => None,
+            Self::Config(_) | Self::Subject(_) | Self::Broker(_) | Self::Delivery(_) | Self::NoReplySubject { .. } => {
+                None
+            }
         }
     }
 
@@ -120,6 +126,7 @@ impl Error {
             Self::Fetch(error) => error.is_retryable(),
             Self::Broker(error) => error.is_retryable(),
             Self::File { .. } => true,
+            Self::Delivery(error) => matches!(error, DeliveryError::Unacknowledged { .. }),
             Self::Config(_)
             | Self::Subject(_)
             | Self::Payload(_)
@@ -146,4 +153,6 @@ pub struct ReceiveError {
     pub subject: String,
     /// The envelope's fields, where the envelope itself could be read
     pub header: Option<Header>,
+    /// Where NATS would carry an answer
+    pub(crate) reply: Option<Subject>,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, FuturesOrdered, TryStreamExt as _};
+use futures_util::stream::{self, FuturesOrdered, FuturesUnordered, TryStreamExt as _};
 use natsbridge_core::{Envelope, Header, Part, PayloadType, Purpose, Value};
 use natsbridge_nats::{Delivery, Subject, Subscription};
 use serde::de::DeserializeOwned;
@@ -15,31 +15,86 @@ use serde_json::json;
 use crate::bridge::Bridge;
 use crate::draft::Draft;
 use crate::handle::{Handle, Saved};
+use crate::sequence::{Detector, Losses};
+use crate::window::{Claim, Seen, Window};
 use crate::{Error, ReceiveError, observe};
 
 /// Messages waiting for their downloads at once; more wait in the subscription
 const MESSAGES_AHEAD: usize = 16;
 
+/// Handled messages that are remembered, so that a repeat is not handled twice
+const REMEMBERED: usize = 65_536;
+
 /// A subscription as a stream of messages, in the order in which they came
 ///
 /// A message that can't be read is an item with an error, and the next one follows. Links of several messages are
-/// downloaded at once, so that a slow link does not hold up the subscription.
+/// downloaded at once, so that a slow link does not hold up the subscription. A message that was acknowledged and comes
+/// again is answered and not handed out twice.
 pub struct Inbox {
     bridge: Bridge,
     subscription: Subscription,
     lazy: bool,
-    ahead: FuturesOrdered<BoxFuture<'static, Result<Incoming, ReceiveError>>>,
+    unordered: bool,
+    ahead: Ahead,
+    window: Window,
+    detector: Option<Detector>,
+}
+
+/// Messages whose links are being downloaded
+enum Ahead {
+    Ordered(FuturesOrdered<BoxFuture<'static, Result<Incoming, ReceiveError>>>),
+    Unordered(FuturesUnordered<BoxFuture<'static, Result<Incoming, ReceiveError>>>),
+}
+
+impl Ahead {
+    fn len(&self) -> usize {
+        match self {
+            Self::Ordered(messages) => messages.len(),
+            Self::Unordered(messages) => messages.len(),
+        }
+    }
+
+    fn push(&mut self, message: BoxFuture<'static, Result<Incoming, ReceiveError>>) {
+        match self {
+            Self::Ordered(messages) => messages.push_back(message),
+            Self::Unordered(messages) => messages.push(message),
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<Incoming, ReceiveError>> {
+        match self {
+            Self::Ordered(messages) => messages.next().await,
+            Self::Unordered(messages) => messages.next().await,
+        }
+    }
 }
 
 impl Inbox {
-    pub(crate) fn new(bridge: Bridge, subscription: Subscription) -> Self {
-        Self { bridge, subscription, lazy: false, ahead: FuturesOrdered::new() }
+    /// `alone`: every message for the filter comes here, so that gaps in a sender's numbers are losses
+    pub(crate) fn new(bridge: Bridge, subscription: Subscription, alone: bool) -> Self {
+        Self {
+            bridge,
+            subscription,
+            lazy: false,
+            unordered: false,
+            ahead: Ahead::Ordered(FuturesOrdered::new()),
+            window: Window::new(REMEMBERED),
+            detector: alone.then(Detector::default),
+        }
     }
 
     /// Leaves links where they are: each payload is downloaded when it is asked for
     #[must_use]
     pub const fn lazy(mut self) -> Self {
         self.lazy = true;
+        self
+    }
+
+    /// Lets a message overtake an earlier one that still waits for its links
+    #[must_use]
+    pub fn unordered(mut self) -> Self {
+        self.unordered = true;
+        self.ahead = Ahead::Unordered(FuturesUnordered::new());
         self
     }
 
@@ -51,41 +106,70 @@ impl Inbox {
     /// The item is [`ReceiveError`] for a message that can't be read; call again for the next one.
     pub async fn next(&mut self) -> Option<Result<Incoming, ReceiveError>> {
         loop {
-            if self.ahead.is_empty() {
-                let delivery = self.subscription.next().await?;
-                match self.opened(delivery) {
-                    Ok(incoming) if incoming.has_links() && !self.lazy => self.ahead.push_back(fetched(incoming)),
-                    opened => return Some(opened),
-                }
-            }
-            if self.ahead.len() >= MESSAGES_AHEAD {
+            let delivery = if self.ahead.len() == 0 {
+                self.subscription.next().await?
+            } else if self.ahead.len() >= MESSAGES_AHEAD {
                 return self.ahead.next().await;
-            }
-            tokio::select! {
-                biased;
-                message = self.ahead.next() => return message,
-                delivery = self.subscription.next() => match delivery {
-                    Some(delivery) => {
-                        let message = match self.opened(delivery) {
-                            Ok(incoming) => fetched(incoming),
-                            failed => Box::pin(std::future::ready(failed)),
-                        };
-                        self.ahead.push_back(message);
-                    }
-                    None => return self.ahead.next().await,
-                },
+            } else {
+                tokio::select! {
+                    biased;
+                    message = self.ahead.next() => return message,
+                    delivery = self.subscription.next() => match delivery {
+                        Some(delivery) => delivery,
+                        None => return self.ahead.next().await,
+                    },
+                }
+            };
+            let Some(opened) = self.opened(delivery) else { continue };
+            match opened {
+                Ok(incoming) if incoming.has_links() && !self.lazy => self.ahead.push(fetched(incoming)),
+                opened if self.ahead.len() == 0 || self.unordered => return Some(opened),
+                opened => self.ahead.push(Box::pin(std::future::ready(opened))),
             }
         }
     }
 
-    fn opened(&self, delivery: Delivery) -> Result<Incoming, ReceiveError> {
-        Incoming::open(&self.bridge, delivery)
+    /// The message, unless it is a repeat of one that was or is being handled
+    fn opened(&mut self, delivery: Delivery) -> Option<Result<Incoming, ReceiveError>> {
+        let mut incoming = match Incoming::open(&self.bridge, delivery) {
+            Ok(incoming) => incoming,
+            Err(error) => return Some(Err(error)),
+        };
+        if let Some(detector) = &mut self.detector {
+            detector.note(incoming.header());
+        }
+        if incoming.wants_answer() {
+            let (seen, claim) = self.window.begin(incoming.header().msg_id());
+            match seen {
+                Seen::New => incoming.claim = claim,
+                Seen::Handling => return None,
+                Seen::Handled => {
+                    // The first acknowledgement may have been lost; it is not worth holding up the next message.
+                    tokio::spawn(async move {
+                        if let Err(error) = incoming.ack().await {
+                            tracing::warn!(
+                                error = &error as &dyn std::error::Error,
+                                "a repeat could not be acknowledged"
+                            );
+                        }
+                    });
+                    return None;
+                }
+            }
+        }
+        Some(Ok(incoming))
     }
 
     /// How many messages were dropped because this inbox was read too slowly
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.subscription.dropped()
+    }
+
+    /// What is missing, repeated or overtaken by the senders' own numbers; nothing is known in a queue group
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.detector.as_ref().map(Detector::losses).unwrap_or_default()
     }
 
     /// Stops listening; what has arrived can still be read, then the stream ends
@@ -118,6 +202,7 @@ pub struct Incoming {
     reply: Option<Subject>,
     header: Header,
     payloads: Vec<Handle>,
+    claim: Option<Claim>,
 }
 
 impl Incoming {
@@ -127,13 +212,20 @@ impl Incoming {
         let envelope = match Envelope::from_json(&payload) {
             Ok(envelope) => envelope,
             Err(error) => {
-                return Err(ReceiveError { error: error.into(), subject: subject.as_str().to_owned(), header: None });
+                let subject = subject.as_str().to_owned();
+                return Err(ReceiveError { error: error.into(), subject, header: None, reply });
             }
         };
         observe::received(&envelope);
         let (header, arrivals) = envelope.open(&bridge.config().checks);
         let payloads = arrivals.into_iter().map(|arrival| Handle::new(arrival, bridge.downloader())).collect();
-        Ok(Self { bridge: bridge.clone(), subject, reply, header, payloads })
+        Ok(Self { bridge: bridge.clone(), subject, reply, header, payloads, claim: None })
+    }
+
+    fn wants_answer(&self) -> bool {
+        !self.header.msg_id().is_empty()
+            && (self.reply.is_some() || !self.header.reply_to().is_empty())
+            && !matches!(self.header.msg_purpose(), Purpose::Ack | Purpose::Nack)
     }
 
     fn has_links(&self) -> bool {
@@ -157,6 +249,7 @@ impl Incoming {
             error,
             subject: self.subject.as_str().to_owned(),
             header: Some(self.header.clone()),
+            reply: self.reply.clone(),
         })
     }
 
@@ -278,12 +371,14 @@ impl Incoming {
         Ok(saved)
     }
 
-    /// Tells the sender that the message was handled (wire.md, "Answers")
+    /// Tells the sender that the message was handled, and remembers that (wire.md, "Answers")
     ///
     /// # Errors
     /// [`Error::NoReplySubject`] when the message names no subject for answers, and what [`Draft::send`] says.
     pub async fn ack(&self) -> Result<(), Error> {
-        self.answer(Purpose::Ack)?.send().await.map(drop)
+        let ack = self.answer(Purpose::Ack)?;
+        self.mark_handled();
+        ack.send().await.map(drop)
     }
 
     /// Tells the sender that the message could not be handled, and why (wire.md, "Metadata keys")
@@ -291,9 +386,7 @@ impl Incoming {
     /// # Errors
     /// As [`Incoming::ack`].
     pub async fn nack(&self, code: &str, reason: &str, retryable: bool) -> Result<(), Error> {
-        let metadata = [("code", json!(code)), ("reason", json!(reason)), ("retryable", json!(retryable))];
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        self.answer(Purpose::Nack)?.metadata(metadata).send().await.map(drop)
+        refusal(self.answer(Purpose::Nack)?, code, reason, retryable).send().await.map(drop)
     }
 
     /// Begins an answer to this message
@@ -304,15 +397,47 @@ impl Incoming {
         self.answer(Purpose::Chat)
     }
 
+    /// A repeat of this message is acknowledged from now on, and not handed out again
+    pub(crate) fn mark_handled(&self) {
+        if let Some(claim) = &self.claim {
+            claim.handled();
+        }
+    }
+
     fn answer(&self, purpose: Purpose) -> Result<Draft, Error> {
-        let to = match (self.header.reply_to(), &self.reply) {
-            ("", None) => return Err(Error::NoReplySubject { msg_id: self.header.msg_id().to_owned() }),
-            ("", Some(reply)) => reply.as_str(),
-            (reply_to, _) => reply_to,
-        };
-        let draft = self.bridge.message(to).purpose(purpose).correlation_id(self.header.correlation_id());
-        let draft = draft.reply_to_msg_id(self.header.msg_id());
-        Ok(draft.receiver_name(self.header.sender_name()).receiver_id(self.header.sender_id()))
+        answer(&self.bridge, &self.header, self.reply.as_ref(), purpose)
+    }
+}
+
+/// An answer to the message with this header, sent where it asks for one, or to the NATS reply subject
+fn answer(bridge: &Bridge, header: &Header, reply: Option<&Subject>, purpose: Purpose) -> Result<Draft, Error> {
+    let to = match (header.reply_to(), reply) {
+        ("", None) => return Err(Error::NoReplySubject { msg_id: header.msg_id().to_owned() }),
+        ("", Some(reply)) => reply.as_str(),
+        (reply_to, _) => reply_to,
+    };
+    let draft = bridge.message(to).purpose(purpose).correlation_id(header.correlation_id());
+    let draft = draft.reply_to_msg_id(header.msg_id());
+    Ok(draft.receiver_name(header.sender_name()).receiver_id(header.sender_id()))
+}
+
+/// A refusal with its reason (wire.md, "Metadata keys")
+fn refusal(answer: Draft, code: &str, reason: &str, retryable: bool) -> Draft {
+    let metadata = [("code", json!(code)), ("reason", json!(reason)), ("retryable", json!(retryable))];
+    answer.metadata(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+impl Bridge {
+    /// Tells the sender of a message that could not be read why, with the error's code (wire.md, "Metadata keys")
+    ///
+    /// # Errors
+    /// [`Error::NoReplySubject`] when the message names no subject for answers, or is no envelope at all; and what
+    /// [`Draft::send`] says.
+    pub async fn nack(&self, unread: &ReceiveError) -> Result<(), Error> {
+        let Some(header) = &unread.header else { return Err(Error::NoReplySubject { msg_id: String::new() }) };
+        let answer = answer(self, header, unread.reply.as_ref(), Purpose::Nack)?;
+        let error = &unread.error;
+        refusal(answer, error.code(), &error.to_string(), error.is_retryable()).send().await.map(drop)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod bridge;
 mod config;
+mod deliver;
 mod draft;
 mod error;
 mod handle;
@@ -13,20 +14,29 @@ mod inbox;
 mod observe;
 mod perform;
 mod save;
+mod sequence;
+mod serve;
 mod smart;
+mod window;
 
 pub use bridge::Bridge;
 pub use config::{Config, ConfigError, Secret};
+pub use deliver::{DeliverOptions, Delivered, DeliveryError};
 pub use draft::Draft;
 pub use error::{Error, ReceiveError};
 pub use handle::{Handle, Saved};
 pub use inbox::{Inbox, Incoming};
-pub use observe::{MESSAGES_RECEIVED, MESSAGES_SENT, describe_metrics};
+pub use observe::{
+    ACKS_SENT, MESSAGE_DUPLICATES, MESSAGE_GAPS, MESSAGES_RECEIVED, MESSAGES_REORDERED, MESSAGES_REPEATED,
+    MESSAGES_SENT, NACKS_SENT, describe_metrics,
+};
+pub use sequence::Losses;
+pub use serve::{Failure, ServeOptions, Service};
 pub use smart::{Data, ReceiveOptions, Received, SendOptions, open, smartreceive, smartsend};
 
 pub use natsbridge_core::{
-    Checks, CodecError, Digest, Encoding, Envelope, EnvelopeError, Header, Life, Limits, Link, Metadata, Object,
-    OpenError, OpenFault, Part, Payload, PayloadFault, PayloadType, PlanError, Purpose, Receiver, Rows, Source,
+    Checks, CodecError, Digest, Downloaded, Encoding, Envelope, EnvelopeError, Header, Life, Limits, Link, Metadata,
+    Object, OpenError, OpenFault, Part, Payload, PayloadFault, PayloadType, PlanError, Purpose, Receiver, Rows, Source,
     Transport, Uploaded, Value, redacted,
 };
 #[cfg(feature = "arrow")]

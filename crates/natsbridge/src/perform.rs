@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::config::ConfigError;
+use crate::sequence::{self, Counter};
 
 /// Gives the uploader, which is made when the first payload needs it
 pub(crate) type UploaderSource<'a> = &'a (dyn Fn() -> Result<Arc<dyn Uploader>, ConfigError> + Send + Sync);
@@ -46,22 +47,27 @@ pub(crate) async fn part_of_file(
 
 /// Plans the message, uploads what has to be uploaded, and writes the envelope
 ///
-/// Dropping the future stops the uploads and deletes the finished ones.
+/// With a counter the message is numbered when its uploads are done, so that a failed one leaves no gap. Dropping the
+/// future stops the uploads and deletes the finished ones.
 pub(crate) async fn seal(
     message: Message,
     limits: &Limits,
     uploader: UploaderSource<'_>,
     transfers: usize,
+    counter: Option<&Counter>,
 ) -> Result<Sealed, Error> {
-    let mut new_id = Uuid::new_v4;
-    let mut stamp = Stamp { now: OffsetDateTime::now_utc(), new_id: &mut new_id };
-    let (header, steps) = plan(message, limits, &mut stamp)?;
+    let limits = limits.clone().header_allowance(if counter.is_some() { sequence::ROOM } else { 0 });
+    let (mut header, steps) =
+        plan(message, &limits, &mut Stamp { now: OffsetDateTime::now_utc(), new_id: &mut Uuid::new_v4 })?;
     let mut uploads = Uploads::default();
     let payloads = if steps.iter().any(|step| matches!(step, Step::Upload(_))) {
         uploaded(steps, &mut uploads, uploader()?, transfers).await?
     } else {
         steps.into_iter().filter_map(ready).collect()
     };
+    if let Some(counter) = counter {
+        counter.number(&mut header);
+    }
     let envelope = header.seal(payloads);
     let json = envelope.to_json();
     let size = u64::try_from(json.len()).unwrap_or(u64::MAX);

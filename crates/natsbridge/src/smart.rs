@@ -151,7 +151,7 @@ where
         });
     }
     let uploader = || made_once(uploader, || plik(config));
-    let sealed = perform::seal(message, &config.limits, &uploader, config.transfers).await?;
+    let sealed = perform::seal(message, &config.limits, &uploader, config.transfers, None).await?;
     sealed.uploads.keep();
     observe::sent(&sealed.envelope);
     Ok((sealed.envelope, sealed.json))

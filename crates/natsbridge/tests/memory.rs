@@ -321,8 +321,8 @@ async fn answers_name_the_message_they_answer() {
     assert_eq!((ack.header().msg_purpose(), ack.header().reply_to_msg_id()), (Purpose::Ack, sent.header().msg_id()));
     assert!(ack.payloads().is_empty());
     let nack = answers.next().await.unwrap().unwrap();
-    let metadata = serde_json::to_value(nack.header().metadata()).unwrap();
-    assert_eq!(metadata, json!({"code": "handler", "reason": "out of paper", "retryable": true}));
+    let why = ["code", "reason", "retryable"].map(|key| nack.header().metadata()[key].clone());
+    assert_eq!(why, [json!("handler"), json!("out of paper"), json!(true)]);
 
     bridge.message("ask").send().await.unwrap();
     let message = inbox.next().await.unwrap().unwrap();

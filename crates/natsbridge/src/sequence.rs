@@ -1,0 +1,189 @@
+//! Numbers on messages: a sender counts each subject, and a receiver finds what was lost, repeated or overtaken.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use natsbridge_core::Header;
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+use crate::observe;
+
+/// Bytes that `seq` and `epoch` take in an envelope at most, kept free when a message is planned
+pub(crate) const ROOM: u64 = 80;
+
+/// Counts the messages of one bridge, subject by subject
+#[derive(Debug)]
+pub(crate) struct Counter {
+    epoch: String,
+    next: Mutex<HashMap<Box<str>, u64>>,
+}
+
+impl Counter {
+    pub(crate) fn new() -> Self {
+        Self { epoch: Uuid::new_v4().to_string(), next: Mutex::default() }
+    }
+
+    /// Writes the next number of the header's subject into its metadata
+    pub(crate) fn number(&self, header: &mut Header) {
+        let seq = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            match next.get_mut(header.send_to()) {
+                Some(seq) => {
+                    *seq += 1;
+                    *seq
+                }
+                None => {
+                    next.insert(header.send_to().into(), 1);
+                    1
+                }
+            }
+        };
+        let metadata = header.metadata_mut();
+        metadata.insert("seq".to_owned(), seq.into());
+        metadata.insert("epoch".to_owned(), self.epoch.as_str().into());
+    }
+}
+
+/// What a subscription has missed, by the senders' own numbers (docs/specification.md, section 6)
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Losses {
+    /// Messages that were numbered and have not arrived
+    pub missing: u64,
+    /// Messages that arrived again
+    pub duplicates: u64,
+    /// Messages that arrived after a later one
+    pub reordered: u64,
+}
+
+/// Follows the numbers of every sender on a subscription
+#[derive(Debug, Default)]
+pub(crate) struct Detector {
+    losses: Losses,
+    senders: HashMap<Box<str>, Sender>,
+    oldest: VecDeque<Box<str>>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    highest: u64,
+    missing: BTreeSet<u64>,
+}
+
+/// Senders and subjects that are followed at once; the one seen first is forgotten first
+const MAX_SENDERS: usize = 4_096;
+/// Numbers of one sender that may still arrive late; older ones stay counted as missing
+const MAX_MISSING: usize = 4_096;
+
+impl Detector {
+    /// Takes note of a message; one without numbers says nothing
+    pub(crate) fn note(&mut self, header: &Header) {
+        let metadata = header.metadata();
+        let (Some(seq), Some(epoch)) =
+            (metadata.get("seq").and_then(Json::as_u64), metadata.get("epoch").and_then(Json::as_str))
+        else {
+            return;
+        };
+        let key = format!("{epoch} {}", header.send_to());
+        let Some(sender) = self.senders.get_mut(&*key) else {
+            self.follow(key.into(), seq);
+            return;
+        };
+        if seq > sender.highest {
+            let gap = seq - sender.highest - 1;
+            if gap > 0 {
+                self.losses.missing += gap;
+                observe::gap(gap, header);
+                sender.missing.extend((sender.highest + 1..seq).rev().take(MAX_MISSING));
+                while sender.missing.len() > MAX_MISSING {
+                    sender.missing.pop_first();
+                }
+            }
+            sender.highest = seq;
+        } else if sender.missing.remove(&seq) {
+            self.losses.missing -= 1;
+            self.losses.reordered += 1;
+            observe::reordered();
+        } else {
+            self.losses.duplicates += 1;
+            observe::duplicate();
+        }
+    }
+
+    /// Begins with a sender: what it sent before the subscription stood is not missing
+    fn follow(&mut self, key: Box<str>, seq: u64) {
+        if self.senders.len() >= MAX_SENDERS
+            && let Some(oldest) = self.oldest.pop_front()
+        {
+            self.senders.remove(&oldest);
+        }
+        self.oldest.push_back(key.clone());
+        self.senders.insert(key, Sender { highest: seq, missing: BTreeSet::new() });
+    }
+
+    pub(crate) const fn losses(&self) -> Losses {
+        self.losses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use natsbridge_core::Envelope;
+    use serde_json::json;
+
+    use super::*;
+
+    fn header(epoch: &str, seq: u64) -> Header {
+        let json = json!({"send_to": "a", "metadata": {"seq": seq, "epoch": epoch}, "payloads": []}).to_string();
+        Envelope::from_json(json.as_bytes()).unwrap().header().clone()
+    }
+
+    fn after(numbers: &[u64]) -> (u64, u64, u64) {
+        let mut detector = Detector::default();
+        for seq in numbers {
+            detector.note(&header("e", *seq));
+        }
+        let Losses { missing, duplicates, reordered, .. } = detector.losses();
+        (missing, duplicates, reordered)
+    }
+
+    #[test]
+    fn what_was_lost_repeated_or_overtaken_is_counted() {
+        assert_eq!(after(&[1, 2, 3]), (0, 0, 0));
+        assert_eq!(after(&[7, 8]), (0, 0, 0), "what came before the subscription is not missing");
+        assert_eq!(after(&[1, 2, 5]), (2, 0, 0));
+        assert_eq!(after(&[1, 3, 2]), (0, 0, 1));
+        assert_eq!(after(&[1, 2, 2, 1]), (0, 2, 0));
+        assert_eq!(after(&[1, u64::MAX, 5]).0, u64::MAX - 2, "a hostile number costs no memory and is only counted");
+    }
+
+    #[test]
+    fn senders_are_followed_apart_and_their_number_is_bounded() {
+        let mut detector = Detector::default();
+        detector.note(&header("one", 1));
+        detector.note(&header("two", 9));
+        detector.note(&header("one", 2));
+        assert_eq!(detector.losses(), Losses::default());
+        for sender in 0..2 * MAX_SENDERS {
+            detector.note(&header(&sender.to_string(), 1));
+        }
+        assert!(detector.senders.len() <= MAX_SENDERS && detector.oldest.len() <= MAX_SENDERS);
+    }
+
+    #[test]
+    fn the_room_kept_free_is_enough() {
+        let most = r#"{"seq":18446744073709551615,"epoch":"00000000-0000-0000-0000-000000000000"}"#;
+        assert!(u64::try_from(most.len()).unwrap() <= ROOM);
+    }
+
+    #[test]
+    fn a_counter_numbers_each_subject_from_one() {
+        let counter = Counter::new();
+        let mut first = header("x", 7);
+        counter.number(&mut first);
+        counter.number(&mut first);
+        assert_eq!(first.metadata()["seq"], json!(2));
+        assert_eq!(first.metadata()["epoch"], json!(counter.epoch));
+    }
+}

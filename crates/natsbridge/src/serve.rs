@@ -1,0 +1,241 @@
+//! Typed handlers: an async function answers each message of a subject, several at once, until it is stopped.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::bridge::Bridge;
+use crate::inbox::{Inbox, Incoming};
+use crate::{Error, ReceiveError};
+
+/// Why a handler could not do its work; told to the sender as a NACK
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// A stable word for programs; default `handler`
+    pub code: String,
+    /// What happened, for people
+    pub reason: String,
+    /// Whether the same message may succeed later; default true
+    pub retryable: bool,
+}
+
+impl Failure {
+    /// A failure that may pass: the sender tries again
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { code: "handler".to_owned(), reason: reason.into(), retryable: true }
+    }
+
+    /// Sets the word for programs
+    #[must_use]
+    pub fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = code.into();
+        self
+    }
+
+    /// Says that the same message will never succeed
+    #[must_use]
+    pub const fn permanent(mut self) -> Self {
+        self.retryable = false;
+        self
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// How a service works
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServeOptions {
+    /// Handlers at once; 0 means the default, 16
+    pub concurrency: usize,
+    /// The queue group to share the subject with; default none
+    pub queue: Option<String>,
+}
+
+impl ServeOptions {
+    const CONCURRENCY: usize = 16;
+
+    /// Sets how many handlers run at once; default 16
+    #[must_use]
+    pub const fn concurrency(mut self, handlers: usize) -> Self {
+        self.concurrency = handlers;
+        self
+    }
+
+    /// Shares the subject with the other members of a queue group
+    #[must_use]
+    pub fn queue(mut self, group: impl Into<String>) -> Self {
+        self.queue = Some(group.into());
+        self
+    }
+
+    const fn limit(&self) -> usize {
+        if self.concurrency == 0 { Self::CONCURRENCY } else { self.concurrency }
+    }
+}
+
+/// A running service; stops, at the latest, when dropped
+#[must_use = "a service ends when it is dropped"]
+pub struct Service {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Service {
+    /// Takes no new messages, lets the running handlers finish, and ends
+    pub async fn stop(mut self) {
+        // The task may have ended by itself, when the bridge was drained.
+        let _ = self.stop.send(true);
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("ended", &self.task.is_finished()).finish_non_exhaustive()
+    }
+}
+
+impl Bridge {
+    /// Answers each message of a subject with what an async function makes of its first payload
+    ///
+    /// The first payload is read as `In`: a dictionary, rows, an Arrow table's rows, or text. The result goes back as a
+    /// dictionary named `reply`, where the message names a subject for answers. A result that serialises to nothing,
+    /// `()`, is an ACK; a [`Failure`], and a payload that is no `In`, a NACK.
+    ///
+    /// # Errors
+    /// As [`Bridge::subscribe`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use natsbridge::{Bridge, Config, Failure, MemoryBroker, ServeOptions};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
+    /// let service = bridge
+    ///     .serve("math.double", ServeOptions::default(), async |number: u64| Ok::<_, Failure>(number * 2))
+    ///     .await?;
+    /// let answer = bridge.message("math.double").dictionary("number", 21).request(std::time::Duration::from_secs(5)).await?;
+    /// assert_eq!(answer.get::<u64>("reply")?, 42);
+    /// service.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn serve<In, Out, F, R>(&self, subject: &str, options: ServeOptions, handler: F) -> Result<Service, Error>
+    where
+        In: DeserializeOwned + Send + 'static,
+        Out: Serialize + Send + 'static,
+        F: Fn(In) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Out, Failure>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        self.serve_messages(subject, options, move |message| {
+            let handler = Arc::clone(&handler);
+            async move {
+                let first = message.payloads().first().map(|handle| handle.name().to_owned());
+                let first = first
+                    .ok_or_else(|| Failure::new("the message has no payload").code("missing_field").permanent())?;
+                let input = message.get::<In>(&first).map_err(|error| undecodable(&error))?;
+                let output = handler(input).await?;
+                let output = serde_json::to_value(output).map_err(|error| Failure::new(error.to_string()))?;
+                Ok((message, output))
+            }
+        })
+        .await
+    }
+
+    async fn serve_messages<F, R>(&self, subject: &str, options: ServeOptions, handler: F) -> Result<Service, Error>
+    where
+        F: Fn(Arc<Incoming>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(Arc<Incoming>, serde_json::Value), Failure>> + Send + 'static,
+    {
+        let inbox = match &options.queue {
+            Some(group) => self.subscribe_queue(subject, group).await?,
+            None => self.subscribe(subject).await?,
+        };
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(run(self.clone(), inbox.unordered(), options.limit(), stopped, handler));
+        Ok(Service { stop, task })
+    }
+}
+
+fn undecodable(error: &Error) -> Failure {
+    Failure::new(error.to_string()).code("undecodable").permanent()
+}
+
+async fn run<F, R>(bridge: Bridge, mut inbox: Inbox, limit: usize, mut stopped: watch::Receiver<bool>, handler: F)
+where
+    F: Fn(Arc<Incoming>) -> R + Send + Sync,
+    R: Future<Output = Result<(Arc<Incoming>, serde_json::Value), Failure>> + Send + 'static,
+{
+    let mut running: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    let mut taking = true;
+    while taking || !running.is_empty() {
+        tokio::select! {
+            Some(()) = running.next() => {}
+            message = inbox.next(), if taking && running.len() < limit => match message {
+                Some(Ok(message)) => {
+                    let message = Arc::new(message);
+                    let handled = handler(Arc::clone(&message));
+                    running.push(Box::pin(async move { answer(&message, handled.await).await }));
+                }
+                Some(Err(error)) => refuse(&bridge, &error).await,
+                None => taking = false,
+            },
+            _ = stopped.changed(), if taking => {
+                inbox.drain();
+                taking = false;
+            }
+        }
+    }
+}
+
+async fn answer(message: &Incoming, outcome: Result<(Arc<Incoming>, serde_json::Value), Failure>) {
+    let sent = match outcome {
+        Ok((_, serde_json::Value::Null)) => message.ack().await,
+        Ok((_, output)) => match message.reply() {
+            Ok(reply) => {
+                message.mark_handled();
+                reply.dictionary("reply", output).send().await.map(drop)
+            }
+            Err(error) => Err(error),
+        },
+        Err(Failure { code, reason, retryable }) => message.nack(&code, &reason, retryable).await,
+    };
+    match sent {
+        // Whoever names no subject for answers does not want one.
+        Ok(()) | Err(Error::NoReplySubject { .. }) => {}
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            msg_id = message.header().msg_id(),
+            "a message was handled and its answer could not be sent"
+        ),
+    }
+}
+
+async fn refuse(bridge: &Bridge, error: &ReceiveError) {
+    tracing::warn!(error = error as &dyn std::error::Error, subject = error.subject, "a message could not be read");
+    match bridge.nack(error).await {
+        Ok(()) | Err(Error::NoReplySubject { .. }) => {}
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a refusal could not be sent"),
+    }
+}

@@ -1,0 +1,118 @@
+//! The messages that were handled: a bounded window of their identifiers, so that a repeat is answered and not handled
+//! twice.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is known of a message when it arrives
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Nothing: it is to be handled
+    New,
+    /// It is being handled right now: its answer will come
+    Handling,
+    /// It was handled and acknowledged
+    Handled,
+}
+
+/// Remembers identifiers of handled messages; clones share the memory
+#[derive(Debug, Clone)]
+pub(crate) struct Window(Arc<Mutex<Memory>>);
+
+#[derive(Debug)]
+struct Memory {
+    limit: usize,
+    /// `true` once handled
+    states: HashMap<Box<str>, bool>,
+    handled: VecDeque<Box<str>>,
+}
+
+impl Window {
+    /// A window of at most `limit` handled messages
+    pub(crate) fn new(limit: usize) -> Self {
+        Self(Arc::new(Mutex::new(Memory { limit, states: HashMap::new(), handled: VecDeque::new() })))
+    }
+
+    /// Looks a message up, and takes it into handling where it is new
+    pub(crate) fn begin(&self, msg_id: &str) -> (Seen, Option<Claim>) {
+        let mut memory = self.memory();
+        match memory.states.get(msg_id) {
+            Some(true) => (Seen::Handled, None),
+            Some(false) => (Seen::Handling, None),
+            None => {
+                memory.states.insert(msg_id.into(), false);
+                (Seen::New, Some(Claim { window: self.clone(), msg_id: msg_id.into() }))
+            }
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A message that is being handled; forgotten when dropped, so that a repeat gets its chance
+#[derive(Debug)]
+pub(crate) struct Claim {
+    window: Window,
+    msg_id: Box<str>,
+}
+
+impl Claim {
+    /// The handler succeeded: repeats are answered from now on
+    pub(crate) fn handled(&self) {
+        let mut memory = self.window.memory();
+        if memory.states.insert(self.msg_id.clone(), true) == Some(true) {
+            return;
+        }
+        memory.handled.push_back(self.msg_id.clone());
+        if memory.handled.len() > memory.limit
+            && let Some(oldest) = memory.handled.pop_front()
+        {
+            memory.states.remove(&oldest);
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut memory = self.window.memory();
+        if memory.states.get(&self.msg_id) == Some(&false) {
+            memory.states.remove(&self.msg_id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeat_is_known_while_and_after_it_is_handled() {
+        let window = Window::new(2);
+        let (seen, claim) = window.begin("a");
+        assert_eq!(seen, Seen::New);
+        assert_eq!(window.begin("a").0, Seen::Handling);
+        claim.as_ref().unwrap().handled();
+        drop(claim);
+        assert_eq!(window.begin("a").0, Seen::Handled);
+    }
+
+    #[test]
+    fn a_message_whose_handler_gave_up_is_new_again() {
+        let window = Window::new(2);
+        drop(window.begin("a"));
+        assert_eq!(window.begin("a").0, Seen::New);
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_first() {
+        let window = Window::new(2);
+        for id in ["a", "b", "c"] {
+            window.begin(id).1.unwrap().handled();
+        }
+        assert_eq!(window.begin("b").0, Seen::Handled);
+        assert_eq!(window.begin("a").0, Seen::New);
+        assert_eq!(window.memory().states.len(), 2, "what is looked up and dropped is not kept");
+    }
+}
