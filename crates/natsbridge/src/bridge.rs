@@ -89,7 +89,6 @@ impl Bridge {
     }
 
     /// Begins a message to a subject
-    #[must_use]
     pub fn message(&self, subject: impl Into<String>) -> Draft {
         let mut message = Message::new(subject.into());
         message.sender_name = self.0.config.sender_name.clone().into();
@@ -237,7 +236,7 @@ impl Bridge {
             }
             Err(error) => {
                 sealed.uploads.delete().await;
-                Err(ReceiveError { error: error.into(), subject: asked, header: None, reply: None })
+                Err(ReceiveError::new(error, asked))
             }
         }
     }

@@ -86,7 +86,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] naming the variable whose value can't be used.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_variables(|name| std::env::var(name))
+        Self::from_variables(std::env::var)
     }
 
     fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, ConfigError> {

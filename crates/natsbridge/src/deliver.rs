@@ -199,7 +199,7 @@ pub(crate) async fn deliver(
             }
             // The connection may come back before the deadline; what can't be mended by waiting ends here.
             Ok(Err(error)) if error.is_retryable() => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "a publish is tried again");
+                tracing::debug!(error = observe::cause(&error), "a publish is tried again");
             }
             Ok(Err(error)) => break Err(error.into()),
             Err(_) => break Err(unacknowledged(&sealed.envelope, &acks, how, repeats)),

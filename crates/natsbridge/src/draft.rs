@@ -233,7 +233,7 @@ impl Draft {
         let subject = self.message.send_to.to_string();
         match self.seal().await {
             Ok((subject, sealed)) => bridge.request(subject, sealed, timeout).await,
-            Err(error) => Err(ReceiveError { error, subject, header: None, reply: None }),
+            Err(error) => Err(ReceiveError::new(error, subject)),
         }
     }
 

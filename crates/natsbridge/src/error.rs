@@ -1,5 +1,6 @@
 //! The façade's errors: one variant per room, each with its stable code and the payload it is about.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use natsbridge_core::{EnvelopeError, Header, OpenError, PlanError};
@@ -142,17 +143,40 @@ impl Error {
 /// A message that arrived and can't be handed out, with as much of it as could be read
 ///
 /// A subscription goes on after it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
-#[error("{error}")]
 pub struct ReceiveError {
-    /// What is wrong; its own causes follow in `source()`
-    #[source]
-    pub error: Error,
+    /// What is wrong
+    pub error: Box<Error>,
     /// The subject it came on
     pub subject: String,
     /// The envelope's fields, where the envelope itself could be read
-    pub header: Option<Header>,
+    pub header: Option<Box<Header>>,
     /// Where NATS would carry an answer
     pub(crate) reply: Option<Subject>,
+}
+
+impl ReceiveError {
+    pub(crate) fn new(error: impl Into<Error>, subject: impl Into<String>) -> Self {
+        Self { error: Box::new(error.into()), subject: subject.into(), header: None, reply: None }
+    }
+
+    pub(crate) fn answerable(mut self, header: Option<&Header>, reply: Option<Subject>) -> Self {
+        self.header = header.cloned().map(Box::new);
+        self.reply = reply;
+        self
+    }
+}
+
+// The error inside is all there is to say: this level adds what a program needs to answer, and no words.
+impl fmt::Display for ReceiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for ReceiveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
 }

@@ -147,10 +147,7 @@ impl Inbox {
                     // The first acknowledgement may have been lost; it is not worth holding up the next message.
                     tokio::spawn(async move {
                         if let Err(error) = incoming.ack().await {
-                            tracing::warn!(
-                                error = &error as &dyn std::error::Error,
-                                "a repeat could not be acknowledged"
-                            );
+                            tracing::warn!(error = observe::cause(&error), "a repeat could not be acknowledged");
                         }
                     });
                     return None;
@@ -212,8 +209,7 @@ impl Incoming {
         let envelope = match Envelope::from_json(&payload) {
             Ok(envelope) => envelope,
             Err(error) => {
-                let subject = subject.as_str().to_owned();
-                return Err(ReceiveError { error: error.into(), subject, header: None, reply });
+                return Err(ReceiveError::new(error, subject.as_str()).answerable(None, reply));
             }
         };
         observe::received(&envelope);
@@ -245,11 +241,8 @@ impl Incoming {
             }
         }
         let fetched: Result<(), Error> = stream::iter(fetches).buffer_unordered(transfers).try_collect().await;
-        fetched.map_err(|error| ReceiveError {
-            error,
-            subject: self.subject.as_str().to_owned(),
-            header: Some(self.header.clone()),
-            reply: self.reply.clone(),
+        fetched.map_err(|error| {
+            ReceiveError::new(error, self.subject.as_str()).answerable(Some(&self.header), self.reply.clone())
         })
     }
 

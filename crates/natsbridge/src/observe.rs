@@ -113,3 +113,8 @@ pub(crate) fn duplicate() {
 pub(crate) fn reordered() {
     metrics::counter!(MESSAGES_REORDERED).increment(1);
 }
+
+/// An error as a log field, with its causes
+pub(crate) fn cause(error: &(impl std::error::Error + 'static)) -> &(dyn std::error::Error + 'static) {
+    error
+}

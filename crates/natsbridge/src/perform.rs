@@ -10,9 +10,9 @@ use natsbridge_fileserver::{Downloader, Receipt, Stored, Target, Uploader};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::Error;
 use crate::config::ConfigError;
 use crate::sequence::{self, Counter};
+use crate::{Error, observe};
 
 /// Gives the uploader, which is made when the first payload needs it
 pub(crate) type UploaderSource<'a> = &'a (dyn Fn() -> Result<Arc<dyn Uploader>, ConfigError> + Send + Sync);
@@ -162,10 +162,7 @@ impl Drop for Uploads {
 async fn delete_all(uploader: &dyn Uploader, receipts: Vec<Receipt>) {
     for receipt in receipts {
         if let Err(error) = uploader.delete(&receipt).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "an upload of an unsent message stays until it expires"
-            );
+            tracing::warn!(error = observe::cause(&error), "an upload of an unsent message stays until it expires");
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::bridge::Bridge;
 use crate::inbox::{Inbox, Incoming};
-use crate::{Error, ReceiveError};
+use crate::{Error, ReceiveError, observe};
 
 /// Why a handler could not do its work; told to the sender as a NACK
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,7 +225,7 @@ async fn answer(message: &Incoming, outcome: Result<(Arc<Incoming>, serde_json::
         // Whoever names no subject for answers does not want one.
         Ok(()) | Err(Error::NoReplySubject { .. }) => {}
         Err(error) => tracing::warn!(
-            error = &error as &dyn std::error::Error,
+            error = observe::cause(&error),
             msg_id = message.header().msg_id(),
             "a message was handled and its answer could not be sent"
         ),
@@ -233,9 +233,9 @@ async fn answer(message: &Incoming, outcome: Result<(Arc<Incoming>, serde_json::
 }
 
 async fn refuse(bridge: &Bridge, error: &ReceiveError) {
-    tracing::warn!(error = error as &dyn std::error::Error, subject = error.subject, "a message could not be read");
+    tracing::warn!(error = observe::cause(error), subject = error.subject, "a message could not be read");
     match bridge.nack(error).await {
         Ok(()) | Err(Error::NoReplySubject { .. }) => {}
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a refusal could not be sent"),
+        Err(error) => tracing::warn!(error = observe::cause(&error), "a refusal could not be sent"),
     }
 }

@@ -73,7 +73,7 @@ impl SendOptions {
             options.uploader = OnceLock::new();
         };
         /// Sets who uploads large payloads: any store, or a closure by [`upload_handler`](crate::upload_handler)
-        fileserver_upload_handler: impl Uploader + 'static => |options, value| options.uploader = OnceLock::from(Arc::new(value) as Arc<dyn Uploader>);
+        fileserver_upload_handler: impl Uploader + 'static => |options, value| options.uploader = shared(Arc::new(value));
         /// Sets the size in bytes from which a payload becomes a link; default 500,000
         size_threshold: u64 => |options, value| options.config.limits.size_threshold = value;
         /// Sets the most bytes that the broker takes, headers included; default 1,048,576
@@ -169,7 +169,7 @@ pub struct ReceiveOptions {
 impl ReceiveOptions {
     setters! {
         /// Sets who downloads links: any downloader, or a closure by [`download_handler`](crate::download_handler)
-        fileserver_download_handler: impl Downloader + 'static => |options, value| options.downloader = OnceLock::from(Arc::new(value) as Arc<dyn Downloader>);
+        fileserver_download_handler: impl Downloader + 'static => |options, value| options.downloader = shared(Arc::new(value));
         /// Sets how often a failed download is retried; default 5 (FR-010)
         max_retries: u32 => |options, value| options.retry = options.retry.max_retries(value);
         /// Sets the first pause before a retry; default 100 ms (FR-010)
@@ -253,6 +253,10 @@ pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header,
 
 /// Downloads at once for one message
 const TRANSFERS: usize = 4;
+
+fn shared<T: ?Sized>(made: Arc<T>) -> OnceLock<Arc<T>> {
+    OnceLock::from(made)
+}
 
 /// Makes what is shared by later calls when it is first needed
 pub(crate) fn made_once<T: ?Sized>(

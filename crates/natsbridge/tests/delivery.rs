@@ -188,7 +188,7 @@ async fn a_typed_service_answers_acknowledges_and_refuses() {
         adds.stop().await;
         let error =
             client.message("math.half").dictionary("n", 2).request(Duration::from_millis(500)).await.unwrap_err();
-        assert!(matches!(error.error, Error::Broker(_)), "a stopped service is not there any more: {error}");
+        assert!(matches!(*error.error, Error::Broker(_)), "a stopped service is not there any more: {error}");
     }
 }
 

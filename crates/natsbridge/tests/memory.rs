@@ -328,7 +328,7 @@ async fn answers_name_the_message_they_answer() {
     let message = inbox.next().await.unwrap().unwrap();
     assert_eq!(message.ack().await.unwrap_err().code(), "no_reply_subject");
     let error = bridge.message("nobody").request(Duration::from_secs(5)).await.unwrap_err();
-    assert!(matches!(error.error, Error::Broker(error) if error.kind() == BrokerErrorKind::NoResponders));
+    assert!(matches!(*error.error, Error::Broker(error) if error.kind() == BrokerErrorKind::NoResponders));
 }
 
 #[tokio::test]
