@@ -41,8 +41,9 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 /// ```
 /// use natsbridge_fileserver::PlikStore;
 ///
-/// let store = PlikStore::builder("https://plik.example.com").user_token("9f6c…").build();
-/// # assert!(store.is_err(), "the token above holds a character that no header may");
+/// let store = PlikStore::builder("https://plik.example.com").user_token("0b6e2a1c-5d0f-4a57-9f1e-1f6c3b1d2e4f").build()?;
+/// # let _ = store;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct PlikStore(Arc<Plik>);
