@@ -295,6 +295,42 @@ fn a_schema_of_many_fields_stays_within_the_bound() {
 }
 
 #[test]
+fn many_small_batches_and_wide_types_stay_within_the_bound() {
+    let _turn = turn();
+    let ids = arrow_schema::UnionFields::try_new([127], [Field::new("", DataType::Null, true)]).unwrap();
+    let union = DataType::Union(ids, arrow_schema::UnionMode::Sparse);
+    let lists = DataType::List(Arc::new(Field::new("", DataType::Null, true)));
+    for kind in [union, lists, DataType::Utf8View, DataType::Utf8, DataType::Int8, DataType::Null] {
+        for (columns, batches) in [(1000, 1), (1000, 20), (1, 2000)] {
+            let fields: Vec<_> = (0..columns).map(|_| Field::new("", kind.clone(), true)).collect();
+            let empty = RecordBatch::new_empty(Arc::new(Schema::new(fields)));
+            let table = Table::new(empty.schema(), vec![empty; batches]).unwrap();
+            let bytes = table.to_ipc().unwrap();
+            let (result, peak) = read(&bytes, &TableLimits::default());
+            result.unwrap();
+            assert!(
+                peak <= bound(&bytes),
+                "{kind}: {columns} columns, {batches} batches: {peak} bytes for {}",
+                bytes.len()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_wide_dictionary_named_by_many_batches_is_charged_each_time() {
+    let _turn = turn();
+    let fields: Vec<_> = (0..1000).map(|_| Field::new("", DataType::Int8, true)).collect();
+    let values: ArrayRef =
+        Arc::new(arrow_array::StructArray::from(RecordBatch::new_empty(Arc::new(Schema::new(fields)))));
+    let one = batch(vec![("d", Arc::new(DictionaryArray::<Int8Type>::new(vec![0_i8; 0].into(), values)) as ArrayRef)]);
+    let bytes = Table::new(one.schema(), vec![one; 1000]).unwrap().to_ipc().unwrap();
+    let (result, peak) = read(&bytes, &TableLimits::default().max_bytes(16 << 20));
+    assert_eq!(result.map(drop).unwrap_err().code(), "too_large");
+    assert!(peak <= (16 << 20) + bound(&bytes), "{peak}");
+}
+
+#[test]
 fn big_endian_is_refused_with_a_way_out() {
     let _turn = turn();
     let error = refused(&shared_fields(1, 1, Endianness::Big));
@@ -345,6 +381,11 @@ fn a_footer_that_points_elsewhere_is_refused() {
         refused(&with_footer(&honest, |block| vec![forge(block, far, length)]));
     }
     let again = with_footer(&honest, |block| vec![block; 1000]);
+    assert!(reason(&refused(&again)).contains("longer than the file"));
+    // Without a body each block still costs its columns.
+    let wide: Vec<(&str, ArrayRef)> = (0..1000).map(|_| ("n", int64(vec![]))).collect();
+    let wide = file(&batch(wide), None);
+    let again = with_footer(&wide, |block| vec![block; 2000]);
     assert!(reason(&refused(&again)).contains("longer than the file"));
     let tail = honest.len() - 10;
     for footer in [i32::MAX, -1, i32::MIN, 0, 3, tail as i32] {

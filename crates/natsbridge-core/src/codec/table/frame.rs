@@ -18,6 +18,8 @@ const FILE_TAIL: usize = 10;
 pub(super) struct Frame<'a> {
     pub(super) message: Message<'a>,
     pub(super) body: Range<usize>,
+    /// Bytes of metadata and body together
+    pub(super) length: usize,
 }
 
 /// Whether these bytes are the file format rather than a stream
@@ -110,7 +112,7 @@ fn frame(bytes: &[u8], metadata: Range<usize>, body: usize) -> Result<Frame<'_>,
     let length = message.bodyLength();
     let end = usize::try_from(length).ok().and_then(|length| body.checked_add(length));
     match end {
-        Some(end) if end <= bytes.len() => Ok(Frame { message, body: body..end }),
+        Some(end) if end <= bytes.len() => Ok(Frame { message, body: body..end, length: end - at }),
         _ => Err(damaged(format!("the message at byte {at} declares a body of {length} bytes, more than there are"))),
     }
 }

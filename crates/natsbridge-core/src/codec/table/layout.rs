@@ -175,7 +175,8 @@ impl Walk<'_, '_> {
                     }
                 }
             }
-            DataType::Dictionary(key, _) => {
+            DataType::Dictionary(key, values) => {
+                self.budget.take_expanded(rebuilt(values))?;
                 self.validity(field, node)?;
                 self.fixed_width(field, node, key)?;
             }
@@ -297,6 +298,28 @@ impl Walk<'_, '_> {
 
 fn unsigned(number: i64, refusal: impl FnOnce() -> String) -> Result<u64, CodecError> {
     u64::try_from(number).map_err(|_| damaged(refusal()))
+}
+
+/// What Arrow allocates to name a dictionary's values in one more batch, beside the values: arrays below the first are
+/// built anew, while the message grows by one node
+fn rebuilt(values: &DataType) -> u64 {
+    const ARRAY: u64 = 256;
+    // A union keeps a slot for each of its 128 possible ids.
+    const UNION: u64 = 2304;
+    let child = |child: &Field| ARRAY + rebuilt(child.data_type());
+    match values {
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => child(field),
+        DataType::Struct(fields) => fields.iter().map(|field| child(field)).sum(),
+        DataType::RunEndEncoded(ends, values) => child(ends) + child(values),
+        DataType::Union(fields, _) => UNION + fields.iter().map(|(_, field)| child(field)).sum::<u64>(),
+        DataType::Dictionary(_, values) => ARRAY + rebuilt(values),
+        _ => 0,
+    }
 }
 
 const fn times(rows: u64, width: u64) -> u64 {

@@ -10,7 +10,7 @@ const EXPANSION_FLOOR: u64 = 16 << 20;
 
 /// Bounds for reading a stranger's Arrow
 ///
-/// Reading allocates no more than `max_bytes` for decompressed columns and merged dictionaries, plus 64 times the input
+/// Reading allocates no more than `max_bytes` for decompressed columns and rebuilt dictionaries, plus 64 times the input
 /// and 1 MiB for schema, messages and copies of misaligned columns, plus 32 MiB of working space when bodies are
 /// compressed. Columns that are neither compressed nor misaligned are slices of the input and cost nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl TableLimits {
         self
     }
 
-    /// How many times the input's length the compressed columns and merged delta dictionaries may become; 1,000 by default
+    /// How many times the input's length the compressed columns and rebuilt dictionaries may become; 1,000 by default
     ///
     /// 16 MiB are always allowed, within [`max_bytes`](Self::max_bytes).
     #[must_use]

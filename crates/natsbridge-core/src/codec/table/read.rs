@@ -63,7 +63,7 @@ fn read_file(whole: &Buffer, budget: &mut Budget) -> Result<Table, CodecError> {
         for block in list.into_iter().flatten() {
             let frame = frame::block(&buffer, block)?;
             *unread = unread
-                .checked_sub(frame.body.len().max(1))
+                .checked_sub(frame.length)
                 .ok_or_else(|| damaged("the blocks of its footer are longer than the file"))?;
             if frame.message.header_type() != kind {
                 return Err(damaged("a block of its footer points to a message of another kind"));
