@@ -73,7 +73,12 @@ impl Report {
             Ok(message) => message,
             Err(failed) => {
                 let ReceiveError { error, subject, header, .. } = failed;
-                return Self { subject, header, payloads: Vec::new(), problem: Some(error.into()) };
+                return Self {
+                    subject,
+                    header: header.map(|header| *header),
+                    payloads: Vec::new(),
+                    problem: Some((*error).into()),
+                };
             }
         };
         let (subject, header) = (message.subject().to_owned(), message.header().clone());
@@ -147,9 +152,11 @@ impl Entry {
             Ok(Self { dataname: dataname.clone(), payload_type, transport, size, sha256, shown, path })
         };
         if let Some(dir) = save {
+            // What is at hand is read first, so that no file is made of what can't be read.
+            let at_hand = handle.part().map(Part::value).transpose()?;
             let saved = handle.save(dir).await?;
-            let value = match handle.part() {
-                Some(part) => Some(part.value()?),
+            let value = match at_hand {
+                Some(value) => Some(value),
                 None if payload_type.is_bytes() || saved.size > READ_BACK => None,
                 None => Some(read_back(&dataname, payload_type, &saved.path).await?),
             };
@@ -249,10 +256,18 @@ fn table_line(rows: usize, columns: &[&str]) -> String {
     format!("{rows} {} of {}", if rows == 1 { "row" } else { "rows" }, columns.join(", "))
 }
 
-/// Reads a saved link to show its value
+/// Reads a saved link to show its value; one that is not what its type says is removed again
 async fn read_back(dataname: &str, payload_type: PayloadType, path: &Path) -> Result<Value, Error> {
     let bytes = tokio::fs::read(path).await.map_err(|source| local(dataname, path.to_owned(), source))?;
-    Ok(Part::from_source(dataname, payload_type, bytes).into_value()?)
+    match Part::from_source(dataname, payload_type, bytes).into_value() {
+        Ok(value) => Ok(value),
+        Err(error) => {
+            if let Err(error) = tokio::fs::remove_file(path).await {
+                tracing::warn!(%error, path = %path.display(), "a payload that can't be read stays in its file");
+            }
+            Err(error.into())
+        }
+    }
 }
 
 fn local(dataname: &str, path: PathBuf, source: std::io::Error) -> Error {
