@@ -134,7 +134,7 @@ impl Table {
     /// | decimals | text with all digits, `"12.50"` |
     /// | dates, times, timestamps | ISO 8601 text; with a zone in UTC and with `Z`, the zone's name is lost |
     /// | durations, intervals | ISO 8601 durations, `"PT1.5S"` |
-    /// | binary | base64 text |
+    /// | binary | hexadecimal text |
     /// | lists, structs | arrays, objects |
     /// | maps | objects when the keys are text (of equal keys the last counts), else arrays of key-value objects |
     /// | dictionaries, runs, unions | the value they stand for |

@@ -12,8 +12,6 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, MapArray, RunArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json};
 
 use super::{Table, TableLimits};
@@ -139,7 +137,7 @@ fn present(array: &ArrayRef) -> Result<Cell<'_>, Refusal> {
         DataType::BinaryView => bytes_view(array.as_binary_view()),
         DataType::FixedSizeBinary(_) => {
             let values = array.as_fixed_size_binary();
-            Box::new(|row, spent| base64(values.value(row), spent))
+            Box::new(|row, spent| hex(values.value(row), spent))
         }
         DataType::List(_) => {
             list(array.as_list::<i32>().values(), |row| ends(array.as_list::<i32>().value_offsets(), row))?
@@ -276,11 +274,11 @@ fn text_view<T: ByteViewType<Native = str>>(values: &arrow_array::GenericByteVie
 }
 
 fn bytes<T: ByteArrayType<Native = [u8]>>(values: &arrow_array::GenericByteArray<T>) -> Cell<'_> {
-    Box::new(|row, spent| base64(values.value(row), spent))
+    Box::new(|row, spent| hex(values.value(row), spent))
 }
 
 fn bytes_view<T: ByteViewType<Native = [u8]>>(values: &arrow_array::GenericByteViewArray<T>) -> Cell<'_> {
-    Box::new(|row, spent| base64(values.value(row), spent))
+    Box::new(|row, spent| hex(values.value(row), spent))
 }
 
 /// The budget is asked before the copy is made
@@ -289,9 +287,16 @@ fn string_of(text: &str, spent: &mut Spent) -> Result<Json, Refusal> {
     Ok(text.into())
 }
 
-fn base64(bytes: &[u8], spent: &mut Spent) -> Result<Json, Refusal> {
-    spent.value(bytes.len().div_ceil(3).saturating_mul(4))?;
-    Ok(STANDARD.encode(bytes).into())
+/// Lower-case hexadecimal text (docs/specification.md, "Payload types")
+fn hex(bytes: &[u8], spent: &mut Spent) -> Result<Json, Refusal> {
+    spent.value(bytes.len().saturating_mul(2))?;
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(digit.into(), 16).unwrap_or_default());
+        }
+    }
+    Ok(text.into())
 }
 
 fn list<'a>(values: &'a ArrayRef, range: impl Fn(usize) -> std::ops::Range<usize> + 'a) -> Result<Cell<'a>, Refusal> {
