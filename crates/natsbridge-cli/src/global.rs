@@ -7,25 +7,27 @@ use natsbridge::{Bridge, Config, ConnectOptions, Origin};
 
 use crate::failure::Failure;
 
+const NATS: &str = "NATS server, or several with commas [env: NATS_URL] [default: nats://localhost:4222]";
+const NATS_LONG: &str = "\
+NATS server, or several with commas [env: NATS_URL] [default: nats://localhost:4222]
+
+Other users of this machine can read a password in an argument; the variable keeps it from them.";
+const CREDS: &str = "Credentials file for NATS, as nsc writes it [env: NATS_CREDS]";
+const FILESERVER: &str = "File server for large payloads [env: FILESERVER_URL] [default: http://localhost:8080]";
+const FILESERVER_LONG: &str = "\
+File server for large payloads [env: FILESERVER_URL] [default: http://localhost:8080]
+
+Its token is read from the variable FILESERVER_TOKEN only.";
+
 /// Where NATS and the file server are
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Global {
-    /// NATS server, or several with commas [env: NATS_URL] [default:
-    /// nats://localhost:4222]
-    ///
-    /// Other users of this machine can read a password in an argument; the
-    /// variable keeps it from them.
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help = NATS, long_help = NATS_LONG)]
     nats: Option<String>,
-    /// Credentials file for NATS, as nsc writes it [env: NATS_CREDS]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help = CREDS)]
     creds: Option<PathBuf>,
-    /// File server for large payloads [env: FILESERVER_URL] [default:
-    /// http://localhost:8080]
-    ///
-    /// Its token is read from the variable FILESERVER_TOKEN only.
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help = FILESERVER, long_help = FILESERVER_LONG)]
     fileserver: Option<String>,
     /// Log more: -v for each message, -vv for each attempt
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]

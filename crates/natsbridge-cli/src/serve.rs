@@ -32,15 +32,18 @@ pub(crate) struct Serve {
     /// a --link-ttl that fits.
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = units::duration)]
     ttl: Duration,
-    /// Token that uploaders have to know [env: FILESERVER_TOKEN]
-    ///
-    /// Prefer the variable: other users of this machine can read arguments.
-    #[arg(long, value_name = "TOKEN", hide_default_value = true)]
+    #[arg(long, value_name = "TOKEN", help = TOKEN, long_help = TOKEN_LONG)]
     token: Option<String>,
     /// Origin whose web pages may use the server; may be repeated, `*` is any
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
 }
+
+const TOKEN: &str = "Token that uploaders have to know [env: FILESERVER_TOKEN]";
+const TOKEN_LONG: &str = "\
+Token that uploaders have to know [env: FILESERVER_TOKEN]
+
+Prefer the variable: other users of this machine can read arguments.";
 
 const EXAMPLES: &str = "\
 Examples:

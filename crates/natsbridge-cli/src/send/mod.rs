@@ -66,14 +66,14 @@ pub(crate) struct Send {
     /// How long links work, such as 90s, 24h or 7d [default: 24h]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     link_ttl: Option<Duration>,
-    /// Size from which a payload becomes a link [env: SIZE_THRESHOLD] [default:
-    /// 500000]
-    #[arg(long, value_name = "BYTES", value_parser = units::size)]
+    #[arg(long, value_name = "BYTES", value_parser = units::size, help = THRESHOLD)]
     threshold: Option<u64>,
     /// Print one JSON line instead of a table: the envelope without its data
     #[arg(long)]
     json: bool,
 }
+
+const THRESHOLD: &str = "Size from which a payload becomes a link [env: SIZE_THRESHOLD] [default: 500000]";
 
 const EXAMPLES: &str = "\
 Tables: .csv and .arrow go as arrowtable, .json (array of objects) and .ndjson

@@ -175,7 +175,7 @@ impl Given {
         };
         let bytes = self.bytes()?;
         let format = format.unwrap_or_else(|| table::Format::sniffed(&bytes));
-        table::read(bytes, format, table_as).map_err(|cause| self.refused("the table can't be read").because(cause))
+        table::read(&bytes, format, table_as).map_err(|cause| self.refused("the table can't be read").because(cause))
     }
 
     /// The file that holds the payload; standard input becomes a temporary one, so that it may be of any size

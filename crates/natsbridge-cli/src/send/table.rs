@@ -51,15 +51,15 @@ impl Format {
 
 /// Reads a table, and converts it where another type is asked for
 pub(super) fn read(
-    bytes: Bytes,
+    bytes: &Bytes,
     format: Format,
     wanted: Option<TableType>,
 ) -> Result<(PayloadType, Value), Box<dyn Error + Send + Sync>> {
     let value = match format {
-        Format::Csv => Value::Table(from_csv(&bytes)?),
-        Format::Arrow => Value::Table(Table::from_ipc(&bytes, &TableLimits::default())?),
-        Format::Json => Value::Rows(Rows::new(serde_json::from_slice(&bytes)?)),
-        Format::NdJson => Value::Rows(from_lines(&bytes)?),
+        Format::Csv => Value::Table(from_csv(bytes)?),
+        Format::Arrow => Value::Table(Table::from_ipc(bytes, &TableLimits::default())?),
+        Format::Json => Value::Rows(Rows::new(serde_json::from_slice(bytes)?)),
+        Format::NdJson => Value::Rows(from_lines(bytes)?),
     };
     Ok(match (value, wanted) {
         (Value::Table(table), Some(TableType::JsonTable)) => (PayloadType::JsonTable, Value::Rows(table.to_rows()?)),
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     fn rows(text: &'static str, format: Format) -> Json {
-        match read(Bytes::from_static(text.as_bytes()), format, Some(TableType::JsonTable)).unwrap() {
+        match read(&Bytes::from_static(text.as_bytes()), format, Some(TableType::JsonTable)).unwrap() {
             (PayloadType::JsonTable, Value::Rows(rows)) => rows.into_vec().into(),
             other => panic!("{other:?}"),
         }
@@ -120,20 +120,20 @@ mod tests {
 
     #[test]
     fn csv_with_a_row_of_another_length_is_refused() {
-        assert!(read(Bytes::from_static(b"a,b\n1,2\n3\n"), Format::Csv, None).is_err());
+        assert!(read(&Bytes::from_static(b"a,b\n1,2\n3\n"), Format::Csv, None).is_err());
     }
 
     #[test]
     fn json_lines_are_rows_and_a_bad_line_is_named() {
         assert_eq!(rows("{\"a\":1}\r\n\n{\"a\":2}", Format::NdJson), json!([{"a": 1}, {"a": 2}]));
-        let error = read(Bytes::from_static(b"{\"a\":1}\n[2]\n"), Format::NdJson, None).unwrap_err();
+        let error = read(&Bytes::from_static(b"{\"a\":1}\n[2]\n"), Format::NdJson, None).unwrap_err();
         assert!(error.to_string().starts_with("line 2: "), "{error}");
     }
 
     #[test]
     fn rows_become_arrow_where_that_is_asked_for() {
         let bytes = Bytes::from_static(b"[{\"a\":1},{\"a\":null}]");
-        let (payload_type, value) = read(bytes, Format::Json, Some(TableType::ArrowTable)).unwrap();
+        let (payload_type, value) = read(&bytes, Format::Json, Some(TableType::ArrowTable)).unwrap();
         assert_eq!(payload_type, PayloadType::ArrowTable);
         assert!(matches!(value, Value::Table(table) if table.num_rows() == 2));
     }

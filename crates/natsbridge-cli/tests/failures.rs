@@ -1,0 +1,256 @@
+//! What is said and done when something is missing, dead or dies: a clear error, a distinct exit code, never a hang.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
+mod support;
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use natsbridge_testkit::nats_server::NatsServer;
+use serde_json::json;
+use support::{Running, World, downloading, entries, program, publish, run};
+
+/// A port where nothing listens
+fn dead_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn a_dead_nats_server_is_named_without_its_password_within_six_seconds() {
+    // One refuses, the other accepts and stays silent.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ports = [dead_port(), silent.local_addr().unwrap().port()];
+    let check = |port: u16, words: &[&str], in_variable: bool| {
+        let url = format!("nats://user:hunter2@127.0.0.1:{port}");
+        let mut command = program();
+        command.args(words);
+        if in_variable {
+            command.env("NATS_URL", &url)
+        } else {
+            command.args(["--nats", &url])
+        };
+        let ended = run(&mut command);
+        assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+        assert!(ended.took < Duration::from_secs(6), "{:?}", ended.took);
+        assert!(ended.stderr.contains(&format!("127.0.0.1:{port}")), "{}", ended.stderr);
+        assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
+        assert!(!format!("{}{}", ended.stdout, ended.stderr).contains("hunter2"), "{}", ended.stderr);
+    };
+    std::thread::scope(|scope| {
+        for port in ports {
+            for words in [&["send", "s", "--text", "a=b"][..], &["receive", "s"]] {
+                for in_variable in [true, false] {
+                    scope.spawn(move || check(port, words, in_variable));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_refused_login_says_how_to_give_another() {
+    let nats = NatsServer::builder().token("right").start().unwrap();
+    let url = nats.url().replace("nats://", "nats://hunter2@");
+    let ended = run(program().args(["send", "s"]).env("NATS_URL", url));
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--creds") && !ended.stderr.contains("hunter2"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_bad_variable_or_argument_is_named() {
+    for (name, value) in [("SIZE_THRESHOLD", "half"), ("FILESERVER_URL", "files"), ("NATS_URL", "http://hunter2@x")] {
+        let ended = run(program().args(["send", "s", "--text", "a=b"]).env(name, value));
+        assert_eq!(ended.code, Some(2), "{name}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+        if name != "NATS_URL" {
+            assert!(ended.stderr.contains(name), "{}", ended.stderr);
+        }
+    }
+    for words in [
+        &["send", "s", "--fileserver", "files"][..],
+        &["send", "s", "--text", "nameless"],
+        &["send", "s", "--image", "a=b.png"],
+        &["send", "s", "--link-ttl", "soon"],
+        &["send"],
+        &["receive", "s", "--count", "0"],
+        &["serve"],
+        &["serve", "--dir", "d", "--max-size", "much"],
+        &["nothing"],
+    ] {
+        let ended = run(program().args(words));
+        assert_eq!(ended.code, Some(2), "{words:?}: {}", ended.stderr);
+        assert!(ended.stderr.starts_with("error: "), "{words:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn an_input_that_cannot_be_read_is_named_with_its_payload() {
+    let world = World::start();
+    world.file("bad.json", "[1");
+    world.file("bad.csv", "a,b\n1\n");
+    world.file("bad.txt", b"\xff");
+    for (words, text) in [
+        (["--file", "p=@absent"], "absent"),
+        (["--file", "p=@."], "directory"),
+        (["--dict", "p={"], "JSON"),
+        (["--table", "p=@bad.json"], "table"),
+        (["--table", "p=@bad.csv"], "table"),
+        (["--table", "p=@bad.txt"], ".csv"),
+        (["--text", "p=@bad.txt"], "UTF-8"),
+    ] {
+        let ended = run(&mut world.program(["send", "s"].iter().chain(&words)));
+        assert_eq!(ended.code, Some(5), "{words:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("payload `p`") && ended.stderr.contains(text), "{words:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_dead_file_server_fails_the_send_with_store_attempts_and_cause() {
+    let world = World::start();
+    world.file("large", vec![0; 600_000]);
+    let url = format!("http://127.0.0.1:{}", dead_port());
+    let ended = run(world.program(["send", "s", "--file", "large=@large"]).env("FILESERVER_URL", &url));
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    for text in ["payload `large`", url.as_str(), "after 6 attempts", "caused by", "natsbridge serve"] {
+        assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_wrong_token_fails_the_send_and_says_where_it_goes() {
+    let world = World::start();
+    world.file("large", vec![0; 600_000]);
+    let mut serve = program();
+    serve
+        .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
+        .arg(world.path("closed"))
+        .env("FILESERVER_TOKEN", "right");
+    let files = Running::start(&mut serve);
+    let url = files.line().replace("listening on ", "");
+    for (token, code) in [("hunter2", 4), ("right", 0)] {
+        let mut send = world.program(["send", "s", "--file", "large=@large"]);
+        let ended = run(send.env("FILESERVER_URL", &url).env("FILESERVER_TOKEN", token));
+        assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+        assert!(code == 0 || ended.stderr.contains("FILESERVER_TOKEN"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_file_server_that_dies_in_the_middle_of_a_download_is_an_error_line() {
+    let mut world = World::start();
+    let len = 400_000_000;
+    world.sparse("large", len);
+    std::fs::create_dir(world.path("saved")).unwrap();
+    let receiver = world.receiver(&["s", "--count", "2", "--save", "saved"]);
+    assert_eq!(run(&mut world.program(["send", "s", "--file", "large=@large"])).code, Some(0));
+    let so_far = downloading(&world.path("saved"));
+    world.files.kill();
+    assert!(so_far < len);
+    let line = receiver.json();
+    assert_eq!(line["error"]["code"], "download_retry_exceeded", "{line}");
+    assert_eq!(line["error"]["dataname"], "large");
+    assert_eq!(entries(&world.path("saved")), Vec::<String>::new());
+    publish(&world.nats, "s", br#"{"msg_id":"next","payloads":[]}"#);
+    assert_eq!(receiver.json()["msg_id"], "next");
+    assert_eq!(receiver.ended().code, Some(6));
+}
+
+#[test]
+fn a_receiver_that_is_killed_in_the_middle_leaves_nothing_under_the_final_name() {
+    let world = World::start();
+    let len = 400_000_000;
+    world.sparse("large", len);
+    std::fs::create_dir(world.path("saved")).unwrap();
+    let mut receiver = world.receiver(&["s", "--save", "saved"]);
+    assert_eq!(run(&mut world.program(["send", "s", "--file", "large=@large"])).code, Some(0));
+    assert!(downloading(&world.path("saved")) < len);
+    receiver.kill();
+    let left = entries(&world.path("saved"));
+    assert!(left.iter().all(|name| name.starts_with(".natsbridge-") && name.ends_with(".part")), "{left:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_receiver_and_a_file_server_in_order() {
+    for signal in ["-INT", "-TERM"] {
+        let world = World::start();
+        let receiver = world.receiver(&["s"]);
+        publish(&world.nats, "s", br#"{"msg_id":"m","payloads":[]}"#);
+        assert_eq!(receiver.json()["msg_id"], "m");
+        for process in [receiver, world.files] {
+            assert!(Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap().success());
+            let ended = process.ended();
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_receiver_stopped_in_the_middle_of_a_download_removes_what_it_had() {
+    let world = World::start();
+    world.sparse("large", 400_000_000);
+    std::fs::create_dir(world.path("saved")).unwrap();
+    let receiver = world.receiver(&["s", "--save", "saved"]);
+    assert_eq!(run(&mut world.program(["send", "s", "--file", "large=@large"])).code, Some(0));
+    downloading(&world.path("saved"));
+    assert!(Command::new("kill").args(["-TERM", &receiver.id().to_string()]).status().unwrap().success());
+    assert_eq!(receiver.ended().code, Some(0));
+    assert_eq!(entries(&world.path("saved")), Vec::<String>::new());
+}
+
+#[test]
+fn the_end_of_the_time_without_all_messages_is_its_own_exit_code() {
+    let world = World::start();
+    let receiver = world.receiver(&["s", "--for", "300ms", "--count", "2"]);
+    publish(&world.nats, "s", br#"{"msg_id":"m","payloads":[]}"#);
+    let ended = receiver.ended();
+    assert_eq!(ended.code, Some(7), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1 of 2 messages"), "{}", ended.stderr);
+    let quiet = world.receiver(&["s", "--for", "100ms"]).ended();
+    assert_eq!((quiet.code, quiet.stdout.as_str()), (Some(0), ""), "{}", quiet.stderr);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_quietly() {
+    let world = World::start();
+    let mut child = world.program(["receive", "s"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut said, &mut String::new()).unwrap();
+    publish(&world.nats, "s", br#"{"msg_id":"m","payloads":[]}"#);
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(0));
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut said, &mut rest).unwrap();
+    assert_eq!(rest, "");
+
+    let mut help = program().args(["send", "--help"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(help.stdout.take());
+    let output = help.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn a_folder_in_use_is_not_swept_and_a_free_one_is() {
+    let mut world = World::start();
+    let sweep = |world: &World| run(&mut world.program(["files", "sweep", "--dir", "stored"]));
+    let busy = sweep(&world);
+    assert_eq!(busy.code, Some(4));
+    assert!(busy.stderr.contains("in use"), "{}", busy.stderr);
+    world.file("large", vec![0; 600_000]);
+    assert_eq!(run(&mut world.program(["send", "s", "--file", "a=@large", "--link-ttl", "1s"])).code, Some(0));
+    assert_eq!(world.uploads(), 1);
+    world.files.kill();
+    let start = std::time::Instant::now();
+    while world.uploads() > 0 {
+        let swept = sweep(&world);
+        assert_eq!(swept.code, Some(0), "{}", swept.stderr);
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", swept.stdout);
+    }
+    assert_eq!(run(&mut world.program(["files", "sweep", "--dir", "absent"])).code, Some(4));
+    assert_eq!(json!(sweep(&world).stdout), "0 uploads erased, 0 B\n");
+}

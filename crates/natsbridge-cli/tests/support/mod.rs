@@ -1,0 +1,235 @@
+//! The real program, real servers and a raw NATS client for the tests of the command line; every wait is bounded.
+
+#![allow(dead_code, unreachable_pub, reason = "shared by test files, each of which uses a part of it")]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use natsbridge_testkit::nats_server::NatsServer;
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+/// How long anything may take; far more than it does
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program without the caller's own settings
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_natsbridge"));
+    for name in
+        ["NATS_URL", "NATS_CREDS", "FILESERVER_URL", "FILESERVER_TOKEN", "SIZE_THRESHOLD", "RUST_LOG", "NO_COLOR"]
+    {
+        command.env_remove(name);
+    }
+    command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1").stdin(Stdio::null());
+    command
+}
+
+/// A running program, ended with its owner
+pub struct Running {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+/// How a program ended, and what it printed that was not read before
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+        Self { child, stdout, stderr }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line on standard output
+    pub fn line(&self) -> String {
+        match self.stdout.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(error) => {
+                panic!("no line ({error}); on standard error: {:?}", self.stderr.try_iter().collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// The next line on standard output, as JSON
+    pub fn json(&self) -> Json {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// Waits for a line with this text on standard error
+    pub fn said(&self, text: &str) {
+        loop {
+            match self.stderr.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(text) => return,
+                Ok(_) => {}
+                Err(error) => panic!("`{text}` was not said ({error})"),
+            }
+        }
+    }
+
+    /// Ends it as a power cut would
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn ended(mut self) -> Ended {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "it did not end; said: {:?}",
+                self.stderr.try_iter().collect::<Vec<_>>()
+            );
+            thread::sleep(Duration::from_millis(5));
+        };
+        Ended { code: status.code(), stdout: rest(&self.stdout), stderr: rest(&self.stderr), took: start.elapsed() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only for one that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// What is left in a pipe whose writer has ended
+fn rest(lines: &Receiver<String>) -> String {
+    let mut text = String::new();
+    loop {
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => text.extend([line.as_str(), "\n"]),
+            Err(RecvTimeoutError::Disconnected) => return text,
+            Err(RecvTimeoutError::Timeout) => panic!("the pipe stays open"),
+        }
+    }
+}
+
+/// Runs the program to its end
+pub fn run(command: &mut Command) -> Ended {
+    let start = Instant::now();
+    let mut ended = Running::start(command).ended();
+    ended.took = start.elapsed();
+    ended
+}
+
+/// A nats-server, a file server and a folder to work in
+pub struct World {
+    pub nats: NatsServer,
+    pub files: Running,
+    pub files_url: String,
+    pub folder: TempDir,
+}
+
+impl World {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let nats = NatsServer::start().unwrap();
+        let stored = folder.path().join("stored");
+        let files = Running::start(program().args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(&stored));
+        let first = files.line();
+        let files_url = first.strip_prefix("listening on ").unwrap_or_else(|| panic!("{first}")).to_owned();
+        Self { nats, files, files_url, folder }
+    }
+
+    /// The program, told where the servers are, in the working folder
+    pub fn program<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(&self, words: I) -> Command {
+        let mut command = program();
+        command.env("NATS_URL", self.nats.url()).env("FILESERVER_URL", &self.files_url);
+        command.current_dir(self.folder.path()).args(words);
+        command
+    }
+
+    /// A receiver that listens already
+    pub fn receiver(&self, words: &[&str]) -> Running {
+        let receiver = Running::start(&mut self.program(["receive", "--json"].iter().chain(words)));
+        receiver.said("listening on ");
+        receiver
+    }
+
+    /// Writes an input
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Makes an input of zeros that takes no room on the disk
+    pub fn sparse(&self, name: &str, len: u64) {
+        std::fs::File::create(self.path(name)).unwrap().set_len(len).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The number of uploads that the file server holds
+    pub fn uploads(&self) -> usize {
+        entries(&self.path("stored/uploads")).len()
+    }
+}
+
+/// Names of what is in a folder
+pub fn entries(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Waits until a download into the folder has begun; returns how far it is
+pub fn downloading(folder: &Path) -> u64 {
+    let start = Instant::now();
+    loop {
+        for name in entries(folder) {
+            let len = std::fs::metadata(folder.join(&name)).map_or(0, |metadata| metadata.len());
+            if name.ends_with(".part") && len > 0 {
+                return len;
+            }
+        }
+        assert!(start.elapsed() < PATIENCE, "no download began");
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Publishes bytes as they are, by NATS's text protocol, and waits until the server has processed them
+pub fn publish(nats: &NatsServer, subject: &str, payload: &[u8]) {
+    let mut stream = TcpStream::connect(("127.0.0.1", nats.port())).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!("CONNECT {{\"verbose\":false}}\r\nPUB {subject} {}\r\n", payload.len());
+    stream.write_all(&[head.as_bytes(), payload, b"\r\nPING\r\n"].concat()).unwrap();
+    let mut answers = BufReader::new(stream).lines().map(Result::unwrap);
+    let end = answers.find(|line| line.starts_with("PONG") || line.starts_with("-ERR"));
+    assert_eq!(end.as_deref(), Some("PONG"));
+}
