@@ -57,7 +57,13 @@ fn plik_redirect(location: &str) -> (Option<StatusCode>, String) {
     let (mut status, mut text) = (None, String::new());
     for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*key {
-            "errcode" => status = value.parse().ok().filter(|code| (400..600).contains(code)).and_then(|code: u16| StatusCode::from_u16(code).ok()),
+            "errcode" => {
+                status = value
+                    .parse()
+                    .ok()
+                    .filter(|code| (400..600).contains(code))
+                    .and_then(|code: u16| StatusCode::from_u16(code).ok())
+            }
             "err" => text = first_line(value.as_bytes()),
             _ => {}
         }
@@ -112,7 +118,8 @@ mod tests {
             "Request has expired"
         );
         assert_eq!(first_line(&[0xff, 0x00, 0x1b, b'x']), "\u{fffd}x");
-        let location = "/#/?err=file payload.bin (2LNrp1EGZY8zV4Hb) is not available : deleted&errcode=404&uri=/file/a/b/c";
+        let location =
+            "/#/?err=file payload.bin (2LNrp1EGZY8zV4Hb) is not available : deleted&errcode=404&uri=/file/a/b/c";
         let (status, text) = plik_redirect(location);
         assert_eq!(status, Some(StatusCode::NOT_FOUND));
         assert_eq!(text, "file payload.bin (2LNrp1EGZY8zV4Hb) is not available : deleted");

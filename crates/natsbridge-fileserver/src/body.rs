@@ -44,7 +44,9 @@ impl Reading {
     /// Opens a source: the watcher, and the chunks to send
     ///
     /// A file that does not have the length it had when the message was made is refused, here or at its last chunk.
-    pub(crate) async fn open(source: &Source) -> io::Result<(Self, impl Stream<Item = io::Result<Bytes>> + Send + use<>)> {
+    pub(crate) async fn open(
+        source: &Source,
+    ) -> io::Result<(Self, impl Stream<Item = io::Result<Bytes>> + Send + use<>)> {
         let reading = Self(Arc::default());
         let reader = match source {
             Source::Bytes(bytes) => Reader::Bytes(bytes.clone()),
@@ -189,7 +191,10 @@ mod tests {
         let bytes = Bytes::from(vec![7; CHUNK * 2]);
         let (_, chunks) = Reading::open(&Source::Bytes(bytes.clone())).await?;
         let chunks: Vec<Bytes> = chunks.try_collect().await?;
-        assert_eq!(chunks.iter().map(|chunk| chunk.as_ptr()).collect::<Vec<_>>(), [bytes.as_ptr(), bytes[CHUNK..].as_ptr()]);
+        assert_eq!(
+            chunks.iter().map(|chunk| chunk.as_ptr()).collect::<Vec<_>>(),
+            [bytes.as_ptr(), bytes[CHUNK..].as_ptr()]
+        );
         Ok(())
     }
 

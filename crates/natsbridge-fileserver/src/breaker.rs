@@ -160,7 +160,10 @@ mod tests {
         let breaker = Breaker::new(BreakerPolicy::default());
         fail(&breaker, 3);
         assert!(breaker.admit(&origin()).is_err());
-        assert!(breaker.admit(&"http://other.test".parse().expect("an origin")).is_ok(), "other origins are not concerned");
+        assert!(
+            breaker.admit(&"http://other.test".parse().expect("an origin")).is_ok(),
+            "other origins are not concerned"
+        );
         tokio::time::advance(Duration::from_secs(5)).await;
         let probe = breaker.admit(&origin()).expect("half open");
         assert!(breaker.admit(&origin()).is_err(), "one probe at a time");

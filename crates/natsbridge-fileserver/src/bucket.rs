@@ -124,7 +124,10 @@ enum Cloud {
 
 impl fmt::Debug for BucketStoreBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BucketStoreBuilder").field("bucket", &self.bucket).field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("BucketStoreBuilder")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -171,7 +174,10 @@ impl BucketStoreBuilder {
     }
 
     #[cfg(feature = "s3")]
-    fn s3_option(mut self, set: impl FnOnce(object_store::aws::AmazonS3Builder) -> object_store::aws::AmazonS3Builder) -> Self {
+    fn s3_option(
+        mut self,
+        set: impl FnOnce(object_store::aws::AmazonS3Builder) -> object_store::aws::AmazonS3Builder,
+    ) -> Self {
         #[allow(irrefutable_let_patterns, reason = "refutable as soon as another cloud is compiled in")]
         if let Cloud::S3(s3) = &mut self.cloud {
             **s3 = set(std::mem::take(&mut **s3));
@@ -208,7 +214,11 @@ impl BucketStoreBuilder {
         install_crypto_provider();
         let (max_retries, init_backoff, max_backoff) = self.retry.values();
         let backoff = BackoffConfig { init_backoff, max_backoff, base: 2.0 };
-        let retry = RetryConfig { backoff, max_retries: usize::try_from(max_retries).unwrap_or(usize::MAX), retry_timeout: self.total_timeout };
+        let retry = RetryConfig {
+            backoff,
+            max_retries: usize::try_from(max_retries).unwrap_or(usize::MAX),
+            retry_timeout: self.total_timeout,
+        };
         let refused = |what, error: Error| ConfigError::new(what, "the bucket can't be used").with_source(error);
         let (kind, store, signer): (_, Arc<dyn ObjectStore>, Arc<dyn Signer>) = match self.cloud {
             #[cfg(feature = "s3")]
@@ -282,7 +292,11 @@ impl Bucket {
         // Signing asks nobody, so missing credentials and the link's origin are known before a byte is sent.
         self.sign(&path, ttl).await.map_err(|error| failed(self.error(error)))?;
         let permit = match self.origin.get() {
-            Some(origin) => Some(self.breaker.admit(origin).map_err(|open| failed(StoreError::new(Kind::Unreachable, &*self.name).with_source(open)))?),
+            Some(origin) => Some(
+                self.breaker
+                    .admit(origin)
+                    .map_err(|open| failed(StoreError::new(Kind::Unreachable, &*self.name).with_source(open)))?,
+            ),
             None => None,
         };
         let until = deadline(self.total_timeout);
@@ -297,7 +311,8 @@ impl Bucket {
         let result = result.map_err(|error| failed(error.attempts_made(1)));
         match (&result, permit) {
             (Err(error), permit) if error.kind() == Kind::LocalFile => drop(permit),
-            (result, Some(permit)) => permit.reached(!matches!(result, Err(error) if matches!(error.kind(), Kind::Unreachable | Kind::Timeout))),
+            (result, Some(permit)) => permit
+                .reached(!matches!(result, Err(error) if matches!(error.kind(), Kind::Unreachable | Kind::Timeout))),
             (_, None) => {}
         }
         let sums = result?;
@@ -410,7 +425,12 @@ mod tests {
 
     #[test]
     fn a_part_is_as_large_as_the_number_of_parts_demands() {
-        for (len, size) in [(PART + 1, PART), (PART * MAX_PARTS, PART), (PART * MAX_PARTS + 1, 2 * PART), (5_000_000_000_000, 60 * PART)] {
+        for (len, size) in [
+            (PART + 1, PART),
+            (PART * MAX_PARTS, PART),
+            (PART * MAX_PARTS + 1, 2 * PART),
+            (5_000_000_000_000, 60 * PART),
+        ] {
             assert_eq!(part_size(len), size, "{len}");
             assert!(len.div_ceil(size) <= MAX_PARTS);
         }

@@ -63,7 +63,10 @@ pub async fn all(up: &dyn Uploader, down: &dyn Downloader, large: u64) -> Checke
 pub async fn memory_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: usize) -> Checked {
     let bytes = pattern(size, 1);
     let (stored, link) = stored(up, "memory", &bytes, Life::default()).await?;
-    let downloaded = down.download(&link, Target::Memory).await.map_err(|error| because("what was uploaded can be read")(error.into()))?;
+    let downloaded = down
+        .download(&link, Target::Memory)
+        .await
+        .map_err(|error| because("what was uploaded can be read")(error.into()))?;
     hold("the bytes in memory are those that were uploaded", downloaded.source == Source::Bytes(bytes.clone()))?;
     hold("the digest is the one of the bytes", downloaded.sha256 == Digest::of(&bytes))?;
     up.delete(&stored.receipt).await.map_err(deletion_failed)
@@ -82,7 +85,10 @@ pub async fn file_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: u64
     hold("the size is the file's", stored.uploaded.size == size)?;
     hold("the digest is the file's", stored.uploaded.sha256 == sha256)?;
     let link = link_to(&stored, "file");
-    let downloaded = down.download(&link, Target::File(to.0.clone())).await.map_err(|error| because("an uploaded file can be read")(error.into()))?;
+    let downloaded = down
+        .download(&link, Target::File(to.0.clone()))
+        .await
+        .map_err(|error| because("an uploaded file can be read")(error.into()))?;
     hold("the file is where it was asked for", downloaded.source == Source::File { path: to.0.clone(), len: size })?;
     hold("the digest of the downloaded file is that of the uploaded one", downloaded.sha256 == sha256)?;
     let on_disk = digest_of(&to.0).await.map_err(|error| because("the downloaded file can be read")(error.into()))?;
@@ -97,10 +103,15 @@ pub async fn file_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: u64
 /// # Errors
 /// A [`Violation`].
 pub async fn hostile_names(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
-    for name in ["", "クリップ 🎬", "../../etc/passwd", "C:\\con", "a/b?c#d%e&f=g+h", "line\r\nX-Evil: 1\0", &"n".repeat(5000)] {
+    for name in
+        ["", "クリップ 🎬", "../../etc/passwd", "C:\\con", "a/b?c#d%e&f=g+h", "line\r\nX-Evil: 1\0", &"n".repeat(5000)]
+    {
         let bytes = pattern(100, 2);
         let (stored, link) = stored(up, name, &bytes, Life::default()).await?;
-        let downloaded = down.download(&link, Target::Memory).await.map_err(|error| because("a strange name does not disturb")(error.into()))?;
+        let downloaded = down
+            .download(&link, Target::Memory)
+            .await
+            .map_err(|error| because("a strange name does not disturb")(error.into()))?;
         hold("a strange name does not change the bytes", downloaded.source == Source::Bytes(bytes))?;
         up.delete(&stored.receipt).await.map_err(deletion_failed)?;
     }
@@ -138,7 +149,8 @@ pub async fn changed_files(up: &dyn Uploader) -> Checked {
     file.fill(1000).await.map_err(|error| because("a temporary file can be written")(error.into()))?;
     for len in [999, 1001] {
         let source = Source::File { path: file.0.clone(), len };
-        let kind = up.upload(&Object::new("changed", PayloadType::Binary, len), &source).await.map_err(|error| error.kind());
+        let kind =
+            up.upload(&Object::new("changed", PayloadType::Binary, len), &source).await.map_err(|error| error.kind());
         hold("a file that changed its length is refused", kind == Err(crate::StoreErrorKind::LocalFile))?;
     }
     Ok(())
@@ -165,7 +177,9 @@ pub async fn reading_often(up: &dyn Uploader, down: &dyn Downloader) -> Checked 
     let (stored, link) = stored(up, "often", &pattern(1000, 5), Life::default()).await?;
     hold("a store does not make a link one-shot unasked, or says so", !stored.uploaded.one_shot)?;
     for _ in 0..3 {
-        down.download(&link, Target::Memory).await.map_err(|error| because("a link can be read often")(error.into()))?;
+        down.download(&link, Target::Memory)
+            .await
+            .map_err(|error| because("a link can be read often")(error.into()))?;
     }
     up.delete(&stored.receipt).await.map_err(deletion_failed)
 }
@@ -194,7 +208,10 @@ pub async fn concurrent_use(up: &dyn Uploader, down: &dyn Downloader) -> Checked
     let transfers = (0..20).map(|seed| async move {
         let bytes = pattern(20_000 + usize::from(seed), seed);
         let (stored, link) = stored(up, "concurrent", &bytes, Life::default()).await?;
-        let downloaded = down.download(&link, Target::Memory).await.map_err(|error| because("concurrent transfers work")(error.into()))?;
+        let downloaded = down
+            .download(&link, Target::Memory)
+            .await
+            .map_err(|error| because("concurrent transfers work")(error.into()))?;
         hold("concurrent transfers are kept apart", downloaded.source == Source::Bytes(bytes))?;
         up.delete(&stored.receipt).await.map_err(deletion_failed)
     });
@@ -205,13 +222,20 @@ pub async fn concurrent_use(up: &dyn Uploader, down: &dyn Downloader) -> Checked
 ///
 /// # Errors
 /// A [`Violation`].
-pub async fn expires<F>(up: &dyn Uploader, down: &dyn Downloader, ttl: Duration, pass: impl FnOnce(Duration) -> F) -> Checked
+pub async fn expires<F>(
+    up: &dyn Uploader,
+    down: &dyn Downloader,
+    ttl: Duration,
+    pass: impl FnOnce(Duration) -> F,
+) -> Checked
 where
     F: Future<Output = ()>,
 {
     let (stored, link) = stored(up, "expiring", &pattern(100, 7), Life::expiring(ttl)).await?;
     hold("a store that expires links says when", stored.uploaded.expires_at.is_some())?;
-    down.download(&link, Target::Memory).await.map_err(|error| because("a link works before it expires")(error.into()))?;
+    down.download(&link, Target::Memory)
+        .await
+        .map_err(|error| because("a link works before it expires")(error.into()))?;
     pass(ttl + Duration::from_millis(1100)).await;
     let kind = down.download(&link, Target::Memory).await.map_err(|error| error.kind());
     hold("an expired link is called expired", kind == Err(FetchErrorKind::Expired))?;

@@ -111,7 +111,14 @@ impl FetchError {
     /// An error about the payload `dataname` behind `url`, of which only the redacted form is kept
     #[must_use]
     pub fn new(kind: FetchErrorKind, dataname: impl Into<String>, url: &str) -> Self {
-        Self(Box::new(Fetch { kind, dataname: dataname.into(), url: redacted(url), attempts: 0, last: kind, source: None }))
+        Self(Box::new(Fetch {
+            kind,
+            dataname: dataname.into(),
+            url: redacted(url),
+            attempts: 0,
+            last: kind,
+            source: None,
+        }))
     }
 
     /// Adds the cause

@@ -211,7 +211,8 @@ impl FetcherBuilder {
 impl Rules {
     /// A GET of a URL of `origin`, with the credentials for it
     pub(crate) fn request(&self, url: url::Url, origin: &Origin) -> RequestBuilder {
-        let request = self.client.get(url).header(reqwest::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let request =
+            self.client.get(url).header(reqwest::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         match self.credentials.get(origin) {
             Some(credentials) => credentials.apply(request),
             None => request,
@@ -227,7 +228,8 @@ impl Rules {
             Ok(result) => result,
             Err(elapsed) => Err(transfer.error(FetchErrorKind::Timeout).with_source(elapsed)),
         };
-        let unreachable = |error: &FetchError| matches!(error.last(), FetchErrorKind::Unreachable | FetchErrorKind::Timeout);
+        let unreachable =
+            |error: &FetchError| matches!(error.last(), FetchErrorKind::Unreachable | FetchErrorKind::Timeout);
         // A server that answers is there, whatever it says: one broken file must not close the way to all others.
         if transfer.was_answered() {
             permit.reached(true);
@@ -257,7 +259,10 @@ mod tests {
     async fn a_name_that_leads_to_a_metadata_service_is_blocked_and_not_retried() -> Result<(), ConfigError> {
         let guard = Guard::fixed(&[[169, 254, 169, 254]]);
         let fetcher = Fetcher::builder().build_with(Some(&guard))?;
-        let error = fetcher.download(&Link::new("clip", "http://innocent.test/x"), Target::Memory).await.map_err(|error| (error.kind(), error.attempts()));
+        let error = fetcher
+            .download(&Link::new("clip", "http://innocent.test/x"), Target::Memory)
+            .await
+            .map_err(|error| (error.kind(), error.attempts()));
         assert_eq!(error.map(|_| ()), Err((FetchErrorKind::BlockedOrigin, 1)));
         Ok(())
     }

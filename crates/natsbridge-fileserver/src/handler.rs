@@ -8,7 +8,10 @@ use futures_util::future::BoxFuture;
 use natsbridge_core::{Digest, Downloaded, Link, Object, Source, Uploaded};
 
 use crate::sink::Sink;
-use crate::{BoxError, Downloader, FetchError, FetchErrorKind, Origin, Receipt, StoreError, StoreErrorKind, Stored, Target, Uploader};
+use crate::{
+    BoxError, Downloader, FetchError, FetchErrorKind, Origin, Receipt, StoreError, StoreErrorKind, Stored, Target,
+    Uploader,
+};
 
 /// Makes an [`Uploader`] of an async closure
 ///
@@ -66,7 +69,8 @@ where
 
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
-            let failed = |kind, cause: BoxError| StoreError::new(kind, self.name()).about(&*object.dataname).with_source(cause);
+            let failed =
+                |kind, cause: BoxError| StoreError::new(kind, self.name()).about(&*object.dataname).with_source(cause);
             let stored = (self.0)(object.clone(), source.clone()).await;
             let uploaded = stored.map_err(|cause| failed(StoreErrorKind::Handler, cause))?;
             if uploaded.size != source.len() {

@@ -118,7 +118,11 @@ impl HttpStoreBuilder {
         const KIND: &str = "http store";
         let (mut url, user_info) = server_url(KIND, &self.template.replace(ID, "id"))?;
         // Only the path may differ from upload to upload: the host must not.
-        let path_at = self.template.find("://").map(|at| at + 3).and_then(|host| self.template[host..].find('/').map(|at| host + at));
+        let path_at = self
+            .template
+            .find("://")
+            .map(|at| at + 3)
+            .and_then(|host| self.template[host..].find('/').map(|at| host + at));
         let (host, path) = self.template.split_at(path_at.unwrap_or(self.template.len()));
         if host.contains(ID) || !path.contains(ID) {
             return Err(ConfigError::new(KIND, "its URL template needs `{id}` in the path, and only there"));
@@ -145,12 +149,17 @@ impl Http {
 
     async fn attempt(&self, url: &str, source: &Source) -> Result<Stored, Failure> {
         let (reading, chunks) = Reading::open(source).await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
-        let request = self.request(Method::PUT, url).header(CONTENT_LENGTH, source.len()).header(CONTENT_TYPE, "application/octet-stream");
+        let request = self
+            .request(Method::PUT, url)
+            .header(CONTENT_LENGTH, source.len())
+            .header(CONTENT_TYPE, "application/octet-stream");
         let response = self.server.sending(&reading, request.body(Body::wrap_stream(chunks)).send()).await?;
         if !response.status().is_success() {
             return Err(Failure::answered(self.server.answer(response).await));
         }
-        let sums = reading.sums().ok_or_else(|| Failure::again(Kind::Digest, "the server answered before it had all bytes"))?;
+        let sums = reading
+            .sums()
+            .ok_or_else(|| Failure::again(Kind::Digest, "the server answered before it had all bytes"))?;
         Ok(Stored { uploaded: Uploaded::new(url, source.len(), sums.sha256), receipt: Receipt::new(url) })
     }
 

@@ -14,7 +14,9 @@ use uuid::Uuid;
 
 use crate::body::Reading;
 use crate::handler::deliver;
-use crate::{Downloader, FetchError, FetchErrorKind, Origin, Receipt, StoreError, StoreErrorKind, Stored, Target, Uploader};
+use crate::{
+    Downloader, FetchError, FetchErrorKind, Origin, Receipt, StoreError, StoreErrorKind, Stored, Target, Uploader,
+};
 
 /// Keeps payloads in memory and reads its own links, which look like `memory://0b6e…`
 ///
@@ -114,7 +116,9 @@ impl Uploader for MemoryStore {
 
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
-            let failed = |cause| StoreError::new(StoreErrorKind::LocalFile, self.name()).about(&*object.dataname).with_source(cause);
+            let failed = |cause| {
+                StoreError::new(StoreErrorKind::LocalFile, self.name()).about(&*object.dataname).with_source(cause)
+            };
             let (reading, chunks) = Reading::open(source).await.map_err(failed)?;
             let bytes = match source {
                 Source::Bytes(bytes) => {
@@ -134,7 +138,8 @@ impl Uploader for MemoryStore {
             let Life { one_shot, .. } = object.life;
             let expires_at = self.expiry(object.life);
             self.lock().insert(url.clone(), Held { bytes: Some(bytes), one_shot, expires_at });
-            let uploaded = Uploaded::new(&*url, source.len(), sums.sha256).expires_at(Some(expires_at)).one_shot(one_shot);
+            let uploaded =
+                Uploaded::new(&*url, source.len(), sums.sha256).expires_at(Some(expires_at)).one_shot(one_shot);
             Ok(Stored { uploaded, receipt: Receipt::new(url) })
         })
     }

@@ -73,7 +73,12 @@ impl PlikStore {
     /// Configures one
     #[must_use]
     pub fn builder(base_url: &str) -> PlikStoreBuilder {
-        PlikStoreBuilder { base_url: base_url.to_owned(), user_token: None, credentials: None, limits: Limits::default() }
+        PlikStoreBuilder {
+            base_url: base_url.to_owned(),
+            user_token: None,
+            credentials: None,
+            limits: Limits::default(),
+        }
     }
 
     /// Asks the server for its configuration and answers which origins its links lead to: its own and that of its
@@ -163,7 +168,9 @@ impl PlikStoreBuilder {
         let (url, user_info) = server_url("plik", &self.base_url)?;
         let server = Server::new("plik", &url, self.limits)?;
         let token = self.user_token.map(|Secret(token)| HeaderValue::from_str(&token)).transpose();
-        let user_token = token.map_err(|error| ConfigError::new("plik", "the user token holds characters that no header may").with_source(error))?;
+        let user_token = token.map_err(|error| {
+            ConfigError::new("plik", "the user token holds characters that no header may").with_source(error)
+        })?;
         let mut base = url.clone();
         base.set_query(None);
         base.set_fragment(None);
@@ -264,8 +271,11 @@ impl Plik {
             return Err(refusal(self.server.answer(response).await));
         }
         let kept: Kept = self.server.json(response).await?;
-        let sums = reading.sums().ok_or_else(|| Failure::again(Kind::Digest, "the server answered before it had all bytes"))?;
-        if kept.status != "uploaded" || kept.file_size != source.len() || !kept.file_md5.eq_ignore_ascii_case(&sums.md5) {
+        let sums = reading
+            .sums()
+            .ok_or_else(|| Failure::again(Kind::Digest, "the server answered before it had all bytes"))?;
+        if kept.status != "uploaded" || kept.file_size != source.len() || !kept.file_md5.eq_ignore_ascii_case(&sums.md5)
+        {
             let cause = format!(
                 "the server has {} bytes with MD5 `{}` in status `{}`, sent were {} with `{}`",
                 kept.file_size,
@@ -282,13 +292,16 @@ impl Plik {
     fn stored(&self, created: &Created, kept: &Kept, sums: &Sums, size: u64) -> Result<Stored, Failure> {
         let base = created.link_base(&self.scheme).unwrap_or_else(|| self.base.clone());
         let url = format!("{base}/file/{}/{}/{}", escaped(&created.id), escaped(&kept.id), escaped(&kept.file_name));
-        let uploaded = Uploaded::new(url, size, sums.sha256).expires_at(created.expiry(OffsetDateTime::now_utc())).one_shot(created.one_shot);
+        let uploaded = Uploaded::new(url, size, sums.sha256)
+            .expires_at(created.expiry(OffsetDateTime::now_utc()))
+            .one_shot(created.one_shot);
         let key = serde_json::to_string(&created.key()).map_err(|error| Failure::last(Kind::Rejected, error))?;
         Ok(Stored { uploaded, receipt: Receipt::new(key) })
     }
 
     async fn delete(&self, key: &Key) -> Result<(), Failure> {
-        let request = self.request(Method::DELETE, &format!("/upload/{}", escaped(&key.id))).header("X-UploadToken", &key.token);
+        let request =
+            self.request(Method::DELETE, &format!("/upload/{}", escaped(&key.id))).header("X-UploadToken", &key.token);
         let response = self.server.patiently(request.send()).await?;
         match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
@@ -336,8 +349,9 @@ impl Uploader for PlikStore {
 
     fn delete<'a>(&'a self, receipt: &'a Receipt) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let key: Key = serde_json::from_str(receipt.secret())
-                .map_err(|_| StoreError::new(Kind::Rejected, self.name()).with_source("the receipt is not one of this store"))?;
+            let key: Key = serde_json::from_str(receipt.secret()).map_err(|_| {
+                StoreError::new(Kind::Rejected, self.name()).with_source("the receipt is not one of this store")
+            })?;
             self.0.server.perform(|| Box::pin(self.0.delete(&key))).await
         })
     }

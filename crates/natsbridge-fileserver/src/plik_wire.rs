@@ -112,7 +112,10 @@ impl Config {
     pub(crate) fn check(&self, size: u64, has_token: bool) -> Result<(), Failure> {
         let limit = u64::try_from(self.max_file_size).unwrap_or(0);
         if limit > 0 && size > limit {
-            return Err(Failure::last(Kind::TooLarge, format!("the payload has {size} bytes, the server takes {limit}")));
+            return Err(Failure::last(
+                Kind::TooLarge,
+                format!("the payload has {size} bytes, the server takes {limit}"),
+            ));
         }
         if (self.no_anonymous_uploads || self.authentication == FORCED) && !has_token {
             return Err(Failure::last(Kind::Refused, "the server takes no anonymous uploads; configure a user token"));
@@ -122,7 +125,10 @@ impl Config {
             return Err(Failure::last(Kind::Rejected, cause));
         }
         if self.password == FORCED {
-            return Err(Failure::last(Kind::Rejected, "the server wants a password on every upload; turn FeaturePassword off"));
+            return Err(Failure::last(
+                Kind::Rejected,
+                "the server wants a password on every upload; turn FeaturePassword off",
+            ));
         }
         Ok(())
     }
@@ -131,12 +137,19 @@ impl Config {
     pub(crate) fn grant(&self, life: Life) -> Create {
         let mut create = Create::from(life);
         if let Some(max) = u64::try_from(self.max_ttl).ok().filter(|max| *max > 0 && *max < create.ttl) {
-            tracing::warn!(asked = create.ttl, granted = max, "the file server keeps uploads for a shorter time than asked for, in seconds");
+            tracing::warn!(
+                asked = create.ttl,
+                granted = max,
+                "the file server keeps uploads for a shorter time than asked for, in seconds"
+            );
             create.ttl = max;
         }
-        let no_one_shot = self.feature_one_shot == DISABLED || (self.feature_one_shot.is_empty() && self.one_shot == Some(false));
+        let no_one_shot =
+            self.feature_one_shot == DISABLED || (self.feature_one_shot.is_empty() && self.one_shot == Some(false));
         if create.one_shot && no_one_shot {
-            tracing::warn!("the file server has no one-shot uploads: the link can be read until it expires or is deleted");
+            tracing::warn!(
+                "the file server has no one-shot uploads: the link can be read until it expires or is deleted"
+            );
             create.one_shot = false;
         }
         create
@@ -150,7 +163,8 @@ impl Config {
 
 /// The first that is configured, with a scheme and without a slash at its end (contract §4.3)
 fn link_base(candidates: [&Option<String>; 2], scheme: &str) -> Option<String> {
-    let base = candidates.into_iter().flatten().map(|base| base.trim().trim_end_matches('/')).find(|base| !base.is_empty())?;
+    let base =
+        candidates.into_iter().flatten().map(|base| base.trim().trim_end_matches('/')).find(|base| !base.is_empty())?;
     // Administrators forget the scheme, and such links are dead (root-gg/plik#292).
     Some(if base.contains("://") { base.to_owned() } else { format!("{scheme}://{base}") })
 }

@@ -140,7 +140,9 @@ fn is_dangerous_v6(ip: Ipv6Addr) -> bool {
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     let inner = match s {
         // mapped (::ffff:a.b.c.d), compatible (::a.b.c.d), translated (::ffff:0:a.b.c.d)
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0, 0, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => v4(high, low),
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0, 0, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => {
+            v4(high, low)
+        }
         // NAT64, well-known prefix
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
         // NAT64, local-use prefix: where the IPv4 address stands depends on the site
@@ -195,7 +197,8 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let looked_up = self.look_up(name.as_str().to_owned());
         Box::pin(async move {
-            let (dangerous, safe): (Vec<_>, Vec<_>) = looked_up.await?.into_iter().partition(|at| is_dangerous(at.ip()));
+            let (dangerous, safe): (Vec<_>, Vec<_>) =
+                looked_up.await?.into_iter().partition(|at| is_dangerous(at.ip()));
             match (safe.is_empty(), dangerous.first()) {
                 (true, Some(at)) => Err(Blocked::Address(at.ip()).into()),
                 _ => {
@@ -219,7 +222,9 @@ mod tests {
     fn only_http_and_https_links_without_user_info_are_followed() {
         assert!(open("http://files.test/file/a").is_ok());
         assert!(open("https://files.test/file/a").is_ok());
-        for link in ["file:///etc/passwd", "ftp://files.test/a", "gopher://files.test/", "data:text/plain,x", "memory://x"] {
+        for link in
+            ["file:///etc/passwd", "ftp://files.test/a", "gopher://files.test/", "data:text/plain,x", "memory://x"]
+        {
             assert!(matches!(open(link), Err(Blocked::Scheme(_))), "{link}");
         }
         for link in ["", "files.test/a", "//files.test/a", "http://", "http://a b/"] {
@@ -260,7 +265,14 @@ mod tests {
         ] {
             assert!(matches!(open(link), Err(Blocked::Address(_))), "{link}");
         }
-        for link in ["http://127.0.0.1:8080/", "http://[::1]/", "http://10.1.2.3/", "http://[2606:4700::1]/", "http://192.168.0.1/", "http://[::ffff:10.0.0.1]/"] {
+        for link in [
+            "http://127.0.0.1:8080/",
+            "http://[::1]/",
+            "http://10.1.2.3/",
+            "http://[2606:4700::1]/",
+            "http://192.168.0.1/",
+            "http://[::ffff:10.0.0.1]/",
+        ] {
             assert!(open(link).is_ok(), "{link}");
         }
     }
@@ -270,10 +282,18 @@ mod tests {
         let mut policy = Policy::default();
         policy.allow("https://files.test/plik".parse()?);
         policy.allow("http://127.0.0.1:8080".parse()?);
-        for link in ["https://files.test/file/a", "https://files.test:443/", "https://FILES.test./x", "http://127.0.0.1:8080/"] {
+        for link in
+            ["https://files.test/file/a", "https://files.test:443/", "https://FILES.test./x", "http://127.0.0.1:8080/"]
+        {
             assert!(policy.check(link).is_ok(), "{link}");
         }
-        for link in ["http://files.test/", "https://files.test:8443/", "https://files.test.evil/", "https://evil/files.test", "http://127.0.0.1/"] {
+        for link in [
+            "http://files.test/",
+            "https://files.test:8443/",
+            "https://files.test.evil/",
+            "https://evil/files.test",
+            "http://127.0.0.1/",
+        ] {
             assert!(matches!(policy.check(link), Err(Blocked::Origin(_))), "{link}");
         }
         Ok(())

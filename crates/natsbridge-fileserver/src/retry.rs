@@ -104,7 +104,9 @@ impl Retries {
     pub(crate) async fn pause(&mut self, retry_after: Option<Duration>) -> bool {
         let Some(pause) = self.pauses.next() else { return false };
         let pause = retry_after.map_or(pause, |asked| asked.max(pause));
-        let Some(until) = Instant::now().checked_add(pause).filter(|until| *until < self.deadline) else { return false };
+        let Some(until) = Instant::now().checked_add(pause).filter(|until| *until < self.deadline) else {
+            return false;
+        };
         tokio::time::sleep_until(until).await;
         true
     }

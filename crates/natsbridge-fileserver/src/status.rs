@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn the_recorded_answers_say_what_became_of_a_file() -> Result<(), Box<dyn std::error::Error>> {
-        let question = Question::about(&Url::parse("http://h/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/payload.bin")?).ok_or("not a link")?;
+        let question = Question::about(&Url::parse("http://h/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/payload.bin")?)
+            .ok_or("not a link")?;
         for (status, there) in [("uploaded", true), ("removed", false), ("deleted", false)] {
             let upload: Upload = serde_json::from_str(&format!(
                 r#"{{"id":"fx42p6dwO4x3MKWX","files":[{{"id":"2LNrp1EGZY8zV4Hb","fileName":"payload.bin","status":"{status}"}}],"oneShot":true}}"#

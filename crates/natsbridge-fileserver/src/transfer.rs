@@ -84,7 +84,9 @@ enum Wrong {
     Silent(Duration),
     #[error("the server says that the file is no longer there")]
     Gone,
-    #[error("the connection broke after the request was sent, and the server can't be asked whether the file is still there")]
+    #[error(
+        "the connection broke after the request was sent, and the server can't be asked whether the file is still there"
+    )]
     InDoubt,
     #[error("the link was good until {0}")]
     Expired(OffsetDateTime),
@@ -94,7 +96,8 @@ impl<'a> Transfer<'a> {
     /// Checks everything about a link that can be known before asking for it
     pub(crate) fn new(rules: &'a Rules, link: &'a Link, deadline: Instant) -> Result<Self, FetchError> {
         let error = |kind| FetchError::new(kind, &*link.dataname, &link.url);
-        let (url, origin) = rules.policy.check(&link.url).map_err(|blocked| error(Kind::BlockedOrigin).with_source(blocked))?;
+        let (url, origin) =
+            rules.policy.check(&link.url).map_err(|blocked| error(Kind::BlockedOrigin).with_source(blocked))?;
         if let Some(at) = link.expires_at
             && at + CLOCK_SKEW < OffsetDateTime::now_utc()
         {
@@ -102,7 +105,19 @@ impl<'a> Transfer<'a> {
         }
         let retries = Retries::new(&rules.retry, deadline);
         let limit = rules.max_payload_size;
-        Ok(Self { rules, link, url, origin, limit, retries, deadline, etag: None, in_doubt: false, was_corrupt: false, answered: false })
+        Ok(Self {
+            rules,
+            link,
+            url,
+            origin,
+            limit,
+            retries,
+            deadline,
+            etag: None,
+            in_doubt: false,
+            was_corrupt: false,
+            answered: false,
+        })
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -184,7 +199,9 @@ impl<'a> Transfer<'a> {
                 }
             }
             // What was there changed or is no longer divisible: from zero next time.
-            StatusCode::RANGE_NOT_SATISFIABLE if resume.is_some() => return Err(Failure::again(Kind::Rejected, Wrong::Range)),
+            StatusCode::RANGE_NOT_SATISFIABLE if resume.is_some() => {
+                return Err(Failure::again(Kind::Rejected, Wrong::Range));
+            }
             status if status.is_success() => return Err(Failure::last(Kind::Rejected, Wrong::Status(status))),
             status => {
                 let answer = Answer::read(response, self.rules.idle_timeout).await;
@@ -203,7 +220,9 @@ impl<'a> Transfer<'a> {
     /// Refuses a body before reading it, where its headers show that it is not the payload
     fn check_headers(&self, response: &Response, sink: &Sink) -> Result<(), Failure> {
         let headers = response.headers();
-        if let Some(encoding) = text(headers, CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        if let Some(encoding) =
+            text(headers, CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+        {
             return Err(Failure::last(Kind::Rejected, Wrong::Encoding(encoding.chars().take(40).collect())));
         }
         if let Some(found) = response.content_length().map(|length| length.saturating_add(sink.received())) {
@@ -218,7 +237,10 @@ impl<'a> Transfer<'a> {
         }
         let unknown = self.link.size.is_none() && self.link.sha256.is_none();
         // Plik never serves a file as HTML, so with nothing else to go by a page is taken for an error's page.
-        if unknown && text(headers, CONTENT_TYPE).is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html")) {
+        if unknown
+            && text(headers, CONTENT_TYPE)
+                .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
+        {
             return Err(Failure::last(Kind::Rejected, Wrong::Page));
         }
         Ok(())
@@ -268,8 +290,10 @@ impl<'a> Transfer<'a> {
             let retry_after = answer.retry_after;
             return self.doubtful(Failure { retry_after, ..Failure::again(Kind::Unreachable, answer) });
         }
-        let expired = self.link.expires_at.is_some_and(|at| at < OffsetDateTime::now_utc()) || answer.text.contains("has expired");
-        let gone = answer.text.ends_with("is not available : removed") || answer.text.ends_with("is not available : deleted");
+        let expired = self.link.expires_at.is_some_and(|at| at < OffsetDateTime::now_utc())
+            || answer.text.contains("has expired");
+        let gone =
+            answer.text.ends_with("is not available : removed") || answer.text.ends_with("is not available : deleted");
         let kind = match answer.status.as_u16() {
             404 if gone && (self.link.one_shot || self.was_one_shot().await) => Kind::Consumed,
             410 if self.link.one_shot => Kind::Consumed,
@@ -291,7 +315,9 @@ impl<'a> Transfer<'a> {
 
     /// Asks the server of a one-shot link whether it can be read once more
     async fn ask(&mut self) -> Result<(), Failure> {
-        let Some(question) = Question::about(&self.url) else { return Err(Failure::last(Kind::Consumed, Wrong::InDoubt)) };
+        let Some(question) = Question::about(&self.url) else {
+            return Err(Failure::last(Kind::Consumed, Wrong::InDoubt));
+        };
         let response = self.patiently(self.rules.request(question.url.clone(), &self.origin).send()).await?;
         self.answered = true;
         if response.status() != StatusCode::OK {

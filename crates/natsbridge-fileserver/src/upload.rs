@@ -100,7 +100,8 @@ impl Server {
     pub(crate) fn new(kind: &'static str, url: &Url, limits: Limits) -> Result<Self, ConfigError> {
         let refused = |problem: &str| ConfigError::new(kind, problem);
         let origin = Origin::of(url).ok_or_else(|| refused("its URL has to be http or https with a host"))?;
-        let client = client::build(limits.connect_timeout, None).map_err(|error| refused("no HTTP client can be made").with_source(error))?;
+        let client = client::build(limits.connect_timeout, None)
+            .map_err(|error| refused("no HTTP client can be made").with_source(error))?;
         let name = format!("{kind} at {}", redacted(url.as_str()).trim_end_matches('/'));
         Ok(Self { name, origin, client, limits, breaker: Breaker::new(limits.breaker) })
     }
@@ -151,7 +152,10 @@ impl Server {
     }
 
     /// Waits for an answer, but not longer than the server may be silent
-    pub(crate) async fn patiently<T>(&self, reply: impl Future<Output = reqwest::Result<T>> + Send) -> Result<T, Failure> {
+    pub(crate) async fn patiently<T>(
+        &self,
+        reply: impl Future<Output = reqwest::Result<T>> + Send,
+    ) -> Result<T, Failure> {
         match tokio::time::timeout(self.limits.idle_timeout, reply).await {
             Ok(reply) => reply.map_err(Failure::broken),
             Err(_) => Err(self.silent()),
@@ -192,7 +196,10 @@ impl Server {
         let mut body = Vec::new();
         while let Some(chunk) = self.patiently(response.chunk()).await? {
             if body.len() + chunk.len() > MAX_JSON {
-                return Err(Failure::last(Kind::Rejected, "the server's answer is larger than any answer to this request"));
+                return Err(Failure::last(
+                    Kind::Rejected,
+                    "the server's answer is larger than any answer to this request",
+                ));
             }
             body.extend_from_slice(&chunk);
         }
@@ -206,12 +213,16 @@ impl Server {
 
 /// Parses a server's URL and takes a user name and password out of it
 pub(crate) fn server_url(kind: &'static str, text: &str) -> Result<(Url, Option<client::Credentials>), ConfigError> {
-    let mut url = Url::parse(text).map_err(|error| ConfigError::new(kind, "its URL can't be read").with_source(error))?;
+    let mut url =
+        Url::parse(text).map_err(|error| ConfigError::new(kind, "its URL can't be read").with_source(error))?;
     if url.username().is_empty() && url.password().is_none() {
         return Ok((url, None));
     }
     let plain = |text: &str| -> Cow<'_, str> { percent_decoded(text).into() };
-    let credentials = client::Credentials::Basic(plain(url.username()).into_owned(), plain(url.password().unwrap_or_default()).into_owned());
+    let credentials = client::Credentials::Basic(
+        plain(url.username()).into_owned(),
+        plain(url.password().unwrap_or_default()).into_owned(),
+    );
     // Both only fail for a URL without a host, which the store refuses anyway.
     let _ = url.set_username("").and_then(|()| url.set_password(None));
     Ok((url, Some(credentials)))
@@ -221,7 +232,10 @@ pub(crate) fn server_url(kind: &'static str, text: &str) -> Result<(Url, Option<
 fn percent_decoded(text: &str) -> String {
     // `+` means itself outside of forms.
     let form = text.replace('+', "%2B");
-    url::form_urlencoded::parse(format!("x={form}").replace('&', "%26").as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
+    url::form_urlencoded::parse(format!("x={form}").replace('&', "%26").as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

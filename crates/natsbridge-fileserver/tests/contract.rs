@@ -101,13 +101,19 @@ async fn the_plik_store_keeps_the_contract_on_a_real_plik() {
 #[cfg(feature = "s3")]
 mod s3 {
     use natsbridge_core::{Life, Source};
-    use natsbridge_fileserver::{BucketStore, BucketStoreBuilder, Downloader, FetchErrorKind, RetryPolicy, StoreErrorKind, Target, Uploader};
+    use natsbridge_fileserver::{
+        BucketStore, BucketStoreBuilder, Downloader, FetchErrorKind, RetryPolicy, StoreErrorKind, Target, Uploader,
+    };
     use natsbridge_testkit::nanio::Nanio;
 
     use super::*;
 
     fn bucket(url: &str) -> BucketStoreBuilder {
-        BucketStore::s3(Nanio::BUCKET).endpoint(url).region("us-east-1").access_key(Nanio::ACCESS_KEY, Nanio::SECRET_KEY).retry(quick())
+        BucketStore::s3(Nanio::BUCKET)
+            .endpoint(url)
+            .region("us-east-1")
+            .access_key(Nanio::ACCESS_KEY, Nanio::SECRET_KEY)
+            .retry(quick())
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -154,12 +160,15 @@ mod s3 {
         use natsbridge_testkit::fault_proxy::{Fault, FaultProxy};
         let server = Nanio::start().unwrap();
         let address = server.url().trim_start_matches("http://").parse().unwrap();
-        let proxy = FaultProxy::start(address, [Fault::None, Fault::CutAfter(1_000_000), Fault::ResetAfter(2_000_000)]).await.unwrap();
+        let proxy = FaultProxy::start(address, [Fault::None, Fault::CutAfter(1_000_000), Fault::ResetAfter(2_000_000)])
+            .await
+            .unwrap();
         // Signed for the proxy's address, since the host is part of the signature.
         let store = bucket(&proxy.url()).build().unwrap();
         let payload = bytes(5_000_000);
         let stored = store.upload(&object(&payload), &source(&payload)).await.unwrap();
-        let downloaded = fetcher().build().unwrap().download(&link(stored.uploaded.url, &payload), Target::Memory).await.unwrap();
+        let downloaded =
+            fetcher().build().unwrap().download(&link(stored.uploaded.url, &payload), Target::Memory).await.unwrap();
         assert_eq!(downloaded.source, Source::from(payload));
         assert!(proxy.connections() >= 4);
     }

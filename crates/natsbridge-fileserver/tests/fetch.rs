@@ -33,7 +33,12 @@ async fn failure(fetcher: &Fetcher, link: &Link) -> natsbridge_fileserver::Fetch
 }
 
 /// Downloads with a fresh fetcher and expects this kind after this many requests
-async fn refused(replies: impl IntoIterator<Item = Reply>, change: impl FnOnce(&mut Link), kind: Kind, requests: usize) {
+async fn refused(
+    replies: impl IntoIterator<Item = Reply>,
+    change: impl FnOnce(&mut Link),
+    kind: Kind,
+    requests: usize,
+) {
     let server = server(replies).await;
     let mut link = plik_link(&server, b"payload");
     change(&mut link);
@@ -45,7 +50,8 @@ async fn refused(replies: impl IntoIterator<Item = Reply>, change: impl FnOnce(&
 #[tokio::test]
 async fn a_download_says_who_asks_and_wants_the_bytes_as_they_are() {
     let server = server([Reply::ok("payload")]).await;
-    let downloaded = fetcher().build().unwrap().download(&plik_link(&server, b"payload"), Target::Memory).await.unwrap();
+    let downloaded =
+        fetcher().build().unwrap().download(&plik_link(&server, b"payload"), Target::Memory).await.unwrap();
     assert_eq!(downloaded.source, Source::from("payload"));
     assert_eq!(downloaded.sha256, Digest::of(b"payload"));
     let request = &server.requests()[0];
@@ -61,7 +67,8 @@ async fn a_download_cut_five_times_arrives_intact() {
     let server = server(cuts.chain([Reply::ok(&payload)])).await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip");
-    let downloaded = fetcher().build().unwrap().download(&plik_link(&server, &payload), Target::File(path.clone())).await.unwrap();
+    let downloaded =
+        fetcher().build().unwrap().download(&plik_link(&server, &payload), Target::File(path.clone())).await.unwrap();
     assert_eq!(downloaded.source, Source::File { path: path.clone(), len: 300_000 });
     assert_eq!(std::fs::read(&path).unwrap(), payload);
     assert_eq!(server.requests().len(), 6);
@@ -72,7 +79,13 @@ async fn a_download_through_a_breaking_network_arrives_intact() {
     let payload = bytes(500_000);
     let served = payload.clone();
     let server = ScriptedHttp::routed(move |_| Some(Reply::ok(&served))).await.unwrap();
-    let faults = [Fault::Refuse, Fault::ResetAfter(100_000), Fault::CutAfter(0), Fault::CutAfter(499_999), Fault::ResetAfter(10)];
+    let faults = [
+        Fault::Refuse,
+        Fault::ResetAfter(100_000),
+        Fault::CutAfter(0),
+        Fault::CutAfter(499_999),
+        Fault::ResetAfter(10),
+    ];
     let proxy = FaultProxy::start(server.address(), faults).await.unwrap();
     let link = link(format!("{}/x", proxy.url()), &payload);
     let downloaded = fetcher().build().unwrap().download(&link, Target::Memory).await.unwrap();
@@ -108,7 +121,9 @@ async fn a_cut_download_resumes_where_the_server_has_a_strong_etag() {
     let payload = bytes(100_000);
     let tagged = [("ETag", "\"v1\""), ("Accept-Ranges", "bytes")];
     let rest = [("ETag", "\"v1\""), ("Content-Range", "bytes 40000-99999/100000")];
-    let server = server([Reply::new(200, &tagged, &payload).cut_after(40_000), Reply::new(206, &rest, &payload[40_000..])]).await;
+    let server =
+        server([Reply::new(200, &tagged, &payload).cut_after(40_000), Reply::new(206, &rest, &payload[40_000..])])
+            .await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip");
     fetcher().build().unwrap().download(&plik_link(&server, &payload), Target::File(path.clone())).await.unwrap();
@@ -129,11 +144,13 @@ async fn a_resumption_that_the_server_ignores_or_gets_wrong_starts_from_zero() {
     ] {
         let replies = [Reply::new(200, &tagged, &payload).cut_after(4000)].into_iter().chain(second);
         let server = server(replies).await;
-        let downloaded = fetcher().build().unwrap().download(&plik_link(&server, &payload), Target::Memory).await.unwrap();
+        let downloaded =
+            fetcher().build().unwrap().download(&plik_link(&server, &payload), Target::Memory).await.unwrap();
         assert_eq!(downloaded.source, source(&payload));
         assert_eq!(server.left(), 0);
     }
-    let server = server([Reply::new(200, &[("ETag", "W/\"v1\"")], &payload).cut_after(4000), Reply::ok(&payload)]).await;
+    let server =
+        server([Reply::new(200, &[("ETag", "W/\"v1\"")], &payload).cut_after(4000), Reply::ok(&payload)]).await;
     fetcher().build().unwrap().download(&plik_link(&server, &payload), Target::Memory).await.unwrap();
     assert_eq!(server.requests()[1].header("range"), None, "a weak tag does not promise the same bytes");
 }
@@ -197,12 +214,23 @@ async fn transient_answers_are_retried() {
 async fn a_body_of_a_failed_answer_is_never_the_payload() {
     // The loser of a race for a one-shot gets the error and the whole file behind it (plik contract §6.2).
     let body = ["internal server error\n".as_bytes(), b"payload"].concat();
-    refused((0..6).map(|_| Reply::new(500, &[], &body)), |link| (link.size, link.sha256) = (None, None), Kind::DownloadRetryExceeded, 6).await;
+    refused(
+        (0..6).map(|_| Reply::new(500, &[], &body)),
+        |link| (link.size, link.sha256) = (None, None),
+        Kind::DownloadRetryExceeded,
+        6,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn retry_after_is_waited_for_unless_it_outlasts_the_total_time() {
-    let server = server([Reply::new(429, &[("Retry-After", "1")], ""), Reply::ok("payload"), Reply::new(503, &[("Retry-After", "3600")], "")]).await;
+    let server = server([
+        Reply::new(429, &[("Retry-After", "1")], ""),
+        Reply::ok("payload"),
+        Reply::new(503, &[("Retry-After", "3600")], ""),
+    ])
+    .await;
     let fetcher = fetcher().build().unwrap();
     let started = Instant::now();
     fetcher.download(&plik_link(&server, b"payload"), Target::Memory).await.unwrap();
@@ -249,7 +277,9 @@ async fn an_expired_link_is_not_asked_for() {
 }
 
 fn status(word: &str) -> Reply {
-    Reply::ok(format!(r#"{{"id":"U","oneShot":true,"files":[{{"id":"F","fileName":"payload.bin","status":"{word}"}}]}}"#))
+    Reply::ok(format!(
+        r#"{{"id":"U","oneShot":true,"files":[{{"id":"F","fileName":"payload.bin","status":"{word}"}}]}}"#
+    ))
 }
 
 #[tokio::test]
@@ -302,7 +332,8 @@ async fn a_flipped_bit_in_a_one_shot_is_an_error_at_once() {
 
 #[tokio::test]
 async fn only_configured_origins_are_followed_and_only_they_see_credentials() {
-    let (ours, other) = (server([Reply::ok("payload"), Reply::ok("payload")]).await, server([Reply::ok("payload")]).await);
+    let (ours, other) =
+        (server([Reply::ok("payload"), Reply::ok("payload")]).await, server([Reply::ok("payload")]).await);
     let fetcher = fetcher().bearer(origin(&ours.url()), "token").allow(origin(&other.url())).build().unwrap();
     fetcher.download(&plik_link(&ours, b"payload"), Target::Memory).await.unwrap();
     fetcher.download(&plik_link(&other, b"payload"), Target::Memory).await.unwrap();
@@ -317,7 +348,13 @@ async fn only_configured_origins_are_followed_and_only_they_see_credentials() {
 #[tokio::test]
 async fn a_link_to_a_metadata_service_is_not_even_connected_to() {
     let fetcher = fetcher().build().unwrap();
-    for url in ["http://169.254.169.254/latest/", "http://[::ffff:a9fe:a9fe]/", "http://0x7f.1@evil/", "file:///etc/passwd", "http://0.0.0.0:1/"] {
+    for url in [
+        "http://169.254.169.254/latest/",
+        "http://[::ffff:a9fe:a9fe]/",
+        "http://0x7f.1@evil/",
+        "file:///etc/passwd",
+        "http://0.0.0.0:1/",
+    ] {
         let started = Instant::now();
         let error = failure(&fetcher, &Link::new("clip", url)).await;
         assert_eq!((error.kind(), error.attempts()), (Kind::BlockedOrigin, 0), "{url}");
@@ -338,7 +375,8 @@ async fn a_dead_server_costs_at_most_the_total_time() {
 #[tokio::test]
 async fn a_silent_server_is_given_up_after_the_idle_time_and_the_total_time() {
     let payload = bytes(1000);
-    let server = server([Reply::ok(&payload).stall_after(10), Reply::ok(&payload).stall_after(10), Reply::ok(&payload)]).await;
+    let server =
+        server([Reply::ok(&payload).stall_after(10), Reply::ok(&payload).stall_after(10), Reply::ok(&payload)]).await;
     let fetcher = fetcher().idle_timeout(Duration::from_millis(100)).build().unwrap();
     fetcher.download(&plik_link(&server, &payload), Target::Memory).await.unwrap();
 
@@ -410,7 +448,8 @@ async fn a_file_that_exists_is_never_overwritten_and_a_stopped_download_leaves_n
 
 #[tokio::test]
 async fn no_secret_of_a_link_is_in_its_error() {
-    let server = server([Reply::new(403, &[], "<Error><Message>denied</Message><Signature>secret</Signature></Error>")]).await;
+    let server =
+        server([Reply::new(403, &[], "<Error><Message>denied</Message><Signature>secret</Signature></Error>")]).await;
     let link = link(format!("{}/x?X-Amz-Signature=secret", server.url()), b"payload");
     let error = failure(&fetcher().build().unwrap(), &link).await;
     let shown = format!("{error:?} {}", chain(&error));

@@ -10,9 +10,11 @@ use support::*;
 
 #[tokio::test]
 async fn a_payload_is_put_under_a_new_url_with_the_token_and_deleted_again() {
-    let replies = [Reply::new(503, &[], ""), Reply::new(201, &[], ""), Reply::new(204, &[], ""), Reply::new(404, &[], "")];
+    let replies =
+        [Reply::new(503, &[], ""), Reply::new(201, &[], ""), Reply::new(204, &[], ""), Reply::new(404, &[], "")];
     let server = ScriptedHttp::start(replies).await.unwrap();
-    let store = HttpStore::builder(&format!("{}/dav/{{id}}", server.url())).bearer("secret").retry(quick()).build().unwrap();
+    let store =
+        HttpStore::builder(&format!("{}/dav/{{id}}", server.url())).bearer("secret").retry(quick()).build().unwrap();
     let payload = bytes(300_000);
     let stored = store.upload(&object(&payload), &source(&payload)).await.unwrap();
     assert_eq!(stored.uploaded.sha256, Digest::of(&payload));
@@ -41,7 +43,13 @@ async fn two_uploads_never_share_a_url() {
 
 #[tokio::test]
 async fn a_refusal_is_told_apart() {
-    for (status, kind) in [(401, Kind::Refused), (403, Kind::Refused), (413, Kind::TooLarge), (400, Kind::Rejected), (301, Kind::Rejected)] {
+    for (status, kind) in [
+        (401, Kind::Refused),
+        (403, Kind::Refused),
+        (413, Kind::TooLarge),
+        (400, Kind::Rejected),
+        (301, Kind::Rejected),
+    ] {
         let server = ScriptedHttp::start([Reply::new(status, &[], "")]).await.unwrap();
         let store = HttpStore::builder(&format!("{}/{{id}}", server.url())).retry(quick()).build().unwrap();
         let error = store.upload(&object(b"a"), &source(b"a")).await.unwrap_err();

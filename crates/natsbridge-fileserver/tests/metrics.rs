@@ -6,7 +6,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use metrics::{Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
 use natsbridge_fileserver::{Downloader, HttpStore, Target, Uploader};
 use natsbridge_testkit::scripted_http::{Reply, ScriptedHttp};
 use support::*;

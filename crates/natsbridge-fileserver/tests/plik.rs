@@ -6,7 +6,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use natsbridge_core::{Digest, Life, Link, Object, PayloadType, Source};
-use natsbridge_fileserver::{BreakerPolicy, Downloader, FetchErrorKind, StoreErrorKind as Kind, Stored, Target, Uploader};
+use natsbridge_fileserver::{
+    BreakerPolicy, Downloader, FetchErrorKind, StoreErrorKind as Kind, Stored, Target, Uploader,
+};
 use natsbridge_testkit::fault_proxy::{Fault, FaultProxy};
 use natsbridge_testkit::scripted_http::{Reply, Request, ScriptedHttp};
 use support::*;
@@ -84,7 +86,11 @@ async fn an_upload_asks_for_the_configuration_creates_sends_and_describes_what_i
     let requests = server.requests();
     assert_eq!(body(&requests[1]), serde_json::json!({"oneShot": true, "ttl": 3600}));
     assert_eq!(requests[2].header("x-uploadtoken"), Some("jx0Qb1dkPEQAsle3plR4BAqwYcFr81hB"));
-    assert_eq!(requests[2].header("content-length").unwrap(), requests[2].body_len.to_string(), "the length is known, so nothing is chunked");
+    assert_eq!(
+        requests[2].header("content-length").unwrap(),
+        requests[2].body_len.to_string(),
+        "the length is known, so nothing is chunked"
+    );
     assert!(!format!("{receipt:?}").contains("jx0Qb1"), "a receipt is a secret");
 
     server.push(json(kept(b"")));
@@ -96,7 +102,8 @@ async fn an_upload_asks_for_the_configuration_creates_sends_and_describes_what_i
 async fn trap_1_a_gone_file_is_an_error_even_as_a_redirect_to_a_page() {
     let server = server([Reply::raw(REDIRECT), error(404, CONSUMED)]).await;
     for _ in 0..2 {
-        let mut link = Link::new("clip", format!("{}/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/payload.bin", server.url()));
+        let mut link =
+            Link::new("clip", format!("{}/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/payload.bin", server.url()));
         link.one_shot = true;
         let error = fetcher().build().unwrap().download(&link, Target::Memory).await.unwrap_err();
         assert_eq!(error.kind(), FetchErrorKind::Consumed, "{}", chain(&error));
@@ -118,7 +125,11 @@ async fn trap_2_a_one_shot_that_broke_off_is_not_asked_for_again() {
     let error = fetcher().build().unwrap().download(&link, Target::Memory).await.unwrap_err();
     assert_eq!(error.kind(), FetchErrorKind::Consumed);
     assert_eq!(lines(&server)[1..], ["GET /upload/fx42p6dwO4x3MKWX"]);
-    assert_eq!(Object::new("x", PayloadType::Binary, 1).life, Life::expiring(Life::DEFAULT_TTL), "the default is no one-shot");
+    assert_eq!(
+        Object::new("x", PayloadType::Binary, 1).life,
+        Life::expiring(Life::DEFAULT_TTL),
+        "the default is no one-shot"
+    );
 }
 
 #[tokio::test]
@@ -164,7 +175,8 @@ async fn trap_4_the_link_begins_where_the_server_says() {
         assert_eq!(stored.uploaded.url, format!("{}/sub/{path}", server.url()));
         assert_eq!(lines(&server)[1], "POST /sub/upload");
     }
-    let server = server([json(CONFIG.replace(r#""downloadDomain":"""#, r#""downloadDomain":"https://dl.test""#))]).await;
+    let server =
+        server([json(CONFIG.replace(r#""downloadDomain":"""#, r#""downloadDomain":"https://dl.test""#))]).await;
     let origins = plik(&server.url()).build().unwrap().discover().await.unwrap();
     assert_eq!(origins, [origin(&server.url()), origin("https://dl.test")], "a receiver has to allow both");
 }
@@ -185,7 +197,11 @@ async fn trap_6_the_text_of_an_error_is_kept_old_json_too() {
     for (reply, kind, text) in [
         (error(403, "invalid token\n"), Kind::Refused, "invalid token"),
         (error(400, "unable to create upload : anonymous uploads are disabled\n"), Kind::Refused, "anonymous uploads"),
-        (error(400, "unable to create upload : one shot uploads are disabled\n"), Kind::Rejected, "one shot uploads are disabled"),
+        (
+            error(400, "unable to create upload : one shot uploads are disabled\n"),
+            Kind::Rejected,
+            "one shot uploads are disabled",
+        ),
         (error(400, r#"{"message":"Invalid TTL","value":null}"#), Kind::Rejected, ": Invalid TTL"),
         (Reply::new(302, &[("Location", "https://login.test/")], ""), Kind::Rejected, "302"),
     ] {
@@ -214,7 +230,14 @@ async fn trap_7_every_retry_is_a_fresh_upload_and_the_broken_one_is_deleted() {
     assert!(stored.uploaded.url.contains("/file/second/"));
     assert_eq!(
         lines(&server),
-        ["GET /config", "POST /upload", "POST /file/fx42p6dwO4x3MKWX", "DELETE /upload/fx42p6dwO4x3MKWX", "POST /upload", "POST /file/second"]
+        [
+            "GET /config",
+            "POST /upload",
+            "POST /file/fx42p6dwO4x3MKWX",
+            "DELETE /upload/fx42p6dwO4x3MKWX",
+            "POST /upload",
+            "POST /file/second"
+        ]
     );
     let requests = server.requests();
     assert_eq!(requests[3].header("x-uploadtoken"), Some("jx0Qb1dkPEQAsle3plR4BAqwYcFr81hB"));
@@ -232,7 +255,8 @@ async fn trap_8_what_the_server_says_it_stored_is_compared() {
         kept_with(7, &md5(payload), "uploading"),
     ];
     for answer in wrong {
-        let server = server([json(CONFIG), json(CREATED), json(&answer), json("ok"), json(CREATED), json(kept(payload))]).await;
+        let server =
+            server([json(CONFIG), json(CREATED), json(&answer), json("ok"), json(CREATED), json(kept(payload))]).await;
         assert!(upload(&server, payload).await.is_ok(), "a second upload mends {answer}");
         assert_eq!(server.left(), 0);
     }
@@ -264,10 +288,15 @@ async fn trap_10_limits_are_known_before_and_too_big_is_a_400() {
     let large = bytes(2_000_001);
     let known = server([json(CONFIG)]).await;
     let error_before = upload(&known, &large).await.unwrap_err();
-    assert_eq!((error_before.kind(), lines(&known).len()), (Kind::TooLarge, 1), "nothing but the configuration was asked for");
+    assert_eq!(
+        (error_before.kind(), lines(&known).len()),
+        (Kind::TooLarge, 1),
+        "nothing but the configuration was asked for"
+    );
 
     // A server without configuration, and one that refuses while the body is still coming.
-    let unknown = server([error(404, "404 page not found\n"), json(CREATED), error(400, TOO_BIG).early(), json("ok")]).await;
+    let unknown =
+        server([error(404, "404 page not found\n"), json(CREATED), error(400, TOO_BIG).early(), json("ok")]).await;
     let error_late = upload(&unknown, &large).await.unwrap_err();
     assert_eq!((error_late.kind(), error_late.attempts()), (Kind::TooLarge, 1), "{}", chain(&error_late));
     assert!(chain(&error_late).contains("2.0 MB"));
@@ -283,11 +312,17 @@ async fn trap_10_limits_are_known_before_and_too_big_is_a_400() {
         let server = server([json(CONFIG.replace(from, to))]).await;
         assert_eq!(upload(&server, b"payload").await.unwrap_err().kind(), kind, "{to}");
     }
-    let modest = CONFIG.replace(r#""maxTTL":2592000"#, r#""maxTTL":60"#).replace(r#""feature_one_shot":"enabled""#, r#""feature_one_shot":"disabled""#);
+    let modest = CONFIG
+        .replace(r#""maxTTL":2592000"#, r#""maxTTL":60"#)
+        .replace(r#""feature_one_shot":"enabled""#, r#""feature_one_shot":"disabled""#);
     let server = server([json(modest), json(CREATED), json(kept(b"payload"))]).await;
     let wanted = object(b"payload").life(Life::one_shot(Duration::from_secs(3600)));
     plik(&server.url()).build().unwrap().upload(&wanted, &source(b"payload")).await.unwrap();
-    assert_eq!(body(&server.requests()[1]), serde_json::json!({"oneShot": false, "ttl": 60}), "the nearest that is offered");
+    assert_eq!(
+        body(&server.requests()[1]),
+        serde_json::json!({"oneShot": false, "ttl": 60}),
+        "the nearest that is offered"
+    );
 }
 
 #[tokio::test]
@@ -330,7 +365,9 @@ async fn an_upload_that_breaks_in_the_middle_is_sent_again_whole() {
     })
     .await
     .unwrap();
-    let proxy = FaultProxy::start(server.address(), [Fault::CutUploadAfter(300_000), Fault::Refuse, Fault::None]).await.unwrap();
+    let proxy = FaultProxy::start(server.address(), [Fault::CutUploadAfter(300_000), Fault::Refuse, Fault::None])
+        .await
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip");
     std::fs::write(&path, &payload).unwrap();
@@ -351,7 +388,12 @@ async fn a_file_that_changed_its_length_is_the_senders_fault_and_not_retried() {
         server.push(json(CREATED));
         server.push(json("ok"));
         let error = store.upload(&object(b""), &Source::File { path, len }).await.unwrap_err();
-        assert_eq!((error.kind(), error.attempts(), error.code()), (Kind::LocalFile, 1, "local_file"), "{}", chain(&error));
+        assert_eq!(
+            (error.kind(), error.attempts(), error.code()),
+            (Kind::LocalFile, 1, "local_file"),
+            "{}",
+            chain(&error)
+        );
     }
 }
 
@@ -387,8 +429,14 @@ async fn a_dead_plik_costs_its_retries_three_times_and_then_nothing() {
 #[tokio::test]
 async fn a_plik_that_takes_no_bytes_is_given_up_after_the_idle_time() {
     let upstream = server([json(CONFIG), json(CREATED)]).await;
-    let proxy = FaultProxy::start(upstream.address(), [Fault::StallUploadAfter(50_000), Fault::StallUploadAfter(0)]).await.unwrap();
-    let store = plik(&proxy.url()).idle_timeout(Duration::from_millis(150)).retry(natsbridge_fileserver::RetryPolicy::never()).build().unwrap();
+    let proxy = FaultProxy::start(upstream.address(), [Fault::StallUploadAfter(50_000), Fault::StallUploadAfter(0)])
+        .await
+        .unwrap();
+    let store = plik(&proxy.url())
+        .idle_timeout(Duration::from_millis(150))
+        .retry(natsbridge_fileserver::RetryPolicy::never())
+        .build()
+        .unwrap();
     let started = Instant::now();
     let payload = bytes(1_900_000);
     let error = store.upload(&object(&payload), &source(&payload)).await.unwrap_err();

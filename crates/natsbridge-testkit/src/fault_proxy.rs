@@ -178,7 +178,12 @@ async fn forward(client: TcpStream, fault: Fault, shared: &Shared) -> io::Result
 }
 
 /// Copies up to `limit` bytes: whether the limit was reached, and not the end
-async fn copy(from: &mut (impl AsyncReadExt + Unpin), to: &mut (impl AsyncWriteExt + Unpin), limit: u64, pause: Duration) -> io::Result<bool> {
+async fn copy(
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+    limit: u64,
+    pause: Duration,
+) -> io::Result<bool> {
     let mut buffer = vec![0; 16 * 1024];
     let mut left = limit;
     while left > 0 {

@@ -50,7 +50,8 @@ impl Reply {
         for (name, value) in headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
-        let framed = |name: &str| name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding");
+        let framed =
+            |name: &str| name.eq_ignore_ascii_case("content-length") || name.eq_ignore_ascii_case("transfer-encoding");
         if !headers.iter().any(|(name, _)| framed(name)) {
             let _ = write!(head, "Content-Length: {}\r\n", body.len());
         }
@@ -366,7 +367,10 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<O
     let mut lines = head.split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let headers = lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect();
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect();
     Ok(Some((Request { method, target, headers, body: Bytes::new(), body_len: 0 }, body_at)))
 }
 
