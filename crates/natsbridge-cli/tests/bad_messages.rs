@@ -99,16 +99,13 @@ fn every_bad_message_is_one_line_with_its_code_and_the_next_one_is_received() {
 #[test]
 fn a_link_that_is_not_what_its_type_says_is_an_error_and_leaves_no_file() {
     let world = World::start();
-    world.file("text", vec![0xff; 600_000]);
-    let sent = support::run(&mut world.program(["send", "elsewhere", "--file", "bad=@text"]));
-    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
-    let upload = support::entries(&world.path("stored/uploads")).pop().unwrap();
-    let folder = world.path("stored/uploads").join(&upload);
-    let file = support::entries(&folder).into_iter().find(|name| name.len() == upload.len()).unwrap();
-    let url = format!("{}/file/{upload}/{file}/bad", world.files_url);
+    world.file("bytes", vec![0xff; 600_000]);
+    let sent = support::captured(&world.nats, "elsewhere", || {
+        let sent = support::run(&mut world.program(["send", "elsewhere", "--file", "bad=@bytes"]));
+        assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    });
     let receiver = world.receiver(&["s", "--count", "1", "--save", "saved"]);
-    let fields = json!({ "payload_type": "text", "transport": "link", "data": url, "size": 600_000 });
-    publish(&world.nats, "s", &envelope(&fields));
+    publish(&world.nats, "s", sent.replace("\"binary\"", "\"text\"").as_bytes());
     let line = receiver.json();
     assert_eq!((&line["error"]["code"], &line["error"]["dataname"]), (&json!("undecodable"), &json!("bad")), "{line}");
     assert_eq!(receiver.ended().code, Some(6));

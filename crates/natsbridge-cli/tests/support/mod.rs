@@ -233,3 +233,14 @@ pub fn publish(nats: &NatsServer, subject: &str, payload: &[u8]) {
     let end = answers.find(|line| line.starts_with("PONG") || line.starts_with("-ERR"));
     assert_eq!(end.as_deref(), Some("PONG"));
 }
+
+/// The message that arrives on a subject while something is done, as it crosses NATS
+pub fn captured(nats: &NatsServer, subject: &str, work: impl FnOnce()) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", nats.port())).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(format!("CONNECT {{\"verbose\":false}}\r\nSUB {subject} 1\r\nPING\r\n").as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line == "PONG"));
+    work();
+    lines.find(|line| line.starts_with('{')).unwrap()
+}
