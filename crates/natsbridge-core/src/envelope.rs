@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
 use crate::source::size_of_bytes;
-use crate::{Digest, Encoding, EnvelopeError, PayloadType, Purpose, Transport, redacted, timestamp, wire};
+use crate::{Digest, Encoding, PayloadType, Purpose, Transport, redacted, timestamp};
 
 /// Metadata of a message or a payload: JSON by key (wire.md, "Metadata keys")
 pub type Metadata = Map<String, Json>;
@@ -295,19 +295,5 @@ impl Envelope {
     #[must_use]
     pub fn payloads(&self) -> &[Payload] {
         &self.payloads
-    }
-
-    /// Writes the JSON that crosses NATS, in one pass into one buffer of exact size
-    #[must_use]
-    pub fn to_json(&self) -> Bytes {
-        wire::write::envelope(self)
-    }
-
-    /// Reads the JSON that crossed NATS, exactly where peers agree and tolerantly where they differ (wire.md)
-    ///
-    /// # Errors
-    /// [`EnvelopeError`], naming the payload where one is at fault.
-    pub fn from_json(json: &[u8]) -> Result<Self, EnvelopeError> {
-        wire::read::envelope(json)
     }
 }

@@ -41,9 +41,9 @@ mod value;
 mod wire;
 mod words;
 
-pub use codec::{decode, encode};
 #[cfg(feature = "arrow")]
 pub use codec::{Table, TableLimits};
+pub use codec::{decode, encode};
 pub use digest::{Digest, DigestStream, ParseDigestError};
 pub use envelope::{Envelope, Header, Metadata, Payload};
 pub use error::{CodecError, EnvelopeError, OpenError, OpenFault, PayloadFault, PlanError};

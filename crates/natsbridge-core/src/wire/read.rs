@@ -15,8 +15,17 @@ use crate::error::{EnvelopeError, PayloadFault};
 use crate::source::size_of_bytes;
 use crate::{Encoding, PayloadType, Transport};
 
-/// The envelope in this JSON
-pub(crate) fn envelope(text: &[u8]) -> Result<Envelope, EnvelopeError> {
+impl Envelope {
+    /// Reads the JSON that crossed NATS, exactly where peers agree and tolerantly where they differ (wire.md)
+    ///
+    /// # Errors
+    /// [`EnvelopeError`], naming the payload where one is at fault.
+    pub fn from_json(json: &[u8]) -> Result<Self, EnvelopeError> {
+        read(json)
+    }
+}
+
+fn read(text: &[u8]) -> Result<Envelope, EnvelopeError> {
     let raw: RawEnvelope<'_> = serde_json::from_slice(text).map_err(|error| not_json(&error))?;
     let document = Document(text);
     let mut fields: [Cow<'_, str>; FIELDS.len()] = std::array::from_fn(|_| Cow::Borrowed(""));

@@ -9,8 +9,15 @@ use crate::base64;
 use crate::envelope::{Body, Envelope, FIELDS, Header, Metadata, Payload};
 use crate::{Encoding, PayloadType, Transport};
 
-/// The envelope's JSON
-pub(crate) fn envelope(envelope: &Envelope) -> Bytes {
+impl Envelope {
+    /// Writes the JSON that crosses NATS, in one pass into one buffer of exact size
+    #[must_use]
+    pub fn to_json(&self) -> Bytes {
+        written(self)
+    }
+}
+
+fn written(envelope: &Envelope) -> Bytes {
     let metadata = json_of(envelope.header.metadata());
     let payload_metadata: Vec<_> = envelope.payloads.iter().map(|payload| json_of(&payload.metadata)).collect();
     let payloads = envelope.payloads.iter().zip(&payload_metadata);
