@@ -82,7 +82,7 @@ impl<T: Uploader> Uploader for Watched<T> {
     /// Shows that it goes on and for how long; how far it is, only the store knows
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
-            let template = "{spinner} {prefix} uploading {total_bytes}, {elapsed}";
+            let template = "{spinner} {prefix} uploading {decimal_total_bytes}, {elapsed}";
             let _shown = Shown(self.add(ProgressBar::new(object.size), &object.dataname, template));
             self.inner.upload(object, source).await
         })
@@ -107,8 +107,10 @@ impl<T: Downloader> Downloader for Watched<T> {
             let Target::File(path) = &target else { return self.inner.download(link, target).await };
             let path = path.clone();
             let (bar, template) = match link.size {
-                Some(size) => (ProgressBar::new(size), "{prefix} {wide_bar} {bytes}/{total_bytes} {eta}"),
-                None => (ProgressBar::no_length(), "{spinner} {prefix} {bytes}, {elapsed}"),
+                Some(size) => {
+                    (ProgressBar::new(size), "{prefix} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {eta}")
+                }
+                None => (ProgressBar::no_length(), "{spinner} {prefix} {decimal_bytes}, {elapsed}"),
             };
             let shown = Shown(self.add(bar, &link.dataname, template));
             tokio::select! {

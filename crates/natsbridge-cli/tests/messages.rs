@@ -208,6 +208,17 @@ fn a_large_link_is_saved_without_being_held_in_memory() {
 }
 
 #[test]
+fn a_receiver_of_everything_is_not_told_of_the_answers_between_nats_clients() {
+    let world = World::start();
+    let receiver = world.receiver(&[">", "--count", "2"]);
+    for note in ["a", "b"] {
+        assert_eq!(run(&mut world.program(["send", "s", "--text", &format!("note={note}")])).code, Some(0));
+        assert_eq!(receiver.json()["payloads"][0]["value"], note);
+    }
+    assert_eq!(receiver.ended().code, Some(0));
+}
+
+#[test]
 fn members_of_a_queue_share_the_messages() {
     let world = World::start();
     let members = [(); 2].map(|()| world.receiver(&["s", "--queue", "g", "--for", "1s"]));

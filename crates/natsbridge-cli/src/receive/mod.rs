@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use natsbridge::{Bridge, Header, Inbox};
+use natsbridge::{Bridge, Header, Inbox, ReceiveError};
 use serde_json::{Map, Value as Json};
 use tokio::time::Instant;
 
@@ -132,6 +132,9 @@ impl Receive {
                 },
                 () = until(deadline) => return Ok(End::Time),
             };
+            if message.as_ref().is_err_and(is_nats_own) {
+                continue;
+            }
             let report = tokio::select! {
                 biased;
                 () = &mut stopped => return Ok(End::Stopped),
@@ -143,6 +146,11 @@ impl Receive {
         }
         Ok(End::Counted)
     }
+}
+
+/// Whether it is no envelope but an answer between NATS clients, such as a confirmation, that `>` lets us overhear
+fn is_nats_own(error: &ReceiveError) -> bool {
+    error.subject.starts_with("_INBOX.") && error.header.is_none() && error.error.dataname().is_none()
 }
 
 /// Returns at this time; never where there is none
