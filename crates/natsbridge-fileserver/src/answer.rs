@@ -41,8 +41,12 @@ impl Answer {
     }
 
     /// Whether another try may bring another answer: 408, 425, 429 and failures of the server
+    ///
+    /// And 409 when the server says when to come back: the embedded one does while somebody else reads a one-shot,
+    /// which comes back if that download is cut.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self.status.as_u16(), 408 | 425 | 429) || self.status.is_server_error()
+        let in_use = self.status == StatusCode::CONFLICT && self.retry_after.is_some();
+        matches!(self.status.as_u16(), 408 | 425 | 429) || in_use || self.status.is_server_error()
     }
 }
 

@@ -68,19 +68,48 @@ async fn the_put_store_keeps_the_contract() {
 
 #[cfg(feature = "server")]
 mod embedded {
+    use natsbridge_core::{Life, Source};
     use natsbridge_fileserver::server::{FileServer, ServerConfig};
+    use natsbridge_fileserver::{Downloader, FetchErrorKind, Target, Uploader};
+    use natsbridge_testkit::fault_proxy::{Fault, FaultProxy};
 
     use super::*;
 
     #[tokio::test]
     async fn the_plik_store_keeps_the_contract_on_the_embedded_server() {
         let folder = tempfile::tempdir().unwrap();
-        let server = FileServer::bind(ServerConfig::new(folder.path())).await.unwrap().start();
+        let server = FileServer::bind(ServerConfig::new(folder.path()).listen(([127, 0, 0, 1], 0).into()))
+            .await
+            .unwrap()
+            .start();
         let store = plik(server.url()).build().unwrap();
         let fetcher = fetcher().allow(origin(server.url())).build().unwrap();
         kept(contract::all(&store, &fetcher, LARGE).await);
         let wait = |time| tokio::time::sleep(time);
         kept(contract::expires(&store, &fetcher, Duration::from_secs(1), wait).await);
+        server.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_one_shot_that_was_cut_is_read_again_where_the_server_takes_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = FileServer::bind(ServerConfig::new(folder.path()).listen(([127, 0, 0, 1], 0).into()))
+            .await
+            .unwrap()
+            .start();
+        let payload = bytes(20_000_000);
+        let wanted = object(&payload).life(Life::one_shot(Life::DEFAULT_TTL));
+        let stored = plik(server.url()).build().unwrap().upload(&wanted, &source(&payload)).await.unwrap();
+        let faults = [Fault::CutAfter(100_000), Fault::None];
+        let proxy = FaultProxy::start(server.local_addr(), faults).await.unwrap();
+        let mut link = link(stored.uploaded.url.replace(server.url(), &proxy.url()), &payload);
+        link.one_shot = stored.uploaded.one_shot;
+        assert!(link.one_shot);
+        let fetcher = fetcher().build().unwrap();
+        let downloaded = fetcher.download(&link, Target::Memory).await.unwrap();
+        assert_eq!(downloaded.source, Source::from(payload));
+        let again = fetcher.download(&link, Target::Memory).await.unwrap_err();
+        assert_eq!(again.kind(), FetchErrorKind::Consumed, "{}", chain(&again));
         server.shutdown().await;
     }
 }

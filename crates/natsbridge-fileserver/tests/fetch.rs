@@ -204,6 +204,9 @@ async fn an_answer_other_than_a_whole_body_is_refused_without_a_retry() {
 
 #[tokio::test]
 async fn transient_answers_are_retried() {
+    let busy = server([Reply::new(409, &[("Retry-After", "0")], "in use"), Reply::ok("payload")]).await;
+    fetcher().build().unwrap().download(&plik_link(&busy, b"payload"), Target::Memory).await.unwrap();
+    refused([Reply::new(409, &[], "")], |_| {}, Kind::Rejected, 1).await;
     for status in [408, 425, 429, 500, 502, 503, 504] {
         let server = server([Reply::new(status, &[], "later"), Reply::ok("payload")]).await;
         fetcher().build().unwrap().download(&plik_link(&server, b"payload"), Target::Memory).await.unwrap();

@@ -21,7 +21,10 @@ fn peak() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_200_mb_takes_less_than_30_mb_of_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let server = FileServer::bind(ServerConfig::new(folder.path().join("server"))).await.unwrap().start();
+    let server = FileServer::bind(ServerConfig::new(folder.path().join("server")).listen(([127, 0, 0, 1], 0).into()))
+        .await
+        .unwrap()
+        .start();
     let (store, fetcher) = (plik(server.url()).build().unwrap(), fetcher().build().unwrap());
     let from = folder.path().join("from");
     let mut file = std::fs::File::create(&from).unwrap();
