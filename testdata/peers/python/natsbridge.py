@@ -1,0 +1,868 @@
+"""NATSBridge for Python: `smartsend` makes the JSON of a message, `smartreceive` reads it, you publish and subscribe.
+
+Python 3.8 or later. aiohttp is needed for links, pyarrow for arrowtable (pandas for DataFrames); the rest is the standard
+library. The rules are those of docs/specification.md, and `NATSBridgeError.code` is a word of its section 9.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import ipaddress
+import json
+import logging
+import math
+import os
+import random
+import re
+import socket
+import struct
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any, Awaitable, Callable, Dict, Iterable, List, Optional, Tuple, Union
+from urllib.parse import parse_qs, quote, urlsplit
+
+__all__ = ["smartsend", "smartreceive", "NATSBridgeError", "Envelope", "Upload", "Link", "plik_upload", "fetch_with_backoff", "parse_timestamp"]
+
+DEFAULT_BROKER_URL = os.environ.get("NATS_URL", "nats://localhost:4222")
+DEFAULT_FILESERVER_URL = os.environ.get("FILESERVER_URL", "http://localhost:8080")
+DEFAULT_SIZE_THRESHOLD = int(os.environ.get("SIZE_THRESHOLD", "500000"))
+DEFAULT_MAX_MESSAGE_SIZE = 1_048_576
+"""NATS's own default; pass `nc.max_payload` where a connection is at hand"""
+LINK_ALLOWANCE = 2_048
+"""Bytes that are planned for a link, whose URL is not known before the upload"""
+MICROPYTHON_MAX_PAYLOAD = 50_000
+MAX_DEPTH = 127
+LINK_TTL = 24 * 60 * 60
+
+HEADER_FIELDS = (
+    "correlation_id", "msg_id", "timestamp", "send_to", "msg_purpose", "sender_name", "sender_id", "receiver_name",
+    "receiver_id", "reply_to", "reply_to_msg_id", "broker_url",
+)  # fmt: skip
+PAYLOAD_FIELDS = ("id", "dataname", "payload_type", "transport", "encoding", "size", "data", "metadata")
+BYTES_TYPES = ("image", "audio", "video", "binary")
+PAYLOAD_TYPES = ("text", "dictionary", "arrowtable", "jsontable") + BYTES_TYPES
+USER_AGENT = "plik_client/natsbridge-python"  # a Plik up to 1.3.8 redirects other agents to a web page when it fails
+
+_log = logging.getLogger("natsbridge")
+
+
+class NATSBridgeError(Exception):
+    """What went wrong: `code` is a word of the specification's section 9, `dataname` the payload at fault or None"""
+
+    def __init__(self, code: str, message: str, dataname: Optional[str] = None):
+        super().__init__(message if dataname is None else f"payload `{dataname}`: {message}")
+        self.code = code
+        self.dataname = dataname
+
+
+class Envelope(dict):
+    """A message as it goes into JSON; remembers what was uploaded for it"""
+
+    _deletes: List[Callable[[], Awaitable[Any]]]
+
+    async def discard(self) -> None:
+        """Deletes the uploads, for a message that could not be published"""
+        for delete in self._deletes:
+            try:
+                await delete()
+            except Exception as error:  # the link expires by itself
+                _log.warning("an upload could not be deleted: %s", error)
+        self._deletes = []
+
+
+@dataclass
+class Upload:
+    """What an upload handler is given; it returns the URL, or a dict with `url` and, where known, `expires_at` (text),
+    `one_shot` and `delete` (an async function without arguments)"""
+
+    fileserver_url: str
+    dataname: str
+    data: bytes
+    one_shot: bool = False
+    ttl: int = LINK_TTL
+    token: str = ""
+
+
+@dataclass
+class Link:
+    """What a download handler is given; it returns the bytes, which are checked afterwards"""
+
+    url: str
+    dataname: str
+    size: int = 0
+    """What the sender says, 0 if nothing"""
+    limit: int = 10_000_000_000
+    """Most bytes to read"""
+    one_shot: bool = False
+    expires_at: Optional[datetime] = None
+    allowed_origins: Tuple[str, ...] = ()
+    max_retries: int = 5
+    base_delay: int = 100
+    max_delay: int = 5000
+
+
+Payload = Tuple[str, Any, str]
+UploadHandler = Callable[[Upload], Awaitable[Union[str, dict]]]
+DownloadHandler = Callable[[Link], Awaitable[bytes]]
+
+
+# ---------------------------------------------------------------------------------------------------------- sending
+
+
+async def smartsend(
+    subject: str,
+    data: Iterable[Payload],
+    *,
+    broker_url: str = DEFAULT_BROKER_URL,
+    fileserver_url: str = DEFAULT_FILESERVER_URL,
+    fileserver_upload_handler: Optional[UploadHandler] = None,
+    fileserver_token: str = "",
+    size_threshold: int = DEFAULT_SIZE_THRESHOLD,
+    max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
+    receiver: str = "desktop",
+    links: bool = True,
+    convert_tables: bool = False,
+    digest_direct: bool = False,
+    correlation_id: str = "",
+    msg_purpose: str = "chat",
+    sender_name: str = "NATSBridge",
+    receiver_name: str = "",
+    receiver_id: str = "",
+    reply_to: str = "",
+    reply_to_msg_id: str = "",
+    msg_id: str = "",
+    sender_id: str = "",
+    metadata: Optional[Dict[str, Any]] = None,
+    one_shot: Optional[bool] = None,
+    ttl: int = LINK_TTL,
+    new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+) -> Tuple[Envelope, str]:
+    """Serialises `(dataname, data, type)` payloads into one message and uploads what is too large for NATS.
+
+    Returns the envelope and the JSON to publish on `subject`. `receiver` is `desktop`, `browser` or `micropython`. Links
+    are one-shot when `receiver_id` names a receiver, unless `one_shot` says otherwise: pass False when you await an ACK.
+    """
+    envelope = Envelope(
+        correlation_id=correlation_id or new_id(),
+        msg_id=msg_id or new_id(),
+        timestamp=_timestamp(now()),
+        send_to=subject,
+        msg_purpose=msg_purpose,
+        sender_name=sender_name,
+        sender_id=sender_id or new_id(),
+        receiver_name=receiver_name,
+        receiver_id=receiver_id,
+        reply_to=reply_to,
+        reply_to_msg_id=reply_to_msg_id,
+        broker_url=",".join(_redacted(url.strip()) for url in broker_url.split(",")),
+        metadata=dict(metadata or {}),
+        payloads=[],
+    )
+    envelope._deletes = []
+    drafts = [_draft(item, receiver, convert_tables, new_id) for item in data]
+    may_link = links and receiver != "micropython"
+    _plan(envelope, drafts, size_threshold if may_link else math.inf, max_message_size, may_link, digest_direct)
+
+    upload = fileserver_upload_handler or plik_upload
+    once = bool(receiver_id) if one_shot is None else one_shot
+    try:
+        for draft in drafts:
+            payload = draft.payload
+            payload["size"] = len(draft.body)
+            if draft.direct:
+                payload["data"] = base64.b64encode(draft.body).decode("ascii")
+            else:
+                request = Upload(fileserver_url, payload["dataname"], draft.body, once, ttl, fileserver_token)
+                stored = await upload(request)
+                stored = {"url": stored} if isinstance(stored, str) else stored
+                if stored.get("delete"):
+                    envelope._deletes.append(stored["delete"])
+                payload.update(transport="link", encoding="none", data=stored["url"])
+                payload["metadata"] = {"sha256": hashlib.sha256(draft.body).hexdigest()}
+                payload["metadata"].update({key: stored[key] for key in ("expires_at", "one_shot") if stored.get(key)})
+            envelope["payloads"].append(payload)
+    except BaseException:
+        await envelope.discard()
+        raise
+    _observe("sent", envelope)
+    return envelope, _dumps(envelope)
+
+
+@dataclass
+class _Draft:
+    """A payload on its way: all of it but the body, the body, and how it travels"""
+
+    payload: Dict[str, Any]
+    body: bytes
+    direct: bool = True
+    base_len: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.measure()
+
+    def measure(self) -> None:
+        self.base_len = len(_dumps(self.payload).encode())
+
+    @property
+    def direct_len(self) -> int:
+        return self.base_len + len(str(len(self.body))) - 1 + (len(self.body) + 2) // 3 * 4
+
+    @property
+    def link_len(self) -> int:
+        return self.base_len + LINK_ALLOWANCE
+
+
+def _draft(item: Payload, receiver: str, convert_tables: bool, new_id: Callable[[], str]) -> _Draft:
+    dataname, value, payload_type = item
+    if payload_type not in PAYLOAD_TYPES:
+        raise NATSBridgeError("unknown_payload_type", f"unknown payload_type `{payload_type}`", dataname)
+    if payload_type == "arrowtable" and receiver != "desktop":
+        if not convert_tables:
+            raise NATSBridgeError("unsupported", f"a {receiver} receiver reads no arrowtable; send it as jsontable", dataname)
+        payload_type = "jsontable"
+    try:
+        body = _serialise(value, payload_type)
+    except NATSBridgeError as error:
+        raise NATSBridgeError(error.code, str(error), dataname) from error
+    if receiver == "micropython" and len(body) > MICROPYTHON_MAX_PAYLOAD:
+        limit = MICROPYTHON_MAX_PAYLOAD
+        raise NATSBridgeError("too_large", f"it has {len(body)} bytes, a MicroPython receiver takes {limit}", dataname)
+    payload = dict(id=new_id(), dataname=dataname, payload_type=payload_type, transport="direct", encoding="base64")
+    payload.update(size=0, data="", metadata={})
+    return _Draft(payload, body)
+
+
+def _plan(envelope: Envelope, drafts: List[_Draft], threshold: float, limit: int, may_link: bool, digest: bool) -> None:
+    """Chooses by the threshold, then turns the largest direct payloads into links until the envelope fits"""
+    for draft in drafts:
+        draft.direct = len(draft.body) < threshold
+        if draft.direct and digest:
+            draft.payload["metadata"]["sha256"] = hashlib.sha256(draft.body).hexdigest()
+            draft.measure()
+    total = len(_dumps(envelope).encode()) + max(0, len(drafts) - 1)
+    total += sum(draft.direct_len if draft.direct else draft.link_len for draft in drafts)
+    for draft in sorted((draft for draft in drafts if draft.direct and may_link), key=lambda draft: -len(draft.body)):
+        saved = draft.direct_len - draft.link_len
+        if total <= limit or saved <= 0:
+            break
+        total -= saved
+        draft.direct = False
+    if total > limit:
+        sizes = ", ".join(f"{draft.payload['dataname']}: {len(draft.body)}" for draft in drafts if draft.direct)
+        raise NATSBridgeError("too_large", f"the message needs {total} bytes, the broker takes {limit} (direct: {sizes})")
+
+
+async def plik_upload(upload: Upload) -> dict:
+    """Stores the bytes on a Plik file server"""
+    import aiohttp
+
+    base = upload.fileserver_url.rstrip("/")
+    headers = {"User-Agent": USER_AGENT}
+    if upload.token:
+        headers["X-PlikToken"] = upload.token
+
+    async def ask(session: Any, method: str, path: str, **arguments: Any) -> dict:
+        async with session.request(method, base + path, allow_redirects=False, **arguments) as response:
+            text = await response.text()
+            if response.status != 200:
+                code = {401: "refused", 403: "refused", 413: "too_large"}.get(response.status, "rejected")
+                raise NATSBridgeError(code, f"failed to upload: {response.status} {text.strip()[:200]}", upload.dataname)
+            return json.loads(text) if method == "POST" else {}
+
+    def session() -> Any:
+        return aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60))
+
+    try:
+        async with session() as http:
+            created = await ask(http, "POST", "/upload", json={"oneShot": upload.one_shot, "ttl": upload.ttl})
+            secret = {"X-UploadToken": created["uploadToken"]}
+
+            async def delete() -> None:
+                async with session() as http:
+                    await ask(http, "DELETE", f"/upload/{created['id']}", headers=secret)
+
+            form = aiohttp.FormData()
+            form.add_field("file", upload.data, filename="payload.bin", content_type="application/octet-stream")
+            try:
+                kept = await ask(http, "POST", f"/file/{created['id']}", data=form, headers=secret)
+                md5 = kept.get("fileMd5")
+                right = kept.get("status") == "uploaded" and kept.get("fileSize") == len(upload.data)
+                if not right or (md5 and md5 != hashlib.md5(upload.data).hexdigest()):
+                    raise NATSBridgeError("rejected", "failed to upload: the server stored other bytes", upload.dataname)
+            except BaseException:
+                await asyncio.gather(delete(), return_exceptions=True)
+                raise
+    except (aiohttp.ClientError, asyncio.TimeoutError, KeyError, ValueError) as error:
+        code = "timeout" if isinstance(error, asyncio.TimeoutError) else "unreachable"
+        raise NATSBridgeError(code, f"failed to upload: {type(error).__name__}: {error}", upload.dataname) from error
+    host = (created.get("downloadURL") or created.get("downloadDomain") or base).rstrip("/")
+    expires_at = created.get("expireAt")
+    seconds = created.get("ttl") or 0
+    if expires_at or seconds > 0:
+        expires = parse_timestamp(expires_at) if expires_at else datetime.now(timezone.utc) + timedelta(seconds=seconds)
+        expires_at = _timestamp(expires)
+    url = f"{host}/file/{created['id']}/{kept['id']}/{quote(kept['fileName'], safe='')}"
+    return {"url": url, "expires_at": expires_at, "one_shot": bool(created.get("oneShot")), "delete": delete}
+
+
+# -------------------------------------------------------------------------------------------------------- receiving
+
+
+async def smartreceive(
+    msg_json_str: Union[str, bytes],
+    *,
+    fileserver_download_handler: Optional[DownloadHandler] = None,
+    max_retries: int = 5,
+    base_delay: int = 100,
+    max_delay: int = 5000,
+    allowed_origins: Iterable[str] = (),
+    strict: bool = False,
+    max_payload_size: int = 10_000_000_000,
+) -> Envelope:
+    """Reads a message and downloads what came as a link.
+
+    Returns the envelope with `payloads` as a list of `(dataname, data, type)`; delays are milliseconds. Links are followed
+    to `allowed_origins` (such as `https://files.example.com`), or, where none is named, to any address that is not
+    link-local, a metadata service, unspecified or multicast.
+    """
+    envelope = _read_envelope(msg_json_str)
+    _observe("received", envelope)
+    download = fileserver_download_handler or fetch_with_backoff
+    received = []
+    for payload in envelope["payloads"]:
+        name, body, metadata = payload["dataname"], payload["body"], payload["metadata"]
+        stated = metadata.get("sha256")
+        if stated is not None and not (isinstance(stated, str) and re.fullmatch("[0-9a-fA-F]{64}", stated)):
+            raise NATSBridgeError("digest", "its sha256 is no digest", name)
+        too_large = f"it is larger than this receiver takes, {max_payload_size} bytes"
+        if (payload["size"] if body is None else len(body)) > max_payload_size:
+            raise NATSBridgeError("too_large", too_large, name)
+        if body is None:
+            if strict and stated is None:
+                raise NATSBridgeError("digest_missing", "it is a link without sha256", name)
+            expires_at = metadata.get("expires_at")
+            link = Link(
+                payload["data"], name, payload["size"], payload["size"] or max_payload_size, metadata.get("one_shot") is True,
+                parse_timestamp(expires_at) if isinstance(expires_at, str) else None,
+                tuple(allowed_origins), max_retries, base_delay, max_delay,
+            )  # fmt: skip
+            body = await download(link)
+            if link.size and len(body) != link.size:
+                raise NATSBridgeError("size_mismatch", f"the link holds {len(body)} bytes instead of {link.size}", name)
+            if len(body) > max_payload_size:
+                raise NATSBridgeError("too_large", too_large, name)
+        elif payload["size"] not in (0, len(body)):
+            if strict:
+                raise NATSBridgeError("size_mismatch", f"it has {len(body)} bytes instead of {payload['size']}", name)
+            _log.warning("payload `%s` has %d bytes instead of %d", name, len(body), payload["size"])
+        if stated is not None and hashlib.sha256(body).hexdigest() != stated.lower():
+            raise NATSBridgeError("digest", "it holds other bytes than were sent", name)
+        try:
+            received.append((name, _deserialise(body, payload["payload_type"]), payload["payload_type"]))
+        except NATSBridgeError as error:
+            raise NATSBridgeError(error.code, str(error), name) from error
+    envelope["payloads"] = received
+    return envelope
+
+
+def _read_envelope(message: Union[str, bytes]) -> Envelope:
+    """The envelope with every field; a payload's `body` is its bytes, or None for a link"""
+    try:
+        text = message if isinstance(message, str) else bytes(message).decode("utf-8")
+        raw = _loads(text)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            _dumps(raw).encode("utf-8")  # lone surrogates can't be encoded
+    except UnicodeError as error:
+        raise NATSBridgeError("not_json", f"not JSON at line 1, column {error.start + 1}: not Unicode") from error
+    except (ValueError, RecursionError) as error:
+        raise NATSBridgeError("not_json", f"the message is not an envelope: {error}") from error
+    if not isinstance(raw, dict):
+        raise NATSBridgeError("not_json", "the message is not an envelope: not an object at line 1, column 1")
+    _once(raw, text, HEADER_FIELDS + ("metadata", "payloads"))
+    envelope = Envelope({name: _text(raw, name) or "" for name in HEADER_FIELDS}, metadata=_metadata(raw, text))
+    envelope._deletes = []
+    payloads = raw.get("payloads")
+    if payloads is None:
+        raise NATSBridgeError("missing_field", "the message is not an envelope: `payloads` is missing")
+    if not isinstance(payloads, list):
+        raise NATSBridgeError("wrong_type", "the envelope's `payloads` is not an array")
+    for payload in payloads:
+        _once(payload, text, PAYLOAD_FIELDS)
+    envelope["payloads"] = [_read_payload(index, payload, text) for index, payload in enumerate(payloads)]
+    return envelope
+
+
+def _read_payload(index: int, raw: Any, text: str) -> Dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise NATSBridgeError("wrong_type", f"item {index} of `payloads` is not an object")
+    name = _text(raw, "dataname", f"#{index}") or ""
+    payload: Dict[str, Any] = {"dataname": name, "id": _text(raw, "id", name) or ""}
+    for word, known in (("payload_type", PAYLOAD_TYPES), ("transport", ("direct", "link"))):
+        payload[word] = _text(raw, word, name)
+        if payload[word] is None:
+            raise NATSBridgeError("missing_field", f"`{word}` is missing", name)
+        if payload[word] not in known:
+            raise NATSBridgeError(f"unknown_{word}", f"unknown {word} `{payload[word]}`", name)
+    encoding = _text(raw, "encoding", name) or "base64"
+    size = 0 if raw.get("size") is None else raw["size"]
+    if isinstance(size, bool) or not isinstance(size, (int, float)) or size < 0 or size != int(size):
+        raise NATSBridgeError("wrong_type", "`size` is not a number of bytes", name)
+    payload.update(size=int(size), metadata=_metadata(raw, text, name), body=None)
+    if payload["transport"] == "direct":
+        if encoding not in ("none", "json", "base64", "arrow-ipc"):
+            raise NATSBridgeError("unknown_encoding", f"unknown encoding `{encoding}`", name)
+        if encoding == "json" and "data" in raw and not isinstance(raw["data"], str):
+            payload["body"] = _dumps(raw["data"]).encode("utf-8")
+            return payload
+    data = payload["data"] = _text(raw, "data", name)
+    if data is None:
+        raise NATSBridgeError("missing_field", "`data` is missing", name)
+    if payload["transport"] == "direct":
+        payload["body"] = data.encode("utf-8") if encoding == "none" else _unbase64(data, name)
+    return payload
+
+
+def _text(raw: dict, name: str, dataname: Optional[str] = None) -> Optional[str]:
+    value = raw.get(name)
+    if value is not None and not isinstance(value, str):
+        raise NATSBridgeError("wrong_type", f"`{name}` is not a string", dataname)
+    return value
+
+
+def _metadata(raw: dict, text: str, dataname: Optional[str] = None) -> dict:
+    value = raw.get("metadata")
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise NATSBridgeError("wrong_type", "`metadata` is not an object", dataname)
+    _once(value, text, value)
+    return value
+
+
+def _unbase64(text: str, dataname: str) -> bytes:
+    """Strictly, then without padding, in the URL-safe alphabet, with white space"""
+    plain = re.sub("[ \t\r\n]", "", text).replace("-", "+").replace("_", "/")
+    core = plain.rstrip("=")
+    try:
+        body = binascii.a2b_base64(core + "=" * (-len(core) % 4))
+        # a2b skips what is not base64, and the way back shows it
+        if base64.b64encode(body).decode("ascii").rstrip("=") == core and len(plain) - len(core) <= -len(core) % 4:
+            return body
+    except ValueError:
+        pass
+    raise NATSBridgeError("base64", "its data is not base64", dataname)
+
+
+async def fetch_with_backoff(link: Link) -> bytes:
+    """Reads a link: no redirects, a byte limit, `max_retries` retries after pauses that double up to `max_delay`"""
+    import aiohttp
+
+    def failed(code: str, message: str) -> NATSBridgeError:
+        return NATSBridgeError(code, f"failed to fetch {_redacted(link.url)}: {message}", link.dataname)
+
+    try:
+        parts = urlsplit(link.url)
+        origin = (parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme))
+        allowed = {(o.scheme, o.hostname, o.port or {"http": 80, "https": 443}.get(o.scheme)) for o in map(urlsplit, link.allowed_origins)}
+    except ValueError as error:
+        raise failed("blocked_origin", "not a URL") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise failed("blocked_origin", "a link is an http or https URL without user info")
+    if allowed and origin not in allowed:
+        raise failed("blocked_origin", "its origin is not among the allowed ones")
+
+    class Guard(aiohttp.resolver.ThreadedResolver):
+        """Resolves once and hands out only addresses that may be connected to"""
+
+        async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_UNSPEC) -> List[Any]:
+            found = await super().resolve(host, port, family)
+            safe = [entry for entry in found if not _is_dangerous(entry["host"])]
+            if found and not safe:
+                raise failed("blocked_origin", "it leads to an address that no link may lead to")
+            return safe
+
+    if not allowed and _is_dangerous(parts.hostname):
+        raise failed("blocked_origin", "it leads to an address that no link may lead to")
+    connector = aiohttp.TCPConnector() if allowed else aiohttp.TCPConnector(resolver=Guard())
+    timeout = aiohttp.ClientTimeout(total=1800, sock_connect=5, sock_read=30)
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    delay, reason = link.base_delay, ""
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers, auto_decompress=False) as http:
+        for attempt in range(link.max_retries + 1):
+            pause = 0.0
+            try:
+                async with http.get(link.url, allow_redirects=False) as response:
+                    status = response.status
+                    if status == 200:
+                        body = await _read_limited(response, link.limit)
+                        if body is None:
+                            code = "size_mismatch" if link.size else "too_large"
+                            raise failed(code, f"it holds more than {link.limit} bytes")
+                        if response.content_length is None or len(body) == response.content_length:
+                            return body
+                        status, text = 500, "the body ended early"
+                    else:
+                        text = (await response.content.read(4096)).decode("utf-8", "replace").strip()[:200]
+                        location = response.headers.get("Location", "")
+                        if 300 <= status < 400:  # a Plik up to 1.3.8 hides its errors in a redirect
+                            status = int((parse_qs(urlsplit(location.replace("/#/", "/", 1)).query).get("errcode") or ["0"])[0] or 0)
+                            text = location if status else "a redirect is not followed"
+                        pause = _seconds(response.headers.get("Retry-After"))
+                    code = _refusal(status, text, link)
+                    if code:
+                        raise failed(code, f"{status} {text}")
+                    reason = f"{status} {text}"
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                reason = str(error)
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+                reason = f"{type(error).__name__}: {error}"
+                if link.one_shot:
+                    raise failed("consumed", f"a link that can be read once broke ({reason})") from error
+            if attempt < link.max_retries:
+                await asyncio.sleep(max(min(pause, 60.0), delay * random.uniform(0.5, 1.0) / 1000))
+                delay = min(delay * 2, link.max_delay)
+    raise failed("download_retry_exceeded", f"gave up after {link.max_retries} retries: {reason}")
+
+
+async def _read_limited(response: Any, limit: int) -> Optional[bytes]:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        body += chunk
+        if len(body) > limit:
+            return None
+    return bytes(body)
+
+
+def _refusal(status: int, text: str, link: Link) -> Optional[str]:
+    """The code of an answer that another try would not change"""
+    if status in (408, 425, 429):
+        return None
+    if status >= 500:
+        return "consumed" if link.one_shot else None
+    if status in (401, 403, 404, 410) and ("expired" in text or (link.expires_at and link.expires_at < datetime.now(timezone.utc))):
+        return "expired"
+    if status in (404, 410):
+        return "consumed" if link.one_shot else "not_found"
+    return {0: "blocked_origin", 401: "refused", 403: "refused", 407: "refused"}.get(status, "rejected")
+
+
+def _seconds(header: Optional[str]) -> float:
+    return float(header) if header and re.fullmatch("[0-9]{1,5}", header) else 0.0
+
+
+def _is_dangerous(host: str) -> bool:
+    """Link-local, metadata services, unspecified, multicast; a name is none of them until it is resolved"""
+    try:
+        at: Any = ipaddress.ip_address(host.split("%")[0])
+    except ValueError:
+        return False
+    if at.version == 6 and not at.is_loopback:
+        nat64 = ipaddress.IPv4Address(int(at) & 0xFFFFFFFF) if at in ipaddress.ip_network("64:ff9b::/96") or int(at) >> 32 == 0 else None
+        at = at.ipv4_mapped or at.sixtofour or (at.teredo and at.teredo[1]) or nat64 or at
+    metadata = ("168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
+    reserved = at.version == 4 and (at.is_reserved or int(at) >> 24 == 0)
+    return at.is_link_local or at.is_multicast or at.is_unspecified or reserved or str(at) in metadata
+
+
+# ------------------------------------------------------------------------------------------------------ serialising
+
+
+def _serialise(value: Any, payload_type: str) -> bytes:
+    wrong = NATSBridgeError("wrong_value", f"a payload of type {payload_type} was given {type(value).__name__}")
+    if payload_type in BYTES_TYPES:
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise wrong
+        return bytes(value)
+    if payload_type == "arrowtable":
+        return _arrow_bytes(value, wrong)
+    if payload_type == "text" and not isinstance(value, str):
+        raise wrong
+    if payload_type == "jsontable":
+        if not isinstance(value, (list, tuple)):
+            value = _rows_of_table(value, wrong)
+        if not all(isinstance(row, dict) for row in value):
+            raise wrong
+    try:
+        if payload_type == "text":
+            return value.encode("utf-8")
+        _check_depth(value, "too_deep")
+        return _dumps(value).encode("utf-8")
+    except (TypeError, ValueError) as error:  # NaN, a set, a lone surrogate
+        raise NATSBridgeError("wrong_value", str(error)) from error
+
+
+def _deserialise(body: bytes, payload_type: str) -> Any:
+    if payload_type in BYTES_TYPES:
+        return body
+    if payload_type == "arrowtable":
+        return _arrow_table(body)
+    try:
+        text = body.decode("utf-8")
+        if payload_type == "text":
+            return text
+        value = _loads(text)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            _dumps(value).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise NATSBridgeError("undecodable", f"it is not {'UTF-8' if payload_type == 'text' else 'JSON'}: {error}") from error
+    if payload_type == "jsontable" and not (isinstance(value, list) and all(isinstance(row, dict) for row in value)):
+        raise NATSBridgeError("undecodable", "a jsontable is an array of objects, one for each row")
+    _check_depth(value, "undecodable")
+    return value
+
+
+class _Object(dict):
+    """A JSON object that knows which of its keys stood twice"""
+
+    twice: Tuple[str, ...] = ()
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> dict:
+    known = dict(pairs)
+    if len(known) == len(pairs):
+        return known
+    known = _Object(known)
+    names = [name for name, _ in pairs]
+    known.twice = tuple(name for name in known if names.count(name) > 1)
+    return known
+
+
+def _once(value: Any, text: str, names: Iterable[str]) -> None:
+    for name in getattr(value, "twice", ()):
+        if name in names:
+            places = [match.start() for match in re.finditer(re.escape(json.dumps(name, ensure_ascii=False)) + r"\s*:", text)]
+            raise NATSBridgeError("not_json", str(json.JSONDecodeError(f"duplicate key `{name}`", text, places[-1] if places else 0)))
+
+
+def _loads(text: str) -> Any:
+    """Strict JSON: no NaN, no infinity, no number beyond a double"""
+
+    def refuse(word: str) -> Any:
+        tokens = re.finditer(r'"(?:[^"\\]|\\.)*"|[-+.\w]+', text)
+        place = next((token.start() for token in tokens if token.group() == word), 0)
+        raise json.JSONDecodeError(f"`{word[:40]}` is no JSON number", text, place)
+
+    def real(digits: str) -> float:
+        number = float(digits)
+        return refuse(digits) if math.isinf(number) else number
+
+    return json.loads(text, object_pairs_hook=_object, parse_constant=refuse, parse_float=real)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _check_depth(value: Any, code: str) -> None:
+    """Refuses what nests deeper than every reader follows"""
+    level, depth = [value], 0
+    while True:
+        level = [item for item in level if isinstance(item, (dict, list, tuple))]
+        if not level:
+            return
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise NATSBridgeError(code, f"JSON nests deeper than {MAX_DEPTH} levels")
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+
+
+def parse_timestamp(text: str) -> Optional[datetime]:
+    """An ISO 8601 time with any offset, `Z` or none (then it is UTC); None for anything else"""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{0,9}))?(?:[Zz]|([+-])(\d\d):?(\d\d)?)?", text.strip())
+    if not match:
+        return None
+    date, time, fraction, sign, hours, minutes = match.groups()
+    try:
+        moment = datetime.strptime(f"{date} {time}", "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc)
+        offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+        return moment + timedelta(microseconds=int((fraction or "").ljust(6, "0")[:6])) - (-offset if sign == "-" else offset)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _timestamp(moment: datetime) -> str:
+    moment = moment.astimezone(timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def _redacted(url: str) -> str:
+    """Without user name, password, token and query"""
+    url = re.split("[?#]", url, maxsplit=1)[0]
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", r"\1", url)
+
+
+def _observe(event: str, envelope: Envelope) -> None:
+    """The fields that every log of a message has (requirements, NFR-401)"""
+    if _log.isEnabledFor(logging.INFO):
+        names = ("correlation_id", "msg_id", "timestamp", "sender_name", "receiver_name")
+        fields = {name: envelope[name] for name in names}
+        fields["payloads"] = [(payload["payload_type"], payload["transport"]) for payload in envelope["payloads"]]
+        _log.info("%s %s", event, fields, extra={"natsbridge": fields})
+
+
+# ------------------------------------------------------------------------------------------------------------ Arrow
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise NATSBridgeError("unsupported", "arrowtable needs pyarrow; install it, or use jsontable") from error
+    return pyarrow
+
+
+def _as_table(value: Any, wrong: NATSBridgeError) -> Any:
+    """A pyarrow.Table of a table, a record batch, a pandas DataFrame, or rows"""
+    pa = _pyarrow()
+    try:
+        if isinstance(value, pa.Table):
+            return value
+        if isinstance(value, pa.RecordBatch):
+            return pa.Table.from_batches([value])
+        if type(value).__module__.split(".")[0] == "pandas" and hasattr(value, "columns"):
+            return pa.Table.from_pandas(value)
+        if isinstance(value, (list, tuple)) and all(isinstance(row, dict) for row in value):
+            names = list(dict.fromkeys(name for row in value for name in row))
+            columns = [pa.array([row.get(name) for row in value]) for name in names]
+            return pa.Table.from_arrays(columns, names=names)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        raise NATSBridgeError("unconvertible", f"it has no Arrow form: {error}") from error
+    raise wrong
+
+
+def _arrow_bytes(value: Any, wrong: NATSBridgeError) -> bytes:
+    pa, table = _pyarrow(), _as_table(value, wrong)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _arrow_table(body: bytes) -> Any:
+    pa = _pyarrow()
+    try:
+        stream = pa.py_buffer(body)
+        if body[:6] == b"ARROW1":  # a file is a stream between two marks, followed by an index that is not needed
+            index = struct.unpack_from("<i", body, len(body) - 10)[0] if len(body) >= 18 and body[-6:] == b"ARROW1" else -1
+            if not 0 <= index <= len(body) - 18:
+                raise NATSBridgeError("undecodable", "it is an Arrow file without its end")
+            stream = stream.slice(8, len(body) - 18 - index)
+        _check_expansion(pa, stream)
+        table = pa.ipc.open_stream(stream).read_all()
+        table.validate(full=True)
+        return table
+    except (pa.ArrowException, OSError, ValueError, struct.error) as error:
+        raise NATSBridgeError("undecodable", f"it is not a readable Arrow table: {error}") from error
+
+
+def _check_expansion(pa: Any, stream: Any) -> None:
+    """Adds up what compressed buffers say they become, and the rows, before anything of them is allocated"""
+    limit = min(1 << 30, max(16 << 20, 1000 * stream.size))
+    needed = 0
+
+    def at(table: int, index: int) -> int:
+        """The place of a flatbuffer table's field, 0 if it has none; pyarrow has verified the buffer"""
+        vtable = table - struct.unpack_from("<i", meta, table)[0]
+        if 4 + 2 * index >= struct.unpack_from("<H", meta, vtable)[0]:
+            return 0
+        offset = struct.unpack_from("<H", meta, vtable + 4 + 2 * index)[0]
+        return table + offset if offset else 0
+
+    def follow(place: int) -> int:
+        return place + struct.unpack_from("<I", meta, place)[0]
+
+    for message in pa.ipc.MessageReader.open_stream(stream):
+        if message.type not in ("record batch", "dictionary"):
+            continue
+        meta, body = memoryview(message.metadata), memoryview(message.body)
+        batch = follow(at(follow(0), 2))
+        if message.type == "dictionary":
+            batch = follow(at(batch, 1))
+        rows = at(batch, 0)
+        if rows and struct.unpack_from("<q", meta, rows)[0] > max(1 << 24, 8 * stream.size):
+            raise NATSBridgeError("too_large", "the Arrow table has more rows than bytes")
+        if not at(batch, 3):
+            continue
+        buffers = follow(at(batch, 2))
+        for index in range(struct.unpack_from("<I", meta, buffers)[0]):
+            offset, length = struct.unpack_from("<qq", meta, buffers + 4 + 16 * index)
+            if length >= 8:
+                needed += max(0, struct.unpack_from("<q", body, offset)[0])
+        if needed > limit:
+            raise NATSBridgeError("too_large", f"the Arrow table needs {needed} bytes when read, the limit is {limit}")
+
+
+def _rows_of_table(value: Any, wrong: NATSBridgeError) -> List[dict]:
+    table = _as_table(value, wrong)
+    if len(set(table.column_names)) < table.num_columns:
+        raise NATSBridgeError("unconvertible", "two columns have the same name")
+    columns = [_plain_column(column) for column in table.columns]
+    return [dict(zip(table.column_names, row)) for row in zip(*columns)] if columns else [{}] * table.num_rows
+
+
+def _plain_column(column: Any) -> list:
+    pa = _pyarrow()
+    is_ = pa.types
+    if is_.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if is_.is_integer(column.type) or is_.is_boolean(column.type) or is_.is_string(column.type) or is_.is_large_string(column.type):
+        return column.to_pylist()
+    return [_plain(pa, scalar) for scalar in column]
+
+
+def _seconds_text(count: int, scale: int) -> str:
+    """The time part of an ISO 8601 duration"""
+    whole, rest = divmod(abs(count), scale)
+    digits = f".{rest:0{len(str(scale)) - 1}d}".rstrip("0") if rest else ""
+    return f"T{'-' if count < 0 else ''}{whole}{digits}S"
+
+
+def _plain(pa: Any, scalar: Any) -> Any:
+    """An Arrow value as JSON: decimals and times as text, NaN and infinities as null, bytes as hexadecimal"""
+    kind, is_ = scalar.type, pa.types
+    if not scalar.is_valid:
+        return None
+    if is_.is_floating(kind):
+        number = scalar.as_py() if is_.is_float64(kind) else float(scalar.cast(pa.float32()).cast(pa.string()).as_py())
+        return number if math.isfinite(number) else None
+    if is_.is_decimal(kind):
+        return format(scalar.as_py(), "f")
+    if is_.is_date32(kind) or is_.is_date64(kind):
+        return scalar.as_py().isoformat()
+    if is_.is_timestamp(kind) or is_.is_time(kind) or is_.is_duration(kind):
+        scale = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}[kind.unit]
+        count = scalar.value
+        if is_.is_duration(kind):
+            return "P" + _seconds_text(count, scale)
+        whole, rest = divmod(count, scale)
+        nanos = f"{rest * (10**9 // scale):09d}"
+        fraction = next(("." + nanos[:n] if n else "" for n in (0, 3, 6, 9) if not nanos[n:].strip("0")), "")
+        try:
+            moment = datetime(1970, 1, 1) + timedelta(seconds=whole)
+        except OverflowError as error:
+            raise NATSBridgeError("unconvertible", "a time is beyond the calendar") from error
+        if is_.is_time(kind):
+            return moment.strftime("%H:%M:%S") + fraction
+        return moment.isoformat(timespec="seconds") + fraction + ("Z" if kind.tz else "")
+    if is_.is_interval(kind):
+        months, days, nanoseconds = scalar.as_py()
+        return f"P{months}M{days}D{_seconds_text(nanoseconds, 10**9)}"
+    if is_.is_dictionary(kind) or is_.is_run_end_encoded(kind) or is_.is_union(kind):
+        return _plain(pa, scalar.value) if isinstance(scalar.value, pa.Scalar) else scalar.as_py()
+    if is_.is_struct(kind):
+        return {name: _plain(pa, scalar[name]) for name in (kind.field(i).name for i in range(kind.num_fields))}
+    if is_.is_map(kind):
+        pairs = [(_plain(pa, item["key"]), _plain(pa, item["value"])) for item in scalar.values]
+        texts = is_.is_string(kind.key_type) or is_.is_large_string(kind.key_type)
+        return dict(pairs) if texts else [{"key": key, "value": value} for key, value in pairs]
+    if is_.is_nested(kind):
+        return [_plain(pa, item) for item in scalar.values]
+    value = scalar.as_py()
+    if isinstance(value, bytes):
+        return value.hex()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    raise NATSBridgeError("unconvertible", f"a column of type {kind} has no JSON form")
