@@ -20,6 +20,12 @@ pub(crate) fn encode_into(bytes: &[u8], out: &mut Vec<u8>) {
     base64_simd::STANDARD.encode_append(bytes, out);
 }
 
+/// Decodes the standard, padded form alone; `None` for anything else
+pub(crate) fn decode_strict(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    base64_simd::STANDARD.decode_append(text, &mut bytes).is_ok().then_some(bytes)
+}
+
 /// Decodes what any peer may have written (wire.md, "What receivers accept")
 ///
 /// The standard, padded form takes the fast path. What it refuses is tried again without white space, in either
@@ -28,8 +34,7 @@ pub(crate) fn encode_into(bytes: &[u8], out: &mut Vec<u8>) {
 /// # Errors
 /// Says what is wrong with the text in neither form.
 pub(crate) fn decode(text: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    if base64_simd::STANDARD.decode_append(text.as_bytes(), &mut bytes).is_ok() {
+    if let Some(bytes) = decode_strict(text.as_bytes()) {
         return Ok(bytes);
     }
     let standard: Vec<u8> = text

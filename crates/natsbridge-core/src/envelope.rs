@@ -50,6 +50,19 @@ impl Header {
         Self { text, ends, metadata }
     }
 
+    /// Joins fields that are yet to be checked; `None` where one of them is not UTF-8
+    pub(crate) fn from_utf8(fields: [&[u8]; FIELDS.len()], metadata: Metadata) -> Option<Self> {
+        let mut text = Vec::with_capacity(fields.iter().map(|field| field.len()).sum());
+        let mut ends = [0; FIELDS.len()];
+        for (end, field) in ends.iter_mut().zip(fields) {
+            text.extend_from_slice(field);
+            *end = text.len();
+        }
+        let text = String::from_utf8(text).ok()?;
+        // Two fields that are no text by themselves could be one together.
+        ends.iter().all(|end| text.is_char_boundary(*end)).then_some(Self { text, ends, metadata })
+    }
+
     /// The text fields in wire order
     pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
         let starts = std::iter::once(0).chain(self.ends);

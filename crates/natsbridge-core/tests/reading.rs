@@ -180,16 +180,16 @@ fn what_is_not_json_is_an_error_with_line_and_column() {
         ("\u{feff}{}", 1, 1),
         ("{\n \"size\": NaN}", 2, 10),
         ("{\"payloads\":[]} x", 1, 17),
-        ("{\"payloads\":[]\n,\"msg_id\":\"a\",\"msg_id\":\"b\"}", 2, 22),
-        ("{\"payloads\":[],\"payloads\":[]}", 1, 25),
+        ("{\"payloads\":[]\n,\"msg_id\":\"a\",\"msg_id\":\"b\"}", 2, 23),
+        ("{\"payloads\":[],\"payloads\":[]}", 1, 26),
         ("{\n\"msg_id\":\"\\ud800\",\"payloads\":[]}", 2, 17),
-        ("{\n\"payloads\":[\n{\"id\":\"a\",\n\"id\":\"b\"}]}", 4, 4),
+        ("{\n\"payloads\":[\n{\"id\":\"a\",\n\"id\":\"b\"}]}", 4, 5),
         (
             "{\n\"payloads\":[\n{\"payload_type\":\"text\",\"transport\":\"direct\",\"data\":\"\",\n\"metadata\":{\"a\":1,\"a\":2}}]}",
             4,
             24,
         ),
-        ("[]", 1, 0),
+        ("[]", 1, 1),
         ("7", 1, 1),
         (&deep, 1, 144),
     ] {
@@ -214,5 +214,58 @@ fn an_envelope_without_payloads_is_none() {
         (r#"{"payloads":[],"metadata":"x"}"#, "wrong_type"),
     ] {
         assert_eq!(refused(json).code(), code, "{json}");
+    }
+}
+
+/// What the scanner accepts, `serde_json` accepts too, and both read the same; the other way round, what it refuses is
+/// either refused by `serde_json` or no envelope
+fn agrees_with_the_reference(bytes: &[u8]) {
+    let reference: Result<Json, _> = serde_json::from_slice(bytes);
+    match (Envelope::from_json(bytes), reference) {
+        (Ok(read), Ok(value)) => {
+            let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+            assert_eq!(read.header().msg_id(), text("msg_id"));
+            assert_eq!(read.header().sender_name(), text("sender_name"));
+            assert_eq!(read.payloads().len(), value["payloads"].as_array().unwrap().len());
+            for (payload, value) in read.payloads().iter().zip(value["payloads"].as_array().unwrap()) {
+                assert_eq!(payload.dataname(), value["dataname"].as_str().unwrap_or_default());
+                assert_eq!(
+                    Json::from(payload.metadata().clone()),
+                    value.get("metadata").cloned().filter(|m| !m.is_null()).unwrap_or(json!({}))
+                );
+            }
+        }
+        // A field that nobody reads may hold a lone surrogate, or nest deeper than a value may.
+        (Ok(_), Err(_)) => drop(serde_json::from_slice::<serde::de::IgnoredAny>(bytes).unwrap()),
+        (Err(EnvelopeError::NotJson { reason, .. }), Ok(value)) => {
+            assert!(reason.contains("duplicate") || !value.is_object(), "{reason}: {}", String::from_utf8_lossy(bytes));
+        }
+        (Err(_), _) => {}
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn the_scanner_and_a_general_parser_agree(
+        edits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::sample::select(
+            br#"{}[]":,\ un0-eE.+trfals/bd"#.iter().copied().chain([0, 9, 10, 0x1f, 0x7f, 0xc3, 0xa9, 0xff]).collect::<Vec<_>>())), 0..4),
+        swap in proptest::prelude::any::<bool>(),
+    ) {
+        let extra = r#","later":{"a":[1,-2.5e3,true,null,"\u00e9\n"]}, "metadata" : {"k" : [ ] , "é":"x\\"}}"#;
+        let mut json = envelope(payload(json!({"dataname": "a\"b", "metadata": {"n": [1, {"m": "é"}]}, "size": 2})));
+        if swap {
+            json = json.replace("\"data\"", "\n  \"data\" ");
+        }
+        json.truncate(json.len() - 1);
+        json.push_str(extra);
+        let mut bytes = json.into_bytes();
+        agrees_with_the_reference(&bytes);
+        for (at, byte) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        agrees_with_the_reference(&bytes);
     }
 }

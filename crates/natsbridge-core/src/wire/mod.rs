@@ -1,4 +1,5 @@
 //! The envelope's JSON: its writer and its reader.
 
-pub(crate) mod read;
+mod read;
+mod scan;
 pub(crate) mod write;
