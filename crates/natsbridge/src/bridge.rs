@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigError};
 use crate::deliver::{self, Answers, DeliverOptions, Delivered};
 use crate::draft::Draft;
 use crate::inbox::{Inbox, Incoming};
-use crate::perform::{self, Sealed};
+use crate::perform::{Sealed, Sealer};
 use crate::sequence::Counter;
 use crate::{Error, ReceiveError, observe, smart};
 
@@ -173,10 +173,17 @@ impl Bridge {
     }
 
     /// Uploads what has to be uploaded and seals the message
-    pub(crate) async fn seal(&self, message: Message, limits: &Limits) -> Result<(Subject, Sealed), Error> {
+    pub(crate) async fn seal(&self, message: Message, limits: Limits) -> Result<(Subject, Sealed), Error> {
         let subject = Subject::new(message.send_to.clone())?;
         let uploader = || self.uploader();
-        let sealed = perform::seal(message, limits, &uploader, self.0.config.transfers, Some(&self.0.counter)).await?;
+        let sealer = Sealer {
+            limits,
+            uploader: &uploader,
+            transfers: self.0.config.transfers,
+            counter: Some(&self.0.counter),
+            direct_fallback: self.0.config.direct_fallback,
+        };
+        let sealed = sealer.seal(message).await?;
         Ok((subject, sealed))
     }
 

@@ -48,6 +48,9 @@ pub struct Config {
     pub sender_id: Option<String>,
     /// Uploads and downloads at once, for one message; default 4
     pub transfers: usize,
+    /// Whether payloads may travel direct when the file server can't be reached and the broker takes them (NFR-202);
+    /// default false
+    pub direct_fallback: bool,
     /// A store of the program's own, in place of `fileserver_url`
     pub uploader: Option<Arc<dyn Uploader>>,
     /// A downloader of the program's own, in place of the safe fetcher
@@ -74,6 +77,7 @@ impl Config {
             sender_name: "NATSBridge".to_owned(),
             sender_id: None,
             transfers: 4,
+            direct_fallback: false,
             uploader: None,
             downloader: None,
         }

@@ -249,7 +249,7 @@ impl Draft {
                 }
             });
         }
-        bridge.seal(message, &limits).await
+        bridge.seal(message, limits).await
     }
 }
 

@@ -11,7 +11,8 @@ use natsbridge_fileserver::{Downloader, Fetcher, PlikStore, RetryPolicy, Uploade
 
 use crate::config::{Config, ConfigError, Secret};
 use crate::handle::Handle;
-use crate::{Error, observe, perform};
+use crate::perform::{self, Sealer};
+use crate::{Error, observe};
 
 /// What a payload is made from: a value, or a file that is read when it is sent
 #[derive(Debug, Clone, PartialEq)]
@@ -104,6 +105,8 @@ impl SendOptions {
         metadata: Metadata => |options, value| options.message.metadata = value;
         /// Sets how long links live and how often they may be read; default as wire.md says
         life: Life => |options, value| options.message.life = Some(value);
+        /// Sets whether payloads may travel direct when the file server can't be reached and they fit (NFR-202); default false
+        direct_fallback: bool => |options, value| options.config.direct_fallback = value;
         /// Sets whether direct payloads carry a digest too; default false
         digest_direct: bool => |options, value| options.message.digest_direct = value;
     }
@@ -151,7 +154,14 @@ where
         });
     }
     let uploader = || made_once(uploader, || plik(config));
-    let sealed = perform::seal(message, &config.limits, &uploader, config.transfers, None).await?;
+    let sealer = Sealer {
+        limits: config.limits.clone(),
+        uploader: &uploader,
+        transfers: config.transfers,
+        counter: None,
+        direct_fallback: config.direct_fallback,
+    };
+    let sealed = sealer.seal(message).await?;
     sealed.uploads.keep();
     observe::sent(&sealed.envelope);
     Ok((sealed.envelope, sealed.json))

@@ -441,3 +441,75 @@ async fn a_dead_file_server_does_not_touch_small_payloads() {
     assert_eq!((error.code(), error.dataname(), error.is_retryable()), ("unreachable", Some("b"), true));
     assert!(error.to_string().contains("127.0.0.1:9") && error.to_string().contains("2 attempts"), "{error}");
 }
+
+#[tokio::test]
+async fn what_the_broker_takes_goes_direct_past_a_dead_file_server_where_that_is_allowed() {
+    let mut config = Config::default();
+    config.fileserver_url = "http://127.0.0.1:9".into();
+    config.retry = RetryPolicy::never();
+    config.direct_fallback = true;
+    let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
+    let mut inbox = bridge.subscribe("x").await.unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![7; 500_000]).unwrap();
+    let sent = bridge.message("x").file("f", PayloadType::Video, file.path()).send().await.unwrap();
+    assert_eq!(sent.payloads()[0].transport(), Transport::Direct);
+    assert_eq!(inbox.next().await.unwrap().unwrap().bytes("f").unwrap(), vec![7; 500_000]);
+    for too_large in [vec![0; 1_000_000], vec![0; 2_000_000]] {
+        let error = bridge.message("x").binary("b", too_large).send().await.unwrap_err();
+        assert_eq!(
+            (error.code(), error.dataname()),
+            ("unreachable", Some("b")),
+            "the cause is the file server: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_ends_while_another_fails_is_deleted_too() {
+    let (store, mut config) = stored();
+    let second_done = Arc::new(tokio::sync::Notify::new());
+    let (inner, done) = (store.clone(), Arc::clone(&second_done));
+    config.transfers = 2;
+    config.uploader = Some(Arc::new(FirstFailsLast { store: inner, second_done: done }));
+    let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
+    let draft = bridge.message("x").binary("first", vec![1; 500_000]).binary("second", vec![2; 500_000]);
+    assert_eq!(draft.send().await.unwrap_err().dataname(), Some("first"));
+    assert!(store.is_empty(), "{} uploads are left", store.len());
+}
+
+#[derive(Debug)]
+struct FirstFailsLast {
+    store: MemoryStore,
+    second_done: Arc<tokio::sync::Notify>,
+}
+
+impl natsbridge::Uploader for FirstFailsLast {
+    fn name(&self) -> std::borrow::Cow<'_, str> {
+        "a store that fails late".into()
+    }
+    fn upload<'a>(
+        &'a self,
+        object: &'a Object,
+        source: &'a Source,
+    ) -> futures_util::future::BoxFuture<'a, Result<natsbridge::Stored, natsbridge::StoreError>> {
+        Box::pin(async move {
+            if object.dataname == "second" {
+                let stored = self.store.upload(object, source).await;
+                self.second_done.notify_one();
+                return stored;
+            }
+            self.second_done.notified().await;
+            Err(natsbridge::StoreError::new(natsbridge::StoreErrorKind::Rejected, self.name()).about(&object.dataname))
+        })
+    }
+    fn delete<'a>(
+        &'a self,
+        receipt: &'a natsbridge::Receipt,
+    ) -> futures_util::future::BoxFuture<'a, Result<(), natsbridge::StoreError>> {
+        self.store.delete(receipt)
+    }
+    fn origins(&self) -> Vec<natsbridge::Origin> {
+        self.store.origins()
+    }
+}
