@@ -21,7 +21,7 @@ pub(super) enum Format {
     Csv,
     Arrow,
     Json,
-    NdJson,
+    JsonLines,
 }
 
 impl Format {
@@ -31,7 +31,7 @@ impl Format {
             "csv" => Some(Self::Csv),
             "arrow" | "arrows" => Some(Self::Arrow),
             "json" => Some(Self::Json),
-            "ndjson" | "jsonl" => Some(Self::NdJson),
+            "ndjson" | "jsonl" => Some(Self::JsonLines),
             _ => None,
         }
     }
@@ -43,7 +43,7 @@ impl Format {
         }
         match bytes.trim_ascii_start().first() {
             Some(b'[') => Self::Json,
-            Some(b'{') => Self::NdJson,
+            Some(b'{') => Self::JsonLines,
             _ => Self::Csv,
         }
     }
@@ -59,7 +59,7 @@ pub(super) fn read(
         Format::Csv => Value::Table(from_csv(bytes)?),
         Format::Arrow => Value::Table(Table::from_ipc(bytes, &TableLimits::default())?),
         Format::Json => Value::Rows(Rows::new(serde_json::from_slice(bytes)?)),
-        Format::NdJson => Value::Rows(from_lines(bytes)?),
+        Format::JsonLines => Value::Rows(from_lines(bytes)?),
     };
     Ok(match (value, wanted) {
         (Value::Table(table), Some(TableType::JsonTable)) => (PayloadType::JsonTable, Value::Rows(table.to_rows()?)),
@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn json_lines_are_rows_and_a_bad_line_is_named() {
-        assert_eq!(rows("{\"a\":1}\r\n\n{\"a\":2}", Format::NdJson), json!([{"a": 1}, {"a": 2}]));
-        let error = read(&Bytes::from_static(b"{\"a\":1}\n[2]\n"), Format::NdJson, None).unwrap_err();
+        assert_eq!(rows("{\"a\":1}\r\n\n{\"a\":2}", Format::JsonLines), json!([{"a": 1}, {"a": 2}]));
+        let error = read(&Bytes::from_static(b"{\"a\":1}\n[2]\n"), Format::JsonLines, None).unwrap_err();
         assert!(error.to_string().starts_with("line 2: "), "{error}");
     }
 
@@ -146,7 +146,7 @@ mod tests {
             (b"ARROW1\0\0", Format::Arrow),
             (&[0xff, 0xff, 0xff, 0xff, 0x10], Format::Arrow),
             (b"\n [{}]", Format::Json),
-            (b"{\"a\":1}", Format::NdJson),
+            (b"{\"a\":1}", Format::JsonLines),
             (b"a,b\n", Format::Csv),
         ];
         for (bytes, format) in cases {
