@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use natsbridge::{
-    Bridge, BrokerErrorKind, Config, Data, Digest, Error, MemoryBroker, MemoryStore, Object, PayloadType, Purpose,
-    ReceiveOptions, Receiver, RetryPolicy, Rows, SendOptions, Source, Transport, Uploaded, Value, open, smartreceive,
-    smartsend, upload_handler,
+    Bridge, BrokerErrorKind, Config, Data, Digest, Error, MemoryBroker, MemoryStore, Object, Origin, PayloadType,
+    Purpose, Receipt, ReceiveOptions, Receiver, RetryPolicy, Rows, SendOptions, Source, StoreError, StoreErrorKind,
+    Stored, Transport, Uploaded, Uploader, Value, open, smartreceive, smartsend, upload_handler,
 };
 use serde_json::json;
 
@@ -172,68 +173,93 @@ async fn slow_links_keep_the_order_of_messages() {
     }
 }
 
-#[tokio::test]
-async fn what_was_uploaded_is_deleted_when_the_message_cannot_be_sent() {
-    let broker = MemoryBroker::new();
-    let (store, mut config) = stored();
-    let inner = store.clone();
-    let count = Arc::new(AtomicUsize::new(0));
-    config.transfers = 1;
-    config.uploader = Some(Arc::new(FailsOnThird { store: inner, count: Arc::clone(&count) }));
-    let bridge = Bridge::with_broker(broker, config).unwrap();
-    let error = bridge
-        .message("x")
-        .binary("a", vec![1; 500_000])
-        .binary("b", vec![2; 500_000])
-        .binary("c", vec![3; 500_000])
-        .send()
-        .await
-        .unwrap_err();
-    assert_eq!((error.code(), error.dataname()), ("unreachable", Some("c")), "{error}");
-    assert_eq!((count.load(Ordering::SeqCst), store.len()), (3, 0));
-}
-
-#[derive(Debug)]
-struct FailsOnThird {
+/// A memory store before which something happens to each upload: an error, or a wait
+struct Staged<F> {
     store: MemoryStore,
-    count: Arc<AtomicUsize>,
+    before: F,
 }
 
-impl natsbridge::Uploader for FailsOnThird {
+impl<F> std::fmt::Debug for Staged<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Staged")
+    }
+}
+
+impl<F> Uploader for Staged<F>
+where
+    F: Fn(&str) -> BoxFuture<'static, Result<(), StoreErrorKind>> + Send + Sync,
+{
     fn name(&self) -> std::borrow::Cow<'_, str> {
-        "a store that fails".into()
+        "a staged store".into()
     }
-    fn upload<'a>(
-        &'a self,
-        object: &'a Object,
-        source: &'a Source,
-    ) -> futures_util::future::BoxFuture<'a, Result<natsbridge::Stored, natsbridge::StoreError>> {
-        if self.count.fetch_add(1, Ordering::SeqCst) < 2 {
-            return self.store.upload(object, source);
-        }
-        let error = natsbridge::StoreError::new(natsbridge::StoreErrorKind::Unreachable, self.name());
-        Box::pin(std::future::ready(Err(error.about(&object.dataname))))
+    fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
+        let before = (self.before)(&object.dataname);
+        Box::pin(async move {
+            before.await.map_err(|kind| StoreError::new(kind, self.name()).about(&object.dataname))?;
+            self.store.upload(object, source).await
+        })
     }
-    fn delete<'a>(
-        &'a self,
-        receipt: &'a natsbridge::Receipt,
-    ) -> futures_util::future::BoxFuture<'a, Result<(), natsbridge::StoreError>> {
+    fn delete<'a>(&'a self, receipt: &'a Receipt) -> BoxFuture<'a, Result<(), StoreError>> {
         self.store.delete(receipt)
     }
-    fn origins(&self) -> Vec<natsbridge::Origin> {
+    fn origins(&self) -> Vec<Origin> {
         self.store.origins()
     }
 }
 
-#[tokio::test]
-async fn a_send_that_is_dropped_leaves_no_upload_behind() {
+/// A bridge whose uploads pass `before` first
+fn staged<F>(transfers: usize, before: F) -> (MemoryStore, Bridge)
+where
+    F: Fn(MemoryStore, &str) -> BoxFuture<'static, Result<(), StoreErrorKind>> + Send + Sync + 'static,
+{
     let (store, mut config) = stored();
     let inner = store.clone();
-    let (done, mut second_began) = tokio::sync::mpsc::unbounded_channel();
-    config.transfers = 1;
-    let count = Arc::new(AtomicUsize::new(0));
-    config.uploader = Some(Arc::new(Stalls { store: inner, count, began: done }));
-    let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
+    config.transfers = transfers;
+    config.uploader =
+        Some(Arc::new(Staged { store: store.clone(), before: move |name: &str| before(inner.clone(), name) }));
+    (store, Bridge::with_broker(MemoryBroker::new(), config).unwrap())
+}
+
+#[tokio::test]
+async fn what_was_uploaded_is_deleted_when_the_message_cannot_be_sent() {
+    let (store, bridge) = staged(1, |store, name| {
+        let outcome = if name == "c" { Err(StoreErrorKind::Unreachable) } else { Ok(()) };
+        assert_eq!(store.len(), usize::from(name != "a") + usize::from(name == "c"), "one after the other");
+        Box::pin(std::future::ready(outcome))
+    });
+    let large = vec![1; 500_000];
+    let draft = bridge.message("x").binary("a", large.clone()).binary("b", large.clone()).binary("c", large);
+    let error = draft.send().await.unwrap_err();
+    assert_eq!((error.code(), error.dataname()), ("unreachable", Some("c")), "{error}");
+    assert!(store.is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_that_ends_while_another_fails_is_deleted_too() {
+    let (store, bridge) = staged(2, |store, name| match name {
+        "second" => Box::pin(std::future::ready(Ok(()))),
+        _ => Box::pin(async move {
+            while store.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            Err(StoreErrorKind::Rejected)
+        }),
+    });
+    let draft = bridge.message("x").binary("first", vec![1; 500_000]).binary("second", vec![2; 500_000]);
+    assert_eq!(draft.send().await.unwrap_err().dataname(), Some("first"));
+    assert!(store.is_empty(), "{} uploads are left", store.len());
+}
+
+#[tokio::test]
+async fn a_send_that_is_dropped_leaves_no_upload_behind() {
+    let (began, mut second_began) = tokio::sync::mpsc::unbounded_channel();
+    let (store, bridge) = staged(1, move |_, name| match name {
+        "a" => Box::pin(std::future::ready(Ok(()))),
+        _ => {
+            began.send(()).unwrap();
+            Box::pin(std::future::pending())
+        }
+    });
     let send = bridge.message("x").binary("a", vec![1; 500_000]).binary("b", vec![2; 500_000]).send();
     tokio::select! {
         _ = send => panic!("the second upload never ends"),
@@ -246,39 +272,6 @@ async fn a_send_that_is_dropped_leaves_no_upload_behind() {
         tokio::task::yield_now().await;
     }
     panic!("{} uploads are left", store.len());
-}
-
-#[derive(Debug)]
-struct Stalls {
-    store: MemoryStore,
-    count: Arc<AtomicUsize>,
-    began: tokio::sync::mpsc::UnboundedSender<()>,
-}
-
-impl natsbridge::Uploader for Stalls {
-    fn name(&self) -> std::borrow::Cow<'_, str> {
-        "a store that stalls".into()
-    }
-    fn upload<'a>(
-        &'a self,
-        object: &'a Object,
-        source: &'a Source,
-    ) -> futures_util::future::BoxFuture<'a, Result<natsbridge::Stored, natsbridge::StoreError>> {
-        if self.count.fetch_add(1, Ordering::SeqCst) == 0 {
-            return self.store.upload(object, source);
-        }
-        self.began.send(()).unwrap();
-        Box::pin(std::future::pending())
-    }
-    fn delete<'a>(
-        &'a self,
-        receipt: &'a natsbridge::Receipt,
-    ) -> futures_util::future::BoxFuture<'a, Result<(), natsbridge::StoreError>> {
-        self.store.delete(receipt)
-    }
-    fn origins(&self) -> Vec<natsbridge::Origin> {
-        self.store.origins()
-    }
 }
 
 #[tokio::test]
@@ -462,54 +455,5 @@ async fn what_the_broker_takes_goes_direct_past_a_dead_file_server_where_that_is
             ("unreachable", Some("b")),
             "the cause is the file server: {error}"
         );
-    }
-}
-
-#[tokio::test]
-async fn an_upload_that_ends_while_another_fails_is_deleted_too() {
-    let (store, mut config) = stored();
-    let second_done = Arc::new(tokio::sync::Notify::new());
-    let (inner, done) = (store.clone(), Arc::clone(&second_done));
-    config.transfers = 2;
-    config.uploader = Some(Arc::new(FirstFailsLast { store: inner, second_done: done }));
-    let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
-    let draft = bridge.message("x").binary("first", vec![1; 500_000]).binary("second", vec![2; 500_000]);
-    assert_eq!(draft.send().await.unwrap_err().dataname(), Some("first"));
-    assert!(store.is_empty(), "{} uploads are left", store.len());
-}
-
-#[derive(Debug)]
-struct FirstFailsLast {
-    store: MemoryStore,
-    second_done: Arc<tokio::sync::Notify>,
-}
-
-impl natsbridge::Uploader for FirstFailsLast {
-    fn name(&self) -> std::borrow::Cow<'_, str> {
-        "a store that fails late".into()
-    }
-    fn upload<'a>(
-        &'a self,
-        object: &'a Object,
-        source: &'a Source,
-    ) -> futures_util::future::BoxFuture<'a, Result<natsbridge::Stored, natsbridge::StoreError>> {
-        Box::pin(async move {
-            if object.dataname == "second" {
-                let stored = self.store.upload(object, source).await;
-                self.second_done.notify_one();
-                return stored;
-            }
-            self.second_done.notified().await;
-            Err(natsbridge::StoreError::new(natsbridge::StoreErrorKind::Rejected, self.name()).about(&object.dataname))
-        })
-    }
-    fn delete<'a>(
-        &'a self,
-        receipt: &'a natsbridge::Receipt,
-    ) -> futures_util::future::BoxFuture<'a, Result<(), natsbridge::StoreError>> {
-        self.store.delete(receipt)
-    }
-    fn origins(&self) -> Vec<natsbridge::Origin> {
-        self.store.origins()
     }
 }
