@@ -4,7 +4,7 @@ use crate::{Digest, PayloadType, Receiver};
 
 /// A value that can't be serialised as its payload type, or bytes that can't be read as it
 ///
-/// The payload's name is added by who knows it ([`OpenError`](crate::OpenError), [`PlanError`](crate::PlanError)).
+/// The payload's name is added by who knows it ([`OpenError`], [`PlanError`]).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
