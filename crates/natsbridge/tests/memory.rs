@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use natsbridge::{
     Bridge, BrokerErrorKind, Config, Data, Digest, Error, MemoryBroker, MemoryStore, Object, Origin, PayloadType,
-    Purpose, Receipt, ReceiveOptions, Receiver, RetryPolicy, Rows, SendOptions, Source, StoreError, StoreErrorKind,
-    Stored, Transport, Uploaded, Uploader, Value, open, smartreceive, smartsend, upload_handler,
+    Purpose, Receipt, ReceiveOptions, RetryPolicy, Rows, SendOptions, Source, StoreError, StoreErrorKind, Stored,
+    Transport, Uploaded, Uploader, Value, open, smartreceive, smartsend, upload_handler,
 };
 use serde_json::json;
 
@@ -91,9 +91,17 @@ async fn tables_are_converted_for_a_browser_where_asked() {
     assert_eq!(message.table("t").unwrap().num_rows(), 2);
     assert_eq!(message.get::<Vec<serde_json::Value>>("t").unwrap()[0], json!({"a": 1, "b": "x"}));
 
-    let refused = bridge.message("t").table("t", table.clone()).receiver(Receiver::Browser).send().await.unwrap_err();
+    let refused =
+        bridge.message("t").table("t", table.clone()).receiver(natsbridge::Receiver::Browser).send().await.unwrap_err();
     assert!(refused.code() == "unsupported" && refused.to_string().contains("jsontable"), "{refused}");
-    bridge.message("t").table("t", table).receiver(Receiver::Browser).convert_tables().send().await.unwrap();
+    bridge
+        .message("t")
+        .table("t", table)
+        .receiver(natsbridge::Receiver::Browser)
+        .convert_tables()
+        .send()
+        .await
+        .unwrap();
     let message = inbox.next().await.unwrap().unwrap();
     assert_eq!(message.payload("t").unwrap().payload_type(), PayloadType::JsonTable);
     assert_eq!(message.get::<Vec<serde_json::Value>>("t").unwrap()[0], json!({"a": 1, "b": "x"}));
