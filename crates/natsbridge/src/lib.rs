@@ -51,3 +51,8 @@ pub use natsbridge_nats::{
     Broker, BrokerError, BrokerErrorKind, ConnectOptions, Event, EventStream, MemoryBroker, NatsBroker, Subject,
     SubjectError, SubjectFault, SubjectFilter,
 };
+
+/// The README's examples compile
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
