@@ -286,7 +286,7 @@ def tolerance(p):
     slashed = dumps(envelope(direct("value", "binary", awkward, data=standard))).replace("+/+/AA", "+\\/+\\/AA")
     accepts("base64_escaped_slash", "A slash that the sender's JSON writer escapes.", slashed.encode(), parts=same)
     for word in ("json", "arrow-ipc", ""):
-        accepts(f"encoding_{word or 'empty'}", f"Encoding `{word}` with a string: base64.", encoding=word)
+        accepts(f"encoding_{word.replace('-', '_') or 'empty'}", f"Encoding `{word}` with a string: base64.", encoding=word)
     accepts("encoding_missing", "No encoding with a string: base64.", encoding=...)
     accepts("encoding_none", "Encoding `none` with direct: the text itself.", encoding="none", data="hello")
     accepts("encoding_none_unicode", "Encoding `none` with direct: the text itself, in UTF-8.",

@@ -5,11 +5,13 @@ mod ci;
 mod demo;
 mod failure;
 mod interrupt;
+mod peers;
 mod process;
 mod servers;
 mod test;
 mod tools;
 mod up;
+mod vectors;
 mod workspace;
 
 use std::env;
@@ -24,6 +26,11 @@ cargo xtask COMMAND
                   another, over a real nats-server and file server, and check it
   up              leave a nats-server and a file server running until Ctrl-C
   test [-- ARGS]  every test, with the real servers they need; ARGS go to the runner
+  vectors lint    testdata's vectors: schema, format, names, blobs
+  vectors run [--peer NAME]
+                  the vectors against Rust or a peer in another language
+  vectors regenerate [--producer NAME]
+                  makes the vectors again
   ci              everything CI does";
 
 fn main() -> ExitCode {
@@ -34,6 +41,11 @@ fn main() -> ExitCode {
         ["up"] => up::run(),
         ["test"] => test::run(&[]),
         ["test", "--", rest @ ..] => test::run(rest),
+        ["vectors", "lint"] => vectors::lint(),
+        ["vectors", "run"] => vectors::run::run("rust"),
+        ["vectors", "run", "--peer", name] => vectors::run::run(name),
+        ["vectors", "regenerate"] => vectors::regenerate(None),
+        ["vectors", "regenerate", "--producer", name] => vectors::regenerate(Some(name)),
         ["ci"] => ci::run(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -1,7 +1,7 @@
 //! `peer vectors`: answers each vector of standard input with what the library makes of it.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::BufRead as _;
+use std::io::{BufRead as _, BufReader};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use natsbridge::{
     Purpose, ReceiveOptions, Receiver, Source, Target, Transport, Uploaded, open,
 };
 use natsbridge_core::{Message, Stamp, Step, plan};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::{Failure, refused, say, value};
 
 pub(crate) async fn run() -> Result<(), Failure> {
-    for line in std::io::stdin().lock().lines() {
+    for line in BufReader::new(std::io::stdin()).lines() {
         let vector: Json = serde_json::from_str(&line?)?;
         let answered = if vector["kind"] == "send" { sent(&vector["given"]) } else { received(&vector).await? };
         let mut answer = match answered {
@@ -152,7 +152,7 @@ fn sent(given: &Json) -> Result<Json, Refusal> {
 fn message(given: &Json) -> Result<Message, Refusal> {
     let mut message = Message::new(given["subject"].as_str().unwrap_or_default().to_owned());
     message.broker_url = natsbridge::Config::NATS_URL.into();
-    for (key, option) in given["options"].as_object().unwrap_or(&Map::new()) {
+    for (key, option) in given["options"].as_object().into_iter().flatten() {
         let text = || option.as_str().unwrap_or_default().to_owned().into();
         match key.as_str() {
             "correlation_id" => message.correlation_id = Some(text()),

@@ -1,0 +1,111 @@
+//! `cargo xtask vectors run`: every vector through a peer, with the reason for each that it does not pass.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::judge::judge;
+use super::{Vector, load, skips};
+use crate::failure::{Failure, Outcome};
+use crate::peers::{self, Peer, Talk};
+
+/// How long one answer may take; a browser starts meanwhile
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Failures that are printed whole
+const SHOWN: usize = 40;
+
+/// What a peer made of the vectors
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) peer: &'static str,
+    pub(crate) passed: usize,
+    /// Vector and what is wrong
+    pub(crate) failed: Vec<(String, String)>,
+    /// Vector and why it can't be
+    pub(crate) skipped: Vec<(String, String)>,
+}
+
+impl Tally {
+    /// The failures, for people
+    pub(crate) fn print_failures(&self) {
+        for (vector, why) in self.failed.iter().take(SHOWN) {
+            let why: String = why.chars().take(400).collect();
+            println!("  {}: {vector}: {why}", self.peer);
+        }
+        if self.failed.len() > SHOWN {
+            println!("  {}: and {} more", self.peer, self.failed.len() - SHOWN);
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let list = |list: &[(String, String)]| {
+            list.iter().map(|(case, reason)| json!({"case": case, "reason": reason})).collect::<Vec<_>>()
+        };
+        json!({
+            "peer": self.peer, "passed": self.passed,
+            "failed": list(&self.failed), "skipped": list(&self.skipped),
+        })
+    }
+}
+
+/// Runs the vectors against one peer
+pub(crate) fn run(name: &str) -> Outcome<()> {
+    let Some(name) = peers::named(name)?.into_iter().next() else { return Err(Failure::new("no peer named")) };
+    let tally = tally(&peers::locate(name)?)?;
+    tally.print_failures();
+    let Tally { peer, passed, failed, skipped } = &tally;
+    println!("{peer}: {passed} vectors passed, {} failed, {} skipped", failed.len(), skipped.len());
+    if failed.is_empty() { Ok(()) } else { Err(Failure::new(format!("{peer} fails {} vectors", failed.len()))) }
+}
+
+/// Asks the peer every vector; one that ends is started again for the next
+pub(crate) fn tally(peer: &Peer) -> Outcome<Tally> {
+    let skips = skips::load()?;
+    let mut tally = Tally { peer: peer.name, passed: 0, failed: Vec::new(), skipped: Vec::new() };
+    let mut talk = None;
+    for vector in load()? {
+        let skip = skips.iter().find(|skip| skip.covers(peer.name, &vector.name));
+        let outcome = match ask(&mut talk, peer, &vector) {
+            Ok(answer) if answer.get("skip").is_some() => {
+                Err(format!("the peer skips it ({}), and skips.json does not", answer["skip"]))
+            }
+            Ok(answer) => judge(&vector, &answer).map_err(|failure| failure.to_string()),
+            Err(failure) => {
+                talk = None;
+                Err(failure.to_string())
+            }
+        };
+        match (outcome, skip) {
+            (Ok(()), None) => tally.passed += 1,
+            (Ok(()), Some(_)) => tally.failed.push((vector.name, "it passes: take it out of skips.json".to_owned())),
+            (Err(_), Some(skip)) => tally.skipped.push((vector.name, skip.reason.clone())),
+            (Err(why), None) => tally.failed.push((vector.name, why)),
+        }
+    }
+    if let Some(talk) = talk {
+        talk.end();
+    }
+    Ok(tally)
+}
+
+fn ask(talk: &mut Option<Talk>, peer: &Peer, vector: &Vector) -> Outcome<Value> {
+    let running = match talk {
+        Some(running) => running,
+        None => talk.insert(Talk::start(peer.name, &mut peer.command(&["vectors"]))?),
+    };
+    running.tell(&vector.question()?)?;
+    running.hear(PATIENCE, |line| (line["name"] == vector.name.as_str()).then(|| line.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rust_passes_every_vector() {
+        let tally = tally(&peers::locate("rust").unwrap()).unwrap();
+        assert!(tally.failed.is_empty(), "{:#?}", tally.failed);
+        assert!(tally.passed >= 150, "{} vectors", tally.passed);
+    }
+}

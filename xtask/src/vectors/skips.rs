@@ -1,0 +1,67 @@
+//! `skips.json`: which peer can't do which vectors, and why.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::testdata;
+use crate::failure::{Context, Failure, Outcome};
+
+/// One entry
+#[derive(Debug)]
+pub(super) struct Skip {
+    pub(super) runner: String,
+    /// A vector's name, where `*` stands for any text
+    pub(super) vector: String,
+    pub(super) reason: String,
+}
+
+impl Skip {
+    pub(super) fn covers(&self, runner: &str, vector: &str) -> bool {
+        self.runner == runner && matches(&self.vector, vector)
+    }
+}
+
+/// Every entry, in the file's order
+pub(super) fn load() -> Outcome<Vec<Skip>> {
+    let path = testdata().join("skips.json");
+    let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
+    let json: Vec<Value> = serde_json::from_str(&text).context(|| "skips.json is no list".to_owned())?;
+    let word = |entry: &Value, key: &str| {
+        let word = entry[key].as_str().filter(|word| !word.is_empty()).map(str::to_owned);
+        word.ok_or_else(|| Failure::new(format!("skips.json: an entry without {key}: {entry}")))
+    };
+    let entry = |entry: &Value| {
+        Ok(Skip { runner: word(entry, "runner")?, vector: word(entry, "vector")?, reason: word(entry, "reason")? })
+    };
+    json.iter().map(entry).collect()
+}
+
+/// Whether `*` in the pattern can stand for text so that it is the name
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
+            rest.char_indices().map(|(at, _)| &rest[at..]).chain([""]).any(|rest| matches(after, rest))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name, fits) in [
+            ("send/a", "send/a", true),
+            ("send/a*", "send/a", true),
+            ("*/a_*", "receive/valid/a_b", true),
+            ("*link*", "receive/valid/x_link", true),
+            ("send/a*c", "send/abd", false),
+            ("send/a", "send/ab", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+}
