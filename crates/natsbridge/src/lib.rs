@@ -9,6 +9,7 @@ mod config;
 mod deliver;
 mod draft;
 mod error;
+mod fetcher;
 mod handle;
 mod inbox;
 mod observe;
@@ -43,6 +44,8 @@ pub use natsbridge_core::{
 pub use natsbridge_core::{Table, TableLimits};
 #[cfg(feature = "server")]
 pub use natsbridge_fileserver::server;
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+pub use natsbridge_fileserver::{BucketStore, BucketStoreBuilder};
 pub use natsbridge_fileserver::{
     BoxError, Downloader, FetchError, FetchErrorKind, Fetcher, HttpStore, MemoryStore, Origin, PlikStore, Receipt,
     RetryPolicy, StoreError, StoreErrorKind, Stored, Target, Uploader, download_handler, upload_handler,

@@ -10,6 +10,7 @@ use natsbridge_core::{Checks, Envelope, Header, Life, Message, Metadata, Part, P
 use natsbridge_fileserver::{Downloader, Fetcher, PlikStore, RetryPolicy, Uploader};
 
 use crate::config::{Config, ConfigError, Secret};
+use crate::fetcher::LateFetcher;
 use crate::handle::Handle;
 use crate::perform::{self, Sealer};
 use crate::{Error, observe};
@@ -306,5 +307,5 @@ pub(crate) fn fetcher(
     for origin in fileserver_url.into_iter().chain(allowed_origins.iter().map(String::as_str)) {
         builder = builder.allow(origin.parse().map_err(refused)?);
     }
-    Ok(Arc::new(builder.build().map_err(refused)?))
+    Ok(Arc::new(LateFetcher::new(builder)))
 }
