@@ -28,6 +28,14 @@ pub(crate) enum Failure {
     /// Messages that came and could not be read
     #[error("{unread} of {seen} messages could not be read")]
     Unread { unread: u64, seen: u64 },
+    /// Lines of `send --lines` that were not sent, or not acknowledged
+    #[error("{failed} of {total} lines are not known to have arrived; the first of them")]
+    Lines {
+        failed: u64,
+        total: u64,
+        #[source]
+        first: Box<Self>,
+    },
     /// The end of `--for`
     #[error("{seen} of {wanted} messages came in time{}", if *.unread > 0 { ", and not all could be read" } else { "" })]
     TimeRanOut { seen: u64, wanted: u64, unread: u64 },
@@ -92,9 +100,11 @@ impl Failure {
             },
             Self::Bridge(Error::Store(error)) if error.kind() == StoreErrorKind::LocalFile => 5,
             Self::Bridge(Error::Store(_) | Error::Fetch(_)) | Self::Server(_) => 4,
+            Self::Bridge(Error::Delivery(_)) => 8,
             Self::Bridge(_) | Self::Input { .. } => 5,
             Self::Unread { .. } => 6,
             Self::TimeRanOut { .. } => 7,
+            Self::Lines { first, .. } => first.exit_code(),
         }
     }
 
@@ -115,6 +125,7 @@ impl Failure {
                 StoreErrorKind::Refused => Some("put the file server's token into FILESERVER_TOKEN"),
                 _ => None,
             },
+            Self::Lines { first, .. } => first.advice(),
             _ => None,
         }
     }

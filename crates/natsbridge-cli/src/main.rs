@@ -11,6 +11,7 @@ mod receive;
 mod send;
 mod serve;
 mod signals;
+mod stores;
 mod units;
 
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ Variables:
   NATS_CREDS       as --creds
   FILESERVER_URL   as --fileserver
   FILESERVER_TOKEN the token that the file server asks uploaders for
+  S3_URL           as --s3; its keys are read from AWS_ACCESS_KEY_ID and so on
   SIZE_THRESHOLD   bytes from which a payload becomes a link
   RUST_LOG         what is logged, such as natsbridge=debug
   NO_COLOR         any value turns colours off
@@ -65,6 +67,7 @@ Exit codes:
   5  bad input, or a message that can't travel; nothing was sent
   6  messages arrived that could not be read
   7  the time of --for ended before --count messages came
+  8  not acknowledged in time, refused by a receiver, or not answered
 ";
 
 fn main() -> ExitCode {

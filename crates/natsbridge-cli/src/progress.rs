@@ -11,12 +11,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use natsbridge::{
-    Config, Downloader, FetchError, Fetcher, Link, Object, Origin, PlikStore, Receipt, Source, StoreError, Stored,
-    Target, Uploader,
+    Config, Downloader, FetchError, Link, Object, Origin, Receipt, Source, StoreError, Stored, Target, Uploader,
 };
 
 use crate::failure::Failure;
-use crate::{global, output};
+use crate::{output, stores};
 
 /// How often a bar is drawn anew
 const TICK: Duration = Duration::from_millis(100);
@@ -30,21 +29,9 @@ pub(crate) fn watch(config: &mut Config) -> Result<(), Failure> {
         return Ok(());
     }
     let bars = MultiProgress::new();
-    let refused = |error: &dyn std::error::Error| Failure::Usage(error.to_string());
-    let mut fetcher = Fetcher::builder().retry(config.retry).max_payload_size(config.checks.max_payload_size);
-    fetcher = fetcher.allow(global::origin("FILESERVER_URL", &config.fileserver_url)?);
-    for allowed in &config.allowed_origins {
-        fetcher = fetcher.allow(global::origin("--allow-origin", allowed)?);
-    }
-    let fetcher = fetcher.build().map_err(|error| refused(&error))?;
+    let (fetcher, uploader) = (stores::fetcher(config)?, stores::uploader(config)?);
     config.downloader = Some(Arc::new(Watched { inner: fetcher, bars: bars.clone() }));
-
-    let mut plik = PlikStore::builder(&config.fileserver_url).retry(config.retry);
-    if let Some(token) = &config.fileserver_token {
-        plik = plik.user_token(token.reveal());
-    }
-    let plik = plik.build().map_err(|error| refused(&error))?;
-    config.uploader = Some(Arc::new(Watched { inner: plik, bars }));
+    config.uploader = Some(Arc::new(Watched { inner: uploader, bars }));
     Ok(())
 }
 

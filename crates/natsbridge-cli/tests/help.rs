@@ -30,7 +30,7 @@ fn every_exit_code_is_documented() {
     for (code, line) in codes.lines().enumerate() {
         assert!(line.starts_with(&format!("  {code}  ")), "{line}");
     }
-    assert_eq!(codes.lines().count(), 8);
+    assert_eq!(codes.lines().count(), 9);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn examples_are_commands_that_the_program_takes() {
         let Some((_, examples)) = help.split_once("Examples:\n") else { continue };
         for example in examples.lines().take_while(|line| !line.is_empty()) {
             let Some((_, words)) = example.split_once("natsbridge ") else { continue };
-            let words = words.split(" | ").next().unwrap().split("    (").next().unwrap();
+            let words = words.split(['|', '>']).next().unwrap().split("    (").next().unwrap();
             // `--help` behind valid words prints help; behind wrong ones, an error.
             let words: Vec<_> = words.split_whitespace().map(|word| word.replace(['\'', '"'], "")).collect();
             if words.iter().any(|word| word.contains("hello,") || word.ends_with("=run") || word.contains("run={")) {

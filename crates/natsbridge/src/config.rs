@@ -93,7 +93,11 @@ impl Config {
         Self::from_variables(std::env::var)
     }
 
-    fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, ConfigError> {
+    /// Reads the same variables from where the program says, such as its own options in front of the environment
+    ///
+    /// # Errors
+    /// As [`Config::from_env`].
+    pub fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, ConfigError> {
         let variable = |name: &'static str| match read(name) {
             Ok(value) if value.trim().is_empty() => Ok(None),
             Ok(value) => Ok(Some(value.trim().to_owned())),

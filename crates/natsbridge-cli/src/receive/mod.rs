@@ -2,6 +2,7 @@
 
 mod report;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::global::{self, Global};
-use crate::{output, progress, signals, units};
-use report::{Form, Report};
+use crate::{output, progress, send, signals, units};
+pub(crate) use report::{Form, Report};
 
 /// Receive messages and print them
 ///
@@ -41,6 +42,12 @@ pub(crate) struct Receive {
     /// Share the messages with the other receivers of this group
     #[arg(long, value_name = "GROUP")]
     queue: Option<String>,
+    /// Tell each sender that its message is printed, or why it can't be read
+    ///
+    /// It is told once the line is written, so a killed receiver is sent the
+    /// message again. A repeat is not printed again.
+    #[arg(long)]
+    ack: bool,
     /// Follow links to this origin too, besides the file server's
     #[arg(long, value_name = "URL")]
     allow_origin: Vec<String>,
@@ -60,6 +67,7 @@ Examples:
   natsbridge receive 'lab.>'
   natsbridge receive lab.results --count 1 --for 10s --json | jq .payloads
   natsbridge receive 'cam.*' --save pictures --queue savers
+  natsbridge receive jobs --ack --json >> jobs.ndjson
 ";
 
 /// What ended the listening
@@ -75,11 +83,33 @@ enum End {
 struct Tally {
     seen: u64,
     unread: u64,
+    acknowledged: u64,
+}
+
+impl Tally {
+    /// What came, came again and did not come
+    fn to_text(&self, inbox: &Inbox, shared: bool) -> String {
+        let Self { seen, unread, acknowledged } = self;
+        let mut text = format!("received {seen}, unreadable {unread}, acknowledged {acknowledged}");
+        let (losses, dropped) = (inbox.losses(), inbox.dropped());
+        if shared {
+            // The other members' messages look like gaps.
+            let _ = write!(text, ", dropped {dropped}; repeats and losses are not known in a group");
+        } else {
+            // What was dropped here is missing to the senders' numbers too, unless it was the last, or has no number.
+            let lost = losses.missing.max(dropped);
+            let _ = write!(text, ", repeated {}, lost {lost}", losses.duplicates);
+            if dropped > 0 {
+                let _ = write!(text, " ({dropped} dropped: read too slowly)");
+            }
+        }
+        text
+    }
 }
 
 impl Receive {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let mut config = global.config()?;
+        let mut config = global.config().await?;
         for url in &self.allow_origin {
             global::origin("--allow-origin", url)?;
         }
@@ -94,12 +124,12 @@ impl Receive {
         output::note(&format!("listening on {}", self.subject));
 
         let mut tally = Tally::default();
-        let end = self.print_all(&mut inbox, &mut tally).await;
-        if let Err(error) = bridge.drain().await {
-            tracing::warn!(%error, "the connection to NATS did not end in order");
-        }
-        let Tally { seen, unread } = tally;
-        match (end?, self.count) {
+        let end = self.print_all(&bridge, &mut inbox, &mut tally).await;
+        send::end(&bridge).await;
+        let end = end?;
+        output::note(&tally.to_text(&inbox, self.queue.is_some()));
+        let Tally { seen, unread, .. } = tally;
+        match (end, self.count) {
             (End::Closed, _) => Err(Failure::ConnectionClosed),
             (End::Time, Some(wanted)) => Err(Failure::TimeRanOut { seen, wanted, unread }),
             _ if unread > 0 => Err(Failure::Unread { unread, seen }),
@@ -118,7 +148,7 @@ impl Receive {
         Ok(inbox.lazy())
     }
 
-    async fn print_all(&self, inbox: &mut Inbox, tally: &mut Tally) -> Result<End, Failure> {
+    async fn print_all(&self, bridge: &Bridge, inbox: &mut Inbox, tally: &mut Tally) -> Result<End, Failure> {
         let deadline = self.lasting.map(|lasting| Instant::now() + lasting);
         let form = if self.json { Form::Json } else { Form::People };
         let mut stopped = pin!(signals::stopped());
@@ -138,11 +168,14 @@ impl Receive {
             let report = tokio::select! {
                 biased;
                 () = &mut stopped => return Ok(End::Stopped),
-                report = Report::of(message, self.save.as_deref(), form) => report,
+                report = Report::of(&message, self.save.as_deref(), form) => report,
             };
             tally.seen += 1;
             tally.unread += u64::from(report.is_error());
             output::line(&report.to_text(form))?;
+            if self.ack {
+                tally.acknowledged += u64::from(report.acknowledge(bridge, &message).await && !report.is_error());
+            }
         }
         Ok(End::Counted)
     }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use natsbridge::{Digest, Error, Handle, Header, Incoming, Part, PayloadType, ReceiveError, Transport, Value};
+use natsbridge::{
+    Bridge, Digest, Error, Handle, Header, Incoming, Part, PayloadType, Purpose, ReceiveError, Transport, Value,
+};
 use serde_json::{Map, Value as Json, json};
 
 use super::header_fields;
@@ -18,14 +20,14 @@ const LINES: usize = 10;
 
 /// For whom it is printed
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     People,
     Json,
 }
 
 /// A message with what could be read of it
 #[derive(Debug)]
-pub(super) struct Report {
+pub(crate) struct Report {
     subject: String,
     header: Option<Header>,
     payloads: Vec<Entry>,
@@ -57,47 +59,67 @@ struct Problem {
     code: &'static str,
     message: String,
     dataname: Option<String>,
+    retryable: bool,
 }
 
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
         let dataname = error.dataname().map(str::to_owned);
-        Self { code: error.code(), message: chain(&error).join(": "), dataname }
+        Self { code: error.code(), message: chain(error).join(": "), dataname, retryable: error.is_retryable() }
     }
 }
 
 impl Report {
     /// Fetches every payload of a message; where one fails, the others are still read
-    pub(super) async fn of(message: Result<Incoming, ReceiveError>, save: Option<&Path>, form: Form) -> Self {
+    pub(crate) async fn of(message: &Result<Incoming, ReceiveError>, save: Option<&Path>, form: Form) -> Self {
         let message = match message {
             Ok(message) => message,
-            Err(failed) => {
-                let ReceiveError { error, subject, header, .. } = failed;
+            Err(ReceiveError { error, subject, header, .. }) => {
                 return Self {
-                    subject,
-                    header: header.map(|header| *header),
+                    subject: subject.clone(),
+                    header: header.as_deref().cloned(),
                     payloads: Vec::new(),
-                    problem: Some((*error).into()),
+                    problem: Some(error.as_ref().into()),
                 };
             }
         };
         let (subject, header) = (message.subject().to_owned(), message.header().clone());
         let mut report = Self { subject, header: Some(header), payloads: Vec::new(), problem: None };
-        for handle in message.into_payloads() {
+        for handle in message.payloads() {
             match Entry::of(handle, save, form).await {
                 Ok(entry) => report.payloads.push(entry),
                 // The first is told; a second one's cause is mostly the same.
-                Err(error) => report.problem = report.problem.or_else(|| Some(error.into())),
+                Err(error) => report.problem = report.problem.or_else(|| Some((&error).into())),
             }
         }
         report
     }
 
-    pub(super) const fn is_error(&self) -> bool {
+    /// Tells the sender that the message was printed, or why it can't be read
+    pub(crate) async fn acknowledge(&self, bridge: &Bridge, message: &Result<Incoming, ReceiveError>) -> bool {
+        let answered = match (message, &self.problem) {
+            // An answer is not answered: two programs would go on for ever.
+            (Ok(message), _) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => return false,
+            (Ok(message), None) => message.ack().await,
+            (Ok(message), Some(problem)) => message.nack(problem.code, &problem.message, problem.retryable).await,
+            (Err(unread), _) => bridge.nack(unread).await,
+        };
+        match answered {
+            Ok(()) => true,
+            // Its sender does not want to know.
+            Err(Error::NoReplySubject { .. }) => false,
+            Err(error) => {
+                tracing::warn!(%error, subject = self.subject, "a message could not be acknowledged");
+                false
+            }
+        }
+    }
+
+    pub(crate) const fn is_error(&self) -> bool {
         self.problem.is_some()
     }
 
-    pub(super) fn to_text(&self, form: Form) -> String {
+    pub(crate) fn to_text(&self, form: Form) -> String {
         match form {
             Form::Json => self.to_json().to_string(),
             Form::People => self.to_lines().join("\n"),
@@ -109,7 +131,7 @@ impl Report {
         let unknown = || Map::from_iter([("subject".to_owned(), Json::from(&*self.subject))]);
         let mut fields = self.header.as_ref().map_or_else(unknown, header_fields);
         fields.insert("payloads".to_owned(), self.payloads.iter().map(Entry::to_json).collect());
-        if let Some(Problem { code, message, dataname }) = &self.problem {
+        if let Some(Problem { code, message, dataname, .. }) = &self.problem {
             fields.insert("error".to_owned(), json!({ "code": code, "message": message, "dataname": dataname }));
         }
         Json::Object(fields)
@@ -145,34 +167,43 @@ impl Report {
 }
 
 impl Entry {
-    async fn of(handle: Handle, save: Option<&Path>, form: Form) -> Result<Self, Error> {
+    async fn of(handle: &Handle, save: Option<&Path>, form: Form) -> Result<Self, Error> {
         let (dataname, payload_type, transport) = (handle.name().to_owned(), handle.payload_type(), handle.transport());
-        let entry = |size, sha256, value: Option<Value>, path| {
-            let shown = Shown::of(&dataname, payload_type, value, form)?;
-            Ok(Self { dataname: dataname.clone(), payload_type, transport, size, sha256, shown, path })
+        // What is at hand is read first, so that no file is made of what can't be read.
+        let at_hand = match handle.part() {
+            Some(part) if !payload_type.is_bytes() => Some(part.value()?),
+            _ => None,
         };
-        if let Some(dir) = save {
-            // What is at hand is read first, so that no file is made of what can't be read.
-            let at_hand = handle.part().map(Part::value).transpose()?;
-            let saved = handle.save(dir).await?;
-            let value = match at_hand {
-                Some(value) => Some(value),
-                None if payload_type.is_bytes() || saved.size > READ_BACK => None,
-                None => Some(read_back(&dataname, payload_type, &saved.path).await?),
-            };
-            return entry(saved.size, saved.sha256, value, Some(saved.path));
-        }
-        if transport == Transport::Link && payload_type.is_bytes() {
-            // Only size and digest are shown, so it need not fit the memory.
-            let unusable = |source| local(&dataname, std::env::temp_dir(), source);
-            let dir = tempfile::tempdir().map_err(unusable)?;
-            let saved = handle.save(dir.path()).await?;
-            return entry(saved.size, saved.sha256, None, None);
-        }
-        let part = handle.into_part().await?;
-        let (size, sha256) = (part.size(), part.bytes().map_or_else(|| Digest::of(b""), |bytes| Digest::of(bytes)));
-        let value = if payload_type.is_bytes() { None } else { Some(part.into_value()?) };
-        entry(size, sha256, value, None)
+        let (size, sha256, value, path) = match (save, handle.part()) {
+            (Some(dir), part) => {
+                let saved = handle.save(dir).await?;
+                let value = match at_hand {
+                    None if part.is_none() && !payload_type.is_bytes() && saved.size <= READ_BACK => {
+                        Some(read_back(&dataname, payload_type, &saved.path).await?)
+                    }
+                    at_hand => at_hand,
+                };
+                (saved.size, saved.sha256, value, Some(saved.path))
+            }
+            (None, Some(part)) => {
+                let sha256 = part.bytes().map_or_else(|| Digest::of(b""), |bytes| Digest::of(bytes));
+                (part.size(), sha256, at_hand, None)
+            }
+            (None, None) => {
+                // Of bytes only size and digest are shown, so they need not fit the memory.
+                let unusable = |source| local(&dataname, std::env::temp_dir(), source);
+                let dir = tempfile::tempdir().map_err(unusable)?;
+                let saved = handle.save(dir.path()).await?;
+                let value = if payload_type.is_bytes() {
+                    None
+                } else {
+                    Some(read_back(&dataname, payload_type, &saved.path).await?)
+                };
+                (saved.size, saved.sha256, value, None)
+            }
+        };
+        let shown = Shown::of(&dataname, payload_type, value, form)?;
+        Ok(Self { dataname, payload_type, transport, size, sha256, shown, path })
     }
 
     fn row(&self) -> Row<'_> {

@@ -1,21 +1,23 @@
-//! `natsbridge send`: one message from the command line, confirmed before the program ends.
+//! `natsbridge send`: one message from the command line, or one for each line of standard input.
 
+mod letter;
+mod lines;
 mod parts;
 mod table;
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use natsbridge::{Draft, Envelope, Life, Payload, Purpose, Receiver};
+use natsbridge::{Bridge, DeliverOptions, Draft, Envelope, Header, Payload};
 use serde_json::{Value as Json, json};
 
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::listing::{self, Row};
 use crate::{output, progress, receive, units};
-use parts::Parts;
+pub(crate) use letter::Letter;
 
-/// Send one message
+/// Send a message, or one for each line of standard input
 ///
 /// Payloads travel in the order in which they stand on the command line. VALUE
 /// is the payload itself, or `@FILE` for a file's content; `@-` is standard
@@ -26,54 +28,33 @@ pub(crate) struct Send {
     /// Subject to publish on, such as lab.results
     subject: String,
     #[command(flatten)]
-    parts: Parts,
-    /// Send all tables as this type, whatever their files
-    #[arg(long, value_name = "TYPE", help_heading = "Payloads")]
-    table_as: Option<TableType>,
-    /// Name of the receiving program
-    #[arg(long, value_name = "NAME")]
-    receiver_name: Option<String>,
-    /// Identifier of the one receiver; its links can be read once
-    #[arg(long, value_name = "ID")]
-    receiver_id: Option<String>,
+    letter: Letter,
     /// Subject that answers are to be sent to
-    #[arg(long, value_name = "SUBJECT")]
+    #[arg(long, value_name = "SUBJECT", conflicts_with = "ack")]
     reply_to: Option<String>,
-    /// Identifier of the message that this one answers
-    #[arg(long, value_name = "ID")]
-    reply_to_msg_id: Option<String>,
-    /// Identifier of the flow it belongs to; a new one unless given
-    #[arg(long, value_name = "ID")]
-    correlation_id: Option<String>,
-    /// Why it is sent: chat, ACK, NACK, updateStatus, shutdown
-    #[arg(long, value_name = "WORD", default_value = "chat")]
-    purpose: String,
-    /// This program's name in the message
-    #[arg(long, value_name = "NAME")]
-    sender_name: Option<String>,
-    /// Kind of receiver that it has to suit
-    #[arg(long, value_name = "KIND", default_value = "desktop")]
-    receiver: ReceiverKind,
-    /// Turn Arrow tables into JSON tables where the receiver can't read Arrow
-    #[arg(long)]
-    convert_tables: bool,
-    /// Give small payloads a SHA-256 too; links always have one
-    #[arg(long)]
-    digest_direct: bool,
-    /// Have links work for the first reader only
-    #[arg(long)]
-    one_shot: bool,
-    /// How long links work, such as 90s, 24h or 7d [default: 24h]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    link_ttl: Option<Duration>,
-    #[arg(long, value_name = "BYTES", value_parser = units::size, help = THRESHOLD)]
-    threshold: Option<u64>,
-    /// Print one JSON line instead of a table: the envelope without its data
+    /// Repeat until this many receivers have acknowledged
+    #[arg(long, value_name = "N", value_parser = acks, help_heading = "Delivery")]
+    ack: Option<usize>,
+    /// When to give up waiting for them
+    #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "ack", help_heading = "Delivery")]
+    #[arg(default_value = "30s")]
+    timeout: Duration,
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "line")]
+    #[arg(help = LINES, long_help = LINES_LONG, help_heading = "Delivery")]
+    lines: Option<String>,
+    /// Print JSON instead of a table: the envelope without its data
     #[arg(long)]
     json: bool,
 }
 
-const THRESHOLD: &str = "Size from which a payload becomes a link [env: SIZE_THRESHOLD] [default: 500000]";
+const LINES: &str = "Send each line of standard input as a text message";
+const LINES_LONG: &str = "\
+Send each line of standard input as a text message
+
+Its payload is called NAME, or `line`. Up to 256 messages wait for their
+acknowledgements at once; without --ack, the server's confirmation is awaited
+after every 1,000. What was sent, repeated and lost is said at the end on
+standard error, with --json as one JSON line on standard output.";
 
 const EXAMPLES: &str = "\
 Tables: .csv and .arrow go as arrowtable, .json (array of objects) and .ndjson
@@ -81,23 +62,17 @@ Tables: .csv and .arrow go as arrowtable, .json (array of objects) and .ndjson
 booleans, dates, times or text; empty cells are null; times with an offset
 become UTC. On standard input the format is found out.
 
+Acknowledged messages outlive a restart of the NATS server. Receivers have to
+acknowledge, as `natsbridge receive --ack` does.
+
 Examples:
   natsbridge send chat.room --text msg='hello, world'
   natsbridge send lab.results --dict run='{\"id\": 7}' --table data=@run7.csv \\
       --video clip=@run7.mp4 --receiver-name archive
+  natsbridge send jobs --text job=@job.txt --ack 1 --timeout 5s
+  tail -f app.log | natsbridge send logs.app --lines --ack 1
   tar c logs | natsbridge send backup.logs --file logs.tar=@- --link-ttl 7d
 ";
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "lower")]
-enum ReceiverKind {
-    /// Takes every type, and links
-    Desktop,
-    /// Takes no Arrow tables
-    Browser,
-    /// Takes no Arrow tables, no links, 50,000 bytes a payload
-    MicroPython,
-}
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "lower")]
@@ -106,104 +81,125 @@ enum TableType {
     JsonTable,
 }
 
+/// Reads a number of acknowledgements
+fn acks(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|acks| *acks > 0).ok_or_else(|| "write a number from 1 on".to_owned())
+}
+
 impl Send {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let mut config = global.config()?;
-        if let Some(name) = &self.sender_name {
-            config.sender_name.clone_from(name);
-        }
-        if let Some(bytes) = self.threshold {
-            config.limits.size_threshold = bytes;
-        }
+        let mut config = global.config().await?;
+        self.letter.settle(&mut config);
         progress::watch(&mut config)?;
-        let ready = self.parts.read(self.table_as)?;
-        let bridge = Global::connect(config).await?;
-        let (draft, spooled) = ready.add_to(self.address(bridge.message(&*self.subject)));
-        let envelope = draft.send_confirmed().await?;
-        drop(spooled);
-        // It is confirmed: that the connection does not end in order harms nothing.
-        if let Err(error) = bridge.drain().await {
-            tracing::warn!(%error, "the connection to NATS did not end in order");
-        }
-        if self.json { output::line(&as_json(&envelope).to_string()) } else { print(&envelope) }
-    }
-
-    /// Everything that a message says besides its payloads
-    fn address(&self, mut draft: Draft) -> Draft {
-        type Setter = fn(Draft, String) -> Draft;
-        let texts: [(&Option<String>, Setter); 5] = [
-            (&self.receiver_name, Draft::receiver_name),
-            (&self.receiver_id, Draft::receiver_id),
-            (&self.reply_to, Draft::reply_to),
-            (&self.reply_to_msg_id, Draft::reply_to_msg_id),
-            (&self.correlation_id, Draft::correlation_id),
-        ];
-        for (text, set) in texts {
-            if let Some(text) = text {
-                draft = set(draft, text.clone());
+        if let Some(name) = &self.lines {
+            if !self.letter.is_empty() {
+                let why = "--lines takes its texts from standard input; leave the other payloads out";
+                return Err(Failure::Usage(why.to_owned()));
             }
+            let bridge = Global::connect(config).await?;
+            let (summary, done) = lines::send(&bridge, name, self.deliver_options(), || self.draft(&bridge)).await;
+            end(&bridge).await;
+            output::note(&summary.to_string());
+            if self.json {
+                output::line(&summary.to_json().to_string())?;
+            }
+            return done;
         }
-        draft = draft.purpose(Purpose::from(&*self.purpose)).receiver(match self.receiver {
-            ReceiverKind::Desktop => Receiver::Desktop,
-            ReceiverKind::Browser => Receiver::Browser,
-            ReceiverKind::MicroPython => Receiver::MicroPython,
-        });
-        if self.one_shot || self.link_ttl.is_some() {
-            let ttl = self.link_ttl.unwrap_or(Life::DEFAULT_TTL);
-            // As by default: a link for exactly one receiver can be read once (wire.md, "Links and their life").
-            let one_shot = self.one_shot || self.receiver_id.as_ref().is_some_and(|id| !id.is_empty());
-            draft = draft.life(if one_shot { Life::one_shot(ttl) } else { Life::expiring(ttl) });
-        }
-        if self.convert_tables {
-            draft = draft.convert_tables();
-        }
-        if self.digest_direct {
-            draft = draft.digest_direct();
-        }
-        draft
-    }
-}
-
-/// The envelope's fields, and its payloads without their data
-fn as_json(envelope: &Envelope) -> Json {
-    let mut fields = receive::header_fields(envelope.header());
-    let payloads = envelope.payloads().iter().map(|payload| {
-        json!({
-            "id": payload.id(),
-            "dataname": payload.dataname(),
-            "payload_type": payload.payload_type(),
-            "transport": payload.transport(),
-            "encoding": payload.encoding(),
-            "size": payload.size(),
-            "sha256": digest(payload).map(|digest| digest.to_string()),
-            "metadata": payload.metadata(),
-        })
-    });
-    fields.insert("payloads".to_owned(), payloads.collect());
-    Json::Object(fields)
-}
-
-fn print(envelope: &Envelope) -> Result<(), Failure> {
-    let style = output::stdout_style();
-    let header = envelope.header();
-    let mut text = format!("sent to {}\n", style.bold(&output::harmless(header.send_to())));
-    text.push_str(&format!("  message      {}\n", output::harmless(header.msg_id())));
-    text.push_str(&format!("  correlation  {}", output::harmless(header.correlation_id())));
-    if !envelope.payloads().is_empty() {
-        text.push_str(&format!("\n\n{}", listing::heading(style)));
-    }
-    for payload in envelope.payloads() {
-        let row = Row {
-            dataname: payload.dataname(),
-            payload_type: payload.payload_type(),
-            size: payload.size(),
-            transport: payload.transport(),
-            sha256: digest(payload),
+        let ready = self.letter.read()?;
+        let bridge = Global::connect(config).await?;
+        let (draft, spooled) = ready.add_to(self.draft(&bridge));
+        let sent = match self.deliver_options() {
+            None => draft.send_confirmed().await.map(|envelope| Sent { envelope, acks: Vec::new(), repeats: 0 }),
+            Some(options) => draft.deliver(&options).await.map(|delivered| Sent {
+                envelope: delivered.envelope,
+                acks: delivered.acks,
+                repeats: delivered.repeats,
+            }),
         };
-        text.push('\n');
-        text.push_str(&row.line(style));
+        drop(spooled);
+        end(&bridge).await;
+        let sent = sent?;
+        if self.json { output::line(&sent.to_json().to_string()) } else { sent.print() }
     }
-    output::line(&text)
+
+    fn draft(&self, bridge: &Bridge) -> Draft {
+        let draft = self.letter.address(bridge.message(&*self.subject));
+        match &self.reply_to {
+            Some(subject) => draft.reply_to(subject),
+            None => draft,
+        }
+    }
+
+    fn deliver_options(&self) -> Option<DeliverOptions> {
+        self.ack.map(|acks| DeliverOptions::default().acks(acks).deadline(self.timeout))
+    }
+}
+
+/// Closes the connection; what matters was confirmed before, so that it does not end in order harms nothing
+pub(crate) async fn end(bridge: &Bridge) {
+    if let Err(error) = bridge.drain().await {
+        tracing::warn!(%error, "the connection to NATS did not end in order");
+    }
+}
+
+/// A message that is on its way, and who has acknowledged it
+struct Sent {
+    envelope: Envelope,
+    acks: Vec<Header>,
+    repeats: u32,
+}
+
+impl Sent {
+    /// The envelope's fields, its payloads without their data, and the acknowledgements
+    fn to_json(&self) -> Json {
+        let mut fields = receive::header_fields(self.envelope.header());
+        let payloads = self.envelope.payloads().iter().map(|payload| {
+            json!({
+                "id": payload.id(),
+                "dataname": payload.dataname(),
+                "payload_type": payload.payload_type(),
+                "transport": payload.transport(),
+                "encoding": payload.encoding(),
+                "size": payload.size(),
+                "sha256": digest(payload).map(|digest| digest.to_string()),
+                "metadata": payload.metadata(),
+            })
+        });
+        fields.insert("payloads".to_owned(), payloads.collect());
+        let acks = self.acks.iter();
+        let acks = acks.map(|ack| json!({ "sender_name": ack.sender_name(), "sender_id": ack.sender_id() }));
+        fields.insert("acks".to_owned(), acks.collect());
+        fields.insert("repeats".to_owned(), self.repeats.into());
+        Json::Object(fields)
+    }
+
+    fn print(&self) -> Result<(), Failure> {
+        let style = output::stdout_style();
+        let header = self.envelope.header();
+        let mut lines = vec![
+            format!("sent to {}", style.bold(&output::harmless(header.send_to()))),
+            format!("  message      {}", output::harmless(header.msg_id())),
+            format!("  correlation  {}", output::harmless(header.correlation_id())),
+        ];
+        for ack in &self.acks {
+            let by = format!("  acknowledged by {} {}", ack.sender_name(), ack.sender_id());
+            lines.push(output::cut(&output::harmless(&by), listing::NOTE_COLUMNS));
+        }
+        if !self.envelope.payloads().is_empty() {
+            lines.push(format!("\n{}", listing::heading(style)));
+        }
+        for payload in self.envelope.payloads() {
+            let row = Row {
+                dataname: payload.dataname(),
+                payload_type: payload.payload_type(),
+                size: payload.size(),
+                transport: payload.transport(),
+                sha256: digest(payload),
+            };
+            lines.push(row.line(style));
+        }
+        output::line(&lines.join("\n"))
+    }
 }
 
 fn digest(payload: &Payload) -> Option<natsbridge::Digest> {

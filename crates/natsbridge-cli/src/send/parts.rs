@@ -111,6 +111,10 @@ impl Origin {
 }
 
 impl Parts {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Reads the inputs, so that a bad one is found before anything is sent
     ///
     /// Files that are sent as they are stay where they are, however large.
@@ -209,7 +213,7 @@ impl Given {
 
 /// Payloads that were read, or whose files were found
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(crate) struct Ready {
     items: Vec<(String, Item)>,
     /// Standard input, until it was sent
     spooled: Option<TempPath>,
@@ -223,7 +227,7 @@ enum Item {
 
 impl Ready {
     /// Adds the payloads to a message; what standard input was spooled to has to outlive its sending
-    pub(super) fn add_to(self, draft: Draft) -> (Draft, Option<TempPath>) {
+    pub(crate) fn add_to(self, draft: Draft) -> (Draft, Option<TempPath>) {
         let draft = self.items.into_iter().fold(draft, |draft, (name, item)| match item {
             Item::Value(payload_type, value) => draft.value(name, payload_type, value),
             Item::File(payload_type, path) => draft.file(name, payload_type, path),

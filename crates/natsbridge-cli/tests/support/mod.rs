@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,9 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The program without the caller's own settings
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_natsbridge"));
-    for name in
-        ["NATS_URL", "NATS_CREDS", "FILESERVER_URL", "FILESERVER_TOKEN", "SIZE_THRESHOLD", "RUST_LOG", "NO_COLOR"]
-    {
+    for name in [
+        "NATS_URL",
+        "NATS_CREDS",
+        "FILESERVER_URL",
+        "FILESERVER_TOKEN",
+        "SIZE_THRESHOLD",
+        "RUST_LOG",
+        "NO_COLOR",
+        "S3_URL",
+    ] {
         command.env_remove(name);
     }
     command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1").stdin(Stdio::null());
@@ -54,6 +61,16 @@ impl Running {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The standard input of a program that was given a pipe
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    /// A line that a program which has ended left on standard output
+    pub fn line_left(&self) -> Option<String> {
+        self.stdout.recv_timeout(PATIENCE).ok()
     }
 
     /// The next line on standard output

@@ -1,0 +1,124 @@
+//! What a message says besides its subject: payloads, names and limits, the same for `send` and `request`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use natsbridge::{Config, Draft, Life, Purpose, Receiver};
+
+use super::TableType;
+use super::parts::{Parts, Ready};
+use crate::failure::Failure;
+use crate::units;
+
+/// The options of a message
+#[derive(Debug, Args)]
+pub(crate) struct Letter {
+    #[command(flatten)]
+    parts: Parts,
+    /// Send all tables as this type, whatever their files
+    #[arg(long, value_name = "TYPE", help_heading = "Payloads")]
+    table_as: Option<TableType>,
+    /// Name of the receiving program
+    #[arg(long, value_name = "NAME")]
+    receiver_name: Option<String>,
+    /// Identifier of the one receiver; its links can be read once
+    #[arg(long, value_name = "ID")]
+    receiver_id: Option<String>,
+    /// Identifier of the message that this one answers
+    #[arg(long, value_name = "ID")]
+    reply_to_msg_id: Option<String>,
+    /// Identifier of the flow it belongs to; a new one unless given
+    #[arg(long, value_name = "ID")]
+    correlation_id: Option<String>,
+    /// Why it is sent: chat, ACK, NACK, updateStatus, shutdown
+    #[arg(long, value_name = "WORD", default_value = "chat")]
+    purpose: String,
+    /// This program's name in the message
+    #[arg(long, value_name = "NAME")]
+    sender_name: Option<String>,
+    /// Kind of receiver that it has to suit
+    #[arg(long, value_name = "KIND", default_value = "desktop")]
+    receiver: ReceiverKind,
+    /// Turn Arrow tables into JSON tables where the receiver can't read Arrow
+    #[arg(long)]
+    convert_tables: bool,
+    /// Give small payloads a SHA-256 too; links always have one
+    #[arg(long)]
+    digest_direct: bool,
+    /// Have links work for the first reader only
+    #[arg(long)]
+    one_shot: bool,
+    /// How long links work, such as 90s, 24h or 7d [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    link_ttl: Option<Duration>,
+    #[arg(long, value_name = "BYTES", value_parser = units::size, help = THRESHOLD)]
+    threshold: Option<u64>,
+}
+
+const THRESHOLD: &str = "Size from which a payload becomes a link [env: SIZE_THRESHOLD] [default: 500000]";
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "lower")]
+enum ReceiverKind {
+    /// Takes every type, and links
+    Desktop,
+    /// Takes no Arrow tables
+    Browser,
+    /// Takes no Arrow tables, no links, 50,000 bytes a payload
+    MicroPython,
+}
+
+impl Letter {
+    /// Puts what holds for the whole connection into its settings
+    pub(crate) fn settle(&self, config: &mut Config) {
+        if let Some(name) = &self.sender_name {
+            config.sender_name.clone_from(name);
+        }
+        if let Some(bytes) = self.threshold {
+            config.limits.size_threshold = bytes;
+        }
+    }
+
+    /// Reads the payloads, so that a bad one is found before anything is sent
+    pub(crate) fn read(&self) -> Result<Ready, Failure> {
+        self.parts.read(self.table_as)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Everything that a message says besides its payloads
+    pub(crate) fn address(&self, mut draft: Draft) -> Draft {
+        type Setter = fn(Draft, String) -> Draft;
+        let texts: [(&Option<String>, Setter); 4] = [
+            (&self.receiver_name, Draft::receiver_name),
+            (&self.receiver_id, Draft::receiver_id),
+            (&self.reply_to_msg_id, Draft::reply_to_msg_id),
+            (&self.correlation_id, Draft::correlation_id),
+        ];
+        for (text, set) in texts {
+            if let Some(text) = text {
+                draft = set(draft, text.clone());
+            }
+        }
+        draft = draft.purpose(Purpose::from(&*self.purpose)).receiver(match self.receiver {
+            ReceiverKind::Desktop => Receiver::Desktop,
+            ReceiverKind::Browser => Receiver::Browser,
+            ReceiverKind::MicroPython => Receiver::MicroPython,
+        });
+        if self.one_shot || self.link_ttl.is_some() {
+            let ttl = self.link_ttl.unwrap_or(Life::DEFAULT_TTL);
+            // As by default: a link for exactly one receiver can be read once (wire.md, "Links and their life").
+            let one_shot = self.one_shot || self.receiver_id.as_ref().is_some_and(|id| !id.is_empty());
+            draft = draft.life(if one_shot { Life::one_shot(ttl) } else { Life::expiring(ttl) });
+        }
+        if self.convert_tables {
+            draft = draft.convert_tables();
+        }
+        if self.digest_direct {
+            draft = draft.digest_direct();
+        }
+        draft
+    }
+}

@@ -1,0 +1,254 @@
+//! `natsbridge send --lines`: a message for each line of standard input, many on their way at once.
+
+use std::fmt;
+use std::io::{self, BufRead as _, Read as _};
+use std::pin::pin;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use natsbridge::{Bridge, DeliverOptions, Delivered, DeliveryError, Draft, Error};
+use serde_json::{Value as Json, json};
+use tokio::sync::mpsc;
+
+use crate::failure::{Failure, chain};
+use crate::{output, signals};
+
+/// Acknowledged messages on their way at once: the memory they take is bounded, and so is what a crash repeats
+const ON_THEIR_WAY: usize = 256;
+
+/// Messages after which the server is asked whether it has processed them
+const CONFIRM_EVERY: u64 = 1_000;
+
+/// Lines that wait to be sent
+const WAITING: usize = 1_024;
+
+/// The longest line, in bytes: it is held in memory
+const MAX_LINE: u64 = 64 * 1024 * 1024;
+
+/// Failed lines that are told one by one
+const TOLD: u64 = 10;
+
+/// What became of the lines
+#[derive(Debug, Default)]
+pub(super) struct Summary {
+    acknowledging: bool,
+    /// Lines that were read
+    lines: u64,
+    /// Messages that were published, each once
+    sent: u64,
+    /// Messages that the server has confirmed, or that were acknowledged as often as asked
+    safe: u64,
+    /// Messages that were published again
+    repeated: u64,
+    /// Lines that could not be published, or were not acknowledged
+    failed: u64,
+}
+
+impl Summary {
+    const fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.safe)
+    }
+
+    pub(super) fn to_json(&self) -> Json {
+        let safe = if self.acknowledging { "acknowledged" } else { "confirmed" };
+        json!({
+            "lines": self.lines,
+            "sent": self.sent,
+            safe: self.safe,
+            "repeated": self.repeated,
+            "lost": self.lost(),
+        })
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let safe = if self.acknowledging { "acknowledged" } else { "confirmed" };
+        let Self { lines, sent, safe: count, repeated, .. } = self;
+        // What is not known to have arrived is told as lost: better once too often than once too seldom.
+        write!(f, "read {lines} lines, sent {sent}, {safe} {count}, repeated {repeated}, lost {}", self.lost())
+    }
+}
+
+/// Sends every line until standard input ends or a signal asks to stop; then waits for those that are on their way
+pub(super) async fn send(
+    bridge: &Bridge,
+    name: &str,
+    acks: Option<DeliverOptions>,
+    draft: impl Fn() -> Draft + Send + Sync,
+) -> (Summary, Result<(), Failure>) {
+    let (sender, lines) = mpsc::channel(WAITING);
+    tokio::task::spawn_blocking(move || read(&sender));
+    let draft = |text| draft().text(name, text);
+    let mut outcome = Outcome { summary: Summary { acknowledging: acks.is_some(), ..Summary::default() }, first: None };
+    match acks {
+        Some(options) => deliver_all(lines, &options, draft, &mut outcome).await,
+        None => publish_all(bridge, lines, draft, &mut outcome).await,
+    }
+    let Outcome { summary, first } = outcome;
+    let done = match first {
+        None => Ok(()),
+        Some(first) => Err(Failure::Lines { failed: summary.failed, total: summary.lines, first: Box::new(first) }),
+    };
+    (summary, done)
+}
+
+async fn deliver_all(
+    mut lines: mpsc::Receiver<Line>,
+    options: &DeliverOptions,
+    draft: impl Fn(String) -> Draft + Send + Sync,
+    outcome: &mut Outcome,
+) {
+    let mut on_their_way = FuturesUnordered::new();
+    let mut stopped = pin!(signals::stopped());
+    let mut reading = true;
+    while reading || !on_their_way.is_empty() {
+        tokio::select! {
+            biased;
+            () = &mut stopped, if reading => reading = false,
+            Some((number, done)) = on_their_way.next() => outcome.delivered(number, done),
+            line = lines.recv(), if reading && on_their_way.len() < ON_THEIR_WAY => {
+                let Some(line) = line else { reading = false; continue };
+                if let Some((number, text)) = outcome.read(line) {
+                    let draft = draft(text);
+                    on_their_way.push(async move { (number, draft.deliver(options).await) });
+                }
+            }
+        }
+    }
+}
+
+async fn publish_all(
+    bridge: &Bridge,
+    mut lines: mpsc::Receiver<Line>,
+    draft: impl Fn(String) -> Draft + Send + Sync,
+    outcome: &mut Outcome,
+) {
+    let mut stopped = pin!(signals::stopped());
+    let mut unconfirmed = 0;
+    loop {
+        let line = tokio::select! {
+            biased;
+            () = &mut stopped => break,
+            line = lines.recv() => line,
+        };
+        let Some(line) = line else { break };
+        let Some((number, text)) = outcome.read(line) else { continue };
+        // One after the other, so that they keep their order; while NATS is away, this waits.
+        let sent = tokio::select! {
+            biased;
+            () = &mut stopped => break,
+            sent = draft(text).send() => sent,
+        };
+        match sent {
+            Ok(_) => unconfirmed += 1,
+            Err(error) => outcome.failed(number, error.into()),
+        }
+        if unconfirmed == CONFIRM_EVERY {
+            outcome.published(unconfirmed, bridge.confirm().await);
+            unconfirmed = 0;
+        }
+    }
+    if unconfirmed > 0 {
+        outcome.published(unconfirmed, bridge.confirm().await);
+    }
+}
+
+/// What became of the lines so far, and what went wrong first
+struct Outcome {
+    summary: Summary,
+    first: Option<Failure>,
+}
+
+impl Outcome {
+    fn read(&mut self, line: Line) -> Option<(u64, String)> {
+        self.summary.lines += 1;
+        match line {
+            Ok(line) => Some(line),
+            Err((number, failure)) => {
+                self.failed(number, failure);
+                None
+            }
+        }
+    }
+
+    fn delivered(&mut self, number: u64, done: Result<Delivered, Error>) {
+        match done {
+            Ok(delivered) => {
+                self.summary.sent += 1;
+                self.summary.safe += 1;
+                self.summary.repeated += u64::from(delivered.repeats);
+            }
+            Err(error) => {
+                if let Error::Delivery(error) = &error {
+                    self.summary.sent += 1;
+                    if let DeliveryError::Unacknowledged { repeats, .. } = error {
+                        self.summary.repeated += u64::from(*repeats);
+                    }
+                }
+                self.failed(number, error.into());
+            }
+        }
+    }
+
+    fn published(&mut self, messages: u64, confirmed: Result<(), Error>) {
+        self.summary.sent += messages;
+        match confirmed {
+            Ok(()) => self.summary.safe += messages,
+            Err(error) => {
+                let failure = Failure::from(error);
+                output::note(&format!("{messages} lines are not confirmed: {}", chain(&failure).join(": ")));
+                self.summary.failed += messages;
+                self.first.get_or_insert(failure);
+            }
+        }
+    }
+
+    fn failed(&mut self, number: u64, failure: Failure) {
+        self.summary.failed += 1;
+        match self.summary.failed {
+            ..=TOLD => output::note(&format!("line {number}: {}", output::harmless(&chain(&failure).join(": ")))),
+            count if count == TOLD + 1 => output::note("further lines that failed are counted only"),
+            _ => {}
+        }
+        self.first.get_or_insert(failure);
+    }
+}
+
+/// A line by its number, counted from 1, or why there is none
+type Line = Result<(u64, String), (u64, Failure)>;
+
+/// Reads lines until the end, or until nobody wants more
+fn read(lines: &mpsc::Sender<Line>) {
+    let mut stdin = io::stdin().lock();
+    for number in 1.. {
+        let mut bytes = Vec::new();
+        let mut line = match (&mut stdin).take(MAX_LINE).read_until(b'\n', &mut bytes) {
+            Ok(0) => return,
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(Failure::system("cannot read standard input", error)),
+        };
+        let ended = line.is_err();
+        line = line.and_then(|bytes| {
+            let full = u64::try_from(bytes.len()).unwrap_or(u64::MAX) == MAX_LINE;
+            if full && !bytes.ends_with(b"\n") {
+                let skipped = stdin.skip_until(b'\n');
+                skipped.map_err(|error| Failure::system("cannot read standard input", error))?;
+                return Err(Failure::input("line", format!("it is longer than {MAX_LINE} bytes; send it with --text")));
+            }
+            Ok(bytes)
+        });
+        let text = line.and_then(|mut bytes| {
+            if bytes.ends_with(b"\n") {
+                bytes.pop();
+                if bytes.ends_with(b"\r") {
+                    bytes.pop();
+                }
+            }
+            String::from_utf8(bytes).map_err(|error| Failure::input("line", "the text is not UTF-8").because(error))
+        });
+        if lines.blocking_send(text.map(|text| (number, text)).map_err(|failure| (number, failure))).is_err() || ended {
+            return;
+        }
+    }
+}

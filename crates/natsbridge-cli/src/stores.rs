@@ -1,0 +1,61 @@
+//! The stores that the settings name: who uploads large payloads, and who follows links.
+
+use std::sync::Arc;
+
+use natsbridge::{BucketStore, Config, Fetcher, PlikStore, Uploader};
+
+use crate::failure::Failure;
+use crate::global;
+
+/// The configured store: the bucket, or the file server
+pub(crate) fn uploader(config: &Config) -> Result<Arc<dyn Uploader>, Failure> {
+    if let Some(uploader) = &config.uploader {
+        return Ok(Arc::clone(uploader));
+    }
+    let mut plik = PlikStore::builder(&config.fileserver_url).retry(config.retry);
+    if let Some(token) = &config.fileserver_token {
+        plik = plik.user_token(token.reveal());
+    }
+    Ok(Arc::new(plik.build().map_err(|error| Failure::Usage(error.to_string()))?))
+}
+
+/// The safe fetcher, for links to the configured store and to the allowed origins
+pub(crate) fn fetcher(config: &Config) -> Result<Fetcher, Failure> {
+    let mut fetcher = Fetcher::builder().retry(config.retry).max_payload_size(config.checks.max_payload_size);
+    match &config.uploader {
+        Some(uploader) => {
+            fetcher = uploader.origins().into_iter().fold(fetcher, |fetcher, origin| fetcher.allow(origin))
+        }
+        None => fetcher = fetcher.allow(global::origin("FILESERVER_URL", &config.fileserver_url)?),
+    }
+    for allowed in &config.allowed_origins {
+        fetcher = fetcher.allow(global::origin("--allow-origin", allowed)?);
+    }
+    fetcher.build().map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// The bucket of `s3://BUCKET[/PREFIX][?endpoint=URL][&region=REGION]`
+pub(crate) async fn bucket(option: &str, url: &str) -> Result<Arc<dyn Uploader>, Failure> {
+    let wrong = |why: &str| Failure::Usage(format!("{option} can't be used: {why}"));
+    let rest = url.strip_prefix("s3://").ok_or_else(|| wrong("it has to start with s3://"))?;
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (name, prefix) = path.split_once('/').unwrap_or((path, ""));
+    if name.is_empty() || name.contains('@') {
+        return Err(wrong("write s3://BUCKET; keys belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
+    }
+    let mut store = BucketStore::s3(name);
+    if !prefix.is_empty() {
+        store = store.prefix(format!("{}/", prefix.trim_end_matches('/')));
+    }
+    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        store = match key {
+            "endpoint" => store.endpoint(value),
+            "region" => store.region(value),
+            _ => return Err(wrong("after `?` it takes endpoint=URL and region=REGION")),
+        };
+    }
+    let store = store.build().map_err(|error| Failure::Usage(format!("{option} can't be used: {error}")))?;
+    // Signs a link, so that links to this bucket can be followed; missing keys are found out here.
+    store.discover().await.map_err(natsbridge::Error::from)?;
+    Ok(Arc::new(store))
+}

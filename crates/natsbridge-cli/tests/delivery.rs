@@ -1,0 +1,185 @@
+//! Acknowledged messages from process to process: lost servers, killed receivers, and what is said at the end.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::Instant;
+
+use support::{Running, World, run};
+
+/// A sender of lines, and its standard input
+fn lines(command: &mut Command) -> (Running, ChildStdin) {
+    let mut sender = Running::start(command.stdin(Stdio::piped()));
+    let stdin = sender.stdin();
+    (sender, stdin)
+}
+
+fn line(receiver: &Running) -> String {
+    receiver.json()["payloads"][0]["value"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn acknowledged_lines_outlive_a_restart_of_the_server_each_printed_once() {
+    let mut world = World::start();
+    let receiver = world.receiver(&["s", "--ack", "--count", "6000"]);
+    let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines", "--ack", "1"]));
+    let mut seen = Vec::new();
+    for n in 0..3_000 {
+        writeln!(stdin, "{n}").unwrap();
+    }
+    seen.extend((0..1_000).map(|_| line(&receiver)));
+    world.nats.restart().unwrap();
+    for n in 3_000..6_000 {
+        writeln!(stdin, "{n}").unwrap();
+    }
+    drop(stdin);
+    seen.extend((1_000..6_000).map(|_| line(&receiver)));
+    let all: BTreeSet<_> = seen.iter().cloned().collect();
+    assert_eq!(all, (0..6_000).map(|n| n.to_string()).collect());
+    let ended = receiver.ended();
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("received 6000, unreadable 0, acknowledged 6000"), "{}", ended.stderr);
+    let ended = sender.ended();
+    // The last acknowledgements can be lost with a receiver that has ended; all others were made good.
+    assert!(ended.stderr.contains("read 6000 lines, sent 6000, acknowledged "), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn a_killed_receiver_loses_no_acknowledged_line() {
+    let world = World::start();
+    let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines=row", "--ack", "1", "--json"]));
+    let mut seen = BTreeSet::new();
+    let mut receiver = world.receiver(&["s", "--ack"]);
+    let writer = std::thread::spawn(move || {
+        for n in 0..2_000 {
+            writeln!(stdin, "{n}").unwrap();
+        }
+    });
+    for kill_after in [100, 400] {
+        for _ in 0..kill_after {
+            seen.insert(line(&receiver));
+        }
+        receiver.kill();
+        // What it printed before it died was printed, whether or not anyone was told.
+        while let Some(rest) = receiver.line_left() {
+            let json: Option<serde_json::Value> = serde_json::from_str(&rest).ok();
+            seen.extend(json.and_then(|json| Some(json["payloads"][0]["value"].as_str()?.to_owned())));
+        }
+        receiver = world.receiver(&["s", "--ack"]);
+    }
+    while seen.len() < 2_000 {
+        seen.insert(line(&receiver));
+    }
+    writer.join().unwrap();
+    let ended = sender.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let said: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&said["sent"], &said["acknowledged"], &said["lost"]), (&2_000.into(), &2_000.into(), &0.into()));
+}
+
+#[test]
+fn thousands_of_lines_a_second_keep_their_order() {
+    let world = World::start();
+    for words in [&["send", "s", "--lines"][..], &["send", "s", "--lines", "--ack", "1"]] {
+        let receiver = world.receiver(&["s", "--count", "10000", "--ack"]);
+        let start = Instant::now();
+        let (sender, mut stdin) = lines(&mut world.program(words));
+        stdin.write_all((0..10_000).map(|n| format!("{n}\r\n")).collect::<String>().as_bytes()).unwrap();
+        drop(stdin);
+        for n in 0..10_000 {
+            assert_eq!(line(&receiver), n.to_string());
+        }
+        let took = start.elapsed();
+        assert!(took.as_secs() < 10, "10,000 lines took {took:?}");
+        let (receiver, sender) = (receiver.ended(), sender.ended());
+        assert_eq!((receiver.code, sender.code), (Some(0), Some(0)), "{}{}", receiver.stderr, sender.stderr);
+        assert!(sender.stderr.ends_with(" 10000, repeated 0, lost 0\n"), "{}", sender.stderr);
+        assert!(receiver.stderr.contains("repeated 0, lost 0"), "{}", receiver.stderr);
+    }
+}
+
+#[test]
+fn what_nobody_acknowledges_is_its_own_exit_code() {
+    let world = World::start();
+    let deaf = world.receiver(&["s", "--count", "3"]);
+    let ended = run(&mut world.program(["send", "s", "--text", "a=b", "--ack", "1", "--timeout", "300ms"]));
+    assert_eq!(ended.code, Some(8), "{}", ended.stderr);
+    assert!(ended.stderr.contains("0 of 1 acknowledgements"), "{}", ended.stderr);
+    let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines", "--ack", "2", "--timeout", "300ms"]));
+    stdin.write_all(b"one\ntwo").unwrap();
+    drop(stdin);
+    let ended = sender.ended();
+    assert_eq!(ended.code, Some(8), "{}", ended.stderr);
+    assert!(ended.stderr.contains("sent 2, acknowledged 0") && ended.stderr.contains("lost 2"), "{}", ended.stderr);
+    assert_eq!(deaf.ended().code, Some(0));
+}
+
+#[test]
+fn a_message_is_acknowledged_by_as_many_receivers_as_asked() {
+    let world = World::start();
+    let receivers = [(); 2].map(|()| world.receiver(&["s", "--ack", "--count", "1"]));
+    let sent = run(&mut world.program(["send", "s", "--text", "a=b", "--ack", "2", "--json"]));
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    let said: serde_json::Value = serde_json::from_str(&sent.stdout).unwrap();
+    assert_eq!(said["acks"].as_array().unwrap().len(), 2);
+    for receiver in receivers {
+        assert_eq!(receiver.ended().code, Some(0));
+    }
+}
+
+#[test]
+fn an_unreadable_message_is_refused_with_its_code() {
+    let world = World::start();
+    world.file("large", vec![0; 600_000]);
+    let mut receive = world.program(["receive", "--json", "s", "--ack", "--count", "1"]);
+    let receiver = Running::start(receive.env("FILESERVER_URL", "http://127.0.0.1:9"));
+    receiver.said("listening on ");
+    let sent = run(&mut world.program(["send", "s", "--file", "large=@large", "--ack", "1"]));
+    assert_eq!(sent.code, Some(8), "{}", sent.stderr);
+    assert!(sent.stderr.contains("blocked_origin"), "{}", sent.stderr);
+    let ended = receiver.ended();
+    assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+    assert!(ended.stderr.contains("received 1, unreadable 1, acknowledged 0"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_line_that_is_no_text_is_named_and_the_others_are_sent() {
+    let world = World::start();
+    let receiver = world.receiver(&["s", "--count", "3"]);
+    let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines"]));
+    stdin.write_all(b"one\n\xff\n\nthree").unwrap();
+    drop(stdin);
+    assert_eq!([(); 3].map(|()| line(&receiver)), ["one", "", "three"]);
+    let ended = sender.ended();
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    assert!(ended.stderr.contains("line 2: ") && ended.stderr.contains("UTF-8"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("read 4 lines, sent 3, confirmed 3"), "{}", ended.stderr);
+}
+
+#[test]
+fn lines_stopped_by_a_signal_are_told_and_end_in_order() {
+    let world = World::start();
+    let receiver = world.receiver(&["s", "--count", "1"]);
+    let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines"]));
+    stdin.write_all(b"one\n").unwrap();
+    assert_eq!(line(&receiver), "one");
+    assert!(Command::new("kill").args(["-TERM", &sender.id().to_string()]).status().unwrap().success());
+    let ended = sender.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("sent 1, confirmed 1"), "{}", ended.stderr);
+    drop(stdin);
+}
+
+#[test]
+fn an_option_counts_even_where_its_variable_is_wrong() {
+    let world = World::start();
+    let mut send = world.program(["send", "s", "--text", "a=b", "--nats", &world.nats.url()]);
+    send.args(["--fileserver", &world.files_url]).env("NATS_URL", "http://x").env("FILESERVER_URL", "files");
+    let sent = run(&mut send);
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+}
