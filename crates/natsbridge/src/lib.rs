@@ -18,6 +18,8 @@ mod save;
 mod sequence;
 mod serve;
 mod smart;
+#[cfg(feature = "otel")]
+mod trace;
 mod window;
 
 pub use bridge::Bridge;
@@ -34,6 +36,8 @@ pub use observe::{
 pub use sequence::Losses;
 pub use serve::{Failure, ServeOptions, Service};
 pub use smart::{Data, ReceiveOptions, Received, SendOptions, open, smartreceive, smartsend};
+#[cfg(feature = "otel")]
+pub use trace::trace_context;
 
 pub use natsbridge_core::{
     Checks, CodecError, Digest, Downloaded, Encoding, Envelope, EnvelopeError, Header, Life, Limits, Link, Metadata,

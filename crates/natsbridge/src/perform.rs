@@ -65,6 +65,9 @@ impl Sealer<'_> {
     ///
     /// Dropping the future stops the uploads and deletes the finished ones.
     pub(crate) async fn seal(&self, message: Message) -> Result<Sealed, Error> {
+        // Before the plan, which has to know the size of everything.
+        #[cfg(feature = "otel")]
+        let message = crate::trace::traced(message);
         let spare = self.direct_fallback.then(|| message.clone());
         let sealed = self.seal_within(message, &self.limits).await;
         match (sealed, spare) {
