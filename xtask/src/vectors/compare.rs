@@ -1,5 +1,7 @@
 //! Whether two tagged values are the same, however each is written (testdata/README.md, "Values").
 
+use std::str::FromStr;
+
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -141,15 +143,23 @@ fn cell(kind: &str, wanted: &Value, found: &Value) -> bool {
         return true;
     }
     if kind.starts_with("float") {
-        let read = |text: &str| text.parse::<f64>().ok();
-        return match (read(wanted), read(found)) {
-            (Some(wanted), Some(found)) => wanted.to_bits() == found.to_bits() || (wanted.is_nan() && found.is_nan()),
-            _ => false,
+        // The shortest text of a narrow float is that of no other narrow float, but of another wide one.
+        return match kind {
+            "float64" => same_float::<f64>(wanted, found, |float| (float.to_bits(), float.is_nan())),
+            _ => same_float::<f32>(wanted, found, |float| (float.to_bits().into(), float.is_nan())),
         };
     }
     let nested = ["list", "large_list", "fixed_size_list", "struct", "map"].iter().any(|word| kind.starts_with(word));
     let same = |wanted: Value, found: Value| json(&wanted, &found, "", Keys::InAnyOrder).is_ok();
     nested && parse(wanted).is_ok_and(|wanted| parse(found).is_ok_and(|found| same(wanted, found)))
+}
+
+/// Whether two texts read as the same float, sign of zero included, or both as none
+fn same_float<T: FromStr>(wanted: &str, found: &str, look: impl Fn(T) -> (u64, bool)) -> bool {
+    match (wanted.parse().map(&look), found.parse().map(&look)) {
+        (Ok((wanted, wanted_nan)), Ok((found, found_nan))) => wanted == found || (wanted_nan && found_nan),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -201,6 +211,8 @@ mod tests {
             ("float64", "1e300", "1e+300", true),
             ("float64", "-0.0", "0.0", false),
             ("float32", "NaN", "nan", true),
+            ("float32", "1e-45", "1.401298464324817e-45", true),
+            ("float64", "1e-45", "1.401298464324817e-45", false),
             ("int64", "1", "1.0", false),
             ("list<int64>", "[1,null]", "[1, null]", true),
             ("struct<a: int64>", "{\"a\":1}", "{\"a\":2}", false),
