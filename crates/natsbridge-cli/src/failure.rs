@@ -36,6 +36,12 @@ pub(crate) enum Failure {
         #[source]
         first: Box<Self>,
     },
+    /// A request that nobody answers
+    #[error(transparent)]
+    Unanswered(natsbridge::Error),
+    /// A request whose answer is a NACK
+    #[error("the request was refused: {code}: {}", output::harmless(reason))]
+    Refused { code: String, reason: String },
     /// The end of `--for`
     #[error("{seen} of {wanted} messages came in time{}", if *.unread > 0 { ", and not all could be read" } else { "" })]
     TimeRanOut { seen: u64, wanted: u64, unread: u64 },
@@ -104,6 +110,7 @@ impl Failure {
             Self::Bridge(_) | Self::Input { .. } => 5,
             Self::Unread { .. } => 6,
             Self::TimeRanOut { .. } => 7,
+            Self::Unanswered(_) | Self::Refused { .. } => 8,
             Self::Lines { first, .. } => first.exit_code(),
         }
     }

@@ -23,10 +23,10 @@ const S3: &str = "Bucket for large payloads, s3://BUCKET, in place of a file ser
 const S3_LONG: &str = "\
 Bucket for large payloads, in place of a file server [env: S3_URL]
 
-s3://BUCKET[/PREFIX][?endpoint=URL][&region=REGION]; the keys are read from
-AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the other usual places. Links are
-presigned and work for at most 7 days. A receiver without keys needs no --s3 but
---allow-origin.";
+s3://BUCKET[/PREFIX][?endpoint=URL][&region=REGION]; the keys are
+read from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the other usual
+places. Links are presigned and work for at most 7 days. A receiver
+without keys needs no --s3 but --allow-origin.";
 
 /// Where NATS and the file server are
 #[derive(Debug, Args)]

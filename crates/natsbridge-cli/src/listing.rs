@@ -6,7 +6,7 @@ use crate::output::{self, Style};
 use crate::units;
 
 /// Columns of a terminal that lines have to fit
-const COLUMNS: usize = 80;
+pub(crate) const COLUMNS: usize = 80;
 
 /// Columns of what stands below a payload's line, after its indentation
 pub(crate) const NOTE_COLUMNS: usize = COLUMNS - 4;

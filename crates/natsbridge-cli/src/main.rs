@@ -5,9 +5,13 @@ mod files;
 mod global;
 mod listing;
 mod logging;
+mod manual;
+mod metrics;
 mod output;
 mod progress;
 mod receive;
+mod reply;
+mod request;
 mod send;
 mod serve;
 mod signals;
@@ -16,7 +20,7 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::global::Global;
@@ -38,8 +42,12 @@ struct Cli {
 enum Command {
     Send(Box<send::Send>),
     Receive(receive::Receive),
+    Request(Box<request::Request>),
+    Reply(reply::Reply),
     Serve(serve::Serve),
     Files(files::Files),
+    Completions(manual::Completions),
+    Man(manual::Manual),
 }
 
 const AFTER_HELP: &str = "\
@@ -81,8 +89,12 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Send(send) => send.run(&cli.global).await,
             Command::Receive(receive) => receive.run(&cli.global).await,
+            Command::Request(request) => request.run(&cli.global).await,
+            Command::Reply(reply) => reply.run(&cli.global).await,
             Command::Serve(serve) => serve.run().await,
             Command::Files(files) => files.run(),
+            Command::Completions(completions) => completions.run(Cli::command()),
+            Command::Man(manual) => manual.run(Cli::command()),
         }
     });
     // A read of standard input that was given up must not keep the program.
@@ -95,8 +107,6 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

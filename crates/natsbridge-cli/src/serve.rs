@@ -8,6 +8,7 @@ use clap::Args;
 use natsbridge::server::{FileServer, ServerConfig};
 
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::{output, signals, units};
 
 /// Run a file server for large payloads, on a local folder
@@ -37,6 +38,8 @@ pub(crate) struct Serve {
     /// Origin whose web pages may use the server; may be repeated, `*` is any
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
+    #[command(flatten)]
+    metrics: Metrics,
 }
 
 const TOKEN: &str = "Token that uploaders have to know [env: FILESERVER_TOKEN]";
@@ -55,7 +58,8 @@ Examples:
 
 impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let Self { listen, dir, max_size, ttl, token, cors } = self;
+        let Self { listen, dir, max_size, ttl, token, cors, metrics } = self;
+        metrics.serve()?;
         let mut config = ServerConfig::new(dir).listen(listen).max_size(max_size).default_ttl(ttl).max_ttl(ttl);
         let variable = || std::env::var("FILESERVER_TOKEN").ok().filter(|token| !token.is_empty());
         match token.or_else(variable) {

@@ -2,7 +2,6 @@
 
 mod report;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::global::{self, Global};
+use crate::metrics::Metrics;
 use crate::{output, progress, send, signals, units};
 pub(crate) use report::{Form, Report};
 
@@ -51,6 +51,8 @@ pub(crate) struct Receive {
     /// Follow links to this origin too, besides the file server's
     #[arg(long, value_name = "URL")]
     allow_origin: Vec<String>,
+    #[command(flatten)]
+    metrics: Metrics,
     /// Print one JSON line a message
     #[arg(long)]
     json: bool,
@@ -86,25 +88,19 @@ struct Tally {
     acknowledged: u64,
 }
 
-impl Tally {
-    /// What came, came again and did not come
-    fn to_text(&self, inbox: &Inbox, shared: bool) -> String {
-        let Self { seen, unread, acknowledged } = self;
-        let mut text = format!("received {seen}, unreadable {unread}, acknowledged {acknowledged}");
-        let (losses, dropped) = (inbox.losses(), inbox.dropped());
-        if shared {
-            // The other members' messages look like gaps.
-            let _ = write!(text, ", dropped {dropped}; repeats and losses are not known in a group");
-        } else {
-            // What was dropped here is missing to the senders' numbers too, unless it was the last, or has no number.
-            let lost = losses.missing.max(dropped);
-            let _ = write!(text, ", repeated {}, lost {lost}", losses.duplicates);
-            if dropped > 0 {
-                let _ = write!(text, " ({dropped} dropped: read too slowly)");
-            }
-        }
-        text
+/// What came again and what did not come, as far as that is known
+pub(crate) fn losses(inbox: &Inbox, shared: bool) -> String {
+    let (losses, dropped) = (inbox.losses(), inbox.dropped());
+    if shared {
+        // The other members' messages look like gaps.
+        return format!("dropped {dropped}; repeats and losses are not known in a group");
     }
+    // What was dropped here is missing to the senders' numbers too, unless it was the last, or has no number.
+    let mut text = format!("repeated {}, lost {}", losses.duplicates, losses.missing.max(dropped));
+    if dropped > 0 {
+        text.push_str(&format!(" ({dropped} dropped: read too slowly)"));
+    }
+    text
 }
 
 impl Receive {
@@ -114,6 +110,7 @@ impl Receive {
             global::origin("--allow-origin", url)?;
         }
         config.allowed_origins.clone_from(&self.allow_origin);
+        self.metrics.serve()?;
         progress::watch(&mut config)?;
         if let Some(dir) = &self.save {
             let refused = |source| Failure::system(format!("cannot make the folder {}", dir.display()), source);
@@ -127,8 +124,9 @@ impl Receive {
         let end = self.print_all(&bridge, &mut inbox, &mut tally).await;
         send::end(&bridge).await;
         let end = end?;
-        output::note(&tally.to_text(&inbox, self.queue.is_some()));
-        let Tally { seen, unread, .. } = tally;
+        let Tally { seen, unread, acknowledged } = tally;
+        let losses = losses(&inbox, self.queue.is_some());
+        output::note(&format!("received {seen}, unreadable {unread}, acknowledged {acknowledged}, {losses}"));
         match (end, self.count) {
             (End::Closed, _) => Err(Failure::ConnectionClosed),
             (End::Time, Some(wanted)) => Err(Failure::TimeRanOut { seen, wanted, unread }),
@@ -182,7 +180,7 @@ impl Receive {
 }
 
 /// Whether it is no envelope but an answer between NATS clients, such as a confirmation, that `>` lets us overhear
-fn is_nats_own(error: &ReceiveError) -> bool {
+pub(crate) fn is_nats_own(error: &ReceiveError) -> bool {
     error.subject.starts_with("_INBOX.") && error.header.is_none() && error.error.dataname().is_none()
 }
 

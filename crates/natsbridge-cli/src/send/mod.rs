@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::listing::{self, Row};
+use crate::metrics::Metrics;
 use crate::{output, progress, receive, units};
 pub(crate) use letter::Letter;
 
@@ -42,6 +43,8 @@ pub(crate) struct Send {
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "line")]
     #[arg(help = LINES, long_help = LINES_LONG, help_heading = "Delivery")]
     lines: Option<String>,
+    #[command(flatten)]
+    metrics: Metrics,
     /// Print JSON instead of a table: the envelope without its data
     #[arg(long)]
     json: bool,
@@ -90,6 +93,7 @@ impl Send {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut config = global.config().await?;
         self.letter.settle(&mut config);
+        self.metrics.serve()?;
         progress::watch(&mut config)?;
         if let Some(name) = &self.lines {
             if !self.letter.is_empty() {

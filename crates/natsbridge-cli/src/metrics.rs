@@ -1,0 +1,36 @@
+//! `--metrics`: the program's counters and durations for Prometheus, over HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+
+use clap::Args;
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Upper bounds of the durations that are counted, in seconds: from a small file on the same machine to a large one
+const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+
+/// Where the metrics are served
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    #[arg(long, value_name = "ADDRESS", help = METRICS)]
+    metrics: Option<SocketAddr>,
+}
+
+const METRICS: &str = "Serve Prometheus metrics here, such as 127.0.0.1:9464";
+
+impl Metrics {
+    /// Begins to serve them where that was asked for
+    pub(crate) fn serve(&self) -> Result<(), Failure> {
+        let Some(address) = self.metrics else { return Ok(()) };
+        let exporter = PrometheusBuilder::new().with_http_listener(address).set_buckets(&SECONDS);
+        exporter
+            .and_then(PrometheusBuilder::install)
+            .map_err(|error| Failure::system(format!("cannot serve metrics on {address}"), io::Error::other(error)))?;
+        natsbridge::describe_metrics();
+        output::note(&format!("metrics on http://{address}/metrics"));
+        Ok(())
+    }
+}

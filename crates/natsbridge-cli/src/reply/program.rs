@@ -1,0 +1,162 @@
+//! The program that answers: given a message's first payload, its output is the answer, within limits of time and size.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use natsbridge::{Error, Handle, Incoming};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, ChildStdin, Command};
+
+use crate::failure::chain;
+
+/// The longest answer, in bytes: it is held in memory
+const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+
+/// Bytes of standard error that are searched for a first line
+const FIRST_LINE: usize = 4_096;
+
+/// sysexits.h: the same input may succeed later
+const EX_TEMPFAIL: i32 = 75;
+
+/// What is run for each message
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) path: PathBuf,
+    pub(super) args: Vec<OsString>,
+    pub(super) timeout: Duration,
+}
+
+/// Why there is no answer; becomes a NACK (wire.md, "Metadata keys")
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) code: &'static str,
+    pub(super) reason: String,
+    pub(super) retryable: bool,
+}
+
+impl Refusal {
+    fn handler(reason: impl Into<String>, retryable: bool) -> Self {
+        Self { code: "handler", reason: reason.into(), retryable }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { code: error.code(), reason: chain(&error).join(": "), retryable: error.is_retryable() }
+    }
+}
+
+impl Program {
+    /// Runs the program for a message; one that takes too long is killed
+    pub(super) async fn answer(&self, message: &Incoming) -> Result<Vec<u8>, Refusal> {
+        let mut input = Input::of(message.payloads().first()).await?;
+        let mut child = self
+            .start(message)
+            .map_err(|error| Refusal::handler(format!("cannot start {}: {error}", self.path.display()), true))?;
+        let run = async {
+            let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+            let (_, answer, words) = tokio::join!(input.write(stdin), limited(stdout), first_line(stderr));
+            Ok::<_, io::Error>((answer?, words, child.wait().await?))
+        };
+        let (answer, words, status) = match tokio::time::timeout(self.timeout, run).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(error)) => return Err(Refusal::handler(format!("the program can't be followed: {error}"), true)),
+            Err(_) => {
+                let reason = format!("the program took longer than {}", humantime::format_duration(self.timeout));
+                return Err(Refusal { code: "timed_out", reason, retryable: true });
+            }
+        };
+        let Some(answer) = answer else {
+            let reason = format!("the answer is longer than {MAX_ANSWER} bytes");
+            return Err(Refusal { code: "too_large", reason, retryable: false });
+        };
+        if status.success() {
+            return Ok(answer);
+        }
+        let reason = if words.is_empty() { format!("the program ended with {status}") } else { words };
+        // One that was killed did not decide against the message.
+        Err(Refusal::handler(reason, status.code().is_none_or(|code| code == EX_TEMPFAIL)))
+    }
+
+    fn start(&self, message: &Incoming) -> io::Result<Child> {
+        let header = message.header();
+        let first = message.payloads().first();
+        let mut command = Command::new(&self.path);
+        command.args(&self.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for (name, text) in [
+            ("NATSBRIDGE_SUBJECT", message.subject()),
+            ("NATSBRIDGE_MSG_ID", header.msg_id()),
+            ("NATSBRIDGE_CORRELATION_ID", header.correlation_id()),
+            ("NATSBRIDGE_PURPOSE", header.msg_purpose().as_str()),
+            ("NATSBRIDGE_SENDER_NAME", header.sender_name()),
+            ("NATSBRIDGE_SENDER_ID", header.sender_id()),
+            ("NATSBRIDGE_DATANAME", first.map_or("", Handle::name)),
+            ("NATSBRIDGE_PAYLOAD_TYPE", first.map_or("", |first| first.payload_type().as_str())),
+        ] {
+            // A stranger's text; with a zero in it, no program could be started.
+            command.env(name, text.replace('\0', "\u{fffd}"));
+        }
+        // Ctrl-C is for us: the programs that run get to finish.
+        #[cfg(unix)]
+        command.process_group(0);
+        command.kill_on_drop(true).spawn()
+    }
+}
+
+/// What the program reads
+enum Input {
+    Bytes(bytes::Bytes),
+    File(tokio::fs::File),
+}
+
+impl Input {
+    /// The first payload; a link is downloaded into a file, so that it need not fit the memory
+    async fn of(first: Option<&Handle>) -> Result<Self, Error> {
+        let Some(first) = first else { return Ok(Self::Bytes(bytes::Bytes::new())) };
+        match first.part().and_then(|part| part.bytes()) {
+            Some(bytes) => Ok(Self::Bytes(bytes.clone())),
+            None => Ok(Self::File(first.open().await?)),
+        }
+    }
+
+    /// Writes all of it, unless the program has seen enough
+    async fn write(&mut self, stdin: Option<ChildStdin>) {
+        let Some(mut stdin) = stdin else { return };
+        let written = match self {
+            Self::Bytes(bytes) => stdin.write_all(bytes).await,
+            Self::File(file) => tokio::io::copy(file, &mut stdin).await.map(drop),
+        };
+        if let Err(error) = written
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            tracing::warn!(%error, "a program's standard input could not be written");
+        }
+    }
+}
+
+/// All of it; `None` where it is longer than an answer may be, which ends the program by a broken pipe
+async fn limited(stdout: Option<impl AsyncRead + Unpin>) -> io::Result<Option<Vec<u8>>> {
+    let mut answer = Vec::new();
+    let Some(stdout) = stdout else { return Ok(Some(answer)) };
+    stdout.take(MAX_ANSWER + 1).read_to_end(&mut answer).await?;
+    let len = u64::try_from(answer.len()).unwrap_or(u64::MAX);
+    Ok((len <= MAX_ANSWER).then_some(answer))
+}
+
+/// The first line; everything is passed on to our own standard error
+async fn first_line(stderr: Option<impl AsyncRead + Unpin>) -> String {
+    let mut first = Vec::new();
+    let Some(mut stderr) = stderr else { return String::new() };
+    let mut chunk = [0; FIRST_LINE];
+    while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
+        let room = FIRST_LINE - first.len();
+        first.extend_from_slice(&chunk[..read.min(room)]);
+        // That nobody reads it is no failure.
+        let _ = io::stderr().lock().write_all(&chunk[..read]);
+    }
+    let line = first.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    String::from_utf8_lossy(line).trim().to_owned()
+}

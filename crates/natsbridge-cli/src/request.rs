@@ -1,0 +1,94 @@
+//! `natsbridge request`: sends one message and prints the answer to it.
+
+use std::time::Duration;
+
+use clap::Args;
+use natsbridge::{BrokerErrorKind, Error, Incoming, Purpose, ReceiveError};
+use serde_json::Value as Json;
+
+use crate::failure::Failure;
+use crate::global::{self, Global};
+use crate::receive::{Form, Report};
+use crate::send::{self, Letter};
+use crate::{output, progress, units};
+
+/// Send one message and print the answer
+///
+/// The answer is printed as `natsbridge receive` prints a message. Payloads are
+/// given as for `natsbridge send`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Request {
+    /// Subject that is asked
+    subject: String,
+    #[command(flatten)]
+    letter: Letter,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5s")]
+    timeout: Duration,
+    /// Follow links to this origin too, besides the file server's
+    #[arg(long, value_name = "URL")]
+    allow_origin: Vec<String>,
+    /// Print the answer as a JSON line
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Ends with 8 when nobody listens, nobody answers in time, or the answer is a
+refusal (NACK).
+
+Examples:
+  natsbridge request math.upper --text word=hello
+  natsbridge request lab.mean --table data=@run7.csv --timeout 1m --json
+";
+
+impl Request {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut config = global.config().await?;
+        self.letter.settle(&mut config);
+        for url in &self.allow_origin {
+            global::origin("--allow-origin", url)?;
+        }
+        config.allowed_origins.clone_from(&self.allow_origin);
+        progress::watch(&mut config)?;
+        let ready = self.letter.read()?;
+        let bridge = Global::connect(config).await?;
+        let (draft, spooled) = ready.add_to(self.letter.address(bridge.message(&*self.subject)));
+        let answer = draft.request(self.timeout).await;
+        drop(spooled);
+        let done = self.print(answer).await;
+        send::end(&bridge).await;
+        done
+    }
+
+    async fn print(&self, answer: Result<Incoming, ReceiveError>) -> Result<(), Failure> {
+        let answer = match answer {
+            // Everything before the answer: of an answer that can't be read, the header or the envelope is at fault.
+            Err(failed) if failed.header.is_none() && !matches!(*failed.error, Error::Envelope(_)) => {
+                return Err(unanswered(*failed.error));
+            }
+            answer => answer,
+        };
+        let form = if self.json { Form::Json } else { Form::People };
+        let report = Report::of(&answer, None, form).await;
+        output::line(&report.to_text(form))?;
+        match answer {
+            _ if report.is_error() => Err(Failure::Unread { unread: 1, seen: 1 }),
+            Ok(answer) if answer.header().msg_purpose() == Purpose::Nack => {
+                let text = |key| answer.header().metadata().get(key).and_then(Json::as_str).unwrap_or("not said");
+                Err(Failure::Refused { code: text("code").to_owned(), reason: text("reason").to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn unanswered(error: Error) -> Failure {
+    match &error {
+        Error::Broker(broker) if matches!(broker.kind(), BrokerErrorKind::NoResponders | BrokerErrorKind::TimedOut) => {
+            Failure::Unanswered(error)
+        }
+        _ => error.into(),
+    }
+}

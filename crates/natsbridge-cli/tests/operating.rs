@@ -1,0 +1,77 @@
+//! What operators and shells get from the program: metrics, completions, manual pages.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
+mod support;
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+
+use support::{World, program, publish, run};
+
+fn metrics(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream
+        .write_all(format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_receiver_serves_its_counters_to_prometheus() {
+    let world = World::start();
+    // Free for now: Prometheus has to know the port, so the program takes no free one by itself.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let receiver = world.receiver(&["s", "--ack", "--metrics", &address]);
+    publish(&world.nats, "s", br#"{"msg_id":"m","reply_to":"r","payloads":[]}"#);
+    assert_eq!(receiver.json()["msg_id"], "m");
+    world.file("large", vec![0; 600_000]);
+    assert_eq!(run(&mut world.program(["send", "s", "--file", "large=@large", "--ack", "1"])).code, Some(0));
+    let text = metrics(&address);
+    for line in
+        ["messages_received_total 2", "acks_sent_total 2", "file_download_duration_seconds_count{outcome=\"ok\"} 1"]
+    {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert!(text.contains("# HELP messages_received_total"), "{text}");
+
+    let second = run(&mut world.program(["receive", "s", "--metrics", &address]));
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    assert!(second.stderr.contains(&address), "{}", second.stderr);
+}
+
+#[test]
+fn completions_name_every_command_and_are_sound_for_bash() {
+    for shell in ["bash", "zsh", "fish"] {
+        let made = run(program().args(["completions", shell]));
+        assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""), "{shell}");
+        for command in ["send", "receive", "request", "reply", "serve"] {
+            assert!(made.stdout.contains(command), "{shell}: {command}");
+        }
+        if shell == "bash" {
+            let mut bash = std::process::Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+            bash.stdin.take().unwrap().write_all(made.stdout.as_bytes()).unwrap();
+            assert!(bash.wait().unwrap().success());
+        }
+    }
+}
+
+#[test]
+fn manual_pages_are_printed_and_written() {
+    let page = run(program().args(["man", "send"]));
+    assert_eq!((page.code, page.stderr.as_str()), (Some(0), ""));
+    assert!(page.stdout.contains(".TH natsbridge-send 1") && page.stdout.contains("\\-\\-ack"), "{}", page.stdout);
+    let whole = run(program().arg("man")).stdout;
+    assert!(whole.contains(".TH natsbridge 1") && whole.contains("FILESERVER_TOKEN"), "{whole}");
+    assert_eq!(run(program().args(["man", "nothing"])).code, Some(2));
+
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(run(program().args(["man", "--dir"]).arg(folder.path().join("new"))).code, Some(0));
+    let pages = support::entries(&folder.path().join("new"));
+    for name in ["natsbridge.1", "natsbridge-receive.1", "natsbridge-files-sweep.1"] {
+        assert!(pages.iter().any(|page| page == name), "{pages:?}");
+    }
+}

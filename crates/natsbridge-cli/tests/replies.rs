@@ -1,0 +1,172 @@
+//! Requests and the programs that answer them: real processes on both sides, with their failures and their limits.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use support::{Ended, Running, World, publish, run};
+
+/// A service that answers with a shell command's output
+fn service(world: &World, options: &[&str], script: &str) -> Running {
+    let mut reply = world.program(["reply", "s", "--json"].iter().chain(options));
+    let service = Running::start(reply.args(["--exec", "sh", "--", "-c", script]));
+    service.said("answering s");
+    service
+}
+
+fn ask(world: &World, words: &[&str]) -> Ended {
+    run(&mut world.program(["request", "s", "--json"].iter().chain(words)))
+}
+
+/// A request that waits for its answer
+fn asking(world: &World) -> Running {
+    Running::start(&mut world.program(["request", "s", "--json", "--text", "a=b"]))
+}
+
+fn json_of(ended: &Ended) -> Json {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {} {}", ended.stdout, ended.stderr))
+}
+
+fn stop(service: Running) -> Ended {
+    assert!(Command::new("kill").args(["-TERM", &service.id().to_string()]).status().unwrap().success());
+    service.ended()
+}
+
+#[test]
+fn a_program_answers_with_its_output_and_finds_the_message_around_it() {
+    let world = World::start();
+    let script = "tr a-z A-Z; printf ' %s %s %s %s' \
+        \"$NATSBRIDGE_SUBJECT\" \"$NATSBRIDGE_DATANAME\" \"$NATSBRIDGE_PAYLOAD_TYPE\" \"$NATSBRIDGE_SENDER_NAME\"";
+    let service = service(&world, &[], script);
+    let answered = ask(&world, &["--text", "word=hello", "--sender-name", "me", "--correlation-id", "c1"]);
+    assert_eq!(answered.code, Some(0), "{}", answered.stderr);
+    let answer = json_of(&answered);
+    assert_eq!(answer["payloads"][0]["value"], "HELLO s word text me");
+    assert_eq!((&answer["msg_purpose"], &answer["correlation_id"]), (&json!("chat"), &json!("c1")));
+    let line = service.json();
+    assert_eq!(line["msg_id"], answer["reply_to_msg_id"]);
+    assert_eq!((&line["answered"], &line["size"]), (&json!(true), &json!(20)));
+    let ended = stop(service);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("handled 1, answered 1, refused 0, unreadable 0, repeated 0, lost 0"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_failing_program_refuses_with_its_first_words() {
+    let world = World::start();
+    let service = service(&world, &[], "read -r code; echo \"no job $code\" >&2; echo more >&2; exit $code");
+    for (code, retryable) in [("3", false), ("75", true)] {
+        let refused = ask(&world, &["--text", &format!("code={code}")]);
+        assert_eq!(refused.code, Some(8), "{}", refused.stderr);
+        assert!(refused.stderr.contains(&format!("handler: no job {code}\n")), "{}", refused.stderr);
+        let metadata = &json_of(&refused)["metadata"];
+        assert_eq!(metadata["retryable"], retryable, "{metadata}");
+        assert_eq!(service.json()["reason"], format!("no job {code}"));
+    }
+    assert!(stop(service).stderr.contains("answered 0, refused 2"));
+}
+
+#[test]
+fn a_program_that_takes_too_long_is_killed() {
+    let world = World::start();
+    let service = service(&world, &["--timeout", "300ms"], "echo $$; echo $$ >pid; exec sleep 60");
+    let refused = ask(&world, &["--text", "a=b"]);
+    assert_eq!(refused.code, Some(8), "{}", refused.stderr);
+    assert!(refused.stderr.contains("timed_out"), "{}", refused.stderr);
+    let pid = std::fs::read_to_string(world.path("pid")).unwrap();
+    let start = Instant::now();
+    // Killed at once; it is gone as soon as it is waited for.
+    while Command::new("kill").args(["-0", pid.trim()]).stderr(std::process::Stdio::null()).status().unwrap().success()
+    {
+        assert!(start.elapsed() < Duration::from_secs(20), "{pid} still runs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(service.json()["code"], "timed_out");
+}
+
+#[test]
+fn a_subject_without_listeners_and_a_silent_one_are_told_apart() {
+    let world = World::start();
+    let nobody = ask(&world, &["--text", "a=b"]);
+    assert_eq!(nobody.code, Some(8), "{}", nobody.stderr);
+    assert!(nobody.stderr.contains("nobody listens"), "{}", nobody.stderr);
+    assert!(nobody.took < Duration::from_secs(4), "{:?}", nobody.took);
+    let _deaf = world.receiver(&["s"]);
+    let silent = ask(&world, &["--text", "a=b", "--timeout", "200ms"]);
+    assert_eq!(silent.code, Some(8), "{}", silent.stderr);
+    assert!(silent.stderr.contains("within 200ms"), "{}", silent.stderr);
+}
+
+#[test]
+fn no_more_programs_run_at_once_than_asked() {
+    let world = World::start();
+    let script = "mkdir -p run; touch run/$$; ls run | wc -l; sleep 0.2; rm run/$$";
+    let service = service(&world, &["--jobs", "2"], script);
+    let asked: Vec<_> = (0..6).map(|_| asking(&world)).collect();
+    let answers = asked.into_iter().map(|asked| json_of(&asked.ended()));
+    let counts: Vec<u64> =
+        answers.map(|answer| answer["payloads"][0]["value"].as_str().unwrap().trim().parse().unwrap()).collect();
+    assert_eq!(counts.iter().max(), Some(&2), "{counts:?}");
+    assert!(stop(service).stderr.contains("handled 6, answered 6"));
+}
+
+#[test]
+fn a_large_payload_is_read_as_a_stream_and_bytes_come_back_as_bytes() {
+    let world = World::start();
+    world.sparse("large", 3_000_000);
+    let service = service(&world, &[], "wc -c; head -c 4 /dev/zero | tr '\\0' '\\377'");
+    let answer = json_of(&ask(&world, &["--file", "large=@large"]));
+    assert_eq!(answer["payloads"][0]["payload_type"], "binary");
+    assert_eq!(answer["payloads"][0]["size"], "3000000\n".len() + 4);
+    drop(service);
+}
+
+#[test]
+fn a_slow_program_runs_once_for_a_message_that_is_repeated() {
+    let world = World::start();
+    let service = service(&world, &[], "echo run >>runs; sleep 1");
+    let sent = run(&mut world.program(["send", "s", "--text", "a=b", "--ack", "1", "--json"]));
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    let sent: Json = serde_json::from_str(&sent.stdout).unwrap();
+    assert!(sent["repeats"].as_u64() > Some(0), "the test shows nothing unless it was repeated: {sent}");
+    stop(service);
+    assert_eq!(std::fs::read_to_string(world.path("runs")).unwrap(), "run\n");
+}
+
+#[test]
+fn a_signal_lets_the_running_program_finish_and_answer() {
+    let world = World::start();
+    let service = service(&world, &[], "echo begun >&2; sleep 0.5; echo done");
+    let asked = asking(&world);
+    service.said("begun");
+    let ended = stop(service);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(json_of(&asked.ended())["payloads"][0]["value"], "done\n");
+}
+
+#[test]
+fn a_message_that_asks_for_no_answer_is_handled_and_lines_for_people_fit() {
+    let world = World::start();
+    let mut reply = world.program(["reply", "s", "--exec", "cat"]);
+    let service = Running::start(&mut reply);
+    service.said("answering s");
+    let name = "\u{1b}[2J世界".repeat(30);
+    assert_eq!(run(&mut world.program(["send", "s", "--text", "a=b", "--sender-name", &name])).code, Some(0));
+    let line = service.line();
+    assert!(unicode_width::UnicodeWidthStr::width(&*line) <= 80 && !line.contains('\u{1b}'), "{line:?}");
+    publish(&world.nats, "s", b"no envelope");
+    publish(&world.nats, "s", br#"{"msg_id":"empty","sender_name":"x","payloads":[]}"#);
+    let line = service.line();
+    assert!(line.contains("done in") && line.contains("no answer was asked for"), "{line}");
+    let ended = stop(service);
+    assert!(ended.stderr.contains("handled 2, answered 0, refused 0, unreadable 1"), "{}", ended.stderr);
+}
