@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use natsbridge_core::{Envelope, Limits, Message};
 use natsbridge_fileserver::{Downloader, Uploader};
-use natsbridge_nats::{Broker, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectFilter};
+use natsbridge_nats::{Broker, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectFilter};
 use uuid::Uuid;
 
 use crate::config::{Config, ConfigError};
@@ -242,6 +242,10 @@ impl Bridge {
                 Ok(incoming)
             }
             Err(error) => {
+                if matches!(error.kind(), BrokerErrorKind::NoResponders | BrokerErrorKind::TimedOut) {
+                    // It was sent, and nobody answered.
+                    observe::sent(&sealed.envelope);
+                }
                 sealed.uploads.delete().await;
                 Err(ReceiveError::new(error, asked))
             }

@@ -138,6 +138,7 @@ impl Answers {
                         let Some(waiting) = waiting.upgrade() else { return };
                         // What is no envelope answers no message.
                         let Ok(envelope) = Envelope::from_json(&delivery.payload) else { continue };
+                        observe::received(&envelope);
                         let header = envelope.open(&natsbridge_core::Checks::default()).0;
                         let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
                         if let Some(waiter) = waiting.get(header.reply_to_msg_id()) {
@@ -229,6 +230,9 @@ pub(crate) async fn deliver(
         pause = (pause * 2).min(how.longest_pause);
     };
     drop(waiter);
+    if let Err(error) = &outcome {
+        observe::delivery_failed(error);
+    }
     if outcome.is_ok() || !published {
         sealed.uploads.delete().await;
     } else {

@@ -209,6 +209,8 @@ impl Incoming {
         let envelope = match Envelope::from_json(&payload) {
             Ok(envelope) => envelope,
             Err(error) => {
+                let error = Error::from(error);
+                observe::unreadable(&error, subject.as_str(), None);
                 return Err(ReceiveError::new(error, subject.as_str()).answerable(None, reply));
             }
         };
@@ -242,6 +244,7 @@ impl Incoming {
         }
         let fetched: Result<(), Error> = stream::iter(fetches).buffer_unordered(transfers).try_collect().await;
         fetched.map_err(|error| {
+            observe::unreadable(&error, self.subject.as_str(), Some(&self.header));
             ReceiveError::new(error, self.subject.as_str()).answerable(Some(&self.header), self.reply.clone())
         })
     }

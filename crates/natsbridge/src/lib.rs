@@ -30,8 +30,9 @@ pub use error::{Error, ReceiveError};
 pub use handle::{Handle, Saved};
 pub use inbox::{Inbox, Incoming};
 pub use observe::{
-    ACKS_SENT, MESSAGE_DUPLICATES, MESSAGE_GAPS, MESSAGES_RECEIVED, MESSAGES_REORDERED, MESSAGES_REPEATED,
-    MESSAGES_SENT, NACKS_SENT, describe_metrics,
+    ACKS_SENT, DELIVERIES_FAILED, DOWNLOAD_RETRY_EXCEEDED, FILE_DOWNLOAD_DURATION, FILE_UPLOAD_DURATION,
+    MESSAGE_DUPLICATES, MESSAGE_GAPS, MESSAGES_RECEIVED, MESSAGES_REORDERED, MESSAGES_REPEATED, MESSAGES_SENT,
+    MESSAGES_UNREADABLE, NACKS_SENT, RETRY_ATTEMPTS, describe_metrics,
 };
 pub use sequence::Losses;
 pub use serve::{Failure, ServeOptions, Service};

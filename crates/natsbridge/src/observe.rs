@@ -2,10 +2,14 @@
 
 use natsbridge_core::{Envelope, Header, Purpose};
 
-/// Messages published, or handed to the caller to publish
+use crate::Error;
+
+/// Messages published, or handed to the caller to publish, answers among them
 pub const MESSAGES_SENT: &str = "messages_sent_total";
-/// Messages received as sound envelopes
+/// Messages received as sound envelopes, answers among them
 pub const MESSAGES_RECEIVED: &str = "messages_received_total";
+/// Messages that arrived and could not be handed out; label `code`, the error's
+pub const MESSAGES_UNREADABLE: &str = "messages_unreadable_total";
 
 /// Acknowledgements sent
 pub const ACKS_SENT: &str = "acks_sent_total";
@@ -13,6 +17,8 @@ pub const ACKS_SENT: &str = "acks_sent_total";
 pub const NACKS_SENT: &str = "nacks_sent_total";
 /// Messages sent again because an acknowledgement was missing
 pub const MESSAGES_REPEATED: &str = "messages_repeated_total";
+/// Deliveries that ended without the awaited acknowledgements; label `code`: `unacknowledged`, `nacked` or another error's
+pub const DELIVERIES_FAILED: &str = "deliveries_failed_total";
 /// Messages that a sender numbered and that did not arrive; lower by `messages_reordered_total` once those are in
 pub const MESSAGE_GAPS: &str = "message_gaps_total";
 /// Messages that arrived again
@@ -20,16 +26,32 @@ pub const MESSAGE_DUPLICATES: &str = "message_duplicates_total";
 /// Messages that arrived after a later one
 pub const MESSAGES_REORDERED: &str = "messages_reordered_total";
 
-/// Tells the installed metrics recorder what the façade's counters mean
+/// Seconds that an upload took, retries included; label `outcome`, `ok` or the error's code
+pub const FILE_UPLOAD_DURATION: &str = "file_upload_duration_seconds";
+/// Seconds that a download took, retries included; label `outcome`, `ok` or the error's code
+pub const FILE_DOWNLOAD_DURATION: &str = "file_download_duration_seconds";
+/// Requests to a file server after a first one that failed; label `operation`, `upload` or `download`
+pub const RETRY_ATTEMPTS: &str = "retry_attempts_total";
+/// Downloads of which every retry failed: the alert of NFR-404
+pub const DOWNLOAD_RETRY_EXCEEDED: &str = "download_retry_exceeded_total";
+
+/// Tells the installed metrics recorder what every metric means; call it once after installing one
 pub fn describe_metrics() {
     metrics::describe_counter!(MESSAGES_SENT, "messages published, or handed to the caller to publish");
     metrics::describe_counter!(MESSAGES_RECEIVED, "messages received as sound envelopes");
+    metrics::describe_counter!(MESSAGES_UNREADABLE, "messages that arrived and could not be handed out");
     metrics::describe_counter!(ACKS_SENT, "acknowledgements sent");
     metrics::describe_counter!(NACKS_SENT, "refusals sent");
     metrics::describe_counter!(MESSAGES_REPEATED, "messages sent again because an acknowledgement was missing");
+    metrics::describe_counter!(DELIVERIES_FAILED, "deliveries that ended without the awaited acknowledgements");
     metrics::describe_counter!(MESSAGE_GAPS, "numbered messages that did not arrive, late ones among them");
     metrics::describe_counter!(MESSAGE_DUPLICATES, "messages that arrived again");
     metrics::describe_counter!(MESSAGES_REORDERED, "messages that arrived after a later one");
+    let seconds = metrics::Unit::Seconds;
+    metrics::describe_histogram!(FILE_UPLOAD_DURATION, seconds, "time that an upload took, retries included");
+    metrics::describe_histogram!(FILE_DOWNLOAD_DURATION, seconds, "time that a download took, retries included");
+    metrics::describe_counter!(RETRY_ATTEMPTS, "requests to a file server after a first one that failed");
+    metrics::describe_counter!(DOWNLOAD_RETRY_EXCEEDED, "downloads of which every retry failed");
     natsbridge_nats::describe_metrics();
 }
 
@@ -84,6 +106,25 @@ pub(crate) fn sent(envelope: &Envelope) {
 pub(crate) fn received(envelope: &Envelope) {
     metrics::counter!(MESSAGES_RECEIVED).increment(1);
     log_payloads!(envelope.header(), words(envelope), "message received");
+}
+
+/// Counts and logs a message that can't be handed out (requirements 9.2)
+pub(crate) fn unreadable(error: &Error, subject: &str, header: Option<&Header>) {
+    metrics::counter!(MESSAGES_UNREADABLE, "code" => error.code()).increment(1);
+    tracing::warn!(
+        correlation_id = header.map_or("", Header::correlation_id),
+        msg_id = header.map_or("", Header::msg_id),
+        sender_name = header.map_or("", Header::sender_name),
+        subject,
+        code = error.code(),
+        error = cause(error),
+        "a message can't be read"
+    );
+}
+
+/// Counts a delivery that failed; its caller gets the error
+pub(crate) fn delivery_failed(error: &Error) {
+    metrics::counter!(DELIVERIES_FAILED, "code" => error.code()).increment(1);
 }
 
 /// Counts a message that is sent again

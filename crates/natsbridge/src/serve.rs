@@ -233,7 +233,6 @@ async fn answer(message: &Incoming, outcome: Result<(Arc<Incoming>, serde_json::
 }
 
 async fn refuse(bridge: &Bridge, error: &ReceiveError) {
-    tracing::warn!(error = observe::cause(error), subject = error.subject, "a message could not be read");
     match bridge.nack(error).await {
         Ok(()) | Err(Error::NoReplySubject { .. }) => {}
         Err(error) => tracing::warn!(error = observe::cause(&error), "a refusal could not be sent"),

@@ -245,8 +245,14 @@ pub async fn smartreceive(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> R
         })
         .buffered(TRANSFERS)
         .try_collect()
-        .await?;
+        .await
+        .map_err(|error| unreadable(error, Some(&header)))?;
     Ok(Received { header, payloads })
+}
+
+fn unreadable(error: Error, header: Option<&Header>) -> Error {
+    observe::unreadable(&error, header.map_or("", Header::send_to), header);
+    error
 }
 
 /// Reads a message without downloading anything: names, types, sizes and digests now, each payload when it is asked for
@@ -255,7 +261,7 @@ pub async fn smartreceive(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> R
 /// [`Error::Envelope`] when it is no envelope, [`Error::Config`] when the options can't be used.
 pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header, Vec<Handle>), Error> {
     let ReceiveOptions { retry, checks, allowed_origins, downloader } = options;
-    let envelope = Envelope::from_json(json.as_ref())?;
+    let envelope = Envelope::from_json(json.as_ref()).map_err(|error| unreadable(error.into(), None))?;
     observe::received(&envelope);
     let downloader = made_once(downloader, || fetcher(None, None, allowed_origins, *retry, checks.max_payload_size))?;
     let (header, arrivals) = envelope.open(checks);

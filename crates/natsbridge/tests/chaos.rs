@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 const KILLS: u64 = 20;
 
 /// No test may take longer, whatever happens
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn messages() -> u64 {
     match env::var("NATSBRIDGE_CHAOS_MESSAGES") {
