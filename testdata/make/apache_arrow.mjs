@@ -92,7 +92,7 @@ const columns = () => ({
 });
 const shown = [["n", "int64", ["1", null, "9223372036854775807"]], ["größe", "utf8", ["a", "ß", null]]];
 valid("two_columns", "Columns keep their names and order.", new T.Table(columns()), shown, { flags: ["Integer64"] });
-valid("file", "The file format, by apache-arrow.", new T.Table(columns()), shown, { format: "file", flags: ["Integer64", "Tolerance"] });
+valid("file", "The file format, by apache-arrow, which writes the schema into the footer alone.", new T.Table(columns()), shown, { format: "file", flags: ["Integer64", "Tolerance"] });
 const many = Array.from({ length: 1000 }, (_, n) => n);
 valid("rows", "1,000 rows, as plain JavaScript numbers and words.",
   new T.Table({ n: T.vectorFromArray(many, new T.Float64()), s: T.vectorFromArray(many.map((n) => `row ${n % 7}`), new T.Utf8()) }),

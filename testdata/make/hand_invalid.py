@@ -67,7 +67,7 @@ def fields(p):
     for field in ("payload_type", "transport", "data"):
         p.invalid(f"missing_{field}", f"A payload without `{field}`.", hello(**{field: ...}), "missing_field", dataname="value")
         p.invalid(f"missing_{field}_null", f"A payload whose `{field}` is null.", hello(**{field: None}), "missing_field", dataname="value")
-    p.invalid("missing_link_data_link", "A link without `data`.", envelope(link("value", "text", b"hello", data=...)), "missing_field",
+    p.invalid("missing_url", "A link without `data`.", envelope(link("value", "text", b"hello", data=...)), "missing_field",
               links={URL: {"base64": b64(b"hello")}}, dataname="value")
     for field, value in (("msg_id", 7), ("timestamp", 1778660130), ("send_to", ["a"]), ("sender_name", True), ("metadata", []), ("metadata", "x"),
                          ("payloads", {}), ("payloads", "x"), ("payloads", 1)):
@@ -81,7 +81,7 @@ def fields(p):
         kind = "negative" if value == -5 else kind
         p.invalid(f"wrong_type_payload_{field}_{kind}", f"`{field}` of a payload is of another JSON type.", hello(**{field: value}), "wrong_type", dataname="value")
     p.invalid("wrong_type_payload_dataname", "A payload's name is no string.", hello(dataname=3), "wrong_type")
-    p.invalid("wrong_type_link_data_link", "A link whose `data` is an object.", envelope(link("value", "text", b"hello", data={"url": URL})),
+    p.invalid("wrong_type_url", "A link whose `data` is an object.", envelope(link("value", "text", b"hello", data={"url": URL})),
               "wrong_type", links={URL: {"base64": b64(b"hello")}}, dataname="value")
 
 

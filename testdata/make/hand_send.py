@@ -33,9 +33,9 @@ def write(p):
         p.write(f"send/{name}", comment, flags, "valid", {
             "given": given(parts, options, limits, links, ids), "expect": {"envelope": envelope(*payloads, **fields), "transports": transports}})
 
-    def refuses(name, comment, parts, code, flags=(), options=None, limits=None, dataname=None, uploads=4):
+    def refuses(name, comment, parts, code, flags=(), options=None, limits=None, dataname=None):
         p.write(f"send/{name}", comment, flags, "invalid", {
-            "given": given(parts, options, limits, uploads), "error": code, **({} if dataname is None else {"dataname": dataname})})
+            "given": given(parts, options, limits), "error": code, **({} if dataname is None else {"dataname": dataname})})
 
     hello, sent = item("value", "text", {"text": "hello"}), payload(0, "value", "text", b"hello")
     envelopes(sends, hello, sent)

@@ -74,13 +74,41 @@ pub(crate) fn named(list: &str) -> Outcome<Vec<&'static str>> {
 
 /// Finds a peer, and installs what it needs
 pub(crate) fn locate(name: &'static str) -> Outcome<Peer> {
-    match name {
-        "rust" => rust(),
-        "python" => python(),
-        "node" => javascript("node", "adapter.mjs"),
-        "browser" => javascript("browser", "browser/driver.mjs"),
-        language => scripted(language),
+    // Scripts and home of a language; Node and the browser share one library and its packages.
+    let (folder, home, sources): (_, _, &[&str]) = match name {
+        "rust" => return rust(),
+        "node" => ("javascript", "javascript", &["package-lock.json", "package.json"]),
+        "browser" => ("javascript/browser", "javascript", &["../package-lock.json", "../package.json"]),
+        "python" => ("python", "python", &["requirements.txt"]),
+        other => (other, other, &[]),
+    };
+    let folder = root().join("testdata/peers").join(folder);
+    let [install, run] = ["install.sh", "run.sh"].map(|script| folder.join(script));
+    for script in [&install, &run] {
+        if !script.is_file() {
+            return Err(Failure::new(format!("there is no {}", script.display())));
+        }
     }
+    if name == "browser" {
+        // Its packages may be there by Node's installation; a browser is not.
+        chromium()?;
+    }
+    let home = if sources.is_empty() {
+        installed(&format!("peer-{home}"), &[install.clone()], &install)?
+    } else {
+        let sources: Vec<_> = sources.iter().map(|source| folder.join(source)).collect();
+        installed(&format!("peer-{home}"), &sources, &install)?
+    };
+    Ok(Peer { name, program: PathBuf::from("bash"), args: vec![run, home], folder })
+}
+
+/// Fails where no browser is
+fn chromium() -> Outcome<()> {
+    let usual = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+    if env::var_os("CHROMIUM").is_some() || usual.iter().any(|path| Path::new(path).is_file()) {
+        return Ok(());
+    }
+    Err(Failure::new("no Chromium; install it (apt-get install chromium) or name it in CHROMIUM"))
 }
 
 fn rust() -> Outcome<Peer> {
@@ -101,62 +129,10 @@ fn rust() -> Outcome<Peer> {
     Ok(Peer { name: "rust", program, args: Vec::new(), folder: root() })
 }
 
-fn python() -> Outcome<Peer> {
-    let folder = folder("python");
-    let requirements = folder.join("requirements.txt");
-    let home = installed("peer-python", &[&requirements], |home| {
-        process::output(Command::new("python3").args(["-m", "venv"]).arg(home)).context(|| {
-            "a Python virtual environment is needed (on Debian and Ubuntu: apt-get install python3-venv)".to_owned()
-        })?;
-        let mut pip = Command::new(home.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements);
-        process::output(&mut pip).map(drop)
-    })?;
-    Ok(Peer { name: "python", program: home.join("bin/python"), args: vec![folder.join("adapter.py")], folder })
-}
-
-fn javascript(name: &'static str, adapter: &str) -> Outcome<Peer> {
-    let folder = folder("javascript");
-    let manifest = folder.join("package.json");
-    let home = installed("peer-javascript", &[&manifest], |home| {
-        fs::create_dir_all(home).context(|| format!("cannot create {}", home.display()))?;
-        fs::copy(&manifest, home.join("package.json")).context(|| "cannot copy package.json".to_owned())?;
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--silent", "--no-package-lock", "--no-audit", "--no-fund", "--prefix"]).arg(home);
-        process::output(&mut npm).map(drop).context(|| "npm is needed".to_owned())
-    })?;
-    let chromium = Path::new("/usr/bin/chromium");
-    if name == "browser" && env::var_os("CHROMIUM").is_none() && !chromium.is_file() {
-        return Err(Failure::new("no Chromium (apt-get install chromium, or name it in CHROMIUM)"));
-    }
-    let program = home.join("run.sh");
-    let _ = program;
-    Ok(Peer { name, program: PathBuf::from("node"), args: vec![folder.join(adapter)], folder })
-}
-
-/// A language that brings `install.sh DIR` and `run.sh DIR …`
-fn scripted(language: &'static str) -> Outcome<Peer> {
-    let folder = folder(language);
-    let [install, run] = ["install.sh", "run.sh"].map(|script| folder.join(script));
-    for script in [&install, &run] {
-        if !script.is_file() {
-            return Err(Failure::new(format!("{} is missing", script.display())));
-        }
-    }
-    let home = installed(&format!("peer-{language}"), &[&install], |home| {
-        process::output(Command::new("bash").arg(&install).arg(home)).map(drop)
-    })?;
-    Ok(Peer { name: language, program: PathBuf::from("bash"), args: vec![run, home], folder })
-}
-
-fn folder(language: &str) -> PathBuf {
-    root().join("testdata/peers").join(language)
-}
-
-/// A folder of the cache, filled by `install` when what it is made from has changed
+/// A folder of the cache, filled by the script when what it is made from has changed
 ///
 /// The stamp is written last, so that half an installation is none.
-fn installed(name: &str, sources: &[&PathBuf], install: impl Fn(&Path) -> Outcome<()>) -> Outcome<PathBuf> {
+fn installed(name: &str, sources: &[PathBuf], install: &Path) -> Outcome<PathBuf> {
     let mut digest = Sha256::new();
     for source in sources {
         digest.update(fs::read(source).context(|| format!("cannot read {}", source.display()))?);
@@ -171,7 +147,7 @@ fn installed(name: &str, sources: &[&PathBuf], install: impl Fn(&Path) -> Outcom
     if home.exists() {
         fs::remove_dir_all(&home).context(|| format!("cannot replace {}", home.display()))?;
     }
-    install(&home).context(|| format!("cannot install {name}"))?;
+    process::output(Command::new("bash").arg(install).arg(&home)).context(|| format!("cannot install {name}"))?;
     fs::write(&mark, stamp).context(|| format!("cannot write {}", mark.display()))?;
     Ok(home)
 }
