@@ -1,6 +1,7 @@
 //! The project's commands, `cargo xtask COMMAND`: one file each.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its caller by printing")]
 
+mod bench;
 mod ci;
 mod demo;
 mod failure;
@@ -31,6 +32,9 @@ cargo xtask COMMAND
                   the vectors against Rust or a peer in another language
   vectors regenerate [--producer NAME]
                   makes the vectors again
+  bench [--quick] [--json FILE] [--docs] [--from FILE]
+                  what it all costs, as ratios within one run; --docs writes
+                  docs/benchmarks.md and its plots, --from shows an earlier FILE
   ci              everything CI does";
 
 fn main() -> ExitCode {
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         ["vectors", "run", "--peer", name] => vectors::run::run(name),
         ["vectors", "regenerate"] => vectors::regenerate(None),
         ["vectors", "regenerate", "--producer", name] => vectors::regenerate(Some(name)),
+        ["bench", rest @ ..] => bench::run(rest),
         ["ci"] => ci::run(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

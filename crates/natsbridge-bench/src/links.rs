@@ -1,0 +1,190 @@
+//! Large payloads by link: against the Object Store of NATS, and against curl on the same file server.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use async_nats::jetstream;
+use natsbridge::{
+    Bridge, Config, Downloader as _, Fetcher, Link, Object, PayloadType, PlikStore, Source, Target, Uploader as _,
+};
+use tokio::io::AsyncReadExt as _;
+
+use crate::job::{Job, Side};
+use crate::{Failure, workload};
+
+/// Payload sizes in bytes
+pub const SIZES: [usize; 3] = [500_000, 10_000_000, 100_000_000];
+
+/// The embedded file server, as the program `natsbridge serve` runs it; killed when dropped
+#[derive(Debug)]
+pub struct FileServer {
+    process: Child,
+    /// Where it listens
+    pub url: String,
+}
+
+impl FileServer {
+    /// Starts it on a folder
+    ///
+    /// # Errors
+    /// When the program can't be started, or does not say where it listens.
+    pub fn start(program: &Path, folder: &Path) -> Result<Self, Failure> {
+        let mut process = Command::new(program)
+            .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
+            .arg(folder)
+            .env_remove("FILESERVER_TOKEN")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut first = String::new();
+        BufReader::new(process.stdout.take().ok_or("no standard output")?).read_line(&mut first)?;
+        let url = first.trim().strip_prefix("listening on ").unwrap_or_default().to_owned();
+        let server = Self { process, url };
+        if server.url.is_empty() {
+            return Err(format!("{} said `{}` instead of where it listens", program.display(), first.trim()).into());
+        }
+        Ok(server)
+    }
+
+    /// Its peak resident memory in KiB so far
+    #[must_use]
+    pub fn peak_kib(&self) -> Option<u64> {
+        crate::job::peak_kib(&self.process.id().to_string())
+    }
+}
+
+impl Drop for FileServer {
+    fn drop(&mut self) {
+        // Both fail only when it has already ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Seconds of each message with one large payload, from before it is sent to its verified bytes in memory
+pub(crate) async fn message(job: &Job) -> Result<Vec<f64>, Failure> {
+    match job.side {
+        Side::Natsbridge => by_link(job).await,
+        Side::Other => by_object_store(job).await,
+    }
+}
+
+async fn by_link(job: &Job) -> Result<Vec<f64>, Failure> {
+    let mut config = Config::new(&job.nats_url);
+    config.fileserver_url.clone_from(&job.files_url);
+    let bridge = Bridge::connect(config).await?;
+    let mut inbox = bridge.subscribe("bench.link").await?;
+    let payload = workload::bytes(job.size);
+    let small = workload::bytes(500_000);
+    let mut seconds = Vec::new();
+    // The first message opens the connections and does not count, on either side.
+    for number in 0..=job.count {
+        let payload = if number == 0 { &small } else { &payload };
+        let began = Instant::now();
+        bridge.message("bench.link").binary("payload", payload.clone()).send().await?;
+        let message = inbox.next().await.ok_or("the subscription ended")??;
+        let received = message.bytes("payload")?;
+        if number > 0 {
+            seconds.push(began.elapsed().as_secs_f64());
+        }
+        if received != *payload {
+            return Err("other bytes arrived than were sent".into());
+        }
+    }
+    Ok(seconds)
+}
+
+async fn by_object_store(job: &Job) -> Result<Vec<f64>, Failure> {
+    let client = async_nats::connect(&job.nats_url).await?;
+    let context = jetstream::new(client);
+    let bucket = format!("bench-{}", std::process::id());
+    let config = jetstream::object_store::Config { bucket: bucket.clone(), ..Default::default() };
+    let store = context.create_object_store(config).await?;
+    let payload = workload::bytes(job.size);
+    let small = workload::bytes(500_000);
+    let mut seconds = Vec::new();
+    for number in 0..=job.count {
+        let payload = if number == 0 { &small } else { &payload };
+        let name = format!("payload-{number}");
+        let began = Instant::now();
+        store.put(name.as_str(), &mut &**payload).await?;
+        let mut received = Vec::with_capacity(payload.len());
+        store.get(name.as_str()).await?.read_to_end(&mut received).await?;
+        if number > 0 {
+            seconds.push(began.elapsed().as_secs_f64());
+        }
+        if received != *payload {
+            return Err("other bytes arrived than were sent".into());
+        }
+    }
+    context.delete_object_store(&bucket).await?;
+    Ok(seconds)
+}
+
+/// Seconds of an upload from a file, and of the download into one, digest checked
+pub(crate) async fn transfer(job: &Job) -> Result<Vec<f64>, Failure> {
+    let store = PlikStore::new(&job.files_url)?;
+    let fetcher = store.origins().into_iter().fold(Fetcher::builder(), |fetcher, origin| fetcher.allow(origin)).build()?;
+    let len = fs::metadata(&job.file)?.len();
+    let object = Object::new("payload", PayloadType::Binary, len);
+    let source = Source::File { path: job.file.clone().into(), len };
+    let began = Instant::now();
+    let stored = store.upload(&object, &source).await?;
+    let uploading = began.elapsed().as_secs_f64();
+
+    let mut link = Link::new("payload", stored.uploaded.url);
+    link.size = Some(stored.uploaded.size);
+    link.sha256 = Some(stored.uploaded.sha256);
+    let target = format!("{}.{}", job.file, std::process::id());
+    let began = Instant::now();
+    fetcher.download(&link, Target::File(target.clone().into())).await?;
+    let downloading = began.elapsed().as_secs_f64();
+    fs::remove_file(target)?;
+    store.delete(&stored.receipt).await?;
+    Ok(vec![uploading, downloading])
+}
+
+/// Seconds that curl says it took to upload the file, and to download it again
+///
+/// # Errors
+/// When curl is missing or fails.
+pub fn curl(file: &Path, files_url: &str) -> Result<[f64; 2], Failure> {
+    let form = format!("file=@{}", file.display());
+    let mut url = String::new();
+    let uploading = timed_curl(&["-F", &form, "-H", "Expect:", files_url], &mut url)?;
+    let target = format!("{}.curl", file.display());
+    let downloading = timed_curl(&["-o", &target, "-A", "plik_client/bench", url.trim()], &mut String::new())?;
+    if fs::metadata(&target)?.len() != fs::metadata(file)?.len() {
+        return Err("curl downloaded another number of bytes".into());
+    }
+    fs::remove_file(target)?;
+    Ok([uploading, downloading])
+}
+
+/// Its own time without that of starting it; what it prints before that goes to `body`
+fn timed_curl(args: &[&str], body: &mut String) -> Result<f64, Failure> {
+    let output = Command::new("curl")
+        .args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--write-out", "\n%{time_total}"])
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("curl can't be started: {error}"))?;
+    if !output.status.success() {
+        return Err("curl failed: see above".into());
+    }
+    let said = String::from_utf8(output.stdout)?;
+    let (before, seconds) = said.rsplit_once('\n').ok_or("curl printed no time")?;
+    before.clone_into(body);
+    Ok(seconds.trim().parse()?)
+}
+
+/// Whether curl can be asked at all
+#[must_use]
+pub fn has_curl() -> bool {
+    Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+}

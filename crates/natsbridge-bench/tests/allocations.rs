@@ -1,0 +1,31 @@
+//! The regression guard: allocations per call are counted, which repeats exactly, unlike seconds.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+use natsbridge_bench::allocations::{Case, Counted};
+
+fn counted(call: &mut dyn FnMut()) -> Counted {
+    let info = allocation_counter::measure(call);
+    Counted { times: info.count_total, bytes: info.bytes_total }
+}
+
+#[test]
+fn no_call_allocates_more_often_than_its_limit() {
+    let counts: Vec<_> = Case::all().unwrap().iter().map(|case| (case.name, case.count(counted).times, case.limit)).collect();
+    let table: String = counts.iter().map(|(name, times, limit)| format!("\n{times:>5} of {limit:>5}  {name}")).collect();
+    println!("{table}");
+    assert!(counts.iter().all(|(_, times, limit)| times <= limit), "allocations and their limits:{table}");
+}
+
+#[test]
+fn a_count_is_the_same_every_time() {
+    for case in Case::all().unwrap() {
+        let counts: Vec<Counted> = (0..3).map(|_| case.count(counted)).collect();
+        assert!(counts.iter().all(|count| count == &counts[0]), "{}: {counts:?}", case.name);
+    }
+}
+
+#[test]
+fn allocations_are_seen() {
+    let counted = counted(&mut || drop(std::hint::black_box(vec![1_u8; 1_000])));
+    assert_eq!(counted, Counted { times: 1, bytes: 1_000 });
+}

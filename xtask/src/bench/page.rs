@@ -1,0 +1,81 @@
+//! `docs/benchmarks.md`: the results between its marks are written anew, its own words stay; and the plots.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::charts;
+use super::table::{shown, target};
+use crate::failure::{Context, Failure, Outcome};
+
+/// Writes the page's results and the plots
+pub(crate) fn write(docs: &Path, report: &[Value]) -> Outcome<()> {
+    let page = docs.join("benchmarks.md");
+    let text = fs::read_to_string(&page).context(|| format!("cannot read {}", page.display()))?;
+    let text = replaced(&text, "facts", &facts(report))?;
+    let text = replaced(&text, "targets", &lines(report.iter().filter(|line| line["target"].is_number())))?;
+    let text = replaced(&text, "others", &lines(report.iter().filter(|line| !line["target"].is_number())))?;
+    fs::write(&page, text).context(|| format!("cannot write {}", page.display()))?;
+
+    let folder = docs.join("benchmarks");
+    fs::create_dir_all(&folder).context(|| format!("cannot create {}", folder.display()))?;
+    for (name, chart) in charts::all(report) {
+        let file = folder.join(name).with_extension("svg");
+        fs::write(&file, chart.svg()).context(|| format!("cannot write {}", file.display()))?;
+    }
+    println!("written: {} and the plots in {}", page.display(), folder.display());
+    Ok(())
+}
+
+/// The page with other content between the marks of this name
+fn replaced(page: &str, name: &str, content: &str) -> Outcome<String> {
+    let [begin, end] = [format!("<!-- {name}: written by cargo xtask bench --docs -->\n"), format!("<!-- end of {name} -->")];
+    let parts = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+    let (before, after) = parts.ok_or_else(|| Failure::new(format!("docs/benchmarks.md lost its marks for `{name}`")))?;
+    Ok(format!("{before}{begin}{content}{end}{after}"))
+}
+
+fn facts(report: &[Value]) -> String {
+    let mut text = "| | |\n|---|---|\n".to_owned();
+    let facts = report.iter().find_map(|line| line["facts"].as_object());
+    for (name, fact) in facts.into_iter().flatten() {
+        text.push_str(&format!("| {name} | {} |\n", fact.as_str().unwrap_or_default()));
+    }
+    text
+}
+
+fn lines<'a>(lines: impl Iterator<Item = &'a Value>) -> String {
+    let mut text = "| measure | value | target | met |\n|---|---:|---:|---|\n".to_owned();
+    for line in lines {
+        let met = match line["met"].as_bool() {
+            Some(true) => "yes",
+            Some(false) => "**no**",
+            None => "",
+        };
+        let [measure, unit] = ["measure", "unit"].map(|key| line[key].as_str().unwrap_or_default());
+        text.push_str(&format!("| {measure} | {} {unit} | {} | {met} |\n", shown(line["value"].as_f64()), target(line)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stands_between_the_marks_changes() {
+        let page = "before\n<!-- facts: written by cargo xtask bench --docs -->\nold\n<!-- end of facts -->\nafter\n";
+        let new = replaced(page, "facts", "new\n").unwrap();
+        assert_eq!(new, page.replace("old", "new"));
+        assert!(replaced(page, "targets", "").is_err());
+    }
+
+    #[test]
+    fn the_page_in_the_checkout_has_its_marks() {
+        let page = fs::read_to_string(crate::workspace::root().join("docs/benchmarks.md")).unwrap();
+        for name in ["facts", "targets", "others"] {
+            replaced(&page, name, "").unwrap();
+        }
+    }
+}
