@@ -35,7 +35,10 @@ pub const RETRY_ATTEMPTS: &str = "retry_attempts_total";
 /// Downloads of which every retry failed: the alert of NFR-404
 pub const DOWNLOAD_RETRY_EXCEEDED: &str = "download_retry_exceeded_total";
 
-/// Tells the installed metrics recorder what every metric means; call it once after installing one
+/// Tells the installed metrics recorder what every metric means, and begins counters at zero; call it once after
+/// installing one
+///
+/// A counter that began with its first event would hide that event from Prometheus' `increase`, and so from alerts.
 pub fn describe_metrics() {
     metrics::describe_counter!(MESSAGES_SENT, "messages published, or handed to the caller to publish");
     metrics::describe_counter!(MESSAGES_RECEIVED, "messages received as sound envelopes");
@@ -53,6 +56,28 @@ pub fn describe_metrics() {
     metrics::describe_counter!(RETRY_ATTEMPTS, "requests to a file server after a first one that failed");
     metrics::describe_counter!(DOWNLOAD_RETRY_EXCEEDED, "downloads of which every retry failed");
     natsbridge_nats::describe_metrics();
+    for name in [
+        MESSAGES_SENT,
+        MESSAGES_RECEIVED,
+        ACKS_SENT,
+        NACKS_SENT,
+        MESSAGES_REPEATED,
+        MESSAGE_GAPS,
+        MESSAGE_DUPLICATES,
+        MESSAGES_REORDERED,
+        DOWNLOAD_RETRY_EXCEEDED,
+        natsbridge_nats::RECONNECTS,
+        natsbridge_nats::MESSAGES_DROPPED,
+        natsbridge_nats::SERVER_ERRORS,
+    ] {
+        metrics::counter!(name).increment(0);
+    }
+    for operation in ["upload", "download"] {
+        metrics::counter!(RETRY_ATTEMPTS, "operation" => operation).increment(0);
+    }
+    for code in ["unacknowledged", "nacked"] {
+        metrics::counter!(DELIVERIES_FAILED, "code" => code).increment(0);
+    }
 }
 
 /// Writes one log event per payload, as the type and the transport are a payload's; one for a message without any

@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,7 +63,8 @@ impl Counts {
     fn check(&self, expected: &[&str]) {
         describe_metrics();
         let recorded = self.0.lock().unwrap();
-        let counted: Vec<_> = recorded.counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let counted = recorded.counts.iter().filter(|(_, count)| **count > 0);
+        let counted: Vec<_> = counted.map(|(name, count)| format!("{name} {count}")).collect();
         assert_eq!(counted, expected);
         for name in recorded.counts.keys().map(|name| name.split(' ').next().unwrap()) {
             assert!(recorded.described.contains(name), "{name} is not described");
@@ -383,6 +386,101 @@ async fn reconnects_and_drops_of_a_real_connection_are_counted() {
         "messages_sent_total 200",
         "nats_reconnects_total 1",
     ]);
+}
+
+/// A file of docs/operations
+fn operations(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What follows `key: ` in the rules, in order
+fn values(rules: &str, key: &str) -> Vec<String> {
+    let values = rules.lines().map(|line| line.trim().trim_start_matches("- "));
+    values.filter_map(|line| line.strip_prefix(key)?.strip_prefix(": ").map(str::to_owned)).collect()
+}
+
+/// Every `expr` in a Grafana dashboard
+fn expressions(json: &serde_json::Value, found: &mut Vec<String>) {
+    match json {
+        serde_json::Value::Object(fields) => {
+            found.extend(fields.get("expr").and_then(|expr| expr.as_str()).map(str::to_owned));
+            fields.values().for_each(|value| expressions(value, found));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| expressions(item, found)),
+        _ => {}
+    }
+}
+
+/// The metric names of an expression: words that are not in braces, brackets or a `by (…)`, not called, and no operator
+fn metrics_in(expression: &str) -> BTreeSet<String> {
+    let mut plain = String::new();
+    let mut depth = 0;
+    for character in expression.replace("by (", "{").chars() {
+        // Nothing is called within braces here, so the `)` of a `by (…)` can stand for its `}`.
+        match character {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            ')' if depth > 0 => depth -= 1,
+            _ if depth > 0 => {}
+            _ => plain.push(character),
+        }
+    }
+    let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let mut names = BTreeSet::new();
+    let mut rest = plain.as_str();
+    while let Some(start) = rest.find(is_word) {
+        let end = rest[start..].find(|character| !is_word(character)).map_or(rest.len(), |len| start + len);
+        let word = &rest[start..end];
+        rest = &rest[end..];
+        let operator = ["unless", "offset", "or", "and"].contains(&word);
+        if !operator && !rest.trim_start().starts_with('(') && !word.starts_with(|first: char| first.is_ascii_digit()) {
+            names.insert(word.to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn alerts_dashboard_and_handbook_name_the_metrics_that_exist() {
+    let counts = Counts::default();
+    metrics::with_local_recorder(&counts, describe_metrics);
+    let described = counts.0.lock().unwrap().described.clone();
+    // Prometheus' own: whether the program could be read.
+    let exists = |name: &str| name == "up" || described.contains(name);
+    let histogram = |name: &str| {
+        let base = ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end));
+        base.is_some_and(|base| base.ends_with("_seconds") && described.contains(base))
+    };
+
+    let (rules, handbook) = (operations("alerts.yml"), operations("README.md"));
+    let dashboard = serde_json::from_str(&operations("dashboard.json")).expect("the dashboard is JSON");
+    let mut watched = values(&rules, "expr");
+    let alerts = values(&rules, "alert");
+    assert!(alerts.len() > 5 && watched.len() == alerts.len(), "{alerts:?} {watched:?}");
+    expressions(&dashboard, &mut watched);
+    let shown: BTreeSet<_> = watched.iter().flat_map(|expression| metrics_in(expression)).collect();
+    let unknown: Vec<_> = shown.iter().filter(|name| !exists(name) && !histogram(name)).collect();
+    assert!(unknown.is_empty(), "watched, but nothing counts it: {unknown:?}");
+    for name in &described {
+        assert!(handbook.contains(&format!("| `{name}` |")), "README.md does not explain {name}");
+        assert!(shown.iter().any(|shown| shown.starts_with(name.as_str())), "{name} is shown nowhere");
+    }
+    // NFR-404 names this one.
+    assert!(alerts.iter().any(|alert| alert == "download_retry_exceeded"));
+    for alert in alerts {
+        assert!(handbook.contains(&format!("### {alert}\n")), "README.md does not say what to do about {alert}");
+    }
+}
+
+#[test]
+fn metric_names_are_found_in_expressions() {
+    let found = |expression| metrics_in(expression).into_iter().collect::<Vec<_>>();
+    assert_eq!(
+        found(r#"sum by (code) (rate(a_total{job=~"$job", x="y"}[5m])) > 0.05 * b_total"#),
+        ["a_total", "b_total"]
+    );
+    assert_eq!(found("increase(a[5m]) > 0 or (b unless c offset 5m) > 0"), ["a", "b", "c"]);
 }
 
 #[cfg(feature = "otel")]
