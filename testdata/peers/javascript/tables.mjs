@@ -2,7 +2,7 @@
 
 import { internals } from "./natsbridge.mjs";
 
-const { arrowLibrary, decimalText, hex, shortest, stored, writeJson, JsonReader } = internals;
+const { arrowLibrary, decimalText, hex, shortest, stored, withTypes, writeJson, JsonReader } = internals;
 const UNITS = ["s", "ms", "us", "ns"];
 const utf8 = new TextEncoder();
 
@@ -19,7 +19,7 @@ export async function tableOf({ columns }) {
   });
   const schema = new arrow.Schema(fields);
   const data = arrow.makeData({ type: new arrow.Struct(fields), length, nullCount: 0, children });
-  return new arrow.Table([new arrow.RecordBatch(schema, data)]);
+  return withTypes(new arrow.Table([new arrow.RecordBatch(schema, data)]));
 }
 
 /** The reverse of `tableOf` */

@@ -10,10 +10,13 @@ import os
 import sys
 
 import pyarrow
-import tables
 
-import natsbridge
-from natsbridge import NATSBridgeError, smartreceive, smartsend
+sys.dont_write_bytecode = True  # the checkout stays as it is
+
+import tables  # noqa: E402
+
+import natsbridge  # noqa: E402
+from natsbridge import NATSBridgeError, smartreceive, smartsend  # noqa: E402
 
 BLOBS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "blobs")
 BYTES_TYPES = ("image", "audio", "video", "binary")

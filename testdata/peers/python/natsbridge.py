@@ -515,6 +515,8 @@ async def fetch_with_backoff(link: Link) -> bytes:
                     if code:
                         raise failed(code, f"{status} {text}")
                     reason = f"{status} {text}"
+            except aiohttp.InvalidURL as error:
+                raise failed("blocked_origin", "not a URL") from error
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 reason = str(error)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
@@ -743,56 +745,71 @@ def _arrow_bytes(value: Any, wrong: NATSBridgeError) -> bytes:
 
 def _arrow_table(body: bytes) -> Any:
     pa = _pyarrow()
+    buffer = pa.py_buffer(body)
     try:
-        stream = pa.py_buffer(body)
-        if body[:6] == b"ARROW1":  # a file is a stream between two marks, followed by an index that is not needed
-            index = struct.unpack_from("<i", body, len(body) - 10)[0] if len(body) >= 18 and body[-6:] == b"ARROW1" else -1
-            if not 0 <= index <= len(body) - 18:
-                raise NATSBridgeError("undecodable", "it is an Arrow file without its end")
-            stream = stream.slice(8, len(body) - 18 - index)
-        _check_expansion(pa, stream)
-        table = pa.ipc.open_stream(stream).read_all()
+        is_file = body[:6] == b"ARROW1"
+        reader = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(buffer)
+        limit = min(1 << 30, max(16 << 20, 1000 * len(body)))
+        needed = 0
+        for message in _file_messages(pa, body, buffer) if is_file else pa.ipc.MessageReader.open_stream(buffer):
+            if message.type in ("record batch", "dictionary"):
+                needed += _expansion(message, len(body))
+            if needed > limit:
+                raise NATSBridgeError("too_large", f"the Arrow table needs {needed} bytes when read, the limit is {limit}")
+        table = reader.read_all()
         table.validate(full=True)
         return table
     except (pa.ArrowException, OSError, ValueError, struct.error) as error:
         raise NATSBridgeError("undecodable", f"it is not a readable Arrow table: {error}") from error
 
 
-def _check_expansion(pa: Any, stream: Any) -> None:
-    """Adds up what compressed buffers say they become, and the rows, before anything of them is allocated"""
-    limit = min(1 << 30, max(16 << 20, 1000 * stream.size))
-    needed = 0
+def _place(meta: Any, table: int, index: int) -> int:
+    """Where a flatbuffer table has a field, 0 if it has none; pyarrow has verified the buffer"""
+    vtable = table - struct.unpack_from("<i", meta, table)[0]
+    if 4 + 2 * index >= struct.unpack_from("<H", meta, vtable)[0]:
+        return 0
+    offset = struct.unpack_from("<H", meta, vtable + 4 + 2 * index)[0]
+    return table + offset if offset else 0
 
-    def at(table: int, index: int) -> int:
-        """The place of a flatbuffer table's field, 0 if it has none; pyarrow has verified the buffer"""
-        vtable = table - struct.unpack_from("<i", meta, table)[0]
-        if 4 + 2 * index >= struct.unpack_from("<H", meta, vtable)[0]:
-            return 0
-        offset = struct.unpack_from("<H", meta, vtable + 4 + 2 * index)[0]
-        return table + offset if offset else 0
 
-    def follow(place: int) -> int:
-        return place + struct.unpack_from("<I", meta, place)[0]
+def _follow(meta: Any, place: int) -> int:
+    return place + struct.unpack_from("<I", meta, place)[0]
 
-    for message in pa.ipc.MessageReader.open_stream(stream):
-        if message.type not in ("record batch", "dictionary"):
-            continue
-        meta, body = memoryview(message.metadata), memoryview(message.body)
-        batch = follow(at(follow(0), 2))
-        if message.type == "dictionary":
-            batch = follow(at(batch, 1))
-        rows = at(batch, 0)
-        if rows and struct.unpack_from("<q", meta, rows)[0] > max(1 << 24, 8 * stream.size):
-            raise NATSBridgeError("too_large", "the Arrow table has more rows than bytes")
-        if not at(batch, 3):
-            continue
-        buffers = follow(at(batch, 2))
-        for index in range(struct.unpack_from("<I", meta, buffers)[0]):
-            offset, length = struct.unpack_from("<qq", meta, buffers + 4 + 16 * index)
-            if length >= 8:
-                needed += max(0, struct.unpack_from("<q", body, offset)[0])
-        if needed > limit:
-            raise NATSBridgeError("too_large", f"the Arrow table needs {needed} bytes when read, the limit is {limit}")
+
+def _structs(meta: Any, table: int, index: int, form: str) -> List[tuple]:
+    """A field that is a list of structs"""
+    place = _place(meta, table, index)
+    if not place:
+        return []
+    start = _follow(meta, place)
+    count = struct.unpack_from("<I", meta, start)[0]
+    return list(struct.iter_unpack(form, meta[start + 4 : start + 4 + count * struct.calcsize(form)]))
+
+
+def _file_messages(pa: Any, body: bytes, buffer: Any) -> Iterable[Any]:
+    """The dictionaries and batches that a file's footer names"""
+    end = len(body) - 10
+    footer = memoryview(body)[end - struct.unpack_from("<i", body, end)[0] : end]
+    for index in (2, 3):
+        for offset, metadata_length, body_length in _structs(footer, _follow(footer, 0), index, "<qi4xq"):
+            if min(offset, metadata_length, body_length) < 0 or offset + metadata_length + body_length > end:
+                raise ValueError("a block outside the file")
+            yield pa.ipc.read_message(buffer.slice(offset, metadata_length + body_length))
+
+
+def _expansion(message: Any, input_length: int) -> int:
+    """What the compressed buffers of a message say they become, before anything of them is allocated"""
+    meta, body = memoryview(message.metadata), memoryview(message.body)
+    batch = _follow(meta, _place(meta, _follow(meta, 0), 2))
+    if message.type == "dictionary":
+        batch = _follow(meta, _place(meta, batch, 1))
+    rows = _place(meta, batch, 0)
+    if rows and struct.unpack_from("<q", meta, rows)[0] > max(1 << 24, 8 * input_length):
+        raise NATSBridgeError("too_large", "the Arrow table has more rows than bytes")
+    if not _place(meta, batch, 3):
+        return 0
+    buffers = _structs(meta, batch, 2, "<qq")
+    return sum(max(0, struct.unpack_from("<q", body, offset)[0]) for offset, length in buffers if length >= 8)
 
 
 def _rows_of_table(value: Any, wrong: NATSBridgeError) -> List[dict]:
