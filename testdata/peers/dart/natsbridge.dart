@@ -679,8 +679,25 @@ class _HttpFailure implements Exception {
 /// One request on a connection of its own, without redirects and proxies
 Future<_Answer> _http(String method, Uri uri, Map<String, String> headers, List<List<int>> body, int limit,
     {bool guard = false}) async {
-  var target = uri;
-  if (guard) target = await _guarded(uri);
+  final target = guard ? await _guarded(uri) : uri;
+  // dart:io throws some of what it finds in a hostile answer where nobody can catch it, and that would end the program.
+  final done = Completer<_Answer>();
+  void fail(Object error, StackTrace stack) {
+    if (!done.isCompleted) done.completeError(error is _HttpFailure ? error : _HttpFailure('$error', sent: true), stack);
+  }
+
+  runZonedGuarded(() async {
+    try {
+      done.complete(await _exchange(method, uri, target, headers, body, limit));
+    } catch (error, stack) {
+      fail(error, stack);
+    }
+  }, fail);
+  return done.future;
+}
+
+Future<_Answer> _exchange(
+    String method, Uri uri, Uri target, Map<String, String> headers, List<List<int>> body, int limit) async {
   final client = HttpClient()
     ..connectionTimeout = const Duration(seconds: 5)
     ..autoUncompress = false

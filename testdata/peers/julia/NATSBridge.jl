@@ -293,8 +293,9 @@ function plik_upload(upload::Upload)
     own = isempty(upload.token) ? Pair{String,String}[] : ["X-PlikToken" => upload.token]
 
     function ask(method, path, headers, body)
-        answer = try
-            http(method, base * path, [own; headers], body; limit=1 << 20)
+        answer = nothing
+        try
+            answer = http(method, base * path, [own; headers], body; limit=1 << 20)
         catch error
             error isa HTTPFailure || rethrow()
             throw(NATSBridgeError(error.timeout ? "timeout" : "unreachable", "failed to upload: $(error.reason)"))
@@ -562,7 +563,7 @@ end
 
 "Scheme, host, port and target of a link; `nothing` where it is none that is followed"
 function url_parts(url)
-    found = match(r"^(https?)://([^/?#\\\s]+)([^#\s]*)"i, url)
+    found = match(r"^(https?)://([^/?#\\\s]+)([^#\s]*)(?:#\S*)?$"i, url)
     (found === nothing || '@' in found[2]) && return nothing
     host = match(r"^(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?$"i, found[2])
     host === nothing && return nothing
@@ -583,7 +584,7 @@ end
 function is_dangerous(address::IPv6)
     host = address.host
     host == 1 && return false
-    host >> 118 == 0xfe80 >> 6 || host >> 120 == 0xff || address in METADATA && return true
+    (host >> 118 == 0xfe80 >> 6 || host >> 120 == 0xff || address in METADATA) && return true
     # An address of version 4 can be written inside one of version 6: mapped, NAT64, 6to4.
     inner = host >> 32 in (0, 0xffff, UInt128(0x64ff9b) << 64) ? host : host >> 112 == 0x2002 ? host >> 80 : nothing
     inner !== nothing && is_dangerous(IPv4(UInt32(inner & 0xffffffff)))
@@ -658,9 +659,10 @@ end
 
 "The address to connect to: resolved once, so that it can't change between check and connection"
 function resolved(host, guard)
-    addresses = try
-        occursin(r"^[\d.]+$|:", host) ? IPAddr[parse(IPAddr, host)] : getalladdrinfo(host)
-    catch error
+    addresses = IPAddr[]
+    try
+        append!(addresses, occursin(r"^[\d.]+$|:", host) ? [parse(IPAddr, host)] : getalladdrinfo(host))
+    catch
         throw(HTTPFailure("the name can't be resolved", false, false, nothing))
     end
     guard && filter!(address -> !is_dangerous(address), addresses)
@@ -669,69 +671,85 @@ function resolved(host, guard)
     first(addresses)
 end
 
-function answer_of(socket, watch, limit)
-    pending = UInt8[]
-    function more() # false at the end
-        got = watch(() -> (eof(socket) ? UInt8[] : readavailable(socket)))
-        append!(pending, got)
-        !isempty(got)
-    end
-    function line()
-        at = 1
-        while true
-            found = findnext(isequal(UInt8('\n')), pending, at)
-            if found !== nothing
-                text = String(splice!(pending, 1:found))
-                return rstrip(text)
-            end
-            at = length(pending) + 1
-            (at > 1 << 16 || !more()) && throw(EOFError())
+"What has come and was not read yet"
+mutable struct Incoming
+    socket::TCPSocket
+    watch::Any
+    bytes::Vector{UInt8}
+    broken::Bool
+end
+
+"Waits for more; false at the end, however it came"
+function more(incoming)
+    got = UInt8[]
+    try
+        incoming.watch() do
+            eof(incoming.socket) || (got = readavailable(incoming.socket))
         end
+    catch error
+        error isa Base.IOError || rethrow()
+        incoming.broken = true
     end
-    status = match(r"^HTTP/1\.[01] (\d{3})", line())
-    status === nothing && throw(EOFError())
+    append!(incoming.bytes, got)
+    !isempty(got)
+end
+
+function next_line(incoming)
+    at = 1
+    while true
+        found = findnext(isequal(UInt8('\n')), incoming.bytes, at)
+        found === nothing || return rstrip(String(splice!(incoming.bytes, 1:found)))
+        at = length(incoming.bytes) + 1
+        at <= 1 << 16 && more(incoming) || throw(EOFError())
+    end
+end
+
+function answer_of(socket, watch, limit)
+    incoming = Incoming(socket, watch, UInt8[], false)
+    line = match(r"^HTTP/1\.[01] (\d{3})", next_line(incoming))
+    line === nothing && throw(EOFError())
+    status = parse(Int, line[1])
     headers = Dict{String,String}()
     while true
-        text = line()
+        text = next_line(incoming)
         isempty(text) && break
         name, value = (split(text, ":"; limit=2)..., "")
         headers[lowercase(strip(name))] = strip(value)
         length(headers) > 200 && throw(EOFError())
     end
-    status[1] == "100" && return answer_of(socket, watch, limit)
-    done(body, cut) = Answer(parse(Int, status[1]), headers, body, cut)
-
     if occursin("chunked", lowercase(get(headers, "transfer-encoding", "")))
-        body = UInt8[]
-        try
-            while true
-                size = something(tryparse(Int, strip(first(split(line(), ";"))); base=16), -1)
-                size < 0 && return done(body, :early)
-                size == 0 && return done(body, nothing)
-                length(body) + size > limit && return done(body, :limit)
-                while length(pending) < size + 2
-                    more() || return done(body, :early)
-                end
-                append!(body, view(pending, 1:size))
-                deleteat!(pending, 1:size+2)
-            end
-        catch error
-            error isa Union{EOFError,Base.IOError} || rethrow()
-            return done(body, :early)
-        end
+        body, cut = chunked_body(incoming, limit)
+        return Answer(status, headers, body, cut)
     end
-    size = tryparse(Int, get(headers, "content-length", ""))
-    size !== nothing && size > limit && status[1] == "200" && return done(pending, :limit)
-    while size === nothing || length(pending) < size
-        try
-            more() || break
-        catch error
-            error isa Base.IOError || rethrow()
-            return done(pending, :early)
-        end
-        length(pending) > limit && return done(pending, :limit)
+    stated = get(headers, "content-length", "")
+    size = isempty(stated) ? -1 : something(tryparse(Int, stated), -2)
+    size == -2 && throw(EOFError())
+    while (size < 0 || length(incoming.bytes) < size) && length(incoming.bytes) <= limit
+        more(incoming) || break
     end
-    size !== nothing && length(pending) < size ? done(pending, :early) : done(pending, nothing)
+    body = incoming.bytes
+    cut = length(body) > limit ? :limit : incoming.broken || (0 <= size != length(body)) ? :early : nothing
+    Answer(status, headers, body, cut)
+end
+
+function chunked_body(incoming, limit)
+    body = UInt8[]
+    while true
+        incoming.broken && return body, :early
+        size = -1
+        try
+            size = something(tryparse(Int, strip(first(split(next_line(incoming), ";"))); base=16), -1)
+        catch error
+            error isa EOFError || rethrow()
+        end
+        size == 0 && return body, nothing
+        size < 0 && return body, :early
+        length(body) + size > limit && return body, :limit
+        while length(incoming.bytes) < size + 2
+            more(incoming) || return body, :early
+        end
+        append!(body, splice!(incoming.bytes, 1:size+2)[1:size])
+    end
 end
 
 "With the standard library of Julia 1.6 and newer; older ones have no TLS"
@@ -804,8 +822,9 @@ function deserialised(body, payload_type)
     elseif payload_type in BYTES_TYPES
         return body
     end
-    value = try
-        from_json(body)
+    value = nothing
+    try
+        value = from_json(body)
     catch error
         error isa NATSBridgeError || rethrow()
         throw(NATSBridgeError("undecodable", error.message))

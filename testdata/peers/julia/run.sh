@@ -7,4 +7,6 @@ dir=$(cd "$1" && pwd)
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ -e "$dir/installed" ] || { echo "julia: not installed in $dir; run install.sh first" >&2; exit 1; }
 shift
-exec "$dir/julia" --startup-file=no --history-file=no "$here/adapter.jl" "$@"
+# Compiling is most of what a short run does, so less is optimised; and the optimiser of 1.5.3 makes code whose collector
+# crashes now and then (a value given by try and catch, at -O2).
+exec "$dir/julia" -O1 --startup-file=no --history-file=no "$here/adapter.jl" "$@"

@@ -471,7 +471,7 @@ def _byte(buf, at):
     return buf[at] if at < len(buf) else -1
 
 
-def from_json(buf, raw_depth=-1, raw_key=None):
+def from_json(buf, raw_depth=-1, raw_key=None, depth=MAX_DEPTH):
     """The JSON value in these bytes; the values of `raw_key` in objects `raw_depth` deep are left as they are."""
     at = _skip(buf, 0)
     open_boxes = []  # (box, key, start) around the one being filled
@@ -481,8 +481,8 @@ def from_json(buf, raw_depth=-1, raw_key=None):
         byte = _byte(buf, at)
         closed = False
         if byte == 0x7B or byte == 0x5B:
-            if len(open_boxes) == MAX_DEPTH:
-                raise _not_json(buf, at, "nested deeper than %d levels" % MAX_DEPTH)
+            if len(open_boxes) == depth:
+                raise _not_json(buf, at, "nested deeper than %d levels" % depth)
             open_boxes.append((box, key, begun))
             box, begun = (OrderedDict() if byte == 0x7B else []), at
             at = _skip(buf, at + 1)
