@@ -36,6 +36,12 @@ pub(crate) enum Failure {
         #[source]
         first: Box<Self>,
     },
+    /// Checks of the doctor that failed
+    #[error("{failed} of {of} checks failed")]
+    Unhealthy { failed: usize, of: usize, exit_code: u8 },
+    /// What `inspect` found wrong
+    #[error("the message has {problems} {}", if *.problems == 1 { "problem" } else { "problems" })]
+    Unsound { problems: usize },
     /// A request that nobody answers
     #[error(transparent)]
     Unanswered(natsbridge::Error),
@@ -108,7 +114,8 @@ impl Failure {
             Self::Bridge(Error::Store(_) | Error::Fetch(_)) | Self::Server(_) => 4,
             Self::Bridge(Error::Delivery(_)) => 8,
             Self::Bridge(_) | Self::Input { .. } => 5,
-            Self::Unread { .. } => 6,
+            Self::Unhealthy { exit_code, .. } => *exit_code,
+            Self::Unread { .. } | Self::Unsound { .. } => 6,
             Self::TimeRanOut { .. } => 7,
             Self::Unanswered(_) | Self::Refused { .. } => 8,
             Self::Lines { first, .. } => first.exit_code(),
@@ -116,7 +123,7 @@ impl Failure {
     }
 
     /// What to do, where the error itself can't know the program's options
-    fn advice(&self) -> Option<&'static str> {
+    pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Bridge(natsbridge::Error::Broker(error)) => match error.kind() {
                 BrokerErrorKind::Refused | BrokerErrorKind::Unresolved | BrokerErrorKind::Unreachable => {

@@ -1,8 +1,10 @@
 //! The program `natsbridge`: reads the command line, runs one command, and turns its outcome into an exit code.
 
+mod doctor;
 mod failure;
 mod files;
 mod global;
+mod inspect;
 mod listing;
 mod logging;
 mod manual;
@@ -46,6 +48,8 @@ enum Command {
     Reply(reply::Reply),
     Serve(serve::Serve),
     Files(files::Files),
+    Inspect(inspect::Inspect),
+    Doctor(doctor::Doctor),
     Completions(manual::Completions),
     Man(manual::Manual),
 }
@@ -73,7 +77,7 @@ Exit codes:
   3  NATS can't be reached, or did not confirm
   4  the file server can't be reached, refused, or can't start
   5  bad input, or a message that can't travel; nothing was sent
-  6  messages arrived that could not be read
+  6  messages arrived that could not be read, or inspect found problems
   7  the time of --for ended before --count messages came
   8  not acknowledged in time, refused by a receiver, or not answered
 ";
@@ -93,6 +97,8 @@ fn main() -> ExitCode {
             Command::Reply(reply) => reply.run(&cli.global).await,
             Command::Serve(serve) => serve.run().await,
             Command::Files(files) => files.run(),
+            Command::Inspect(inspect) => inspect.run(&cli.global).await,
+            Command::Doctor(doctor) => doctor.run(&cli.global).await,
             Command::Completions(completions) => completions.run(Cli::command()),
             Command::Man(manual) => manual.run(Cli::command()),
         }

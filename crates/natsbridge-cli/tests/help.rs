@@ -6,7 +6,7 @@ mod support;
 
 use support::{program, run};
 
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 12] = [
     &[],
     &["send"],
     &["receive"],
@@ -15,6 +15,8 @@ const COMMANDS: [&[&str]; 10] = [
     &["serve"],
     &["files"],
     &["files", "sweep"],
+    &["inspect"],
+    &["doctor"],
     &["completions"],
     &["man"],
 ];

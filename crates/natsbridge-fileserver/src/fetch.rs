@@ -72,6 +72,10 @@ impl Fetcher {
     pub fn builder() -> FetcherBuilder {
         FetcherBuilder::default()
     }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.0
+    }
 }
 
 /// Configures a [`Fetcher`]

@@ -49,15 +49,15 @@ pub use natsbridge_core::{
 pub use natsbridge_core::{Table, TableLimits};
 #[cfg(feature = "server")]
 pub use natsbridge_fileserver::server;
+pub use natsbridge_fileserver::{
+    BoxError, Downloader, FetchError, FetchErrorKind, Fetcher, Glance, HttpStore, MemoryStore, Origin, PlikStore,
+    Receipt, RetryPolicy, StoreError, StoreErrorKind, Stored, Target, Uploader, download_handler, upload_handler,
+};
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 pub use natsbridge_fileserver::{BucketStore, BucketStoreBuilder};
-pub use natsbridge_fileserver::{
-    BoxError, Downloader, FetchError, FetchErrorKind, Fetcher, HttpStore, MemoryStore, Origin, PlikStore, Receipt,
-    RetryPolicy, StoreError, StoreErrorKind, Stored, Target, Uploader, download_handler, upload_handler,
-};
 pub use natsbridge_nats::{
-    Broker, BrokerError, BrokerErrorKind, ConnectOptions, Event, EventStream, MemoryBroker, NatsBroker, Subject,
-    SubjectError, SubjectFault, SubjectFilter,
+    Broker, BrokerError, BrokerErrorKind, ConnectOptions, Delivery, Event, EventStream, MemoryBroker, NatsBroker,
+    Outgoing, QueueGroup, Subject, SubjectError, SubjectFault, SubjectFilter, Subscription,
 };
 
 /// The README's examples compile

@@ -1,0 +1,178 @@
+//! The checks of NATS: connection, TLS, login, permissions, and how large messages may be.
+
+use std::time::Duration;
+
+use natsbridge::{Bridge, Config, Limits, Metadata, Purpose, Subject};
+use tokio::time::Instant;
+
+use super::greeting::{Greeting, leaves_the_machine};
+use super::{Check, Checks};
+use crate::failure::Failure;
+use crate::{send, units};
+
+/// How long a published message may take to come back
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes that an envelope with one payload needs besides the payload, generously
+const AROUND: u64 = 1_500;
+
+/// Name of the probe's sender and receiver
+const NAME: &str = "natsbridge doctor";
+
+pub(super) async fn check(mut config: Config, subject: Option<&str>, checks: &mut Checks) -> Result<(), Failure> {
+    NAME.clone_into(&mut config.sender_name);
+    let start = Instant::now();
+    let bridge = match Bridge::connect(config).await {
+        Ok(bridge) => bridge,
+        Err(error) => return checks.add(Check::failed("nats", &error.into())),
+    };
+    let took = start.elapsed().as_millis();
+    let server = bridge.broker_url().to_owned();
+    let greeting = Greeting::read(&server).await;
+    let version = greeting.as_ref().and_then(|greeting| greeting.version.as_deref());
+    let version = version.map_or_else(String::new, |version| format!(", nats-server {version}"));
+    checks.add(Check::ok("nats", format!("connected to {server} in {took} ms{version}")))?;
+    checks.add(encryption(&server, greeting.as_ref()))?;
+    if let Some(greeting) = greeting {
+        checks.add(login(&server, &greeting))?;
+    }
+    checks.add(inbox(&bridge).await)?;
+    if let Some(subject) = subject {
+        permissions(&bridge, subject, checks).await?;
+    }
+    checks.add(sizes(&bridge.limits()))?;
+    send::end(&bridge).await;
+    Ok(())
+}
+
+fn encryption(server: &str, greeting: Option<&Greeting>) -> Check {
+    let by_url = server.starts_with("tls://") || server.starts_with("wss://");
+    if by_url || greeting.is_some_and(|greeting| greeting.tls_required) {
+        Check::ok("tls", "the connection is encrypted")
+    } else if leaves_the_machine(server) {
+        Check::warn(
+            "tls",
+            "the connection is not encrypted, and leaves this machine",
+            "give the server a certificate, and write tls:// in NATS_URL",
+        )
+    } else {
+        Check::ok("tls", "not encrypted; the server is on this machine")
+    }
+}
+
+fn login(server: &str, greeting: &Greeting) -> Check {
+    match (greeting.auth_required, leaves_the_machine(server)) {
+        (true, _) => Check::ok("login", "the server asks who we are, and took the answer"),
+        (false, false) => Check::ok("login", "the server asks nobody who they are; it is on this machine"),
+        (false, true) => Check::warn(
+            "login",
+            "the server asks nobody who they are",
+            "set `authorization` in its configuration, so that strangers can neither read nor send",
+        ),
+    }
+}
+
+/// Answers and acknowledgements arrive at a subject below `_INBOX`, where a confirmation is a message to oneself
+async fn inbox(bridge: &Bridge) -> Check {
+    let start = Instant::now();
+    match bridge.confirm().await {
+        Ok(()) => Check::ok("inbox", format!("answers arrive, round trip {} us", start.elapsed().as_micros())),
+        Err(error) => {
+            let mut check = Check::failed("inbox", &error.into());
+            check.fix.get_or_insert_with(|| "allow publish and subscribe on _INBOX.> for this user".to_owned());
+            check
+        }
+    }
+}
+
+/// Publishes a probe on the subject and listens for it
+async fn permissions(bridge: &Bridge, subject: &str, checks: &mut Checks) -> Result<(), Failure> {
+    let mut inbox = match bridge.subscribe(subject).await {
+        Ok(inbox) => {
+            checks.add(Check::ok("subscribe", format!("{subject} can be listened to")))?;
+            Some(inbox.lazy())
+        }
+        Err(error) => {
+            checks.add(denied("subscribe", subject, error))?;
+            None
+        }
+    };
+    if Subject::new(subject.to_owned()).is_err() {
+        return checks.add(Check::warn(
+            "publish",
+            format!("{subject} is no single subject, so publishing is not tried"),
+            "run the doctor for a subject without `*` and `>`",
+        ));
+    }
+    let metadata: Metadata = [("doctor".to_owned(), true.into())].into_iter().collect();
+    let probe = bridge.message(subject).purpose(Purpose::UpdateStatus).receiver_name(NAME).metadata(metadata);
+    let sent = match probe.send_confirmed().await {
+        Ok(sent) => sent,
+        Err(error) => return checks.add(denied("publish", subject, error)),
+    };
+    checks.add(Check::ok("publish", format!("{subject} can be published to")))?;
+    let Some(inbox) = &mut inbox else { return Ok(()) };
+    let start = Instant::now();
+    let came = tokio::time::timeout(PATIENCE, async {
+        while let Some(message) = inbox.next().await {
+            if message.is_ok_and(|message| message.header().msg_id() == sent.header().msg_id()) {
+                return true;
+            }
+        }
+        false
+    });
+    checks.add(match came.await {
+        Ok(true) => {
+            Check::ok("round trip", format!("a message on {subject} came back in {} us", start.elapsed().as_micros()))
+        }
+        _ => Check::warn(
+            "round trip",
+            format!("a message on {subject} was published and did not come back"),
+            "look for a subject mapping or an account boundary in the server's configuration",
+        ),
+    })
+}
+
+fn denied(name: &'static str, subject: &str, error: natsbridge::Error) -> Check {
+    let mut check = Check::failed(name, &error.into());
+    check.fix.get_or_insert_with(|| format!("allow this user to {name} on {subject} in the server's configuration"));
+    check
+}
+
+/// Whether what is below the threshold fits the broker
+fn sizes(limits: &Limits) -> Check {
+    let (threshold, limit) = (limits.size_threshold, limits.max_message_size);
+    let (shown, taken) = (units::shown(threshold), units::shown(limit));
+    // Base64 makes four bytes of three.
+    let largest = (limit.saturating_sub(AROUND) / 4).saturating_mul(3);
+    if threshold <= largest {
+        return Check::ok(
+            "size",
+            format!("payloads below {shown} travel direct; the server takes messages of {taken}"),
+        );
+    }
+    Check::warn(
+        "size",
+        format!(
+            "the server takes messages of {taken}, so payloads from {} on become links, though SIZE_THRESHOLD is {shown}",
+            units::shown(largest)
+        ),
+        format!("set SIZE_THRESHOLD={largest}, or raise max_payload in the server's configuration"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn a_threshold_above_what_the_server_takes_is_warned_of() {
+        for (threshold, limit, state) in
+            [(500_000, 1_048_576, State::Ok), (900_000, 1_048_576, State::Warn), (500_000, 1_000, State::Warn)]
+        {
+            let check = sizes(&Limits::default().size_threshold(threshold).max_message_size(limit));
+            assert_eq!(check.state, state, "{check:?}");
+        }
+    }
+}

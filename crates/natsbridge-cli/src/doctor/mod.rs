@@ -1,0 +1,171 @@
+//! `natsbridge doctor`: tries everything a message needs, and says what to fix.
+
+mod broker;
+mod files;
+mod greeting;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::failure::{Failure, chain};
+use crate::global::Global;
+use crate::listing::COLUMNS;
+use crate::output;
+
+/// Check NATS, its permissions, and the file server
+///
+/// Connects, publishes and listens, and uploads, reads and deletes a small
+/// file. Each check is a line: ok, warn or fail, with what to fix.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Doctor {
+    /// Subject whose permissions are tried
+    ///
+    /// A small message with the purpose updateStatus, for the receiver
+    /// `natsbridge doctor`, is published on it; of one with `*` or `>` only
+    /// listening is tried.
+    subject: Option<String>,
+    /// Print one JSON line with all checks
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Ends with 3 when a check of NATS fails, else with 4 when one of the file server
+does. Warnings do not count.
+
+Examples:
+  natsbridge doctor
+  natsbridge doctor lab.results --nats tls://nats.example.com
+  natsbridge doctor --json | jq '.checks[] | select(.state != \"ok\")'
+";
+
+/// How a check came out
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl State {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// One check: what was tried, what was found, what to do
+#[derive(Debug)]
+struct Check {
+    name: &'static str,
+    state: State,
+    found: String,
+    fix: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, state: State::Ok, found: found.into(), fix: None }
+    }
+
+    fn warn(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, state: State::Warn, found: found.into(), fix: Some(fix.into()) }
+    }
+
+    /// What an error says, and the advice that this program has for it
+    fn failed(name: &'static str, failure: &Failure) -> Self {
+        let fix = failure.advice().map(str::to_owned);
+        Self { name, state: State::Fail, found: chain(failure).join(": "), fix }
+    }
+
+    fn to_text(&self) -> String {
+        let style = output::stdout_style();
+        let word = match self.state {
+            State::Ok => format!("{:<4}", self.state.word()),
+            State::Warn => style.bold(&format!("{:<4}", self.state.word())),
+            State::Fail => style.red(&format!("{:<4}", self.state.word())),
+        };
+        let mut text = String::new();
+        for (n, line) in wrapped(&self.found, COLUMNS - 17).iter().enumerate() {
+            let begin = if n == 0 { format!("{word}  {:<11}", self.name) } else { format!("{:17}", "") };
+            text.push_str(&format!("{begin}{}\n", output::harmless(line)));
+        }
+        for (n, line) in self.fix.iter().flat_map(|fix| wrapped(&format!("fix: {fix}"), COLUMNS - 22)).enumerate() {
+            let begin = if n == 0 { "" } else { "     " };
+            text.push_str(&format!("{:17}{begin}{}\n", "", output::harmless(&line)));
+        }
+        text.trim_end().to_owned()
+    }
+}
+
+/// Lines that fit behind a check's name
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// The checks so far; for people, each is printed when it is done
+struct Checks {
+    json: bool,
+    done: Vec<Check>,
+}
+
+impl Checks {
+    fn add(&mut self, check: Check) -> Result<(), Failure> {
+        if !self.json {
+            output::line(&check.to_text())?;
+        }
+        self.done.push(check);
+        Ok(())
+    }
+
+    fn failed(&self) -> usize {
+        self.done.iter().filter(|check| check.state == State::Fail).count()
+    }
+}
+
+impl Doctor {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let config = global.config().await?;
+        let mut checks = Checks { json: self.json, done: Vec::new() };
+        broker::check(config.clone(), self.subject.as_deref(), &mut checks).await?;
+        let broker_failed = checks.failed() > 0;
+        files::check(config, &mut checks).await?;
+        let (failed, of) = (checks.failed(), checks.done.len());
+        if self.json {
+            let list = checks.done.iter().map(|check| {
+                json!({ "name": check.name, "state": check.state.word(), "found": check.found, "fix": check.fix })
+            });
+            output::line(&json!({ "ok": failed == 0, "checks": list.collect::<Vec<_>>() }).to_string())?;
+        }
+        if failed > 0 {
+            return Err(Failure::Unhealthy { failed, of, exit_code: if broker_failed { 3 } else { 4 } });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_finding_and_its_fix_fit_the_terminal() {
+        let check = Check::warn("permissions", "word ".repeat(40), "do ".repeat(60));
+        let text = check.to_text();
+        assert!(text.lines().count() > 4 && text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+    }
+}
