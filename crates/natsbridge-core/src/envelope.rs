@@ -245,6 +245,13 @@ impl Payload {
         }
     }
 
+    /// The `size` that the envelope states for a direct payload, where that is not the number of its bytes (wire.md,
+    /// "What receivers accept")
+    #[must_use]
+    pub const fn misstated_size(&self) -> Option<u64> {
+        self.stated_size
+    }
+
     /// The serialised bytes of a direct payload
     #[must_use]
     pub const fn bytes(&self) -> Option<&Bytes> {

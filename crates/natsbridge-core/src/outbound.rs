@@ -141,7 +141,7 @@ fn header(message: &Message, stamp: &mut Stamp<'_>) -> Header {
     let correlation_id = given_or_new(message.correlation_id.as_deref(), correlation, stamp);
     let msg_id = given_or_new(message.msg_id.as_deref(), msg, stamp);
     let sender_id = given_or_new(message.sender_id.as_deref(), sender, stamp);
-    let broker_url = message.broker_url.split(',').map(|url| redacted(url.trim())).collect::<Vec<_>>().join(",");
+    let broker_url = message.broker_url.split(',').map(|url| without_secrets(url.trim())).collect::<Vec<_>>().join(",");
     let fields: [&str; FIELDS.len()] = [
         correlation_id,
         msg_id,
@@ -157,6 +157,11 @@ fn header(message: &Message, stamp: &mut Stamp<'_>) -> Header {
         &broker_url,
     ];
     Header::new(fields, message.metadata.clone())
+}
+
+/// The URL without user info, and without the query that could hold a token
+fn without_secrets(url: &str) -> String {
+    redacted(url.split(['?', '#']).next().unwrap_or_default())
 }
 
 fn given_or_new<'a>(given: Option<&'a str>, buffer: &'a mut [u8; 36], stamp: &mut Stamp<'_>) -> &'a str {

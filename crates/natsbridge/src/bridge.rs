@@ -3,9 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use natsbridge_core::{Envelope, Limits, Message};
+use natsbridge_core::{Envelope, Limits, Message, Purpose};
 use natsbridge_fileserver::{Downloader, Uploader};
-use natsbridge_nats::{Broker, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectFilter};
+use natsbridge_nats::{
+    Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectFilter,
+};
 use uuid::Uuid;
 
 use crate::config::{Config, ConfigError};
@@ -188,12 +190,7 @@ impl Bridge {
     }
 
     /// Publishes a sealed message; when that fails, what it uploaded is deleted
-    pub(crate) async fn publish(
-        &self,
-        subject: Subject,
-        mut sealed: Sealed,
-        confirmed: bool,
-    ) -> Result<Envelope, Error> {
+    pub(crate) async fn publish(&self, subject: Subject, sealed: Sealed, confirmed: bool) -> Result<Envelope, Error> {
         let outgoing = Outgoing::new(subject, sealed.json);
         let published = if confirmed {
             self.0.broker.publish_confirmed(outgoing).await
@@ -201,7 +198,7 @@ impl Bridge {
             self.0.broker.publish(outgoing).await
         };
         if let Err(error) = published {
-            sealed.uploads.delete().await;
+            sealed.uploads.end(may_have_left(&error)).await;
             return Err(error.into());
         }
         sealed.uploads.keep();
@@ -228,7 +225,7 @@ impl Bridge {
     pub(crate) async fn request(
         &self,
         subject: Subject,
-        mut sealed: Sealed,
+        sealed: Sealed,
         timeout: Duration,
     ) -> Result<Incoming, ReceiveError> {
         let asked = subject.as_str().to_owned();
@@ -238,6 +235,10 @@ impl Bridge {
                 sealed.uploads.keep();
                 observe::sent(&sealed.envelope);
                 let mut incoming = Incoming::open(self, answer)?;
+                if incoming.header().msg_purpose() == Purpose::Nack {
+                    let refused = deliver::refused(incoming.header());
+                    return Err(ReceiveError::new(refused, asked).answerable(Some(incoming.header()), None));
+                }
                 incoming.fetch().await?;
                 Ok(incoming)
             }
@@ -246,9 +247,14 @@ impl Bridge {
                     // It was sent, and nobody answered.
                     observe::sent(&sealed.envelope);
                 }
-                sealed.uploads.delete().await;
+                sealed.uploads.end(may_have_left(&error)).await;
                 Err(ReceiveError::new(error, asked))
             }
         }
     }
+}
+
+/// Whether a message may be on its way in spite of this error, so that its links have to stay
+fn may_have_left(error: &BrokerError) -> bool {
+    matches!(error.kind(), BrokerErrorKind::TimedOut | BrokerErrorKind::ConnectionLost)
 }

@@ -190,12 +190,15 @@ pub(crate) async fn deliver(
     let mut pause = how.first_pause;
     let mut repeats = 0;
     let mut published = false;
+    let mut uploads = None;
     let outcome = 'sending: loop {
         match tokio::time::timeout_at(deadline, broker.publish(outgoing.clone())).await {
             Ok(Ok(())) => {
                 if !published {
                     published = true;
                     observe::sent(&sealed.envelope);
+                    // From here on a receiver may be reading the links, also when this future is dropped.
+                    uploads = Some(std::mem::take(&mut sealed.uploads).detach());
                 }
             }
             // The connection may come back before the deadline; what can't be mended by waiting ends here.
@@ -211,7 +214,7 @@ pub(crate) async fn deliver(
                 // A reply to the message says as well as an ACK that it was handled.
                 Purpose::Ack | Purpose::Chat => {
                     // An answer to a repeat comes from a receiver that has answered already.
-                    if answer.sender_id().is_empty() || acks.iter().all(|ack| ack.sender_id() != answer.sender_id()) {
+                    if acks.iter().all(|ack| ack.sender_id() != answer.sender_id()) {
                         acks.push(answer);
                     }
                     if acks.len() >= how.acks {
@@ -233,10 +236,10 @@ pub(crate) async fn deliver(
     if let Err(error) = &outcome {
         observe::delivery_failed(error);
     }
-    if outcome.is_ok() || !published {
-        sealed.uploads.delete().await;
-    } else {
-        sealed.uploads.keep();
+    match uploads {
+        None => sealed.uploads.delete().await,
+        Some(detached) if outcome.is_ok() => detached.delete().await,
+        Some(_) => {}
     }
     outcome.map(|()| Delivered { envelope: sealed.envelope, acks, repeats })
 }
@@ -255,7 +258,8 @@ fn is_retryable(nack: &Header) -> bool {
     nack.metadata().get("retryable").and_then(Json::as_bool).unwrap_or(false)
 }
 
-fn refused(nack: &Header) -> Error {
+/// What a NACK says
+pub(crate) fn refused(nack: &Header) -> Error {
     let text = |key| nack.metadata().get(key).and_then(Json::as_str).unwrap_or("no reason given").to_owned();
     DeliveryError::Refused {
         msg_id: nack.reply_to_msg_id().to_owned(),

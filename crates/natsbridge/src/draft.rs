@@ -212,10 +212,7 @@ impl Draft {
     /// As [`Draft::send`]; [`Error::Delivery`] when acknowledgements are missing at the deadline, or a receiver refused
     /// the message for good; [`Error::Config`] when a `reply_to` was set, since the acknowledgements go there.
     pub async fn deliver(mut self, options: &DeliverOptions) -> Result<Delivered, Error> {
-        if !self.message.reply_to.is_empty() {
-            let reason = "acknowledgements come back on a subject of the bridge; leave it out, or use `send`";
-            return Err(ConfigError::new("reply_to", reason).into());
-        }
+        self.without_reply_to()?;
         let bridge = self.bridge.clone();
         self.message.reply_to = bridge.answers_inbox().await?.as_str().to_owned().into();
         self.message.awaits_ack = true;
@@ -226,15 +223,27 @@ impl Draft {
     /// Publishes the message and waits for one answer
     ///
     /// # Errors
-    /// [`ReceiveError`]: what [`Draft::send`] says, [`Error::Broker`] when nobody listens or answers in time, and what
-    /// is wrong with the answer.
+    /// [`ReceiveError`]: what [`Draft::send`] says, [`Error::Broker`] when nobody listens or answers in time,
+    /// [`Error::Delivery`] when the answer is a NACK, [`Error::Config`] when a `reply_to` was set, and what is wrong with
+    /// the answer.
     pub async fn request(self, timeout: Duration) -> Result<Incoming, ReceiveError> {
         let bridge = self.bridge.clone();
         let subject = self.message.send_to.to_string();
+        if let Err(error) = self.without_reply_to() {
+            return Err(ReceiveError::new(error, subject));
+        }
         match self.seal().await {
             Ok((subject, sealed)) => bridge.request(subject, sealed, timeout).await,
             Err(error) => Err(ReceiveError::new(error, subject)),
         }
+    }
+
+    fn without_reply_to(&self) -> Result<(), ConfigError> {
+        if self.message.reply_to.is_empty() {
+            return Ok(());
+        }
+        let reason = "answers come back on a subject of the bridge; leave it out, or use `send`";
+        Err(ConfigError::new("reply_to", reason))
     }
 
     async fn seal(self) -> Result<(natsbridge_nats::Subject, Sealed), Error> {

@@ -72,6 +72,9 @@ pub enum Error {
         /// Why not
         reason: String,
     },
+    /// The program's runtime ended while a message was being downloaded
+    #[error("the program's runtime has stopped, so the message was not downloaded")]
+    Stopped,
     /// The message asks for no answer
     #[error("message {msg_id} names no subject for answers, so it can't be answered; its sender has to set reply_to")]
     NoReplySubject {
@@ -97,6 +100,7 @@ impl Error {
             Self::File { .. } => "local_file",
             Self::NoSuchPayload { .. } => "no_such_payload",
             Self::WrongType { .. } => "wrong_value",
+            Self::Stopped => "stopped",
             Self::NoReplySubject { .. } => "no_reply_subject",
         }
     }
@@ -113,9 +117,12 @@ impl Error {
             Self::File { dataname, .. } | Self::NoSuchPayload { dataname, .. } | Self::WrongType { dataname, .. } => {
                 Some(dataname)
             }
-            Self::Config(_) | Self::Subject(_) | Self::Broker(_) | Self::Delivery(_) | Self::NoReplySubject { .. } => {
-                None
-            }
+            Self::Config(_)
+            | Self::Subject(_)
+            | Self::Broker(_)
+            | Self::Delivery(_)
+            | Self::Stopped
+            | Self::NoReplySubject { .. } => None,
         }
     }
 
@@ -135,6 +142,7 @@ impl Error {
             | Self::Envelope(_)
             | Self::NoSuchPayload { .. }
             | Self::WrongType { .. }
+            | Self::Stopped
             | Self::NoReplySubject { .. } => false,
         }
     }

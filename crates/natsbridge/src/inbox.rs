@@ -139,7 +139,7 @@ impl Inbox {
             detector.note(incoming.header());
         }
         if incoming.wants_answer() {
-            let (seen, claim) = self.window.begin(incoming.header().msg_id());
+            let (seen, claim) = self.window.begin(incoming.header().sender_id(), incoming.header().msg_id());
             match seen {
                 Seen::New => incoming.claim = claim,
                 Seen::Handling => return None,
@@ -175,11 +175,31 @@ impl Inbox {
     }
 }
 
+/// Downloads in a task of its own, so that it goes on while the reader is busy with another message
 fn fetched(mut incoming: Incoming) -> BoxFuture<'static, Result<Incoming, ReceiveError>> {
-    Box::pin(async move {
+    let (subject, reply) = (incoming.subject.clone(), incoming.reply.clone());
+    let mut task = AbortOnDrop(tokio::spawn(async move {
         incoming.fetch().await?;
         Ok(incoming)
+    }));
+    Box::pin(async move {
+        match (&mut task.0).await {
+            Ok(fetched) => fetched,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only the end of the runtime stops it.
+                Err(_) => Err(ReceiveError::new(Error::Stopped, subject.as_str()).answerable(None, reply)),
+            },
+        }
     })
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl fmt::Debug for Inbox {
@@ -408,6 +428,10 @@ impl Incoming {
 /// An answer to the message with this header, sent where it asks for one, or to the NATS reply subject
 fn answer(bridge: &Bridge, header: &Header, reply: Option<&Subject>, purpose: Purpose) -> Result<Draft, Error> {
     let to = match (header.reply_to(), reply) {
+        // A stranger's `reply_to` must not make this program speak to the server's own subjects.
+        (reply_to, _) if reply_to.starts_with('$') => {
+            return Err(Error::NoReplySubject { msg_id: header.msg_id().to_owned() });
+        }
         ("", None) => return Err(Error::NoReplySubject { msg_id: header.msg_id().to_owned() }),
         ("", Some(reply)) => reply.as_str(),
         (reply_to, _) => reply_to,

@@ -131,6 +131,18 @@ pub(crate) fn sent(envelope: &Envelope) {
 pub(crate) fn received(envelope: &Envelope) {
     metrics::counter!(MESSAGES_RECEIVED).increment(1);
     log_payloads!(envelope.header(), words(envelope), "message received");
+    for payload in envelope.payloads() {
+        if let Some(stated) = payload.misstated_size() {
+            let (dataname, size) = (payload.dataname(), payload.size());
+            tracing::warn!(
+                msg_id = envelope.header().msg_id(),
+                dataname,
+                stated,
+                size,
+                "a direct payload has another size than stated"
+            );
+        }
+    }
 }
 
 /// Counts and logs a message that can't be handed out (requirements 9.2)

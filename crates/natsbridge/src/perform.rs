@@ -180,6 +180,15 @@ impl Uploads {
         self.take();
     }
 
+    /// The publish failed: the links stay where the message may have left all the same, else they are deleted
+    pub(crate) async fn end(mut self, may_have_left: bool) {
+        if may_have_left {
+            self.keep();
+        } else {
+            self.delete().await;
+        }
+    }
+
     /// Deletes every upload of the message, as well as that can be done (wire.md, "Links and their life")
     pub(crate) async fn delete(&mut self) {
         let receipts = self.take();
@@ -188,8 +197,27 @@ impl Uploads {
         }
     }
 
+    /// Leaves the links to the receivers, with the right to delete them later
+    pub(crate) fn detach(mut self) -> Detached {
+        Detached { receipts: self.take(), uploader: self.uploader.take() }
+    }
+
     fn take(&mut self) -> Vec<Receipt> {
         std::mem::take(self.receipts.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Uploads that stay unless they are deleted
+pub(crate) struct Detached {
+    uploader: Option<Arc<dyn Uploader>>,
+    receipts: Vec<Receipt>,
+}
+
+impl Detached {
+    pub(crate) async fn delete(self) {
+        if let Some(uploader) = &self.uploader {
+            delete_all(uploader.as_ref(), self.receipts).await;
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use uuid::Uuid;
 /// Room for a number and an extension below the 255 bytes that file systems take
 const MAX_NAME: usize = 200;
 
+/// Names with a number that are tried before a random one
+const NUMBERED: u32 = 20;
+
 /// A path in `dir` that nothing stands at; what is written there goes with the value, unless it is placed
 pub(crate) fn temporary(dir: &Path) -> io::Result<TempPath> {
     TempPath::try_from_path(std::path::absolute(dir)?.join(format!(".natsbridge-{}.part", Uuid::new_v4().simple())))
@@ -26,8 +29,13 @@ pub(crate) async fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Gives a whole file its name in `dir`: the payload's, made safe, with a number where that is taken
 pub(crate) fn place(mut file: TempPath, dir: &Path, dataname: &str, payload_type: PayloadType) -> io::Result<PathBuf> {
     let (stem, extension) = file_name(dataname, payload_type);
-    for number in 1..=10_000 {
-        let name = if number == 1 { format!("{stem}{extension}") } else { format!("{stem} ({number}){extension}") };
+    for number in 1..=2 * NUMBERED {
+        let name = match number {
+            1 => format!("{stem}{extension}"),
+            2..=NUMBERED => format!("{stem} ({number}){extension}"),
+            // A folder full of the same name is not searched to its end for each further one.
+            _ => format!("{stem} ({}){extension}", Uuid::new_v4().simple()),
+        };
         let path = dir.join(name);
         match file.persist_noclobber(&path) {
             Ok(()) => return Ok(path),
@@ -35,7 +43,7 @@ pub(crate) fn place(mut file: TempPath, dir: &Path, dataname: &str, payload_type
             Err(error) => return Err(error.error),
         }
     }
-    Err(io::Error::new(io::ErrorKind::AlreadyExists, "10,000 files of this name are there already; clear the folder"))
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free name was found for it; clear the folder"))
 }
 
 /// Stem and extension of a safe file name: never a path, never hidden, never a device, never too long
@@ -61,6 +69,8 @@ fn file_name(dataname: &str, payload_type: PayloadType) -> (String, String) {
     let stem = cut(stem, MAX_NAME);
     let stem = match stem.trim_end_matches(|c: char| c == '.' || c.is_whitespace()) {
         "" => "payload".to_owned(),
+        // A command would take it for an option.
+        stem if stem.starts_with('-') => format!("_{stem}"),
         device if is_device(device) => format!("{device}_"),
         stem => stem.to_owned(),
     };
@@ -69,7 +79,7 @@ fn file_name(dataname: &str, payload_type: PayloadType) -> (String, String) {
 
 /// Direction marks and invisible characters, which make a name look like another
 const fn is_confusing(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Names that are devices on Windows, with any extension
@@ -118,6 +128,7 @@ mod tests {
             ("", "payload"),
             ("a/", "payload"),
             (".bashrc", "bashrc"),
+            ("-rf", "_-rf"),
             ("nul", "nul_"),
             ("COM1.txt", "COM1_.txt"),
             ("con .tar.gz", "con .tar_.gz"),

@@ -12,6 +12,9 @@ use crate::observe;
 /// Bytes that `seq` and `epoch` take in an envelope at most, kept free when a message is planned
 pub(crate) const ROOM: u64 = 80;
 
+/// Subjects that one bridge counts; messages to further ones carry no numbers
+const MAX_SUBJECTS: usize = 65_536;
+
 /// Counts the messages of one bridge, subject by subject
 #[derive(Debug)]
 pub(crate) struct Counter {
@@ -26,13 +29,19 @@ impl Counter {
 
     /// Writes the next number of the header's subject into its metadata
     pub(crate) fn number(&self, header: &mut Header) {
+        // An answer goes to a subject of its own: there is nothing to count, and no end of such subjects.
+        if !header.reply_to_msg_id().is_empty() {
+            return;
+        }
         let seq = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let full = next.len() >= MAX_SUBJECTS;
             match next.get_mut(header.send_to()) {
                 Some(seq) => {
                     *seq += 1;
                     *seq
                 }
+                None if full => return,
                 None => {
                     next.insert(header.send_to().into(), 1);
                     1
@@ -72,9 +81,15 @@ struct Sender {
 }
 
 /// Senders and subjects that are followed at once; the one seen first is forgotten first
-const MAX_SENDERS: usize = 4_096;
+const MAX_SENDERS: usize = 1_024;
 /// Numbers of one sender that may still arrive late; older ones stay counted as missing
-const MAX_MISSING: usize = 4_096;
+const MAX_MISSING: usize = 1_024;
+/// A jump that no loss explains: the numbers begin anew there
+const MAX_GAP: u64 = 1_000_000;
+/// The longest `epoch` that is followed, in bytes; a UUID has 36
+const MAX_EPOCH: usize = 64;
+/// The longest subject that is followed, in bytes
+const MAX_SUBJECT: usize = 512;
 
 impl Detector {
     /// Takes note of a message; one without numbers says nothing
@@ -85,6 +100,9 @@ impl Detector {
         else {
             return;
         };
+        if epoch.len() > MAX_EPOCH || header.send_to().len() > MAX_SUBJECT {
+            return;
+        }
         let key = format!("{epoch} {}", header.send_to());
         let Some(sender) = self.senders.get_mut(&*key) else {
             self.follow(key.into(), seq);
@@ -92,7 +110,9 @@ impl Detector {
         };
         if seq > sender.highest {
             let gap = seq - sender.highest - 1;
-            if gap > 0 {
+            if gap > MAX_GAP {
+                sender.missing.clear();
+            } else if gap > 0 {
                 self.losses.missing += gap;
                 observe::gap(gap, header);
                 sender.missing.extend((sender.highest + 1..seq).rev().take(MAX_MISSING));
@@ -102,7 +122,7 @@ impl Detector {
             }
             sender.highest = seq;
         } else if sender.missing.remove(&seq) {
-            self.losses.missing -= 1;
+            self.losses.missing = self.losses.missing.saturating_sub(1);
             self.losses.reordered += 1;
             observe::reordered();
         } else {
@@ -155,7 +175,7 @@ mod tests {
         assert_eq!(after(&[1, 2, 5]), (2, 0, 0));
         assert_eq!(after(&[1, 3, 2]), (0, 0, 1));
         assert_eq!(after(&[1, 2, 2, 1]), (0, 2, 0));
-        assert_eq!(after(&[1, u64::MAX, 5]).0, u64::MAX - 2, "a hostile number costs no memory and is only counted");
+        assert_eq!(after(&[1, u64::MAX, 5]), (0, 1, 0), "a jump that no loss explains begins anew");
     }
 
     #[test]
@@ -165,10 +185,23 @@ mod tests {
         detector.note(&header("two", 9));
         detector.note(&header("one", 2));
         assert_eq!(detector.losses(), Losses::default());
+        detector.note(&header(&"long".repeat(100_000), 1));
+        assert_eq!(detector.senders.len(), 2, "what is no epoch is not kept");
         for sender in 0..2 * MAX_SENDERS {
             detector.note(&header(&sender.to_string(), 1));
         }
         assert!(detector.senders.len() <= MAX_SENDERS && detector.oldest.len() <= MAX_SENDERS);
+    }
+
+    #[test]
+    fn numbers_of_hostile_senders_add_up_to_no_overflow() {
+        let mut detector = Detector::default();
+        for sender in ["a", "b", "c"] {
+            detector.note(&header(sender, 1));
+            detector.note(&header(sender, u64::MAX));
+            detector.note(&header(sender, 0));
+        }
+        assert_eq!(detector.losses().missing, 0);
     }
 
     #[test]

@@ -3,13 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::bridge::Bridge;
 use crate::inbox::{Inbox, Incoming};
@@ -187,16 +184,20 @@ where
     F: Fn(Arc<Incoming>) -> R + Send + Sync,
     R: Future<Output = Result<(Arc<Incoming>, serde_json::Value), Failure>> + Send + 'static,
 {
-    let mut running: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    let mut running = JoinSet::new();
     let mut taking = true;
     while taking || !running.is_empty() {
         tokio::select! {
-            Some(()) = running.next() => {}
+            Some(_) = running.join_next() => {}
             message = inbox.next(), if taking && running.len() < limit => match message {
                 Some(Ok(message)) => {
                     let message = Arc::new(message);
-                    let handled = handler(Arc::clone(&message));
-                    running.push(Box::pin(async move { answer(&message, handled.await).await }));
+                    // A task of its own: a handler that panics ends itself and not the service.
+                    let handled = tokio::spawn(handler(Arc::clone(&message)));
+                    running.spawn(async move {
+                        let outcome = handled.await.unwrap_or_else(|_| Err(Failure::new("the handler panicked").permanent()));
+                        answer(&message, outcome).await;
+                    });
                 }
                 Some(Err(error)) => refuse(&bridge, &error).await,
                 None => taking = false,
@@ -214,8 +215,9 @@ async fn answer(message: &Incoming, outcome: Result<(Arc<Incoming>, serde_json::
         Ok((_, serde_json::Value::Null)) => message.ack().await,
         Ok((_, output)) => match message.reply() {
             Ok(reply) => {
-                message.mark_handled();
-                reply.dictionary("reply", output).send().await.map(drop)
+                let sent = reply.dictionary("reply", output).send().await;
+                // Only what was answered is not to be handled again.
+                sent.map(|_| message.mark_handled())
             }
             Err(error) => Err(error),
         },

@@ -4,6 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// The longest identifier that is remembered, in bytes; a UUID has 36
+const MAX_ID: usize = 64;
+
 /// What is known of a message when it arrives
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -33,15 +36,21 @@ impl Window {
         Self(Arc::new(Mutex::new(Memory { limit, states: HashMap::new(), handled: VecDeque::new() })))
     }
 
-    /// Looks a message up, and takes it into handling where it is new
-    pub(crate) fn begin(&self, msg_id: &str) -> (Seen, Option<Claim>) {
+    /// Looks a sender's message up, and takes it into handling where it is new
+    ///
+    /// Identifiers that are far longer than a UUID are not remembered: a stranger's text must not fill the memory.
+    pub(crate) fn begin(&self, sender_id: &str, msg_id: &str) -> (Seen, Option<Claim>) {
+        if sender_id.len() > MAX_ID || msg_id.len() > MAX_ID {
+            return (Seen::New, None);
+        }
+        let key: Box<str> = format!("{sender_id} {msg_id}").into();
         let mut memory = self.memory();
-        match memory.states.get(msg_id) {
+        match memory.states.get(&key) {
             Some(true) => (Seen::Handled, None),
             Some(false) => (Seen::Handling, None),
             None => {
-                memory.states.insert(msg_id.into(), false);
-                (Seen::New, Some(Claim { window: self.clone(), msg_id: msg_id.into() }))
+                memory.states.insert(key.clone(), false);
+                (Seen::New, Some(Claim { window: self.clone(), key }))
             }
         }
     }
@@ -55,17 +64,17 @@ impl Window {
 #[derive(Debug)]
 pub(crate) struct Claim {
     window: Window,
-    msg_id: Box<str>,
+    key: Box<str>,
 }
 
 impl Claim {
     /// The handler succeeded: repeats are answered from now on
     pub(crate) fn handled(&self) {
         let mut memory = self.window.memory();
-        if memory.states.insert(self.msg_id.clone(), true) == Some(true) {
+        if memory.states.insert(self.key.clone(), true) == Some(true) {
             return;
         }
-        memory.handled.push_back(self.msg_id.clone());
+        memory.handled.push_back(self.key.clone());
         if memory.handled.len() > memory.limit
             && let Some(oldest) = memory.handled.pop_front()
         {
@@ -77,8 +86,8 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut memory = self.window.memory();
-        if memory.states.get(&self.msg_id) == Some(&false) {
-            memory.states.remove(&self.msg_id);
+        if memory.states.get(&self.key) == Some(&false) {
+            memory.states.remove(&self.key);
         }
     }
 }
@@ -90,29 +99,38 @@ mod tests {
     #[test]
     fn a_repeat_is_known_while_and_after_it_is_handled() {
         let window = Window::new(2);
-        let (seen, claim) = window.begin("a");
+        let (seen, claim) = window.begin("s", "a");
         assert_eq!(seen, Seen::New);
-        assert_eq!(window.begin("a").0, Seen::Handling);
+        assert_eq!(window.begin("s", "a").0, Seen::Handling);
         claim.as_ref().unwrap().handled();
         drop(claim);
-        assert_eq!(window.begin("a").0, Seen::Handled);
+        assert_eq!(window.begin("s", "a").0, Seen::Handled);
     }
 
     #[test]
     fn a_message_whose_handler_gave_up_is_new_again() {
         let window = Window::new(2);
-        drop(window.begin("a"));
-        assert_eq!(window.begin("a").0, Seen::New);
+        drop(window.begin("s", "a"));
+        assert_eq!(window.begin("s", "a").0, Seen::New);
+    }
+
+    #[test]
+    fn another_senders_message_of_the_same_id_is_another_message() {
+        let window = Window::new(2);
+        window.begin("s", "a").1.unwrap().handled();
+        assert_eq!(window.begin("t", "a").0, Seen::New);
+        let (seen, claim) = window.begin("s", &"x".repeat(1_000_000));
+        assert!(seen == Seen::New && claim.is_none(), "what is no identifier is not kept");
     }
 
     #[test]
     fn the_oldest_is_forgotten_first() {
         let window = Window::new(2);
         for id in ["a", "b", "c"] {
-            window.begin(id).1.unwrap().handled();
+            window.begin("s", id).1.unwrap().handled();
         }
-        assert_eq!(window.begin("b").0, Seen::Handled);
-        assert_eq!(window.begin("a").0, Seen::New);
+        assert_eq!(window.begin("s", "b").0, Seen::Handled);
+        assert_eq!(window.begin("s", "a").0, Seen::New);
         assert_eq!(window.memory().states.len(), 2, "what is looked up and dropped is not kept");
     }
 }

@@ -172,13 +172,13 @@ async fn a_typed_service_answers_acknowledges_and_refuses() {
         let second = Duration::from_secs(5);
         let answer = client.message("math.half").dictionary("n", 84).request(second).await.unwrap();
         assert_eq!(answer.get::<i64>("reply").unwrap(), 42);
-        let refused = client.message("math.half").dictionary("n", 7).request(second).await.unwrap();
-        assert_eq!(
-            (refused.header().msg_purpose(), &refused.header().metadata()["code"]),
-            (Purpose::Nack, &"odd".into())
-        );
-        let refused = client.message("math.half").text("n", "seven").request(second).await.unwrap();
-        assert_eq!(refused.header().metadata()["code"], "undecodable");
+        let refused = client.message("math.half").dictionary("n", 7).request(second).await.unwrap_err();
+        assert_eq!(refused.error.code(), "nacked");
+        assert_eq!(refused.header.unwrap().metadata()["code"], "odd");
+        let refused = client.message("math.half").text("n", "seven").request(second).await.unwrap_err();
+        assert_eq!(refused.header.unwrap().metadata()["code"], "undecodable");
+        let error = client.message("math.half").reply_to("a").request(second).await.unwrap_err();
+        assert_eq!(error.error.code(), "configuration");
         for number in 1..=10_u64 {
             client.message("math.add").dictionary("n", number).deliver(&quick()).await.unwrap();
             total.fetch_add(number, Ordering::SeqCst);
@@ -190,6 +190,26 @@ async fn a_typed_service_answers_acknowledges_and_refuses() {
             client.message("math.half").dictionary("n", 2).request(Duration::from_millis(500)).await.unwrap_err();
         assert!(matches!(*error.error, Error::Broker(_)), "a stopped service is not there any more: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_refused_and_the_service_goes_on() {
+    let world = World::Memory(MemoryBroker::new());
+    let store = MemoryStore::new();
+    let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
+    let picky = async |number: i64| {
+        assert!(number > 0, "only positive numbers");
+        Ok::<_, Failure>(number)
+    };
+    let service = host.serve("picky", ServeOptions::default(), picky).await.unwrap();
+    let second = Duration::from_secs(5);
+    let error = client.message("picky").dictionary("n", -1).request(second).await.unwrap_err();
+    assert!(error.to_string().contains("the handler panicked"), "{error}");
+    assert_eq!(
+        client.message("picky").dictionary("n", 1).request(second).await.unwrap().get::<i64>("reply").unwrap(),
+        1
+    );
+    service.stop().await;
 }
 
 #[tokio::test]

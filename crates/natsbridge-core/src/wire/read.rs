@@ -120,7 +120,16 @@ impl Fault {
 }
 
 fn fault(dataname: &str, fault: PayloadFault) -> EnvelopeError {
-    EnvelopeError::Payload { dataname: dataname.to_owned(), fault }
+    EnvelopeError::Payload { dataname: cut(dataname), fault }
+}
+
+/// As much of a stranger's text as an error shows
+fn cut(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 impl<'a> Reader<'_, 'a> {
@@ -186,11 +195,11 @@ impl<'a> Reader<'_, 'a> {
         let word = self.text(payload_type, "payload_type").map_err(in_payload)?;
         let word = word.ok_or_else(|| missing("payload_type"))?;
         let payload_type = PayloadType::from_word(&word)
-            .ok_or_else(|| fault(&dataname, PayloadFault::UnknownPayloadType { found: word.to_string() }))?;
+            .ok_or_else(|| fault(&dataname, PayloadFault::UnknownPayloadType { found: cut(&word) }))?;
         let word = self.text(transport, "transport").map_err(in_payload)?;
         let word = word.ok_or_else(|| missing("transport"))?;
         let transport = Transport::from_word(&word)
-            .ok_or_else(|| fault(&dataname, PayloadFault::UnknownTransport { found: word.to_string() }))?;
+            .ok_or_else(|| fault(&dataname, PayloadFault::UnknownTransport { found: cut(&word) }))?;
         let encoding = self.text_or_empty(encoding, "encoding").map_err(in_payload)?;
         let stated_size = stated_size(size).map_err(in_payload)?;
         let metadata = self.metadata(metadata).map_err(in_payload)?;
@@ -215,7 +224,7 @@ impl<'a> Reader<'_, 'a> {
             // Absent values read as empty; what every sender writes with `direct` is base64.
             "" => Encoding::Base64,
             word => Encoding::from_word(word)
-                .ok_or_else(|| fault(dataname, PayloadFault::UnknownEncoding { found: word.to_owned() }))?,
+                .ok_or_else(|| fault(dataname, PayloadFault::UnknownEncoding { found: cut(word) }))?,
         };
         if encoding == Encoding::Json && !data.starts_with(b'"') {
             return Ok(Bytes::copy_from_slice(data.as_bytes()));
