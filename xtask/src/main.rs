@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod demo;
 mod failure;
 mod interrupt;
@@ -35,6 +36,10 @@ cargo xtask COMMAND
   bench [--quick] [--json FILE] [--docs] [--from FILE]
                   what it all costs, as ratios within one run; --docs writes
                   docs/benchmarks.md and its plots, --from shows an earlier FILE
+  conformance [--peers LIST] [--require LIST] [--json FILE]
+                  the vectors against every language, then every sender to
+                  every receiver over real servers; LIST is of rust, python,
+                  node, browser, micropython, julia, dart
   ci              everything CI does";
 
 fn main() -> ExitCode {
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
         ["vectors", "regenerate"] => vectors::regenerate(None),
         ["vectors", "regenerate", "--producer", name] => vectors::regenerate(Some(name)),
         ["bench", rest @ ..] => bench::run(rest),
+        ["conformance", rest @ ..] => conformance::run(rest),
         ["ci"] => ci::run(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

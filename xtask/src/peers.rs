@@ -38,6 +38,14 @@ impl Peer {
         command
     }
 
+    /// The command that runs another script in Python's environment
+    pub(crate) fn script(&self, script: &Path) -> Command {
+        let home = self.args.last().map(PathBuf::as_path).unwrap_or(&self.folder);
+        let mut command = clean(&home.join("bin/python"));
+        command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+
     /// Whether it reads and writes `arrowtable`
     pub(crate) fn has_arrow(&self) -> bool {
         matches!(self.name, "rust" | "python" | "node")
@@ -94,7 +102,7 @@ pub(crate) fn locate(name: &'static str) -> Outcome<Peer> {
         chromium()?;
     }
     let home = if sources.is_empty() {
-        installed(&format!("peer-{home}"), &[install.clone()], &install)?
+        installed(&format!("peer-{home}"), std::slice::from_ref(&install), &install)?
     } else {
         let sources: Vec<_> = sources.iter().map(|source| folder.join(source)).collect();
         installed(&format!("peer-{home}"), &sources, &install)?

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::failure::{Context, Failure, Outcome};
 use crate::workspace::root;
 
+pub(crate) use judge::parts as judge_parts;
 pub(crate) use lint::lint;
 pub(crate) use regenerate::regenerate;
 

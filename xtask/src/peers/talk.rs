@@ -104,6 +104,11 @@ impl Talk {
         }
     }
 
+    /// Whether its process is gone
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Lets it end by itself, for a moment
     pub(crate) fn end(mut self) {
         drop(self.stdin.take());

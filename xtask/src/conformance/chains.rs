@@ -1,0 +1,92 @@
+//! Longer ways: a data frame through three languages and back, its rows through a browser.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::cases;
+use super::matrix::Cell;
+use super::stage::{Stage, arrival};
+use crate::failure::{Failure, Outcome};
+use crate::peers::Talk;
+use crate::vectors::judge_parts;
+use crate::workspace::root;
+
+/// Rows of the tables
+const ROWS: usize = 100_000;
+
+/// How long one hop of so many rows may take
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Tries each way whose languages are there, and notes it in the cell of its first two
+pub(super) fn run(stage: &mut Stage, cells: &mut [Cell]) -> Outcome<()> {
+    let rows = json!([{"name": "rows", "type": "jsontable", "value": {"json": cases::items(ROWS)}}]);
+    let there = |stage: &Stage, names: &[&str]| names.iter().all(|name| stage.peers.iter().any(|peer| peer.name == *name));
+    let mut note = |sender: &str, receiver: &str, case: &str, outcome: Outcome<()>| {
+        if let Some(cell) = cells.iter_mut().find(|cell| cell.sender == sender && cell.receiver == receiver) {
+            cell.note(case, outcome);
+        }
+    };
+    if there(stage, &["rust", "python", "node"]) {
+        let began = Instant::now();
+        let outcome = frame(stage);
+        println!("100,000 rows pandas → Rust → Node → Rust → pandas: {:.1} s", began.elapsed().as_secs_f64());
+        note("python", "rust", "100,000 rows pandas, Rust, Node, Rust, pandas", outcome);
+    }
+    if there(stage, &["rust", "browser"]) {
+        let outcome = hop(stage, "rust", "browser", &rows).and_then(|rows| hop(stage, "browser", "rust", &rows));
+        note("rust", "browser", "100,000 rows as jsontable, and back", outcome.map(drop));
+    }
+    Ok(())
+}
+
+/// A data frame that pandas made goes round and is compared by pandas
+fn frame(stage: &mut Stage) -> Outcome<()> {
+    let python = stage.peers.iter().find(|peer| peer.name == "python").cloned();
+    let python = python.ok_or_else(|| Failure::new("no Python"))?;
+    let script = root().join("xtask/src/conformance/pandas_chain.py");
+    let mut command = python.script(&script);
+    command.args(["--nats", &stage.nats, "--files", &stage.files, "--rows", &ROWS.to_string()]);
+    let mut pandas = Talk::start("pandas", &mut command)?;
+    pandas.hear(PATIENCE, |line| (line["ready"] == true).then_some(()))?;
+    pandas.tell(&json!({"to": "conform.rust"}))?;
+    let msg_id = pandas.hear(PATIENCE, |line| line.get("msg_id").cloned())?;
+    let first = received(stage, "rust", &msg_id)?;
+    let second = hop(stage, "rust", "node", &first)?;
+    let third = hop(stage, "node", "rust", &second)?;
+    send(stage, "rust", "conform.pandas", &third)?;
+    let verdict = pandas.hear(PATIENCE, |line| line.get("equal").cloned())?;
+    pandas.end();
+    if verdict == true { Ok(()) } else { Err(Failure::new(format!("pandas says: {verdict}"))) }
+}
+
+/// Sends parts from one peer to another and returns what arrived, which must be the same
+fn hop(stage: &mut Stage, sender: &'static str, receiver: &'static str, parts: &Value) -> Outcome<Value> {
+    let msg_id = send(stage, sender, &format!("conform.{receiver}"), parts)?;
+    let found = received(stage, receiver, &msg_id)?;
+    let mut wanted = parts.clone();
+    for part in wanted.as_array_mut().into_iter().flatten() {
+        part["transport"] = "link".into();
+    }
+    judge_parts(&wanted, &found).map_err(|failure| Failure::new(format!("{sender} to {receiver}: {failure}")))?;
+    Ok(found)
+}
+
+fn send(stage: &mut Stage, sender: &'static str, to: &str, parts: &Value) -> Outcome<Value> {
+    let id = format!("{sender} to {to}");
+    let talk = stage.talk(sender)?;
+    talk.tell(&json!({"do": "send", "id": id, "to": to, "parts": parts}))?;
+    let done = talk.hear(PATIENCE, |line| (line["done"] == id.as_str()).then(|| line.clone()))?;
+    match done["error"].as_str() {
+        Some(error) => Err(Failure::new(format!("{id}: refused with `{error}`"))),
+        None => Ok(done["msg_id"].clone()),
+    }
+}
+
+fn received(stage: &mut Stage, receiver: &'static str, msg_id: &Value) -> Outcome<Value> {
+    let received = stage.talk(receiver)?.hear(PATIENCE, |line| arrival(line, msg_id))?;
+    match received["error"].as_str() {
+        Some(error) => Err(Failure::new(format!("{receiver} refuses it with `{error}`"))),
+        None => Ok(received["parts"].clone()),
+    }
+}

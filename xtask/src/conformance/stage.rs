@@ -1,0 +1,132 @@
+//! Two real servers and a running peer of each language.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::sabotage::{self, Relay, Rule};
+use crate::failure::{Context, Failure, Outcome};
+use crate::peers::{Peer, Talk};
+use crate::process::{Deadline, Line, Process};
+use crate::servers::clean;
+use crate::tools;
+use crate::workspace::{self, TempFolder};
+
+/// How long the servers may take to be there
+const SERVERS: Duration = Duration::from_secs(30);
+
+/// How long a language may take to start: Julia compiles, a browser opens a page
+const START: Duration = Duration::from_secs(90);
+
+/// Everything that runs during the matrix; dropping it ends it
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) peers: Vec<Peer>,
+    talks: BTreeMap<&'static str, Talk>,
+    relay: Option<Relay>,
+    pub(super) nats: String,
+    websocket: String,
+    pub(super) files: String,
+    _servers: [Process; 2],
+    _folder: TempFolder,
+}
+
+impl Stage {
+    /// Starts the servers, then the peers
+    pub(super) fn set(peers: &[Peer], sabotage: Option<Rule>) -> Outcome<Self> {
+        let natsbridge = workspace::natsbridge()?;
+        let folder = TempFolder::create()?;
+        let deadline = Deadline::after(SERVERS);
+        let (nats_server, nats, websocket) = start_nats(&folder, deadline)?;
+        let stored = folder.path().join("files");
+        let (file_server, files) = start_files(&natsbridge, stored, deadline)?;
+        let relay = sabotage.map(|rule| Relay::start(&nats, rule)).transpose()?;
+        let mut stage = Self {
+            peers: peers.to_vec(),
+            talks: BTreeMap::new(),
+            relay,
+            nats,
+            websocket,
+            files,
+            _servers: [nats_server, file_server],
+            _folder: folder,
+        };
+        // All at once, since most of them spend their start waiting.
+        for peer in peers {
+            let talk = stage.start(peer)?;
+            stage.talks.insert(peer.name, talk);
+        }
+        for peer in peers {
+            stage.ready(peer.name)?;
+        }
+        Ok(stage)
+    }
+
+    /// The subject on which a message reaches a peer
+    pub(super) fn subject(&self, receiver: &str) -> String {
+        match self.relay {
+            Some(_) => format!("{}.conform.{receiver}", sabotage::SUBJECT),
+            None => format!("conform.{receiver}"),
+        }
+    }
+
+    /// The running peer of this name; started again when it has ended
+    pub(super) fn talk(&mut self, name: &'static str) -> Outcome<&mut Talk> {
+        let ended = self.talks.get_mut(name).is_none_or(Talk::has_ended);
+        if ended {
+            let peer = self.peers.iter().find(|peer| peer.name == name).cloned();
+            let peer = peer.ok_or_else(|| Failure::new(format!("no peer {name} on this stage")))?;
+            let talk = self.start(&peer)?;
+            self.talks.insert(name, talk);
+            self.ready(name)?;
+        }
+        self.talks.get_mut(name).ok_or_else(|| Failure::new(format!("{name} does not run")))
+    }
+
+    fn start(&self, peer: &Peer) -> Outcome<Talk> {
+        let Self { nats, websocket, files, .. } = self;
+        let mode = ["live", "--nats", nats, "--ws", websocket, "--files", files, "--name", peer.name];
+        Talk::start(peer.name, &mut peer.command(&mode))
+    }
+
+    fn ready(&mut self, name: &str) -> Outcome<()> {
+        let talk = self.talks.get_mut(name).ok_or_else(|| Failure::new(format!("{name} does not run")))?;
+        talk.hear(START, |line| (line["ready"] == true).then_some(()))
+    }
+}
+
+fn start_nats(folder: &TempFolder, deadline: Deadline) -> Outcome<(Process, String, String)> {
+    let config = folder.path().join("nats.conf");
+    let text = "host: 127.0.0.1\nport: -1\nmax_payload: 1MB\n\
+                websocket { host: 127.0.0.1, port: -1, no_tls: true, same_origin: false }\n";
+    std::fs::write(&config, text).context(|| format!("cannot write {}", config.display()))?;
+    let mut server = Process::spawn("nats-server", Command::new(tools::nats_server()?).arg("-c").arg(config))?;
+    // The order of the two lines is the server's own.
+    let listens = |line: &Line, words: &str| line.text().split_once(words).map(|(_, url)| url.trim().to_owned());
+    let websocket = server.wait_for(deadline, |line| listens(line, "Listening for websocket clients on "))?;
+    let nats = server.wait_for(deadline, |line| listens(line, "Listening for client connections on "))?;
+    server.wait_for(deadline, |line| listens(line, "Server is ready"))?;
+    Ok((server, format!("nats://{nats}"), websocket))
+}
+
+/// The embedded file server, which pages of any origin may use
+fn start_files(natsbridge: &std::path::Path, folder: PathBuf, deadline: Deadline) -> Outcome<(Process, String)> {
+    let mut command = clean(natsbridge);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--cors", "*", "--dir"]).arg(folder);
+    let mut server = Process::spawn("natsbridge serve", &mut command)?;
+    let url = server.wait_for(deadline, |line| match line {
+        Line::Out(text) => text.strip_prefix("listening on ").map(|url| url.trim().to_owned()),
+        Line::Err(_) => None,
+    })?;
+    Ok((server, url))
+}
+
+/// Whether a line is the report of this message's arrival
+pub(super) fn arrival(line: &Value, msg_id: &Value) -> Option<Value> {
+    let received = line.get("received")?;
+    // What can't be read may not have told its identifier.
+    (&received["msg_id"] == msg_id || received["msg_id"].is_null()).then(|| received.clone())
+}
