@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use natsbridge::{BrokerErrorKind, Error, Incoming, Purpose, ReceiveError};
-use serde_json::Value as Json;
+use natsbridge::{BrokerErrorKind, DeliveryError, Error, Incoming, ReceiveError};
 
 use crate::failure::Failure;
 use crate::global::{self, Global};
@@ -74,11 +73,11 @@ impl Request {
         let report = Report::of(&answer, None, form).await;
         output::line(&report.to_text(form))?;
         match answer {
+            Err(ReceiveError { error, .. }) if matches!(*error, Error::Delivery(_)) => Err(match *error {
+                Error::Delivery(DeliveryError::Refused { code, reason, .. }) => Failure::Refused { code, reason },
+                other => other.into(),
+            }),
             _ if report.is_error() => Err(Failure::Unread { unread: 1, seen: 1 }),
-            Ok(answer) if answer.header().msg_purpose() == Purpose::Nack => {
-                let text = |key| answer.header().metadata().get(key).and_then(Json::as_str).unwrap_or("not said");
-                Err(Failure::Refused { code: text("code").to_owned(), reason: text("reason").to_owned() })
-            }
             _ => Ok(()),
         }
     }
