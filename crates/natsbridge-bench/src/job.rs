@@ -79,7 +79,16 @@ impl Job {
     #[must_use]
     pub fn new(scenario: Scenario, side: Side, nats_url: &str) -> Self {
         let nats_url = nats_url.to_owned();
-        Self { scenario, side, nats_url, files_url: String::new(), file: String::new(), size: 0, count: 0, publishers: 1 }
+        Self {
+            scenario,
+            side,
+            nats_url,
+            files_url: String::new(),
+            file: String::new(),
+            size: 0,
+            count: 0,
+            publishers: 1,
+        }
     }
 
     /// Runs it in a process of its own

@@ -128,7 +128,8 @@ async fn by_object_store(job: &Job) -> Result<Vec<f64>, Failure> {
 /// Seconds of an upload from a file, and of the download into one, digest checked
 pub(crate) async fn transfer(job: &Job) -> Result<Vec<f64>, Failure> {
     let store = PlikStore::new(&job.files_url)?;
-    let fetcher = store.origins().into_iter().fold(Fetcher::builder(), |fetcher, origin| fetcher.allow(origin)).build()?;
+    let fetcher =
+        store.origins().into_iter().fold(Fetcher::builder(), |fetcher, origin| fetcher.allow(origin)).build()?;
     let len = fs::metadata(&job.file)?.len();
     let object = Object::new("payload", PayloadType::Binary, len);
     let source = Source::File { path: job.file.clone().into(), len };

@@ -57,11 +57,13 @@ const RAW: &str = "raw async-nats";
 /// What a job says.
 pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
     let mut lines = Vec::new();
-    for (scenario, targets) in
-        [(Scenario::Publish, [None, Some(0.80), Some(0.80), Some(0.85)]), (Scenario::Receive, [None, Some(0.65), Some(0.75), Some(0.85)])]
-    {
+    for (scenario, targets) in [
+        (Scenario::Publish, [None, Some(0.80), Some(0.80), Some(0.85)]),
+        (Scenario::Receive, [None, Some(0.65), Some(0.75), Some(0.85)]),
+    ] {
         for ((bytes, target), count) in nats::SIZES.into_iter().zip(targets).zip([50_000, 40_000, 12_000, 300]) {
-            let job = Job { size: bytes, count: count * effort.volume, ..Job::new(scenario, Side::Natsbridge, nats_url) };
+            let job =
+                Job { size: bytes, count: count * effort.volume, ..Job::new(scenario, Side::Natsbridge, nats_url) };
             let verb = scenario.verb();
             let line = throughput(effort, &job, &format!("{verb} {}", size(bytes)), &mut lines)?;
             lines.push(line.target(target.map(Target::AtLeast)));
@@ -79,7 +81,8 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
         let job = Job { size: bytes, count: count * effort.volume, ..job };
         latency(effort, &job, &format!("latency of {}", size(bytes)), RAW, None, &mut lines)?;
     }
-    let job = Job { size: 1_000, count: 2_000 * effort.volume, ..Job::new(Scenario::Deliver, Side::Natsbridge, nats_url) };
+    let job =
+        Job { size: 1_000, count: 2_000 * effort.volume, ..Job::new(Scenario::Deliver, Side::Natsbridge, nats_url) };
     latency(effort, &job, "acknowledged delivery of 1 KB", "raw request-reply", Some(1.3), &mut lines)?;
     Ok(lines)
 }
@@ -107,7 +110,8 @@ fn latency(
             sorted.sort_by(f64::total_cmp);
             quantile(&sorted, share)
         });
-        let line = Line::new("latency", format!("{name}, {quantile_name}, against {other}"), ratio(&ours, &theirs), TIME);
+        let line =
+            Line::new("latency", format!("{name}, {quantile_name}, against {other}"), ratio(&ours, &theirs), TIME);
         let target = target.filter(|_| share == 0.5).map(Target::AtMost);
         lines.push(line.target(target).samples([Samples::times("natsbridge", &ours), Samples::times(other, &theirs)]));
     }
@@ -139,7 +143,9 @@ pub fn large(
         let name = size(bytes);
         let target = (bytes >= 10_000_000).then_some(Target::AtLeast(2.0));
         let line = Line::new("links", format!("{name} by link, against Object Store"), ratio(&other, &ours), FASTER);
-        lines.push(line.target(target).samples([Samples::times("natsbridge", &ours), Samples::times("Object Store", &other)]));
+        lines.push(
+            line.target(target).samples([Samples::times("natsbridge", &ours), Samples::times("Object Store", &other)]),
+        );
         lines.extend(rounds.memory(&format!("{name} by link"), "Object Store"));
     }
     if links::has_curl() {
@@ -189,7 +195,8 @@ fn transfers(effort: Effort, server: &FileServer, folder: &Path) -> Result<Vec<L
             .samples([ours(&down), curl(&curl_down), Samples::times("SHA-256 alone", &digest)]),
     ];
     if !peaks.is_empty() {
-        let line = Line::new("peak memory", format!("upload and download of {name}, file to file"), median(&peaks), "MiB");
+        let line =
+            Line::new("peak memory", format!("upload and download of {name}, file to file"), median(&peaks), "MiB");
         lines.push(line.samples([Samples::new("natsbridge", "MiB", peaks)]));
     }
     Ok(lines)

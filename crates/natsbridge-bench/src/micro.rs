@@ -125,7 +125,11 @@ fn thousands(number: i32) -> String {
     let first = digits.len() % 3;
     let (head, tail) = digits.split_at(first);
     let groups = tail.as_bytes().chunks(3).map(String::from_utf8_lossy);
-    std::iter::once(head.into()).filter(|head: &std::borrow::Cow<'_, str>| !head.is_empty()).chain(groups).collect::<Vec<_>>().join(",")
+    std::iter::once(head.into())
+        .filter(|head: &std::borrow::Cow<'_, str>| !head.is_empty())
+        .chain(groups)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// How long it takes to refuse a message, against reading a sound one of the same length
@@ -149,7 +153,8 @@ fn whole_call(effort: Effort) -> Result<Vec<Line>, Failure> {
     let receiving = natsbridge::ReceiveOptions::default();
     let text = || workload::value(PayloadType::Text, 10_000).unwrap_or_else(|_| Value::from(""));
     let prepared = text();
-    let (_, json) = runtime.block_on(natsbridge::smartsend("chat.room", [("msg", text().into(), PayloadType::Text)], &options))?;
+    let (_, json) =
+        runtime.block_on(natsbridge::smartsend("chat.room", [("msg", text().into(), PayloadType::Text)], &options))?;
     let samples = in_turn(
         effort,
         vec![

@@ -131,14 +131,14 @@ impl Flow {
 
     /// Waits before a batch's first message, until the receiver has caught up
     async fn wait(&self, number: u64) -> Result<(), Failure> {
-        if number % u64::from(self.batch) == 0 {
+        if number.is_multiple_of(u64::from(self.batch)) {
             self.open.acquire_many(self.batch).await?.forget();
         }
         Ok(())
     }
 
     fn received(&self, number: u64) -> Result<(), Failure> {
-        if (number + 1) % u64::from(self.batch) == 0 {
+        if (number + 1).is_multiple_of(u64::from(self.batch)) {
             self.open.add_permits(usize::try_from(self.batch)?);
         }
         Ok(())
@@ -146,7 +146,9 @@ impl Flow {
 }
 
 /// Publishers each send their share as fast as the receiver follows
-fn start(senders: Vec<Sender>, count: u64, flow: &Flow) -> JoinSet<Result<(), Failure>> {
+///
+/// They come back when they are done: a raw client that is dropped takes what it has not written yet with it.
+fn start(senders: Vec<Sender>, count: u64, flow: &Flow) -> JoinSet<Result<Sender, Failure>> {
     let share = count / u64::try_from(senders.len()).unwrap_or(1).max(1);
     let mut sending = JoinSet::new();
     for sender in senders {
@@ -156,7 +158,7 @@ fn start(senders: Vec<Sender>, count: u64, flow: &Flow) -> JoinSet<Result<(), Fa
                 flow.wait(number).await?;
                 sender.send(number).await?;
             }
-            Ok(())
+            Ok(sender)
         });
     }
     sending
@@ -165,7 +167,7 @@ fn start(senders: Vec<Sender>, count: u64, flow: &Flow) -> JoinSet<Result<(), Fa
 /// Messages per second until the last one is there
 async fn rate(
     count: u64,
-    mut sending: JoinSet<Result<(), Failure>>,
+    mut sending: JoinSet<Result<Sender, Failure>>,
     receiving: impl Future<Output = Result<(), Failure>>,
     began: Instant,
 ) -> Result<Vec<f64>, Failure> {

@@ -21,7 +21,7 @@ struct Peer {
 }
 
 const PEERS: [Peer; 2] = [
-    Peer { name: "Node", program: "node", script: "bench.mjs", module: "javascript/natsbridge.js" },
+    Peer { name: "Node", program: "node", script: "bench.mjs", module: "javascript/natsbridge.mjs" },
     Peer { name: "Python", program: "python3", script: "bench.py", module: "python/natsbridge.py" },
 ];
 
@@ -38,7 +38,8 @@ impl Peer {
             .map_err(|error| format!("{} can't be started: {error}", self.program))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            return Err(said.trim().lines().last().unwrap_or("it failed silently").to_owned().into());
+            let said = said.lines().find(|line| line.contains("Error")).unwrap_or("it failed silently");
+            return Err(said.trim().to_owned().into());
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }

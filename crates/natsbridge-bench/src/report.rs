@@ -118,7 +118,7 @@ pub const TIME: &str = "× the time";
 pub fn size(bytes: usize) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 if bytes % 1_000 == 0 && bytes < 500_000 => format!("{} KB", bytes / 1_000),
+        1_000..1_000_000 if bytes.is_multiple_of(1_000) && bytes < 500_000 => format!("{} KB", bytes / 1_000),
         _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000).replace(".0 ", " "),
     }
 }

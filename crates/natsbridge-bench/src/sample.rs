@@ -59,6 +59,7 @@ pub fn consuming<'a, I, T>(mut make: impl FnMut() -> I + 'a, mut call: impl FnMu
 }
 
 /// Seconds per call: one list per contender, whose n-th entries were taken one after the other
+#[must_use]
 pub fn in_turn(effort: Effort, mut contenders: Vec<Contender<'_>>) -> Vec<Vec<f64>> {
     let times: Vec<u64> = contenders.iter_mut().map(|contender| calls_per_slice(effort.slice, contender)).collect();
     let mut samples = vec![Vec::with_capacity(effort.rounds); contenders.len()];

@@ -27,7 +27,9 @@ pub fn bytes(size: usize) -> Bytes {
 /// What Arrow says.
 pub fn value(payload_type: PayloadType, size: usize) -> Result<Value, Failure> {
     Ok(match payload_type {
-        PayloadType::Text => Value::Text("Die Messung läuft; channel 7 reads 3.3 V. ".chars().cycle().take(size).collect()),
+        PayloadType::Text => {
+            Value::Text("Die Messung läuft; channel 7 reads 3.3 V. ".chars().cycle().take(size).collect())
+        }
         PayloadType::Dictionary => Value::Json(json!({"station": "north", "readings": readings(size / 45)})),
         PayloadType::JsonTable => Value::Rows(Rows::new(readings(size / 45))),
         PayloadType::ArrowTable => Value::Table(tables::table((size / 36).max(1).try_into()?)?),
@@ -37,7 +39,7 @@ pub fn value(payload_type: PayloadType, size: usize) -> Result<Value, Failure> {
 
 /// Rows of about 45 bytes of JSON
 fn readings(count: usize) -> Vec<Map<String, Json>> {
-    let row = |n: usize| match json!({"time": 1_700_000_000 + n, "volts": 3.25, "ok": n % 3 == 0}) {
+    let row = |n: usize| match json!({"time": 1_700_000_000 + n, "volts": 3.25, "ok": n.is_multiple_of(3)}) {
         Json::Object(row) => row,
         _ => Map::new(),
     };
@@ -105,7 +107,9 @@ mod tests {
 
     #[test]
     fn a_value_is_about_as_large_as_asked() {
-        for payload_type in [PayloadType::Text, PayloadType::Dictionary, PayloadType::JsonTable, PayloadType::ArrowTable] {
+        for payload_type in
+            [PayloadType::Text, PayloadType::Dictionary, PayloadType::JsonTable, PayloadType::ArrowTable]
+        {
             let value = value(payload_type, 100_000).unwrap();
             let size = natsbridge_core::encode(payload_type, value).unwrap().len();
             assert!((90_000..115_000).contains(&size), "{payload_type:?}: {size}");

@@ -1,5 +1,5 @@
 //! The regression guard: allocations per call are counted, which repeats exactly, unlike seconds.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "test code")]
 
 use natsbridge_bench::allocations::{Case, Counted};
 
@@ -10,8 +10,10 @@ fn counted(call: &mut dyn FnMut()) -> Counted {
 
 #[test]
 fn no_call_allocates_more_often_than_its_limit() {
-    let counts: Vec<_> = Case::all().unwrap().iter().map(|case| (case.name, case.count(counted).times, case.limit)).collect();
-    let table: String = counts.iter().map(|(name, times, limit)| format!("\n{times:>5} of {limit:>5}  {name}")).collect();
+    let counts: Vec<_> =
+        Case::all().unwrap().iter().map(|case| (case.name, case.count(counted).times, case.limit)).collect();
+    let table: String =
+        counts.iter().map(|(name, times, limit)| format!("\n{times:>5} of {limit:>5}  {name}")).collect();
     println!("{table}");
     assert!(counts.iter().all(|(_, times, limit)| times <= limit), "allocations and their limits:{table}");
 }

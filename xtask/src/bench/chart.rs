@@ -113,11 +113,7 @@ impl Chart {
             if let Some(target) = bar.target {
                 let x = scale.x(target);
                 beside = beside.max(x);
-                let _ = writeln!(
-                    svg,
-                    "<path d=\"M{x:.1} {:.1}v{BAR}\" stroke=\"#b00020\" stroke-width=\"2.5\"/>",
-                    y,
-                );
+                let _ = writeln!(svg, "<path d=\"M{x:.1} {y:.1}v{BAR}\" stroke=\"#b00020\" stroke-width=\"2.5\"/>");
             }
             text(svg, (beside + 7.0, y + BAR / 2.0 + 4.5), "start", &bar.text, "fill=\"#1c2024\" font-size=\"12\"");
         }
@@ -134,7 +130,8 @@ struct Scale {
 impl Scale {
     fn of(chart: &Chart) -> Self {
         let bars = chart.rows.iter().flat_map(|row| &row.bars);
-        let end = |bar: &Bar| bar.range.map_or(bar.value, |(_, high)| high).max(bar.value).max(bar.target.unwrap_or(0.0));
+        let end =
+            |bar: &Bar| bar.range.map_or(bar.value, |(_, high)| high).max(bar.value).max(bar.target.unwrap_or(0.0));
         let high = bars.clone().map(end).fold(0.0, f64::max);
         let high = if high > 0.0 { high } else { 1.0 };
         if !chart.logarithmic {
@@ -162,7 +159,11 @@ impl Scale {
         let rough = self.high / 5.0;
         let decade = 10.0_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| step * decade >= rough).unwrap_or(10.0) * decade;
-        (0..12).map(|n| f64::from(n) * step).take_while(|value| *value <= self.high).map(|value| (value, label(value))).collect()
+        (0..12)
+            .map(|n| f64::from(n) * step)
+            .take_while(|value| *value <= self.high)
+            .map(|value| (value, label(value)))
+            .collect()
     }
 }
 
@@ -189,7 +190,13 @@ mod tests {
     use super::*;
 
     fn chart(logarithmic: bool) -> Chart {
-        let bar = |series, value: f64| Bar { series, value, range: Some((value * 0.9, value * 1.1)), text: format!("{value}"), target: Some(7.0) };
+        let bar = |series, value: f64| Bar {
+            series,
+            value,
+            range: Some((value * 0.9, value * 1.1)),
+            text: format!("{value}"),
+            target: Some(7.0),
+        };
         let rows = vec![Row { label: "a <b> & c".to_owned(), bars: vec![bar(0, 2.0), bar(1, 400.0)] }];
         Chart { title: "T".to_owned(), subtitle: "S".to_owned(), series: vec!["ours", "theirs"], rows, logarithmic }
     }

@@ -37,8 +37,9 @@ fn codec(report: &[Value]) -> Chart {
     }
     Chart {
         title: "A message is encoded and decoded several times faster than the textbook way".to_owned(),
-        subtitle: "How many times faster than base64 into a string and serde_json with derived structs; longer is better"
-            .to_owned(),
+        subtitle:
+            "How many times faster than base64 into a string and serde_json with derived structs; longer is better"
+                .to_owned(),
         series: vec!["encode", "decode"],
         rows,
         logarithmic: false,
@@ -64,7 +65,8 @@ fn throughput(report: &[Value]) -> Chart {
 
 fn latency(report: &[Value]) -> Chart {
     let rows = in_group(report, "latency").map(|line| {
-        let label = name(line).split(", against").next().unwrap_or_default().replace("acknowledged delivery", "delivery");
+        let label =
+            name(line).split(", against").next().unwrap_or_default().replace("acknowledged delivery", "delivery");
         timed_row(line, &label, &[("natsbridge", 0), ("raw async-nats", 1), ("raw request-reply", 1)])
     });
     Chart {
@@ -79,9 +81,8 @@ fn latency(report: &[Value]) -> Chart {
 
 fn links(report: &[Value]) -> Chart {
     let series = [("natsbridge", 0), ("Object Store", 1), ("curl", 2), ("SHA-256 alone", 3)];
-    let rows = in_group(report, "links").map(|line| {
-        timed_row(line, name(line).split(", against").next().unwrap_or_default(), &series)
-    });
+    let rows = in_group(report, "links")
+        .map(|line| timed_row(line, name(line).split(", against").next().unwrap_or_default(), &series));
     Chart {
         title: "Large payloads by link, through the embedded file server".to_owned(),
         subtitle: "From before the send to verified bytes; each step is ten times longer, shorter is better".to_owned(),
@@ -175,7 +176,12 @@ fn samples<'a>(line: &'a Value, of: &str) -> (&'a str, Vec<f64>) {
 fn ratios(line: &Value) -> Option<(f64, f64)> {
     let both = line["samples"].as_array()?;
     let values = |n: usize| -> Vec<f64> {
-        both.get(n).and_then(|samples| samples["values"].as_array()).into_iter().flatten().filter_map(Value::as_f64).collect()
+        both.get(n)
+            .and_then(|samples| samples["values"].as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_f64)
+            .collect()
     };
     let (ours, other) = (values(0), values(1));
     let by = |of: &[f64], by: &[f64]| of.iter().zip(by).map(|(of, by)| of / by).collect::<Vec<_>>();
@@ -222,15 +228,18 @@ mod tests {
 
     #[test]
     fn a_ratios_spread_is_formed_the_way_the_ratio_was() {
-        let line = |value: f64| json!({"value": value, "samples": [{"values": [1.0, 1.0, 1.0]}, {"values": [2.0, 4.0, 5.0]}]});
+        let line =
+            |value: f64| json!({"value": value, "samples": [{"values": [1.0, 1.0, 1.0]}, {"values": [2.0, 4.0, 5.0]}]});
         assert_eq!(ratios(&line(4.0)), Some((2.0, 5.0)));
         assert_eq!(ratios(&line(0.25)), Some((0.2, 0.5)));
     }
 
     #[test]
     fn a_chart_has_the_bars_of_its_measures_and_an_empty_one_is_left_out() {
-        let samples = json!([{"of": "Rust", "unit": "µs", "values": [3.0]}, {"of": "Node", "unit": "ms", "values": [0.02]}]);
-        let line = json!({"group": "languages", "measure": "smartsend, against Node", "value": 6.7, "samples": samples});
+        let samples =
+            json!([{"of": "Rust", "unit": "µs", "values": [3.0]}, {"of": "Node", "unit": "ms", "values": [0.02]}]);
+        let line =
+            json!({"group": "languages", "measure": "smartsend, against Node", "value": 6.7, "samples": samples});
         let charts = all(&[line]);
         let [(name, chart)] = charts.as_slice() else { panic!("{} charts", charts.len()) };
         let texts: Vec<&str> = chart.rows[0].bars.iter().map(|bar| bar.text.as_str()).collect();

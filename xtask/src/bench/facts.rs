@@ -47,7 +47,8 @@ fn commit() -> Option<String> {
 
 /// The version in the lock file
 fn locked(package: &str) -> Option<String> {
-    let tree = process::output(cargo().args(["tree", "--locked", "-p", package, "--depth", "0", "--prefix", "none"])).ok()?;
+    let tree =
+        process::output(cargo().args(["tree", "--locked", "-p", package, "--depth", "0", "--prefix", "none"])).ok()?;
     Some(words(tree.lines().next()?, 2))
 }
 
@@ -59,6 +60,7 @@ fn processor() -> Option<String> {
 
 fn memory() -> Option<String> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kib: u64 = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.split_whitespace().next()?.parse().ok()?;
+    let kib: u64 =
+        info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.split_whitespace().next()?.parse().ok()?;
     Some(format!("{} GiB", kib.div_ceil(1_048_576)))
 }

@@ -30,9 +30,11 @@ pub(crate) fn write(docs: &Path, report: &[Value]) -> Outcome<()> {
 
 /// The page with other content between the marks of this name
 fn replaced(page: &str, name: &str, content: &str) -> Outcome<String> {
-    let [begin, end] = [format!("<!-- {name}: written by cargo xtask bench --docs -->\n"), format!("<!-- end of {name} -->")];
+    let [begin, end] =
+        [format!("<!-- {name}: written by cargo xtask bench --docs -->\n"), format!("<!-- end of {name} -->")];
     let parts = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
-    let (before, after) = parts.ok_or_else(|| Failure::new(format!("docs/benchmarks.md lost its marks for `{name}`")))?;
+    let (before, after) =
+        parts.ok_or_else(|| Failure::new(format!("docs/benchmarks.md lost its marks for `{name}`")))?;
     Ok(format!("{before}{begin}{content}{end}{after}"))
 }
 
@@ -54,7 +56,11 @@ fn lines<'a>(lines: impl Iterator<Item = &'a Value>) -> String {
             None => "",
         };
         let [measure, unit] = ["measure", "unit"].map(|key| line[key].as_str().unwrap_or_default());
-        text.push_str(&format!("| {measure} | {} {unit} | {} | {met} |\n", shown(line["value"].as_f64()), target(line)));
+        text.push_str(&format!(
+            "| {measure} | {} {unit} | {} | {met} |\n",
+            shown(line["value"].as_f64()),
+            target(line)
+        ));
     }
     text
 }

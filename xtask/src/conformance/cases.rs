@@ -145,24 +145,38 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("mixed", mixed.clone()),
         Case::new("mixed with arrowtable", with_arrow),
         Case::new("mixed with a link", with_link),
-        Case::new("empty payloads", vec![
-            part("a", "text", json!({"text": ""})),
-            part("b", "binary", json!({"base64": ""})),
-            part("c", "jsontable", json!({"json": []})),
-            part("d", "dictionary", json!({"json": {}})),
-        ]),
+        Case::new(
+            "empty payloads",
+            vec![
+                part("a", "text", json!({"text": ""})),
+                part("b", "binary", json!({"base64": ""})),
+                part("c", "jsontable", json!({"json": []})),
+                part("d", "dictionary", json!({"json": {}})),
+            ],
+        ),
         Case::new("no payloads", Vec::new()),
-        Case::new("names", ["", "e\u{301}", "é", "👩\u{200d}🔬", "../../x", "سلام", "same", "same", "a\"\\\n\u{0}"]
-            .iter().map(|name| part(name, "text", json!({"text": name}))).collect()),
+        Case::new(
+            "names",
+            ["", "e\u{301}", "é", "👩\u{200d}🔬", "../../x", "سلام", "same", "same", "a\"\\\n\u{0}"]
+                .iter()
+                .map(|name| part(name, "text", json!({"text": name})))
+                .collect(),
+        ),
         Case::new("text by link", vec![part("note", "text", json!({"text": text.repeat(12_000)}))]),
-        Case::new("dictionary by link", vec![part("settings", "dictionary", json!({"json": {"items": items(12_000)}}))]),
+        Case::new(
+            "dictionary by link",
+            vec![part("settings", "dictionary", json!({"json": {"items": items(12_000)}}))],
+        ),
         Case::new("jsontable by link", vec![part("rows", "jsontable", json!({"json": items(12_000)}))]),
         Case::new("arrowtable by link", vec![part("table", "arrowtable", numbers(25_000))]),
         Case::new("image by link", vec![part("photo", "image", json!({"base64": STANDARD.encode(noise(600_000))}))]),
         Case::new("binary by link", vec![part("file", "binary", json!({"repeat": {"byte": 7, "count": 500_001}}))]),
         Case::new("5 MB by link", vec![part("file", "binary", json!({"repeat": {"byte": 1, "count": 5_000_000}}))]),
         Case { kind: Kind::Echo, ..Case::new("request and reply", mixed) },
-        Case { kind: Kind::Echo, ..Case::new("request and reply with arrowtable", vec![part("table", "arrowtable", kinds())]) },
+        Case {
+            kind: Kind::Echo,
+            ..Case::new("request and reply with arrowtable", vec![part("table", "arrowtable", kinds())])
+        },
         Case { kind: Kind::Ack, ..Case::new("ACK", vec![part("ask-ack", "text", json!({"text": "please"}))]) },
     ]);
     cases
@@ -170,7 +184,8 @@ pub(super) fn all() -> Vec<Case> {
 
 /// Columns of the kinds that every Arrow library writes
 fn kinds() -> Value {
-    let column = |name: &str, kind: &str, values: [Option<&str>; 3]| json!({"name": name, "type": kind, "values": values});
+    let column =
+        |name: &str, kind: &str, values: [Option<&str>; 3]| json!({"name": name, "type": kind, "values": values});
     json!({"table": {"columns": [
         column("n", "int64", [Some("9223372036854775807"), None, Some("-9223372036854775808")]),
         column("größe", "utf8", [Some("a"), None, Some("👩\u{200d}🔬")]),
@@ -196,7 +211,9 @@ pub(super) fn numbers(rows: usize) -> Value {
 
 /// Rows as JSON
 pub(super) fn items(rows: usize) -> Value {
-    (0..rows).map(|n| json!({"n": n, "big": 9_007_199_254_740_993_u64, "s": format!("ü {n}"), "f": 0.5, "x": null})).collect()
+    (0..rows)
+        .map(|n| json!({"n": n, "big": 9_007_199_254_740_993_u64, "s": format!("ü {n}"), "f": 0.5, "x": null}))
+        .collect()
 }
 
 fn every() -> Vec<u8> {

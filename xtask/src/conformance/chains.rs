@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Tries each way whose languages are there, and notes it in the cell of its first two
 pub(super) fn run(stage: &mut Stage, cells: &mut [Cell]) -> Outcome<()> {
     let rows = json!([{"name": "rows", "type": "jsontable", "value": {"json": cases::items(ROWS)}}]);
-    let there = |stage: &Stage, names: &[&str]| names.iter().all(|name| stage.peers.iter().any(|peer| peer.name == *name));
+    let there =
+        |stage: &Stage, names: &[&str]| names.iter().all(|name| stage.peers.iter().any(|peer| peer.name == *name));
     let mut note = |sender: &str, receiver: &str, case: &str, outcome: Outcome<()>| {
         if let Some(cell) = cells.iter_mut().find(|cell| cell.sender == sender && cell.receiver == receiver) {
             cell.note(case, outcome);

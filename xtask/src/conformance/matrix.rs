@@ -1,6 +1,7 @@
 //! Every case from every sender to every receiver.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -22,6 +23,8 @@ pub(super) struct Cell {
     pub(super) failed: Vec<(String, String)>,
     /// Case and why it can't be tried
     pub(super) skipped: Vec<(String, String)>,
+    /// Case and how long it took
+    took: Vec<(&'static str, Duration)>,
 }
 
 impl Cell {
@@ -32,6 +35,7 @@ impl Cell {
         json!({
             "sender": self.sender, "receiver": self.receiver, "passed": self.passed,
             "failed": list(&self.failed), "skipped": list(&self.skipped),
+            "seconds": self.took.iter().map(|(case, took)| (*case, took.as_secs_f64())).collect::<BTreeMap<_, _>>(),
         })
     }
 
@@ -59,7 +63,9 @@ pub(super) fn run(stage: &mut Stage) -> Outcome<Vec<Cell>> {
                 match case.wanted(sender, receiver) {
                     Wanted::Skip(why) => cell.skipped.push((case.name.to_owned(), why.to_owned())),
                     wanted => {
+                        let began = Instant::now();
                         let outcome = attempt(stage, case, &wanted, (sender.name, receiver.name), id);
+                        cell.took.push((case.name, began.elapsed()));
                         cell.note(case.name, outcome);
                     }
                 }
@@ -70,7 +76,13 @@ pub(super) fn run(stage: &mut Stage) -> Outcome<Vec<Cell>> {
     Ok(cells)
 }
 
-fn attempt(stage: &mut Stage, case: &Case, wanted: &Wanted, pair: (&'static str, &'static str), id: u64) -> Outcome<()> {
+fn attempt(
+    stage: &mut Stage,
+    case: &Case,
+    wanted: &Wanted,
+    pair: (&'static str, &'static str),
+    id: u64,
+) -> Outcome<()> {
     let (sender, receiver) = pair;
     let order = if case.kind == Kind::Send { "send" } else { "request" };
     let to = stage.subject(receiver);

@@ -34,9 +34,9 @@ pub(super) fn print_cells(cells: &[Cell], absent: &[(&str, String)]) {
         }
         println!();
     }
-    let reasons = cells.iter().flat_map(|cell| {
-        cell.skipped.iter().map(|(_, why)| (format!("{} to {}", cell.sender, cell.receiver), why))
-    });
+    let reasons = cells
+        .iter()
+        .flat_map(|cell| cell.skipped.iter().map(|(_, why)| (format!("{} to {}", cell.sender, cell.receiver), why)));
     print_reasons(reasons);
     for (name, why) in absent {
         println!("skipped: {name}: {why}");
