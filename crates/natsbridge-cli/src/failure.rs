@@ -36,6 +36,9 @@ pub(crate) enum Failure {
         #[source]
         first: Box<Self>,
     },
+    /// A record that can't be sent again
+    #[error("{file}, line {line}: {why}")]
+    Recording { file: String, line: u64, why: String },
     /// Checks of the doctor that failed
     #[error("{failed} of {of} checks failed")]
     Unhealthy { failed: usize, of: usize, exit_code: u8 },
@@ -113,7 +116,7 @@ impl Failure {
             Self::Bridge(Error::Store(error)) if error.kind() == StoreErrorKind::LocalFile => 5,
             Self::Bridge(Error::Store(_) | Error::Fetch(_)) | Self::Server(_) => 4,
             Self::Bridge(Error::Delivery(_)) => 8,
-            Self::Bridge(_) | Self::Input { .. } => 5,
+            Self::Bridge(_) | Self::Input { .. } | Self::Recording { .. } => 5,
             Self::Unhealthy { exit_code, .. } => *exit_code,
             Self::Unread { .. } | Self::Unsound { .. } => 6,
             Self::TimeRanOut { .. } => 7,

@@ -1,5 +1,6 @@
 //! The program `natsbridge`: reads the command line, runs one command, and turns its outcome into an exit code.
 
+mod bench;
 mod doctor;
 mod failure;
 mod files;
@@ -12,6 +13,7 @@ mod metrics;
 mod output;
 mod progress;
 mod receive;
+mod record;
 mod reply;
 mod request;
 mod send;
@@ -19,6 +21,7 @@ mod serve;
 mod signals;
 mod stores;
 mod units;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -48,8 +51,12 @@ enum Command {
     Reply(reply::Reply),
     Serve(serve::Serve),
     Files(files::Files),
+    Watch(watch::Watch),
     Inspect(inspect::Inspect),
+    Record(record::Record),
+    Replay(record::Replay),
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
     Completions(manual::Completions),
     Man(manual::Manual),
 }
@@ -97,6 +104,10 @@ fn main() -> ExitCode {
             Command::Reply(reply) => reply.run(&cli.global).await,
             Command::Serve(serve) => serve.run().await,
             Command::Files(files) => files.run(),
+            Command::Watch(watch) => watch.run(&cli.global).await,
+            Command::Record(record) => record.run(&cli.global).await,
+            Command::Replay(replay) => replay.run(&cli.global).await,
+            Command::Bench(bench) => bench.run(&cli.global).await,
             Command::Inspect(inspect) => inspect.run(&cli.global).await,
             Command::Doctor(doctor) => doctor.run(&cli.global).await,
             Command::Completions(completions) => completions.run(Cli::command()),

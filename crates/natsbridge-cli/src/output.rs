@@ -38,8 +38,12 @@ pub(crate) fn stderr_style() -> Style {
 
 /// Whether nothing speaks against colours: neither <https://no-color.org> nor a terminal without them
 fn colours() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && moves_cursor()
+}
+
+/// Whether a terminal, if there is one, can draw over what it has shown
+pub(crate) fn moves_cursor() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 impl Style {

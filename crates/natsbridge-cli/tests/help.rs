@@ -6,7 +6,7 @@ mod support;
 
 use support::{program, run};
 
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 16] = [
     &[],
     &["send"],
     &["receive"],
@@ -15,7 +15,11 @@ const COMMANDS: [&[&str]; 12] = [
     &["serve"],
     &["files"],
     &["files", "sweep"],
+    &["watch"],
     &["inspect"],
+    &["record"],
+    &["replay"],
+    &["bench"],
     &["doctor"],
     &["completions"],
     &["man"],

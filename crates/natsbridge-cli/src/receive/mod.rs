@@ -185,7 +185,7 @@ pub(crate) fn is_nats_own(error: &ReceiveError) -> bool {
 }
 
 /// Returns at this time; never where there is none
-async fn until(deadline: Option<Instant>) {
+pub(crate) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,

@@ -3,18 +3,24 @@
 use std::fmt;
 use std::io::{self, BufRead as _, Read as _};
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use natsbridge::{Bridge, DeliverOptions, Delivered, DeliveryError, Draft, Error};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
+use tokio::task::unconstrained;
+use tokio::time::Instant;
 
 use crate::failure::{Failure, chain};
 use crate::{output, signals};
 
 /// Acknowledged messages on their way at once: the memory they take is bounded, and so is what a crash repeats
 const ON_THEIR_WAY: usize = 256;
+
+/// How long the first acknowledged message goes alone, unless it is acknowledged before
+const FIRST_ALONE: Duration = Duration::from_millis(200);
 
 /// Messages after which the server is asked whether it has processed them
 const CONFIRM_EVERY: u64 = 1_000;
@@ -102,16 +108,29 @@ async fn deliver_all(
     let mut on_their_way = FuturesUnordered::new();
     let mut stopped = pin!(signals::stopped());
     let mut reading = true;
+    // The first one has the subject for acknowledgements listened to, and those that wait for that too could overtake
+    // each other: it goes alone, but holds up the others no longer than this takes on any network.
+    let mut room = 1;
+    let mut alone = pin!(tokio::time::sleep(FIRST_ALONE));
     while reading || !on_their_way.is_empty() {
         tokio::select! {
             biased;
             () = &mut stopped, if reading => reading = false,
-            Some((number, done)) = on_their_way.next() => outcome.delivered(number, done),
-            line = lines.recv(), if reading && on_their_way.len() < ON_THEIR_WAY => {
+            Some((number, done)) = on_their_way.next() => {
+                outcome.delivered(number, done);
+                room = ON_THEIR_WAY;
+            }
+            () = &mut alone, if room == 1 && !on_their_way.is_empty() => room = ON_THEIR_WAY,
+            line = lines.recv(), if reading && on_their_way.len() < room => {
                 let Some(line) = line else { reading = false; continue };
                 if let Some((number, text)) = outcome.read(line) {
                     let draft = draft(text);
-                    on_their_way.push(async move { (number, draft.deliver(options).await) });
+                    if room == 1 {
+                        alone.as_mut().reset(Instant::now() + FIRST_ALONE);
+                    }
+                    // Published when first polled, so that the lines keep their order: tokio's budget would make some
+                    // wait for others that came later.
+                    on_their_way.push(unconstrained(async move { (number, draft.deliver(options).await) }));
                 }
             }
         }

@@ -1,0 +1,218 @@
+//! `natsbridge bench`: how fast messages and links are on the user's own servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use natsbridge::{Bridge, Digest, Downloader as _, Error, Inbox, Life, Link, Object, PayloadType, Source, Target};
+use serde_json::{Value as Json, json};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::global::Global;
+use crate::{output, send, stores, units};
+
+/// Messages on their way at once, so that none is dropped
+const ON_THEIR_WAY: usize = 4_096;
+
+/// Messages whose time is taken, one after the other
+const TIMED: usize = 1_000;
+
+/// How long a message may take before it counts as lost
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Measure messages and links on your servers
+///
+/// Sends messages to itself on a subject that nobody else uses: as fast as they
+/// go, then one after the other for their time on the way. Then uploads, reads
+/// and deletes a file.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Bench {
+    /// Messages to send as fast as they go
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = messages)]
+    messages: usize,
+    /// Bytes of each message's payload, such as 10kB
+    #[arg(long, value_name = "SIZE", default_value = "1kB", value_parser = units::size)]
+    size: u64,
+    /// Bytes of the file; 0 leaves the file server out
+    #[arg(long, value_name = "SIZE", default_value = "16MB", value_parser = units::size)]
+    link_size: u64,
+    /// Print one JSON line
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Sender and receiver are both this program, and share its processors.
+
+Examples:
+  natsbridge bench
+  natsbridge bench --messages 100000 --size 10kB --json
+  natsbridge bench --link-size 1GB --fileserver https://files.example.com
+";
+
+fn messages(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|messages| *messages > 0).ok_or_else(|| "write a number from 1 on".to_owned())
+}
+
+/// What was measured of messages
+struct Messages {
+    a_second: f64,
+    p50: Duration,
+    p99: Duration,
+}
+
+/// What was measured of links, in bytes a second
+struct Links {
+    up: f64,
+    down: f64,
+}
+
+impl Bench {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let config = global.config().await?;
+        let bridge = Global::connect(config.clone()).await?;
+        let limits = bridge.limits();
+        if self.size >= limits.size_threshold {
+            let at_most = units::shown(limits.size_threshold.saturating_sub(1));
+            return Err(Failure::Usage(format!("--size is for messages without links: at most {at_most}")));
+        }
+        let messages = self.messages(&bridge).await?;
+        send::end(&bridge).await;
+        let links = if self.link_size > 0 { Some(self.links(&config).await?) } else { None };
+        if self.json {
+            return output::line(&self.to_json(&messages, links.as_ref()).to_string());
+        }
+        output::line(&self.to_text(&messages, links.as_ref()))
+    }
+
+    async fn messages(&self, bridge: &Bridge) -> Result<Messages, Failure> {
+        let subject = format!("natsbridge.bench.{}", bridge.sender_id());
+        let mut inbox = bridge.subscribe(&subject).await?;
+        let payload = Bytes::from(filled(self.size));
+        let message = |bridge: &Bridge| bridge.message(&*subject).binary("bench", payload.clone());
+
+        let room = Arc::new(Semaphore::new(ON_THEIR_WAY));
+        let start = Instant::now();
+        let sending = async {
+            for _ in 0..self.messages {
+                if let Ok(place) = room.acquire().await {
+                    place.forget();
+                }
+                message(bridge).send().await?;
+            }
+            Ok::<(), Error>(())
+        };
+        let receiving = async {
+            for _ in 0..self.messages {
+                next(&mut inbox).await?;
+                room.add_permits(1);
+            }
+            Ok::<(), Failure>(())
+        };
+        let (sent, received) = tokio::join!(sending, receiving);
+        sent?;
+        received?;
+        let took = start.elapsed();
+
+        let mut times = Vec::with_capacity(TIMED);
+        for _ in 0..TIMED {
+            let start = Instant::now();
+            message(bridge).send().await?;
+            next(&mut inbox).await?;
+            times.push(start.elapsed());
+        }
+        times.sort_unstable();
+        let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
+        Ok(Messages { a_second: rate(self.messages, took), p50: at(50), p99: at(99) })
+    }
+
+    async fn links(&self, config: &natsbridge::Config) -> Result<Links, Failure> {
+        let (uploader, fetcher) = (stores::uploader(config)?, stores::fetcher(config)?);
+        let dir = tempfile::tempdir().map_err(|error| Failure::system("cannot make a temporary folder", error))?;
+        let content = Bytes::from(filled(self.link_size));
+        let sha256 = Digest::of(&content);
+        let object = Object::new("natsbridge bench", PayloadType::Binary, self.link_size);
+        let object = object.life(Life::expiring(Duration::from_secs(3_600)));
+        let start = Instant::now();
+        let stored = uploader.upload(&object, &Source::Bytes(content)).await.map_err(Error::from)?;
+        let up = start.elapsed();
+        let mut link = Link::new("natsbridge bench", &*stored.uploaded.url);
+        (link.size, link.sha256) = (Some(self.link_size), Some(sha256));
+        let start = Instant::now();
+        let downloaded = fetcher.download(&link, Target::File(dir.path().join("bench"))).await;
+        let down = start.elapsed();
+        if let Err(error) = uploader.delete(&stored.receipt).await {
+            tracing::warn!(%error, "the file stays at the file server for an hour");
+        }
+        downloaded.map_err(Error::from)?;
+        let bytes = usize::try_from(self.link_size).unwrap_or(usize::MAX);
+        Ok(Links { up: rate(bytes, up), down: rate(bytes, down) })
+    }
+
+    fn to_json(&self, messages: &Messages, links: Option<&Links>) -> Json {
+        json!({
+            "messages": self.messages,
+            "message_bytes": self.size,
+            "messages_a_second": messages.a_second.round(),
+            "p50_us": micros(messages.p50),
+            "p99_us": micros(messages.p99),
+            "link_bytes": self.link_size,
+            "upload_bytes_a_second": links.map(|links| links.up.round()),
+            "download_bytes_a_second": links.map(|links| links.down.round()),
+        })
+    }
+
+    fn to_text(&self, messages: &Messages, links: Option<&Links>) -> String {
+        let mut text = format!(
+            "messages   {} of {}: {:.0} a second\nlatency    p50 {} us, p99 {} us, one at a time",
+            self.messages,
+            units::shown(self.size),
+            messages.a_second,
+            micros(messages.p50),
+            micros(messages.p99)
+        );
+        if let Some(links) = links {
+            let megabytes = |rate: f64| rate / 1_000_000.0;
+            text.push_str(&format!(
+                "\nlinks      {}: up {:.0} MB/s, down {:.0} MB/s",
+                units::shown(self.link_size),
+                megabytes(links.up),
+                megabytes(links.down)
+            ));
+        }
+        text
+    }
+}
+
+/// Bytes that no server compresses away by accident
+fn filled(size: u64) -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    (0..size).map(next).collect()
+}
+
+async fn next(inbox: &mut Inbox) -> Result<(), Failure> {
+    match tokio::time::timeout(PATIENCE, inbox.next()).await {
+        Ok(Some(Ok(_))) => Ok(()),
+        Ok(Some(Err(error))) => Err((*error.error).into()),
+        Ok(None) => Err(Failure::ConnectionClosed),
+        Err(_) => Err(Failure::TimeRanOut { seen: 0, wanted: 1, unread: 0 }),
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How many a second
+fn rate(count: usize, took: Duration) -> f64 {
+    let count = u32::try_from(count).map_or(f64::MAX, f64::from);
+    count / took.as_secs_f64().max(f64::EPSILON)
+}

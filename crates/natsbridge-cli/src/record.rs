@@ -1,0 +1,245 @@
+//! `natsbridge record` and `natsbridge replay`: a subject's messages in a file, byte for byte, and sent again.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
+use clap::Args;
+use natsbridge::{Broker as _, Delivery, Error, NatsBroker, Outgoing, Subject, SubjectFilter, Subscription};
+use serde_json::{Map, Value as Json, json};
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::global::Global;
+use crate::{output, receive, signals, units};
+
+/// Messages that are written, or sent, before the next look at signals and confirmations
+const BATCH: usize = 1_000;
+
+/// Record the messages of a subject in a file
+///
+/// Each becomes a JSON line with its time, subject and bytes. Links are kept as
+/// they are: they can be read again as long as the file server has them. Ctrl-C
+/// and SIGTERM end it in order.
+#[derive(Debug, Args)]
+#[command(after_help = RECORD_EXAMPLES)]
+pub(crate) struct Record {
+    /// Subject to listen to; `*` is one word, `>` all that follow
+    subject: String,
+    /// File to write, which must not exist yet; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
+    lasting: Option<Duration>,
+}
+
+const RECORD_EXAMPLES: &str = "\
+The first line is {\"natsbridge_record\":1,\"subject\":…,\"started\":…}; each further
+one has at_us (microseconds since then), subject, and payload, or payload_base64
+for what is not UTF-8.
+
+Examples:
+  natsbridge record 'lab.>' --to monday.ndjson
+  natsbridge record lab.results --to - --for 10s | jq -r .payload
+";
+
+/// Send recorded messages again
+///
+/// They are the same messages, with their identifiers and times: receivers that
+/// have acknowledged one will not handle it twice.
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_EXAMPLES)]
+pub(crate) struct Replay {
+    /// File that `natsbridge record` wrote, `-` for standard input
+    file: PathBuf,
+    /// How many times as fast as recorded, or `max` for without pauses
+    #[arg(long, value_name = "X", default_value = "1", value_parser = speed)]
+    speed: Speed,
+    /// Send them all on this subject instead of their own
+    #[arg(long, value_name = "SUBJECT")]
+    to_subject: Option<String>,
+    /// Print what was sent as a JSON line
+    #[arg(long)]
+    json: bool,
+}
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  natsbridge replay monday.ndjson
+  natsbridge replay monday.ndjson --speed 10 --to-subject test.lab
+  natsbridge replay monday.ndjson --speed max --json
+";
+
+/// Times as fast as recorded; `None` is without pauses
+#[derive(Debug, Clone, Copy)]
+struct Speed(Option<f64>);
+
+fn speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed(None));
+    }
+    let times = text.parse().ok().filter(|times: &f64| times.is_finite() && *times > 0.0);
+    times.map(|times| Speed(Some(times))).ok_or_else(|| "write a number above 0, such as 0.5 or 10, or max".to_owned())
+}
+
+async fn connect(global: &Global) -> Result<NatsBroker, Failure> {
+    Ok(global.config().await?.nats.connect().await.map_err(Error::from)?)
+}
+
+impl Record {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let filter = SubjectFilter::new(&*self.subject).map_err(Error::from)?;
+        let broker = connect(global).await?;
+        let mut messages = broker.subscribe(filter, None).await.map_err(Error::from)?;
+        let mut file: Box<dyn io::Write + Send> = if self.to.as_os_str() == "-" {
+            Box::new(io::stdout())
+        } else {
+            Box::new(BufWriter::new(File::create_new(&self.to).map_err(|error| self.unwritable(error))?))
+        };
+        let head = json!({
+            "natsbridge_record": 1,
+            "subject": self.subject,
+            "started": humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        });
+        writeln!(file, "{head}").and_then(|()| file.flush()).map_err(|error| self.unwritable(error))?;
+        output::note(&format!("recording {}", self.subject));
+        let recorded = self.record(&mut messages, &mut file).await;
+        if let Err(error) = broker.drain().await {
+            tracing::warn!(%error, "the connection to NATS did not end in order");
+        }
+        let recorded = recorded?;
+        output::note(&format!("recorded {recorded}, dropped {}", messages.dropped()));
+        Ok(())
+    }
+
+    async fn record(&self, messages: &mut Subscription, file: &mut (dyn io::Write + Send)) -> Result<u64, Failure> {
+        let start = Instant::now();
+        let deadline = self.lasting.map(|lasting| start + lasting);
+        let mut stopped = pin!(signals::stopped());
+        let mut recorded = 0;
+        loop {
+            let left = self.count.map_or(u64::MAX, |count| count - recorded);
+            let limit = usize::try_from(left).unwrap_or(usize::MAX).min(BATCH);
+            if limit == 0 {
+                return Ok(recorded);
+            }
+            let batch = tokio::select! {
+                biased;
+                () = &mut stopped => return Ok(recorded),
+                batch = messages.next_batch(limit) => batch,
+                () = receive::until(deadline) => return Ok(recorded),
+            };
+            if batch.is_empty() {
+                return Err(Failure::ConnectionClosed);
+            }
+            let at = start.elapsed().as_micros();
+            for delivery in &batch {
+                // Answers between NATS clients, which `>` lets us overhear.
+                if delivery.subject.as_str().starts_with("_INBOX.") && !self.subject.starts_with("_INBOX.") {
+                    continue;
+                }
+                writeln!(file, "{}", to_line(at, delivery)).map_err(|error| self.unwritable(error))?;
+                recorded += 1;
+            }
+            // At once, so that a killed recorder loses nothing that it was shown.
+            file.flush().map_err(|error| self.unwritable(error))?;
+        }
+    }
+
+    fn unwritable(&self, error: io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::BrokenPipe && self.to.as_os_str() == "-" {
+            return Failure::OutputClosed;
+        }
+        Failure::system(format!("cannot write {}", self.to.display()), error)
+    }
+}
+
+fn to_line(at_us: u128, delivery: &Delivery) -> Json {
+    let mut line = Map::new();
+    line.insert("at_us".to_owned(), u64::try_from(at_us).unwrap_or(u64::MAX).into());
+    line.insert("subject".to_owned(), delivery.subject.as_str().into());
+    match std::str::from_utf8(&delivery.payload) {
+        Ok(text) => line.insert("payload".to_owned(), text.into()),
+        Err(_) => line.insert("payload_base64".to_owned(), BASE64_STANDARD.encode(&delivery.payload).into()),
+    };
+    Json::Object(line)
+}
+
+/// A recorded message: when, where, what
+fn from_line(text: &str) -> Result<(Duration, String, Bytes), &'static str> {
+    let line: Json = serde_json::from_str(text).map_err(|_| "it is no JSON")?;
+    let at = line.get("at_us").and_then(Json::as_u64).ok_or("it has no at_us")?;
+    let subject = line.get("subject").and_then(Json::as_str).ok_or("it has no subject")?;
+    let payload = match (line.get("payload"), line.get("payload_base64").and_then(Json::as_str)) {
+        (Some(Json::String(text)), _) => Bytes::from(text.clone()),
+        (_, Some(base64)) => BASE64_STANDARD.decode(base64).map_err(|_| "its payload_base64 is no base64")?.into(),
+        _ => return Err("it has neither payload nor payload_base64"),
+    };
+    Ok((Duration::from_micros(at), subject.to_owned(), payload))
+}
+
+impl Replay {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let unreadable = |error| Failure::system(format!("cannot read {}", self.file.display()), error);
+        let file: Box<dyn io::Read + Send> = if self.file.as_os_str() == "-" {
+            Box::new(io::stdin())
+        } else {
+            Box::new(File::open(&self.file).map_err(unreadable)?)
+        };
+        let mut lines = BufReader::new(file).lines();
+        let head = lines.next().transpose().map_err(unreadable)?;
+        let head: Option<Json> = head.and_then(|head| serde_json::from_str(&head).ok());
+        if head.and_then(|head| head.get("natsbridge_record").and_then(Json::as_u64)) != Some(1) {
+            return Err(self.wrong(1, "it is not the beginning of a record of version 1"));
+        }
+        let broker = connect(global).await?;
+        let start = Instant::now();
+        let mut stopped = pin!(signals::stopped());
+        let (mut sent, mut bytes) = (0_u64, 0_u64);
+        let mut unconfirmed = 0;
+        for (number, line) in (2..).zip(lines) {
+            let (at, subject, payload) =
+                from_line(&line.map_err(unreadable)?).map_err(|why| self.wrong(number, why))?;
+            let subject = self.to_subject.clone().unwrap_or(subject);
+            let subject = Subject::new(subject).map_err(Error::from)?;
+            let size = u64::try_from(payload.len()).unwrap_or(u64::MAX);
+            let publishing = async {
+                if let Speed(Some(times)) = self.speed {
+                    let pause = Duration::try_from_secs_f64(at.as_secs_f64() / times).unwrap_or(Duration::MAX);
+                    receive::until(start.checked_add(pause)).await;
+                }
+                broker.publish(Outgoing::new(subject, payload)).await
+            };
+            tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                published = publishing => published.map_err(Error::from)?,
+            }
+            (sent, bytes, unconfirmed) = (sent + 1, bytes + size, unconfirmed + 1);
+            if unconfirmed == BATCH {
+                broker.confirm().await.map_err(Error::from)?;
+                unconfirmed = 0;
+            }
+        }
+        broker.confirm().await.map_err(Error::from)?;
+        if let Err(error) = broker.drain().await {
+            tracing::warn!(%error, "the connection to NATS did not end in order");
+        }
+        if self.json {
+            return output::line(&json!({ "sent": sent, "bytes": bytes }).to_string());
+        }
+        output::line(&format!("sent {sent} messages, {}", units::shown(bytes)))
+    }
+
+    fn wrong(&self, line: u64, why: &str) -> Failure {
+        Failure::Recording { file: self.file.display().to_string(), line, why: why.to_owned() }
+    }
+}

@@ -1,0 +1,154 @@
+//! `natsbridge watch`: what passes on a subject, second by second, without reading a link.
+
+mod table;
+
+use std::io::{self, IsTerminal as _};
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use natsbridge::{Inbox, Incoming};
+use serde_json::{Value as Json, json};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::failure::Failure;
+use crate::global::Global;
+use crate::metrics::Metrics;
+use crate::{output, receive, send, signals, units};
+use table::Flows;
+
+/// Watch the messages of a subject, second by second
+///
+/// On a terminal, a table of the busiest subjects is drawn anew each second;
+/// elsewhere, a line is printed. No link is downloaded and nothing is answered.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Watch {
+    /// Subject to listen to; `*` is one word, `>` all that follow
+    subject: String,
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
+    lasting: Option<Duration>,
+    #[command(flatten)]
+    metrics: Metrics,
+    /// Print one JSON line a second
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Latency is the time between a message's timestamp and its arrival: it is as
+right as the clocks of both machines. Missing messages are gaps in the numbers
+that senders give.
+
+Examples:
+  natsbridge watch '>'
+  natsbridge watch 'lab.>' --for 1m --json >> lab.ndjson
+";
+
+/// How often a line is printed, or the table is drawn
+const EACH: Duration = Duration::from_secs(1);
+
+impl Watch {
+    pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let config = global.config().await?;
+        self.metrics.serve()?;
+        let bridge = Global::connect(config).await?;
+        let mut inbox = bridge.subscribe(&self.subject).await?.lazy();
+        bridge.confirm().await?;
+        output::note(&format!("watching {}", self.subject));
+        let done = self.watch(&mut inbox).await;
+        send::end(&bridge).await;
+        done
+    }
+
+    async fn watch(&self, inbox: &mut Inbox) -> Result<(), Failure> {
+        let deadline = self.lasting.map(|lasting| Instant::now() + lasting);
+        let mut ticks = tokio::time::interval_at(Instant::now() + EACH, EACH);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopped = pin!(signals::stopped());
+        let mut flows = Flows::default();
+        let mut screen = Screen { drawn: 0, live: !self.json && io::stdout().is_terminal() && output::moves_cursor() };
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stopped => return self.show(&mut flows, inbox, &mut screen),
+                () = receive::until(deadline) => return self.show(&mut flows, inbox, &mut screen),
+                _ = ticks.tick() => self.show(&mut flows, inbox, &mut screen)?,
+                message = inbox.next() => match message {
+                    None => return Err(Failure::ConnectionClosed),
+                    Some(Ok(message)) => flows.note(message.subject(), &Passed::of(&message)),
+                    Some(Err(error)) if receive::is_nats_own(&error) => {}
+                    Some(Err(_)) => flows.unread += 1,
+                }
+            }
+        }
+    }
+
+    fn show(&self, flows: &mut Flows, inbox: &Inbox, screen: &mut Screen) -> Result<(), Failure> {
+        let losses = inbox.losses();
+        let missing = losses.missing.max(inbox.dropped());
+        if self.json {
+            let mut line = flows.to_json();
+            if let Json::Object(fields) = &mut line {
+                fields.insert("missing".to_owned(), missing.into());
+                fields.insert("repeated".to_owned(), losses.duplicates.into());
+                fields.insert("at".to_owned(), json!(humantime::format_rfc3339_millis(SystemTime::now()).to_string()));
+            }
+            output::line(&line.to_string())?;
+        } else if screen.live {
+            screen.draw(&flows.to_table(missing, losses.duplicates))?;
+        } else {
+            output::line(&flows.to_line(missing))?;
+        }
+        flows.next_second();
+        Ok(())
+    }
+}
+
+/// The part of the terminal that is drawn anew
+struct Screen {
+    drawn: usize,
+    live: bool,
+}
+
+impl Screen {
+    fn draw(&mut self, lines: &[String]) -> Result<(), Failure> {
+        let mut text = String::new();
+        if self.drawn > 0 {
+            text.push_str(&format!("\x1b[{}A", self.drawn));
+        }
+        // Clears to the end of the screen, where the last table was longer.
+        text.push_str("\r\x1b[J");
+        text.push_str(&lines.join("\n"));
+        self.drawn = lines.len();
+        output::line(&text)
+    }
+}
+
+/// What is told of one message
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    bytes: u64,
+    direct: u64,
+    links: u64,
+    latency: Option<Duration>,
+}
+
+impl Passed {
+    fn of(message: &Incoming) -> Self {
+        let mut passed = Self::default();
+        for handle in message.payloads() {
+            passed.bytes += handle.size().unwrap_or(0);
+            if handle.transport() == natsbridge::Transport::Link {
+                passed.links += 1;
+            } else {
+                passed.direct += 1;
+            }
+        }
+        let sent = message.header().sent_at().map(SystemTime::from);
+        // A clock that is ahead of ours would make it negative: then it took no time that can be told.
+        passed.latency = sent.map(|sent| SystemTime::now().duration_since(sent).unwrap_or_default());
+        passed
+    }
+}
