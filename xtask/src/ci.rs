@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::conformance;
 use crate::demo;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
@@ -14,7 +15,7 @@ use crate::workspace::{cargo, root};
 type Step = (&'static str, fn() -> Outcome<()>);
 
 /// Cheap and telling first; tests last, so that a log ends with their summary
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("format", format),
     ("spelling", spelling),
     ("clippy, all features", clippy_all),
@@ -22,6 +23,7 @@ const STEPS: [Step; 8] = [
     ("documentation", documentation),
     ("dependencies", dependencies),
     ("demo", demo::run),
+    ("conformance", languages),
     ("tests", tests),
 ];
 
@@ -86,6 +88,11 @@ fn dependencies() -> Outcome<()> {
         "licenses",
         "sources",
     ]))
+}
+
+/// Julia and Dart come from places that not every machine can reach; the others always can be had
+fn languages() -> Outcome<()> {
+    conformance::run(&["--require", "rust,python,node,browser,micropython"])
 }
 
 fn tests() -> Outcome<()> {

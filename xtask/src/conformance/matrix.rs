@@ -5,13 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::cases::{self, Case, Kind, Wanted};
+use super::cases::{Case, Kind, Wanted};
 use super::stage::{Stage, arrival};
 use crate::failure::{Failure, Outcome};
 use crate::vectors::judge_parts;
-
-/// How long a message may take: sent, uploaded, downloaded, reported
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What became of the cases between two peers
 #[derive(Debug, Default)]
@@ -48,16 +45,15 @@ impl Cell {
     }
 }
 
-/// Runs the matrix; what fails is in its cells
-pub(super) fn run(stage: &mut Stage) -> Outcome<Vec<Cell>> {
+/// Runs these cases between all peers; what fails is in the cells
+pub(super) fn run(stage: &mut Stage, cases: &[Case]) -> Outcome<Vec<Cell>> {
     let peers = stage.peers.clone();
-    let cases = cases::all();
     let mut cells = Vec::new();
     let mut id = 0;
     for sender in &peers {
         for receiver in &peers {
             let mut cell = Cell { sender: sender.name, receiver: receiver.name, ..Cell::default() };
-            for case in &cases {
+            for case in cases {
                 crate::interrupt::check()?;
                 id += 1;
                 match case.wanted(sender, receiver) {
@@ -85,18 +81,18 @@ fn attempt(
 ) -> Outcome<()> {
     let (sender, receiver) = pair;
     let order = if case.kind == Kind::Send { "send" } else { "request" };
-    let to = stage.subject(receiver);
+    let (to, patience) = (stage.subject(receiver), stage.patience());
     // Both run before anything is sent to them.
     stage.talk(receiver)?;
     let talk = stage.talk(sender)?;
     talk.tell(&json!({"do": order, "id": id, "to": to, "parts": case.parts}))?;
-    let done = talk.hear(PATIENCE, |line| (line["done"] == id).then(|| line.clone()))?;
+    let done = talk.hear(patience, |line| (line["done"] == id).then(|| line.clone()))?;
     if let Some(error) = done["error"].as_str() {
         return Err(Failure::new(format!("the sender refuses it with `{error}`")));
     }
     let answer = &done["answer"];
     let msg_id = if case.kind == Kind::Send { &done["msg_id"] } else { &answer["reply_to_msg_id"] };
-    let received = stage.talk(receiver)?.hear(PATIENCE, |line| arrival(line, msg_id))?;
+    let received = stage.talk(receiver)?.hear(patience, |line| arrival(line, msg_id))?;
     match (wanted, received["error"].as_str()) {
         (Wanted::Code(code), Some(error)) if error == *code => return Ok(()),
         (Wanted::Code(code), Some(error)) => {

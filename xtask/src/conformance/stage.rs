@@ -36,18 +36,17 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Starts the servers, then the peers
-    pub(super) fn set(peers: &[Peer], sabotage: Option<Rule>) -> Outcome<Self> {
+    pub(super) fn set(peers: &[Peer]) -> Outcome<Self> {
         let natsbridge = workspace::natsbridge()?;
         let folder = TempFolder::create()?;
         let deadline = Deadline::after(SERVERS);
         let (nats_server, nats, websocket) = start_nats(&folder, deadline)?;
         let stored = folder.path().join("files");
         let (file_server, files) = start_files(&natsbridge, stored, deadline)?;
-        let relay = sabotage.map(|rule| Relay::start(&nats, rule)).transpose()?;
         let mut stage = Self {
             peers: peers.to_vec(),
             talks: BTreeMap::new(),
-            relay,
+            relay: None,
             nats,
             websocket,
             files,
@@ -65,12 +64,27 @@ impl Stage {
         Ok(stage)
     }
 
+    /// From now on changes every message by this rule
+    pub(super) fn sabotage(&mut self, rule: Rule) -> Outcome<()> {
+        // The one before goes first, or both would relay.
+        self.relay = None;
+        self.relay = Some(Relay::start(&self.nats, rule)?);
+        Ok(())
+    }
+
     /// The subject on which a message reaches a peer
     pub(super) fn subject(&self, receiver: &str) -> String {
         match self.relay {
             Some(_) => format!("{}.conform.{receiver}", sabotage::SUBJECT),
             None => format!("conform.{receiver}"),
         }
+    }
+
+    /// How long a message may take: sent, uploaded, downloaded, reported
+    ///
+    /// A sabotaged one may never be recognised; there is no sense in waiting long for it.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(if self.relay.is_some() { 3 } else { 30 })
     }
 
     /// The running peer of this name; started again when it has ended
