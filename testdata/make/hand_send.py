@@ -102,6 +102,19 @@ def tables(sends, refuses):
     as_rows = [{"d": "12.50", "date": "2026-05-13", "nan": None, "inf": None}]
     sends("jsontable_from_arrow_kinds", "Decimals and dates become strings, NaN and infinities null.", [item("value", "jsontable", odd)],
           [payload(0, "value", "jsontable", compact(as_rows))], ["Arrow"])
+    raw = table(column("b", "binary", ["00ff", None]))
+    sends("jsontable_from_arrow_binary", "Binary becomes hexadecimal text.", [item("value", "jsontable", raw)],
+          [payload(0, "value", "jsontable", compact([{"b": "00ff"}, {"b": None}]))], ["Arrow"])
+    for name, comment, kind, stored, shown in (
+        ("list", "Lists become arrays.", "list<int64>", ["[1,null]", None, "[]"], [[1, None], None, []]),
+        ("struct", "Structs become objects.", "struct<x: int64, y: utf8>", ['{"x":1,"y":null}', None], [{"x": 1, "y": None}, None]),
+        ("map", "Maps whose keys are text become objects.", "map<utf8, int64>", ['[["k",1],["l",null]]', None], [{"k": 1, "l": None}, None]),
+        ("timestamp", "A moment becomes ISO 8601 text.", "timestamp[s, UTC]", ["1778660130", None], ["2026-05-13T08:15:30Z", None]),
+        ("uint64", "Unsigned integers keep 64 bits.", "uint64", [str(2**64 - 1), None], [2**64 - 1, None]),
+        ("dictionary", "A dictionary's words become the words they stand for.", "dictionary<int32, utf8>", ["r", None, "r"], ["r", None, "r"]),
+    ):
+        sends(f"jsontable_from_arrow_{name}", comment, [item("value", "jsontable", table(column("c", kind, stored)))],
+              [payload(0, "value", "jsontable", compact([{"c": cell} for cell in shown]))], ["Arrow", *(["Integer64"] if name == "uint64" else [])])
     small = table(column("a", "int64", ["1"]))
     sends("limit_browser_converted", "A table for a browser, converted because that was asked for.", [item("value", "arrowtable", small)], [payload(0, "value", "jsontable", b'[{"a":1}]')],
           ["Arrow", "Limit"], limits={"receiver": "browser", "convert_tables": True})
