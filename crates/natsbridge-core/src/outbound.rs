@@ -1,5 +1,7 @@
 //! Decides, before anything is uploaded, which payload travels how, so that the whole envelope fits the broker.
 
+use std::borrow::Cow;
+
 use serde_json::Value as Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -141,11 +143,12 @@ fn header(message: &Message, stamp: &mut Stamp<'_>) -> Header {
     let correlation_id = given_or_new(message.correlation_id.as_deref(), correlation, stamp);
     let msg_id = given_or_new(message.msg_id.as_deref(), msg, stamp);
     let sender_id = given_or_new(message.sender_id.as_deref(), sender, stamp);
-    let broker_url = message.broker_url.split(',').map(|url| without_secrets(url.trim())).collect::<Vec<_>>().join(",");
+    let broker_url = without_secrets(&message.broker_url);
+    let timestamp = timestamp::written(stamp.now);
     let fields: [&str; FIELDS.len()] = [
         correlation_id,
         msg_id,
-        &timestamp::write(stamp.now),
+        std::str::from_utf8(&timestamp).unwrap_or_default(),
         &message.send_to,
         message.msg_purpose.as_str(),
         &message.sender_name,
@@ -159,9 +162,13 @@ fn header(message: &Message, stamp: &mut Stamp<'_>) -> Header {
     Header::new(fields, message.metadata.clone())
 }
 
-/// The URL without user info, and without the query that could hold a token
-fn without_secrets(url: &str) -> String {
-    redacted(url.split(['?', '#']).next().unwrap_or_default())
+/// The URLs without user info, and without the query that could hold a token
+fn without_secrets(urls: &str) -> Cow<'_, str> {
+    if !urls.contains(['@', '?', '#', ',', ' ']) {
+        return Cow::Borrowed(urls);
+    }
+    let each = urls.split(',').map(|url| redacted(url.trim().split(['?', '#']).next().unwrap_or_default()));
+    Cow::Owned(each.collect::<Vec<_>>().join(","))
 }
 
 fn given_or_new<'a>(given: Option<&'a str>, buffer: &'a mut [u8; 36], stamp: &mut Stamp<'_>) -> &'a str {

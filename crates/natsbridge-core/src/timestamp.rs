@@ -2,20 +2,34 @@
 
 use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
 
+/// A written time: `2026-05-13T08:15:30.123Z`, without an allocation
+pub(crate) type Written = [u8; 24];
+
 /// Writes ISO 8601 UTC with milliseconds and `Z` (wire.md, field `timestamp`)
 pub(crate) fn write(at: OffsetDateTime) -> String {
+    String::from_utf8_lossy(&written(at)).into_owned()
+}
+
+/// The same, for whoever has a place for it
+pub(crate) fn written(at: OffsetDateTime) -> Written {
     let at = at.to_offset(UtcOffset::UTC);
     let (date, time) = (at.date(), at.time());
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        date.year(),
-        u8::from(date.month()),
-        date.day(),
-        time.hour(),
-        time.minute(),
-        time.second(),
-        time.millisecond()
-    )
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let mut digits = |range: std::ops::Range<usize>, mut number: u32| {
+        for byte in text[range].iter_mut().rev() {
+            // A digit fits any integer.
+            *byte = b'0' + u8::try_from(number % 10).unwrap_or(0);
+            number /= 10;
+        }
+    };
+    digits(0..4, date.year().unsigned_abs());
+    digits(5..7, u8::from(date.month()).into());
+    digits(8..10, date.day().into());
+    digits(11..13, time.hour().into());
+    digits(14..16, time.minute().into());
+    digits(17..19, time.second().into());
+    digits(20..23, time.millisecond().into());
+    text
 }
 
 /// Reads date, time, 0 to 9 fraction digits, and an offset, `Z` or nothing (read as UTC)

@@ -19,11 +19,9 @@ impl Envelope {
 
 fn written(envelope: &Envelope) -> Bytes {
     let metadata = json_of(envelope.header.metadata());
-    let payload_metadata: Vec<_> = envelope.payloads.iter().map(|payload| json_of(&payload.metadata)).collect();
-    let payloads = envelope.payloads.iter().zip(&payload_metadata);
-    let len = header_len(&envelope.header, &metadata)
-        + payloads.clone().map(|(payload, metadata)| payload_len(payload, metadata)).sum::<usize>()
-        + commas(envelope.payloads.len());
+    let payloads: usize =
+        envelope.payloads.iter().map(|payload| payload_len(payload, &json_of(&payload.metadata))).sum();
+    let len = header_len(&envelope.header, &metadata) + payloads + commas(envelope.payloads.len());
 
     let mut out = Vec::with_capacity(len);
     for (name, field) in FIELDS.iter().zip(envelope.header.fields()) {
@@ -35,11 +33,11 @@ fn written(envelope: &Envelope) -> Bytes {
     out.extend_from_slice(b",\"metadata\":");
     out.extend_from_slice(&metadata);
     out.extend_from_slice(b",\"payloads\":[");
-    for (index, (item, metadata)) in payloads.enumerate() {
+    for (index, item) in envelope.payloads.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        payload(item, metadata, &mut out);
+        payload(item, &json_of(&item.metadata), &mut out);
     }
     out.extend_from_slice(b"]}");
     debug_assert_eq!(out.len(), len, "the size is known before");
