@@ -14,7 +14,7 @@ pub(crate) fn of(report: &[Value]) -> String {
     section(&mut text, "other measures", &rest);
     text.push_str(&format!("\n{met} of {} targets met\n", aimed.len()));
     for line in aimed.iter().filter(|line| line["met"] == false) {
-        text.push_str(&format!("not met: {}\n", line["measure"].as_str().unwrap_or_default()));
+        text.push_str(&format!("not met: {}\n", wrapped(line["measure"].as_str().unwrap_or_default()).join("\n")));
     }
     text
 }
