@@ -18,7 +18,9 @@ fn messages(criterion: &mut Criterion) {
                 criterion::BatchSize::SmallInput,
             );
         });
-        group.bench_function("encode, textbook", |bencher| bencher.iter(|| textbook::encode(&case.values).unwrap()));
+        group.bench_function("encode, textbook", |bencher| {
+            bencher.iter(|| textbook::encode(&case.values, &textbook::Stamp::new().unwrap()).unwrap());
+        });
         group.bench_function("decode", |bencher| bencher.iter(|| bridge::decode(&json).unwrap()));
         group.bench_function("decode, textbook", |bencher| bencher.iter(|| textbook::decode(&json).unwrap()));
         group.bench_function("memcpy", |bencher| bencher.iter(|| json.to_vec()));

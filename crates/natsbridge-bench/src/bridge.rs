@@ -7,6 +7,9 @@ use uuid::Uuid;
 
 use crate::Failure;
 
+/// Every identifier, as random ones take a time of their own
+pub const ID: Uuid = Uuid::from_u128(0x1234_5678_90ab_4def_8234_5678_90ab_cdef);
+
 /// Plans a message whose payloads all travel direct
 ///
 /// # Errors
@@ -17,7 +20,7 @@ pub fn sealed(values: impl IntoIterator<Item = (&'static str, PayloadType, Value
     for (name, payload_type, value) in values {
         message.parts.push(Part::new(name, payload_type, value)?);
     }
-    let mut new_id = || Uuid::from_u128(0x1234_5678_90ab_4def_8234_5678_90ab_cdef);
+    let mut new_id = || ID;
     let mut stamp = Stamp { now: OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
     let (header, steps) = plan(message, &Limits::default(), &mut stamp)?;
     let mut payloads = Vec::with_capacity(steps.len());

@@ -101,12 +101,12 @@ impl Sender {
     }
 }
 
-/// Messages as a bridge sends them, taken from the wire: at most 32 MB of them, in their order
+/// Messages as a bridge sends them, taken from the wire: at most 2 MB of them, in their order; senders begin anew at the end
 async fn messages(job: &Job) -> Result<Arc<[Bytes]>, Failure> {
     let receiver = client(job).await?;
     let mut subscriber = subscribe(&receiver).await?;
     let sender = Sender::Bridge(bridge(job).await?, workload::bytes(job.size));
-    let wanted = usize::try_from(job.count)?.min(32_000_000 / (job.size * 4 / 3 + 800)).max(1);
+    let wanted = usize::try_from(job.count)?.min(2_000_000 / (job.size * 4 / 3 + 800)).max(1);
     let mut messages = Vec::with_capacity(wanted);
     for number in 0..wanted {
         sender.send(number.try_into()?).await?;

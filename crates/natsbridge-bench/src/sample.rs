@@ -21,7 +21,7 @@ pub struct Effort {
 
 impl Effort {
     /// Three minutes for everything
-    pub const QUICK: Self = Self { rounds: 9, slice: Duration::from_millis(2), jobs: 3, volume: 1 };
+    pub const QUICK: Self = Self { rounds: 9, slice: Duration::from_millis(2), jobs: 4, volume: 1 };
     /// As long as it takes for figures that repeat
     pub const FULL: Self = Self { rounds: 25, slice: Duration::from_millis(8), jobs: 9, volume: 3 };
 }

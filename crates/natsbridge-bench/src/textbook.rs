@@ -10,8 +10,11 @@ use base64::prelude::BASE64_STANDARD;
 use natsbridge_core::{PayloadType, Table, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::Failure;
+use crate::bridge::ID;
 
 /// The envelope as one would first write it
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,18 +50,38 @@ pub struct Payload<'a> {
     pub metadata: Map<String, Json>,
 }
 
-const ID: &str = "12345678-90ab-4def-8234-567890abcdef";
+/// The identifiers and the time of a message, as text
+#[derive(Debug)]
+pub struct Stamp {
+    correlation_id: String,
+    msg_id: String,
+    sender_id: String,
+    payload_id: String,
+    timestamp: String,
+}
 
-/// Serialises values into the JSON of a message; identifiers and the time are given
+impl Stamp {
+    /// Writes the same identifier and time as the bridge's path, which draws no random numbers either
+    ///
+    /// # Errors
+    /// What `time` says.
+    pub fn new() -> Result<Self, Failure> {
+        let id = || ID.to_string();
+        let timestamp = OffsetDateTime::UNIX_EPOCH.format(&Rfc3339)?;
+        Ok(Self { correlation_id: id(), msg_id: id(), sender_id: id(), payload_id: id(), timestamp })
+    }
+}
+
+/// Serialises values into the JSON of a message
 ///
 /// # Errors
 /// What `serde_json` and `arrow-ipc` say.
-pub fn encode(values: &[(&str, PayloadType, Value)]) -> Result<String, Failure> {
+pub fn encode(values: &[(&str, PayloadType, Value)], stamp: &Stamp) -> Result<String, Failure> {
     let mut payloads = Vec::with_capacity(values.len());
     for (name, payload_type, value) in values {
         let body = body(value)?;
         payloads.push(Payload {
-            id: ID.into(),
+            id: (&*stamp.payload_id).into(),
             dataname: (*name).into(),
             payload_type: payload_type.as_str().into(),
             transport: "direct".into(),
@@ -69,13 +92,13 @@ pub fn encode(values: &[(&str, PayloadType, Value)]) -> Result<String, Failure> 
         });
     }
     Ok(serde_json::to_string(&Envelope {
-        correlation_id: ID.into(),
-        msg_id: ID.into(),
-        timestamp: "1970-01-01T00:00:00.000000Z".into(),
+        correlation_id: (&*stamp.correlation_id).into(),
+        msg_id: (&*stamp.msg_id).into(),
+        timestamp: (&*stamp.timestamp).into(),
         send_to: "lab.results".into(),
         msg_purpose: "chat".into(),
         sender_name: "NATSBridge".into(),
-        sender_id: ID.into(),
+        sender_id: (&*stamp.sender_id).into(),
         receiver_name: "".into(),
         receiver_id: "".into(),
         reply_to: "".into(),

@@ -99,7 +99,7 @@ mod tests {
     fn both_paths_read_what_the_other_wrote() {
         let values = mixed().unwrap();
         let ours = bridge::sealed(values.clone()).unwrap().to_json();
-        let theirs = crate::textbook::encode(&values).unwrap();
+        let theirs = crate::textbook::encode(&values, &crate::textbook::Stamp::new().unwrap()).unwrap();
         let sent: Vec<Value> = values.into_iter().map(|(.., value)| value).collect();
         assert_eq!(crate::textbook::decode(&ours).unwrap(), sent);
         assert_eq!(bridge::decode(theirs.as_bytes()).unwrap(), sent);

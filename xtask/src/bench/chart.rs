@@ -34,13 +34,15 @@ pub(crate) struct Chart {
     pub(crate) rows: Vec<Row>,
     /// Each further step of the axis is ten times the one before
     pub(crate) logarithmic: bool,
+    /// How values are written on the axis
+    pub(crate) axis: fn(f64) -> String,
 }
 
 const COLOURS: [&str; 4] = ["#0b6e99", "#c9a227", "#8a8f98", "#b5533c"];
-const WIDTH: f64 = 820.0;
+const WIDTH: f64 = 880.0;
 /// Where bars begin and end
-const LEFT: f64 = 230.0;
-const RIGHT: f64 = 690.0;
+const LEFT: f64 = 260.0;
+const RIGHT: f64 = 740.0;
 const TOP: f64 = 92.0;
 const BAR: f64 = 17.0;
 const GAP: f64 = 13.0;
@@ -70,8 +72,8 @@ impl Chart {
             let _ = writeln!(svg, "<path d=\"M{} 58v16\" stroke=\"#b00020\" stroke-width=\"2.5\"/>", x + 4.0);
             text(&mut svg, (x + 12.0, 71.0), "start", "target", "fill=\"#1c2024\"");
         }
-        for (value, label) in scale.ticks() {
-            let x = scale.x(value);
+        for value in scale.ticks() {
+            let (x, label) = (scale.x(value), (self.axis)(value));
             let _ = writeln!(svg, "<path d=\"M{x:.1} {:.1}V{bottom:.1}\" stroke=\"#e3e6ea\"/>", TOP - 8.0);
             text(&mut svg, (x, bottom + 16.0), "middle", &label, "fill=\"#5b6169\" font-size=\"11\"");
         }
@@ -151,23 +153,20 @@ impl Scale {
         LEFT + share.clamp(0.0, 1.0) * (RIGHT - LEFT)
     }
 
-    fn ticks(&self) -> Vec<(f64, String)> {
+    fn ticks(&self) -> Vec<f64> {
         if self.logarithmic {
             let decades = (0..12).map(|power| self.low * 10.0_f64.powi(power));
-            return decades.take_while(|value| *value <= self.high).map(|value| (value, label(value))).collect();
+            return decades.take_while(|value| *value <= self.high).collect();
         }
         let rough = self.high / 5.0;
         let decade = 10.0_f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| step * decade >= rough).unwrap_or(10.0) * decade;
-        (0..12)
-            .map(|n| f64::from(n) * step)
-            .take_while(|value| *value <= self.high)
-            .map(|value| (value, label(value)))
-            .collect()
+        (0..12).map(|n| f64::from(n) * step).take_while(|value| *value <= self.high).collect()
     }
 }
 
-fn label(value: f64) -> String {
+/// A plain number
+pub(crate) fn plain(value: f64) -> String {
     // Sums of steps such as 0.1 leave a tail of digits.
     let rounded = (value * 1e6).round() / 1e6;
     format!("{rounded}")
@@ -198,7 +197,14 @@ mod tests {
             target: Some(7.0),
         };
         let rows = vec![Row { label: "a <b> & c".to_owned(), bars: vec![bar(0, 2.0), bar(1, 400.0)] }];
-        Chart { title: "T".to_owned(), subtitle: "S".to_owned(), series: vec!["ours", "theirs"], rows, logarithmic }
+        Chart {
+            title: "T".to_owned(),
+            subtitle: "S".to_owned(),
+            series: vec!["ours", "theirs"],
+            rows,
+            logarithmic,
+            axis: plain,
+        }
     }
 
     #[test]

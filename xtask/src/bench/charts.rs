@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::chart::{Bar, Chart, Row};
+use super::chart::{Bar, Chart, Row, plain};
 use super::table::shown;
 
 /// Every chart with its file's name; one without measures is left out
@@ -43,13 +43,14 @@ fn codec(report: &[Value]) -> Chart {
         series: vec!["encode", "decode"],
         rows,
         logarithmic: false,
+        axis: plain,
     }
 }
 
 fn throughput(report: &[Value]) -> Chart {
     let rows = in_group(report, "throughput").map(|line| {
         let rate = median(&samples(line, "natsbridge").1);
-        let text = format!("{} ({} messages/s)", shown(line["value"].as_f64()), thousands(rate));
+        let text = format!("{} ({}/s)", shown(line["value"].as_f64()), thousands(rate));
         let bar = Bar { series: 0, value: value(line), range: ratios(line), text, target: line["target"].as_f64() };
         Row { label: name(line).trim_end_matches(", against raw async-nats").to_owned(), bars: vec![bar] }
     });
@@ -60,6 +61,7 @@ fn throughput(report: &[Value]) -> Chart {
         series: vec!["natsbridge"],
         rows: rows.collect(),
         logarithmic: false,
+        axis: plain,
     }
 }
 
@@ -76,6 +78,7 @@ fn latency(report: &[Value]) -> Chart {
         series: vec!["natsbridge", "raw async-nats (delivery: request-reply)"],
         rows: rows.collect(),
         logarithmic: true,
+        axis: axis_time,
     }
 }
 
@@ -89,6 +92,7 @@ fn links(report: &[Value]) -> Chart {
         series: series.map(|(name, _)| name).to_vec(),
         rows: rows.collect(),
         logarithmic: true,
+        axis: axis_time,
     }
 }
 
@@ -109,6 +113,7 @@ fn languages(report: &[Value]) -> Chart {
         series: vec!["Rust", "Node", "Python"],
         rows,
         logarithmic: true,
+        axis: axis_time,
     }
 }
 
@@ -133,6 +138,7 @@ fn memory(report: &[Value]) -> Chart {
         series: vec!["natsbridge", "what it is compared with"],
         rows: rows.collect(),
         logarithmic: true,
+        axis: axis_memory,
     }
 }
 
@@ -150,6 +156,18 @@ fn timed_row(line: &Value, label: &str, series: &[(&str, usize)]) -> Row {
 /// Microseconds as people say them
 fn duration(micros: f64) -> String {
     if micros >= 1e3 { format!("{} ms", shown(Some(micros / 1e3))) } else { format!("{} µs", shown(Some(micros))) }
+}
+
+fn axis_time(micros: f64) -> String {
+    match micros {
+        1e6.. => format!("{} s", plain(micros / 1e6)),
+        1e3.. => format!("{} ms", plain(micros / 1e3)),
+        _ => format!("{} µs", plain(micros)),
+    }
+}
+
+fn axis_memory(mib: f64) -> String {
+    format!("{} MiB", plain(mib))
 }
 
 fn in_group<'a>(report: &'a [Value], group: &'a str) -> impl Iterator<Item = &'a Value> {
