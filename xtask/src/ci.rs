@@ -5,17 +5,19 @@ use std::time::{Duration, Instant};
 
 use crate::conformance;
 use crate::demo;
+use crate::examples;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt;
 use crate::process;
 use crate::test;
 use crate::tools;
+use crate::walkthrough;
 use crate::workspace::{cargo, root};
 
 type Step = (&'static str, fn() -> Outcome<()>);
 
 /// Cheap and telling first; tests last, so that a log ends with their summary
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 11] = [
     ("format", format),
     ("spelling", spelling),
     ("clippy, all features", clippy_all),
@@ -23,6 +25,8 @@ const STEPS: [Step; 9] = [
     ("documentation", documentation),
     ("dependencies", dependencies),
     ("demo", demo::run),
+    ("walkthrough", walkthrough::run),
+    ("examples", examples_in_other_languages),
     ("conformance", languages),
     ("tests", tests),
 ];
@@ -93,6 +97,10 @@ fn dependencies() -> Outcome<()> {
 /// Julia and Dart come from places that not every machine can reach; the others always can be had
 fn languages() -> Outcome<()> {
     conformance::run(&["--require", "rust,python,node,browser,micropython"])
+}
+
+fn examples_in_other_languages() -> Outcome<()> {
+    examples::run(None)
 }
 
 fn tests() -> Outcome<()> {

@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod conformance;
 mod demo;
+mod examples;
 mod failure;
 mod interrupt;
 mod peers;
@@ -14,6 +15,7 @@ mod test;
 mod tools;
 mod up;
 mod vectors;
+mod walkthrough;
 mod workspace;
 
 use std::env;
@@ -40,6 +42,12 @@ cargo xtask COMMAND
                   the vectors against every language, then every sender to
                   every receiver over real servers; LIST is of rust, python,
                   node, browser, micropython, julia, dart
+  walkthrough [--readme]
+                  docs/walkthrough.md and README.md, or that alone, done word
+                  for word
+  examples [--screenshot FILE]
+                  the examples that need another language: a table to Python
+                  and back, and the web page in a browser
   ci              everything CI does";
 
 fn main() -> ExitCode {
@@ -57,6 +65,10 @@ fn main() -> ExitCode {
         ["vectors", "regenerate", "--producer", name] => vectors::regenerate(Some(name)),
         ["bench", rest @ ..] => bench::run(rest),
         ["conformance", rest @ ..] => conformance::run(rest),
+        ["walkthrough"] => walkthrough::run(),
+        ["walkthrough", "--readme"] => walkthrough::readme(),
+        ["examples"] => examples::run(None),
+        ["examples", "--screenshot", file] => examples::run(Some(file)),
         ["ci"] => ci::run(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -38,10 +38,14 @@ impl Peer {
         command
     }
 
+    /// The folder that its language's packages were installed into
+    pub(crate) fn home(&self) -> &Path {
+        self.args.last().map(PathBuf::as_path).unwrap_or(&self.folder)
+    }
+
     /// The command that runs another script in Python's environment
     pub(crate) fn script(&self, script: &Path) -> Command {
-        let home = self.args.last().map(PathBuf::as_path).unwrap_or(&self.folder);
-        let mut command = clean(&home.join("bin/python"));
+        let mut command = clean(&self.home().join("bin/python"));
         command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
@@ -133,21 +137,19 @@ fn chromium() -> Outcome<()> {
     Err(Failure::new("no Chromium; install it (apt-get install chromium) or name it in CHROMIUM"))
 }
 
-fn rust() -> Outcome<Peer> {
-    let output = process::output(cargo().args([
-        "build",
-        "--quiet",
-        "-p",
-        "natsbridge",
-        "--example",
-        "peer",
-        "--message-format",
-        "json-render-diagnostics",
-    ]))?;
+/// Builds an example of the façade and says where it is
+pub(crate) fn example(name: &str) -> Outcome<PathBuf> {
+    let words =
+        ["build", "--quiet", "-p", "natsbridge", "--message-format", "json-render-diagnostics", "--example", name];
+    let output = process::output(cargo().args(words))?;
     let messages = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut built = messages.filter(|message| message["target"]["name"] == "peer");
+    let mut built = messages.filter(|message| message["target"]["name"] == name);
     let program = built.find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    let program = program.ok_or_else(|| Failure::new("cargo built no example peer"))?;
+    program.ok_or_else(|| Failure::new(format!("cargo built no example {name}")))
+}
+
+fn rust() -> Outcome<Peer> {
+    let program = example("peer")?;
     Ok(Peer { name: "rust", program, args: Vec::new(), folder: root() })
 }
 

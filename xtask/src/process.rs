@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,8 +66,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a program with nothing on its standard input
     pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Outcome<Self> {
+        Self::start(name, command.stdin(Stdio::null()))
+    }
+
+    /// Starts a program that is written to
+    pub(crate) fn spawn_fed(name: &'static str, command: &mut Command) -> Outcome<(Self, ChildStdin)> {
+        let mut process = Self::start(name, command.stdin(Stdio::piped()))?;
+        let stdin = process.child.stdin.take();
+        Ok((process, stdin.ok_or_else(|| Failure::new(format!("{name} has no input")))?))
+    }
+
+    fn start(name: &'static str, command: &mut Command) -> Outcome<Self> {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
-use crate::failure::Outcome;
+use crate::failure::{Context, Outcome};
 use crate::process::{Deadline, Line, Process};
 use crate::tools;
 
@@ -31,6 +31,12 @@ impl Port {
             Self::Prefer(port) => TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok().then_some(port),
         }
     }
+}
+
+/// An address on this machine that nobody listens at now
+pub(crate) fn free_address() -> Outcome<String> {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    free.map(|address| address.to_string()).context(|| "no port is free".to_owned())
 }
 
 /// Starts a real nats-server with its default settings
