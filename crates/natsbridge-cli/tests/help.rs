@@ -69,3 +69,46 @@ fn examples_are_commands_that_the_program_takes() {
         }
     }
 }
+
+/// Commands and their options in a document's code, wherever a line of a shell or of text holds them
+fn shown_in(document: &str) -> Vec<(Vec<String>, Vec<String>)> {
+    let document = document.replace("\\\n", " ");
+    let mut fenced = false;
+    let code = document.lines().flat_map(|line| {
+        fenced ^= line.starts_with("```");
+        if fenced { vec![line] } else { line.split('`').skip(1).step_by(2).collect() }
+    });
+    let mut shown = Vec::new();
+    for words in code.flat_map(|code| code.split("natsbridge ").skip(1)) {
+        let words = words.split(['|', '>', ';', '`', ')', '#']).next().unwrap_or_default();
+        let words: Vec<_> = words.split_whitespace().map(str::to_owned).collect();
+        let begins =
+            |command: &&&[&str]| !command.is_empty() && words.iter().zip(**command).all(|(word, known)| word == known);
+        // `files sweep` comes after `files`.
+        let command = COMMANDS.iter().rev().find(|command| words.len() >= command.len() && begins(command));
+        if let Some(command) = command {
+            let options = words.iter().filter(|word| word.starts_with("--"));
+            let options = options.filter_map(|word| word.split(['=', ',', '.', ':']).next().map(str::to_owned));
+            shown.push((command.iter().map(|word| (*word).to_owned()).collect(), options.collect()));
+        }
+    }
+    shown
+}
+
+#[test]
+fn the_documents_show_commands_and_options_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let documents = ["README.md", "docs/runbook.md", "docs/walkthrough.md", "docs/operations/README.md"];
+    let mut seen = 0;
+    for name in documents.iter().chain(&["testdata/peers/javascript/web/README.md"]) {
+        for (command, options) in shown_in(&std::fs::read_to_string(root.join(name)).unwrap()) {
+            let help = run(program().args(&command).arg("--help")).stdout;
+            for option in options.iter().filter(|option| option.len() > 2) {
+                seen += 1;
+                let there = [" ", "\n", "["].iter().any(|end| help.contains(&format!("{option}{end}")));
+                assert!(there, "{name}: {command:?} has no {option}");
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} options were found");
+}

@@ -468,8 +468,22 @@ fn alerts_dashboard_and_handbook_name_the_metrics_that_exist() {
     }
     // NFR-404 names this one.
     assert!(alerts.iter().any(|alert| alert == "download_retry_exceeded"));
-    for alert in alerts {
-        assert!(handbook.contains(&format!("### {alert}\n")), "README.md does not say what to do about {alert}");
+}
+
+#[test]
+fn the_runbook_says_what_to_do_about_each_alert_and_about_nothing_else() {
+    let runbook = operations("../runbook.md");
+    let (_, alerts) = runbook.split_once("\n# Alerts\n").expect("the runbook has a part about alerts");
+    let sections: Vec<_> = alerts.split("\n## ").skip(1).collect();
+    let titles: Vec<_> = sections.iter().filter_map(|section| section.lines().next()).collect();
+    assert_eq!(titles, values(&operations("alerts.yml"), "alert"), "one section for each alert, in the same order");
+    for section in sections {
+        assert!(section.contains("*1 min.*") && section.contains('`'), "no first step and no command: {section}");
+    }
+    // Nobody has more than a quarter of an hour.
+    for section in alerts.split("\n## ").skip(1) {
+        let minutes = section.split("*").filter_map(|word| word.strip_suffix(" min.")?.parse::<u32>().ok());
+        assert!(minutes.sum::<u32>() <= 15, "{section}");
     }
 }
 
