@@ -26,7 +26,7 @@ pub(crate) fn decode_strict(text: &[u8]) -> Option<Vec<u8>> {
     base64_simd::STANDARD.decode_append(text, &mut bytes).is_ok().then_some(bytes)
 }
 
-/// Decodes what any peer may have written (wire.md, "What receivers accept")
+/// Decodes what any peer may have written (specification, section 5)
 ///
 /// The standard, padded form takes the fast path. What it refuses is tried again without white space, in either
 /// alphabet, with or without padding.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use sha2::Digest as _;
 
-/// The SHA-256 of a serialised payload, before base64 (wire.md, key `sha256`)
+/// The SHA-256 of a serialised payload, before base64 (specification, section 6)
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::source::size_of_bytes;
 use crate::{Digest, Encoding, PayloadType, Purpose, Transport, redacted, timestamp};
 
-/// Metadata of a message or a payload: JSON by key (wire.md, "Metadata keys")
+/// Metadata of a message or a payload: JSON by key (specification, section 6)
 pub type Metadata = Map<String, Json>;
 
 /// The text fields of a header, in the order in which they stand on the wire
@@ -245,8 +245,8 @@ impl Payload {
         }
     }
 
-    /// The `size` that the envelope states for a direct payload, where that is not the number of its bytes (wire.md,
-    /// "What receivers accept")
+    /// The `size` that the envelope states for a direct payload, where that is not the number of its bytes
+    /// (specification, section 5)
     #[must_use]
     pub const fn misstated_size(&self) -> Option<u64> {
         self.stated_size
@@ -297,7 +297,7 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// A complete message as it crosses NATS (wire.md, "Envelope")
+/// A complete message as it crosses NATS (specification, section 1)
 #[derive(Debug, Clone, PartialEq)]
 pub struct Envelope {
     pub(crate) header: Header,

@@ -94,7 +94,7 @@ impl CodecError {
     }
 }
 
-/// JSON that is no envelope (wire.md, "What receivers accept")
+/// JSON that is no envelope (specification, section 5)
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {

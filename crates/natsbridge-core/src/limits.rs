@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::PayloadType;
 
-/// A kind of receiver with less room than others (requirements 7, wire.md "Direct or link")
+/// A kind of receiver with less room than others (requirements 7, specification, section 4)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Receiver {
@@ -53,7 +53,7 @@ impl fmt::Display for Receiver {
     }
 }
 
-/// What decides between direct and link (wire.md, "Direct or link")
+/// What decides between direct and link (specification, section 4)
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -78,7 +78,7 @@ impl Limits {
     pub const SIZE_THRESHOLD: u64 = 500_000;
     /// 100 KB for MicroPython (requirements 7.1)
     pub const MICROPYTHON_THRESHOLD: u64 = 100_000;
-    /// NATS's default `max_payload`, for when no server is known (wire.md)
+    /// NATS's default `max_payload`, for when no server is known (`docs/specification.md`)
     pub const MAX_MESSAGE_SIZE: u64 = 1_048_576;
     /// Room for a presigned URL with a session token
     pub const LINK_ALLOWANCE: u64 = 2_048;

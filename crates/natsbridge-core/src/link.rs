@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use crate::{Digest, PayloadType, Source};
 
-/// How long an upload lives and how often it may be read (wire.md, "Links and their life")
+/// How long an upload lives and how often it may be read (specification, section 8)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Life {
@@ -17,7 +17,7 @@ pub struct Life {
 }
 
 impl Life {
-    /// 24 hours, unless the sender says otherwise (wire.md)
+    /// 24 hours, unless the sender says otherwise (`docs/specification.md`)
     pub const DEFAULT_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// A link that any number of receivers may read until `ttl` has passed

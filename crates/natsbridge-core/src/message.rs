@@ -48,7 +48,7 @@ impl Part {
         Self { name: name.into(), payload_type, source, metadata: Metadata::new() }
     }
 
-    /// Adds metadata of the sender's own; the keys of wire.md are written by the library
+    /// Adds metadata of the sender's own; the keys of the specification are written by the library
     #[must_use]
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
@@ -148,7 +148,7 @@ pub struct Message {
     pub metadata: Metadata,
     /// The parts, in order
     pub parts: Vec<Part>,
-    /// How long uploads live, where not as wire.md says
+    /// How long uploads live, where not as the specification says
     pub life: Option<Life>,
     /// Whether acknowledgements are asked for, so that links have to stay readable for repeats
     pub awaits_ack: bool,
@@ -187,7 +187,7 @@ impl Message {
         self
     }
 
-    /// One-shot for exactly one named receiver who is not asked to acknowledge, else 24 hours (wire.md, "Links and their life")
+    /// One-shot for exactly one named receiver who is not asked to acknowledge, else 24 hours (specification, section 8)
     pub(crate) fn link_life(&self) -> Life {
         match self.life {
             Some(life) => life,

@@ -5,7 +5,7 @@ use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
 /// A written time: `2026-05-13T08:15:30.123Z`, without an allocation
 pub(crate) type Written = [u8; 24];
 
-/// Writes ISO 8601 UTC with milliseconds and `Z` (wire.md, field `timestamp`)
+/// Writes ISO 8601 UTC with milliseconds and `Z` (specification, section 1)
 pub(crate) fn write(at: OffsetDateTime) -> String {
     String::from_utf8_lossy(&written(at)).into_owned()
 }
@@ -85,7 +85,7 @@ impl Cursor<'_> {
         Some((hour, u8::try_from(self.number(2)?).ok()?))
     }
 
-    /// Up to nine digits, as nanoseconds; none at all is accepted, as wire.md allows 0 digits
+    /// Up to nine digits, as nanoseconds; none at all is accepted, as the specification allows 0 digits
     fn fraction(&mut self) -> Option<u32> {
         let digits = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits > 9 {

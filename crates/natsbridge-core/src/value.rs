@@ -104,7 +104,7 @@ impl Rows {
         Self(rows)
     }
 
-    /// Column names in the order in which rows first name them (wire.md, "Payload types")
+    /// Column names in the order in which rows first name them (specification, section 3)
     #[must_use]
     pub fn columns(&self) -> Vec<&str> {
         let mut seen = std::collections::HashSet::new();

@@ -1,4 +1,4 @@
-//! The words of the wire: payload types, transports, encodings and purposes, each with its one spelling (wire.md).
+//! The words of the wire: payload types, transports, encodings and purposes, each with its one spelling (`docs/specification.md`).
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What a payload is, and so how it is serialised (requirements 6.1, wire.md "Payload types")
+    /// What a payload is, and so how it is serialised (requirements 6.1, specification, section 3)
     PayloadType {
         /// A string, UTF-8
         Text = "text",
@@ -110,7 +110,7 @@ impl<'de> Deserialize<'de> for PayloadType {
     }
 }
 
-/// Why a message was sent (requirements 8.1); a word that is not in the list is kept as text (wire.md)
+/// Why a message was sent (requirements 8.1); a word that is not in the list is kept as text (`docs/specification.md`)
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {

@@ -1,4 +1,4 @@
-//! What the reader accepts and what it refuses, rule by rule (wire.md, "What receivers accept").
+//! What the reader accepts and what it refuses, rule by rule (specification, section 5).
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -261,7 +261,7 @@ async fn stored(up: &dyn Uploader, name: &str, bytes: &Bytes, life: Life) -> Res
 /// The link that an envelope would carry
 fn link_to(stored: &Stored, name: &str) -> Link {
     let mut link = Link::new(name, &*stored.uploaded.url);
-    // Zero means unknown in an envelope (wire.md).
+    // Zero means unknown in an envelope (`docs/specification.md`).
     link.size = Some(stored.uploaded.size).filter(|size| *size > 0);
     link.sha256 = Some(stored.uploaded.sha256);
     link.expires_at = stored.uploaded.expires_at;

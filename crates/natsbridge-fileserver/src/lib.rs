@@ -2,6 +2,34 @@
 //!
 //! [`Uploader`] and [`Downloader`] are the two traits everything else is written against. Any link from an envelope is
 //! an address from a stranger: follow it with [`Fetcher`] and nothing else.
+//!
+//! | you have | take |
+//! |---|---|
+//! | a Plik, or `natsbridge serve` | [`PlikStore`] |
+//! | an S3, Google or Azure bucket | `BucketStore` (features `s3`, `gcs`, `azure`) |
+//! | a server that takes `PUT` | [`HttpStore`] |
+//! | a function | [`upload_handler`] and [`download_handler`] |
+//! | something else | an [`Uploader`] of your own; `contract` (a feature) has the suite that tests it |
+//! | a test | [`MemoryStore`] |
+//!
+//! ```
+//! use natsbridge_core::{Link, Object, PayloadType, Source};
+//! use natsbridge_fileserver::{Downloader as _, MemoryStore, Target, Uploader as _};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let store = MemoryStore::new();
+//! let object = Object::new("film", PayloadType::Video, 3);
+//! let stored = store.upload(&object, &Source::Bytes(vec![1, 2, 3].into())).await?;
+//!
+//! let link = Link::new("film", &*stored.uploaded.url);
+//! let found = store.download(&link, Target::Memory).await?;
+//! assert_eq!(found.sha256, stored.uploaded.sha256);
+//!
+//! store.delete(&stored.receipt).await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod answer;
 mod body;

@@ -1,6 +1,25 @@
-//! Declares the crate's rooms and the names it gives out: connections to NATS that move bytes and know no envelope.
+//! Connections to NATS that move bytes and know no envelope.
 //!
-//! Start at [`ConnectOptions`] for a server or [`MemoryBroker`] for a test; both are a [`Broker`].
+//! Start at [`ConnectOptions`] for a server, or at [`MemoryBroker`] for a test; both are a [`Broker`], so what is written
+//! against one runs with the other.
+//!
+//! ```
+//! use natsbridge_nats::{Broker as _, MemoryBroker, Outgoing, Subject, SubjectFilter};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! // `ConnectOptions::new("nats://localhost:4222").connect().await?` is a server's
+//! let broker = MemoryBroker::new();
+//! let mut subscription = broker.subscribe(SubjectFilter::new("lab.*")?, None).await?;
+//! broker.publish(Outgoing::new(Subject::new("lab.results")?, "run 7")).await?;
+//! let delivery = subscription.next().await.expect("the subscription stands");
+//! assert_eq!((delivery.subject.as_str(), &*delivery.payload), ("lab.results", &b"run 7"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A subscription drops the newest messages when it is read too slowly, and counts them; what happens to the connection is
+//! told by [`Broker::events`].
 
 mod address;
 mod broker;

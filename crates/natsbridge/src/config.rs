@@ -97,6 +97,20 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::from_env`].
+    ///
+    /// # Examples
+    /// ```
+    /// use std::env::VarError;
+    ///
+    /// use natsbridge::Config;
+    ///
+    /// let config = Config::from_variables(|name| match name {
+    ///     "SIZE_THRESHOLD" => Ok("100000".to_owned()),
+    ///     _ => Err(VarError::NotPresent),
+    /// })?;
+    /// assert_eq!((config.limits.size_threshold, config.fileserver_url.as_str()), (100_000, Config::FILESERVER_URL));
+    /// # Ok::<(), natsbridge::ConfigError>(())
+    /// ```
     pub fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, ConfigError> {
         let variable = |name: &'static str| match read(name) {
             Ok(value) if value.trim().is_empty() => Ok(None),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::perform::Sealed;
 use crate::{Error, observe};
 
-/// How a message is delivered (wire.md, "Answers")
+/// How a message is delivered (specification, section 7)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliverOptions {

@@ -17,6 +17,27 @@ use crate::perform::{self, Sealed};
 use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};
 
 /// A message on its way to being sent; what can't be serialised is reported when it is sent
+///
+/// Payloads travel in the order in which they are added; names may repeat.
+///
+/// # Examples
+/// ```
+/// # use natsbridge::{Bridge, Config, MemoryBroker, PayloadType, };
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
+/// let envelope = bridge
+///     .message("lab.results")
+///     .text("note", "run 7")
+///     .dictionary("settings", [("gain", 0.1)])
+///     .binary("raw", vec![1, 2, 3])
+///     .correlation_id("0d7a0f6b-6f1f-4c43-9d0e-5f1f0a536a01")
+///     .send()
+///     .await?;
+/// assert_eq!(envelope.payloads().len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a draft does nothing until it is sent"]
 pub struct Draft {
     bridge: Bridge,
@@ -159,7 +180,7 @@ impl Draft {
         self
     }
 
-    /// Sets how long links live and how often they may be read; default as wire.md says
+    /// Sets how long links live and how often they may be read; default as the specification says
     pub fn life(mut self, life: Life) -> Self {
         self.message.life = Some(life);
         self
@@ -186,7 +207,10 @@ impl Draft {
     /// Publishes the message; core NATS may still lose it
     ///
     /// # Errors
-    /// [`Error`], naming the payload. Nothing is published then, and what was uploaded is deleted.
+    /// Naming the payload: [`Error::Payload`] for a value that its type can't hold, [`Error::File`] for a file that can't be
+    /// read, [`Error::Plan`] for a message that fits nowhere, [`Error::Store`] for an upload that failed. [`Error::Subject`],
+    /// [`Error::Config`]; [`Error::Broker`] when it can't be published. Nothing is published then, and what was uploaded is
+    /// deleted.
     pub async fn send(self) -> Result<Envelope, Error> {
         let bridge = self.bridge.clone();
         let (subject, sealed) = self.seal().await?;

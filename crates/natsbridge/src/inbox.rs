@@ -378,7 +378,7 @@ impl Incoming {
     /// Saves every payload under a safe form of its name in `dir`; links are not held in memory
     ///
     /// # Errors
-    /// [`Error`], naming the first payload that can't be saved; the ones before it are there.
+    /// As [`Handle::save`], for the first payload that can't be saved; the ones before it are there.
     pub async fn save_to(&self, dir: impl AsRef<Path> + Send) -> Result<Vec<Saved>, Error> {
         let mut saved = Vec::with_capacity(self.payloads.len());
         for handle in &self.payloads {
@@ -387,7 +387,7 @@ impl Incoming {
         Ok(saved)
     }
 
-    /// Tells the sender that the message was handled, and remembers that (wire.md, "Answers")
+    /// Tells the sender that the message was handled, and remembers that (specification, section 7)
     ///
     /// # Errors
     /// [`Error::NoReplySubject`] when the message names no subject for answers, and what [`Draft::send`] says.
@@ -397,7 +397,7 @@ impl Incoming {
         ack.send().await.map(drop)
     }
 
-    /// Tells the sender that the message could not be handled, and why (wire.md, "Metadata keys")
+    /// Tells the sender that the message could not be handled, and why (specification, section 6)
     ///
     /// # Errors
     /// As [`Incoming::ack`].
@@ -441,14 +441,14 @@ fn answer(bridge: &Bridge, header: &Header, reply: Option<&Subject>, purpose: Pu
     Ok(draft.receiver_name(header.sender_name()).receiver_id(header.sender_id()))
 }
 
-/// A refusal with its reason (wire.md, "Metadata keys")
+/// A refusal with its reason (specification, section 6)
 fn refusal(answer: Draft, code: &str, reason: &str, retryable: bool) -> Draft {
     let metadata = [("code", json!(code)), ("reason", json!(reason)), ("retryable", json!(retryable))];
     answer.metadata(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 impl Bridge {
-    /// Tells the sender of a message that could not be read why, with the error's code (wire.md, "Metadata keys")
+    /// Tells the sender of a message that could not be read why, with the error's code (specification, section 6)
     ///
     /// # Errors
     /// [`Error::NoReplySubject`] when the message names no subject for answers, or is no envelope at all; and what

@@ -1,8 +1,142 @@
 //! Send anything between programs in different languages over NATS: small payloads inside the message, large ones by
 //! link.
 //!
-//! [`smartsend`] and [`smartreceive`] are the contract shared with the other languages; the caller moves the JSON.
-//! [`Bridge`] does the whole job. Which room a name lives in is in `docs/architecture.md`.
+//! A message is a list of named payloads: text, dictionaries, tables, images, audio, video, files. Payloads below 0.5 MB
+//! travel inside it; larger ones are uploaded to a file server, and the message has their link. The receiver gets the same
+//! list back. Programs in Python, JavaScript, Julia, Dart and MicroPython speak the same wire, which
+//! `docs/specification.md` describes.
+//!
+//! # Send and receive
+//!
+//! A [`Bridge`] is a connection to NATS and a file server. [`Bridge::connect`] reaches real ones, [`Config::from_env`] reads
+//! where they are; here and in your tests a [`MemoryBroker`] stands in for them.
+//!
+//! ```
+//! use natsbridge::{Bridge, Config, MemoryBroker};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Reading {
+//!     sensor: String,
+//!     celsius: f64,
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
+//! let mut inbox = bridge.subscribe("lab.>").await?;
+//!
+//! let readings = [Reading { sensor: "roof".to_owned(), celsius: 8.5 }];
+//! bridge.message("lab.results").text("note", "run 7").rows("readings", &readings).send().await?;
+//!
+//! let message = inbox.next().await.expect("the subscription stands")?;
+//! assert_eq!(message.text("note")?, "run 7");
+//! assert_eq!(message.get::<Vec<Reading>>("readings")?[0].sensor, "roof");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Draft`] has a method for each payload type, [`Incoming`] the ways to read them. A message that can't be read is an item
+//! with an error ([`ReceiveError`]); the next one follows. Every [`Error`] names its payload and has a stable
+//! [`code`](Error::code), the same word in every language.
+//!
+//! # Large payloads
+//!
+//! Nothing is different in the program: what travels as a link is decided by size, for the whole message before anything is
+//! uploaded, so that it fits the connected server to the byte. By default the file server is the one at `FILESERVER_URL`, a
+//! Plik or `natsbridge serve`; [`Config::uploader`] takes any other [`Uploader`]: a bucket, plain HTTP, a closure
+//! ([`upload_handler`]). Uploads and downloads stream, are retried, and are compared with their SHA-256 before anything is
+//! handed out.
+//!
+//! An inbox downloads links ahead and in order. A [`lazy`](Inbox::lazy) one leaves them where they are, until a [`Handle`]
+//! is asked for its value, or saves it without holding it in memory:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use natsbridge::{Bridge, Config, MemoryBroker, MemoryStore, Transport};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let store = Arc::new(MemoryStore::new());
+//! let mut config = Config::default();
+//! config.uploader = Some(store.clone());
+//! config.downloader = Some(store);
+//! let bridge = Bridge::with_broker(MemoryBroker::new(), config)?;
+//! let mut inbox = bridge.subscribe("films").await?.lazy();
+//!
+//! bridge.message("films").video("clip", vec![0; 2_000_000]).send().await?;
+//!
+//! let message = inbox.next().await.expect("the subscription stands")?;
+//! let clip = message.payload("clip")?;
+//! assert_eq!((clip.transport(), clip.size()), (Transport::Link, Some(2_000_000)));
+//! let folder = tempfile::tempdir()?;
+//! let saved = clip.save(folder.path()).await?;
+//! assert_eq!(saved.size, 2_000_000);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What must not be lost
+//!
+//! Core NATS forgets a message that nobody listens to, or that a receiver was too slow for. [`Draft::deliver`] sends it again
+//! until it is acknowledged, and [`Incoming::ack`] acknowledges; a repeat of what was acknowledged is not handed out
+//! again. Here half of everything is lost on the way:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use natsbridge::{Bridge, Config, DeliverOptions, MemoryBroker};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let broker = MemoryBroker::builder().drop(0.5).seed(7).build();
+//! let bridge = Bridge::with_broker(broker, Config::default())?;
+//! let mut inbox = bridge.subscribe("orders").await?;
+//! let receiver = tokio::spawn(async move {
+//!     while let Some(Ok(message)) = inbox.next().await {
+//!         message.ack().await?;
+//!     }
+//!     Ok::<(), natsbridge::Error>(())
+//! });
+//!
+//! let often = DeliverOptions::default().pauses(Duration::from_millis(1), Duration::from_millis(10));
+//! bridge.message("orders").dictionary("order", 17).deliver(&often).await?;
+//! # bridge.drain().await?;
+//! # receiver.await??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Less costly: [`Draft::send_confirmed`] waits until the server has processed the message, and [`Inbox::losses`] counts
+//! what is missing by the senders' own numbers.
+//!
+//! # Questions and answers
+//!
+//! [`Draft::request`] waits for one answer, [`Incoming::reply`] begins one, and [`Bridge::serve`] answers with an async
+//! function from a type of yours to another.
+//!
+//! # With a NATS connection of your own
+//!
+//! [`smartsend`] makes the JSON to publish, and [`smartreceive`] reads what arrived: the same two functions as in the other
+//! languages. They know no connection.
+//!
+//! # Testing
+//!
+//! [`MemoryBroker`] speaks subjects, wildcards and queue groups, and loses, repeats and overtakes messages on demand, by a
+//! seed. [`MemoryStore`] is a file server without one. Neither opens a socket. The example `testing` shows both in tests.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `arrow` (on) | `arrowtable` payloads as [`Table`]s of record batches; without it tables are `jsontable`s |
+//! | `s3`, `gcs`, `azure` | a bucket as the file server, `BucketStore` |
+//! | `server` | the embedded file server, module `server` |
+//! | `otel` | W3C trace context in each message |
+//!
+//! Programs that log through `tracing` see every message's fields; [`describe_metrics`] tells a `metrics` recorder what is
+//! counted. Which room a name lives in is in `docs/architecture.md`.
 
 mod bridge;
 mod config;

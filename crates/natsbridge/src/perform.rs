@@ -189,7 +189,7 @@ impl Uploads {
         }
     }
 
-    /// Deletes every upload of the message, as well as that can be done (wire.md, "Links and their life")
+    /// Deletes every upload of the message, as well as that can be done (specification, section 8)
     pub(crate) async fn delete(&mut self) {
         let receipts = self.take();
         if let Some(uploader) = &self.uploader {

@@ -104,7 +104,7 @@ impl SendOptions {
         sender_id: impl Into<String> => |options, value| options.message.sender_id = Some(value.into().into());
         /// Sets message-level metadata; default empty
         metadata: Metadata => |options, value| options.message.metadata = value;
-        /// Sets how long links live and how often they may be read; default as wire.md says
+        /// Sets how long links live and how often they may be read; default as the specification says
         life: Life => |options, value| options.message.life = Some(value);
         /// Sets whether payloads may travel direct when the file server can't be reached and they fit (NFR-202); default false
         direct_fallback: bool => |options, value| options.config.direct_fallback = value;
@@ -119,7 +119,9 @@ impl SendOptions {
 /// hand, [`Bridge`](crate::Bridge) does the whole job.
 ///
 /// # Errors
-/// [`Error`], naming the payload. When an upload fails, the message's other uploads are deleted.
+/// Naming the payload: [`Error::Payload`] for a value that its type can't hold, [`Error::File`] for a file that can't be
+/// read, [`Error::Plan`] for a message that fits nowhere, [`Error::Store`] for an upload that failed, when the message's
+/// other uploads are deleted. [`Error::Subject`] and [`Error::Config`] for arguments that can't be used.
 ///
 /// # Examples
 /// ```
@@ -234,8 +236,9 @@ impl Received {
 /// Keep the options for the next call: the connections of their downloader are used again.
 ///
 /// # Errors
-/// [`Error`], naming the payload; no payload is handed out when one of them fails. With [`open`] each payload has a
-/// result of its own.
+/// [`Error::Envelope`] when it is no envelope, [`Error::Config`] when the options can't be used; naming the payload,
+/// [`Error::Fetch`] for a link that can't be read and [`Error::Payload`] for bytes that are not what they should be. No
+/// payload is handed out when one of them fails; with [`open`] each payload has a result of its own.
 pub async fn smartreceive(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<Received, Error> {
     let (header, handles) = open(json, options)?;
     let payloads = stream::iter(handles)
@@ -259,6 +262,20 @@ fn unreadable(error: Error, header: Option<&Header>) -> Error {
 ///
 /// # Errors
 /// [`Error::Envelope`] when it is no envelope, [`Error::Config`] when the options can't be used.
+///
+/// # Examples
+/// ```
+/// use natsbridge::{PayloadType, ReceiveOptions, SendOptions, open, smartsend};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let data = [("note", "run 7".into(), PayloadType::Text)];
+/// let (_, json) = smartsend("lab.results", data, &SendOptions::default()).await?;
+/// let (header, payloads) = open(&json, &ReceiveOptions::default())?;
+/// assert_eq!((header.send_to(), payloads[0].name(), payloads[0].size()), ("lab.results", "note", Some(5)));
+/// # Ok::<(), natsbridge::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header, Vec<Handle>), Error> {
     let ReceiveOptions { retry, checks, allowed_origins, downloader } = options;
     let envelope = Envelope::from_json(json.as_ref()).map_err(|error| unreadable(error.into(), None))?;

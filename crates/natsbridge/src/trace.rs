@@ -1,5 +1,5 @@
-//! The W3C trace context in a message's metadata: what a receiver does joins the sender's trace (wire.md, "Metadata
-//! keys").
+//! The W3C trace context in a message's metadata: what a receiver does joins the sender's trace (specification,
+//! section 6).
 
 use natsbridge_core::{Header, Message};
 use opentelemetry::Context;

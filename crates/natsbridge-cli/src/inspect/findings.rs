@@ -165,7 +165,7 @@ async fn fault(handle: Handle) -> Option<Problem> {
     error.as_ref().map(Problem::of)
 }
 
-/// What contradicts the rules for the envelope's fields (wire.md, "Envelope")
+/// What contradicts the rules for the envelope's fields (specification, section 1)
 fn header_problems(raw: &Json, header: &Header) -> Vec<Problem> {
     let mut problems = Vec::new();
     let texts = receive::header_fields(header);
@@ -196,7 +196,7 @@ fn header_problems(raw: &Json, header: &Header) -> Vec<Problem> {
     problems
 }
 
-/// What contradicts the rules for a payload's fields (wire.md, "Envelope")
+/// What contradicts the rules for a payload's fields (specification, section 1)
 fn payload_problems(raw: Option<&Json>, payload: &Payload) -> Vec<Problem> {
     let mut problems = Vec::new();
     let stated = raw.and_then(|raw| raw.get("size"));

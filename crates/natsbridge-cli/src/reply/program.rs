@@ -29,7 +29,7 @@ pub(super) struct Program {
     pub(super) timeout: Duration,
 }
 
-/// Why there is no answer; becomes a NACK (wire.md, "Metadata keys")
+/// Why there is no answer; becomes a NACK (specification, section 6)
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: &'static str,

@@ -109,7 +109,7 @@ impl Letter {
         });
         if self.one_shot || self.link_ttl.is_some() {
             let ttl = self.link_ttl.unwrap_or(Life::DEFAULT_TTL);
-            // As by default: a link for exactly one receiver can be read once (wire.md, "Links and their life").
+            // As by default: a link for exactly one receiver can be read once (specification, section 8).
             let one_shot = self.one_shot || self.receiver_id.as_ref().is_some_and(|id| !id.is_empty());
             draft = draft.life(if one_shot { Life::one_shot(ttl) } else { Life::expiring(ttl) });
         }

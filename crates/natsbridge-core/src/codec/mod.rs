@@ -11,7 +11,7 @@ use bytes::Bytes;
 pub use self::table::{Table, TableLimits};
 use crate::{CodecError, PayloadType, Value};
 
-/// Serialises a value as its payload type says (requirements 6.2, wire.md "Payload types")
+/// Serialises a value as its payload type says (requirements 6.2, specification, section 3)
 ///
 /// A table in one form is converted where the other is asked for.
 ///

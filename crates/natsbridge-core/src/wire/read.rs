@@ -1,4 +1,4 @@
-//! Reads an envelope from JSON: exact about what it is, tolerant about how peers write it (wire.md, "What receivers accept").
+//! Reads an envelope from JSON: exact about what it is, tolerant about how peers write it (specification, section 5).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::source::size_of_bytes;
 use crate::{Encoding, PayloadType, Transport};
 
 impl Envelope {
-    /// Reads the JSON that crossed NATS, exactly where peers agree and tolerantly where they differ (wire.md)
+    /// Reads the JSON that crossed NATS, exactly where peers agree and tolerantly where they differ (`docs/specification.md`)
     ///
     /// # Errors
     /// [`EnvelopeError`], naming the payload where one is at fault.

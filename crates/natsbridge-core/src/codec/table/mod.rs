@@ -91,7 +91,7 @@ impl Table {
         self.schema.fields().len()
     }
 
-    /// An Arrow IPC stream, uncompressed (wire.md, "Payload types")
+    /// An Arrow IPC stream, uncompressed (specification, section 3)
     ///
     /// Buffers start at multiples of 64 bytes. A dictionary that changes between batches is written again.
     ///
@@ -113,7 +113,7 @@ impl Table {
         Ok(stream.into())
     }
 
-    /// Reads an Arrow IPC stream or file, also with LZ4 or ZSTD bodies (wire.md, "Payload types")
+    /// Reads an Arrow IPC stream or file, also with LZ4 or ZSTD bodies (specification, section 3)
     ///
     /// Every length, row count and offset of the input is checked against its bytes and `limits` before Arrow reads it,
     /// so that hostile input ends in an error. Columns are slices of the input unless compressed or misaligned.
