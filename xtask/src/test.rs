@@ -18,6 +18,9 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
     if env::var_os("PLIK_URL").is_none() {
         println!("PLIK_URL not set: contract suite not run against a real Plik");
     }
+    if env::var_os("AZURITE_BLOB_STORAGE_URL").is_none() {
+        println!("AZURITE_BLOB_STORAGE_URL not set: contract suite not run against Azure's emulator");
+    }
 
     let with_servers = |words: &[&str]| {
         let mut command = cargo();

@@ -12,7 +12,8 @@ pub(crate) fn uploader(config: &Config) -> Result<Arc<dyn Uploader>, Failure> {
     if let Some(uploader) = &config.uploader {
         return Ok(Arc::clone(uploader));
     }
-    let mut plik = PlikStore::builder(&config.fileserver_url).retry(config.retry);
+    let mut plik =
+        PlikStore::builder(&config.fileserver_url).retry(config.retry).root_certificates(config.fileserver_ca.clone());
     if let Some(token) = &config.fileserver_token {
         plik = plik.user_token(token.reveal());
     }
@@ -21,7 +22,10 @@ pub(crate) fn uploader(config: &Config) -> Result<Arc<dyn Uploader>, Failure> {
 
 /// The safe fetcher, for links to the configured store and to the allowed origins
 pub(crate) fn fetcher(config: &Config) -> Result<Fetcher, Failure> {
-    let mut fetcher = Fetcher::builder().retry(config.retry).max_payload_size(config.checks.max_payload_size);
+    let mut fetcher = Fetcher::builder()
+        .retry(config.retry)
+        .max_payload_size(config.checks.max_payload_size)
+        .root_certificates(config.fileserver_ca.clone());
     match &config.uploader {
         Some(uploader) => {
             fetcher = uploader.origins().into_iter().fold(fetcher, |fetcher, origin| fetcher.allow(origin))

@@ -1,32 +1,39 @@
 //! Reading a source once, in order, as chunks for a request body, with its digests and length computed in that pass.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
 use md5::Digest as _;
 use natsbridge_core::{Digest, DigestStream, Source};
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Bytes in one chunk: large enough that reading a file costs few calls, small enough to keep a transfer's memory low
+///
+/// Two exist at a time: one is read and digested while the other is sent.
 const CHUNK: usize = 256 * 1024;
+
+/// What is computed on the way; MD5 costs twice what SHA-256 does
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Digests {
+    Sha256,
+    Sha256AndMd5,
+}
 
 /// What was read when all was read
 #[derive(Debug, Clone)]
 pub(crate) struct Sums {
     pub(crate) sha256: Digest,
-    /// Lower-case hex, as Plik writes it
-    pub(crate) md5: String,
+    /// Lower-case hex, as Plik writes it; only where it was asked for
+    pub(crate) md5: Option<String>,
 }
 
 #[derive(Debug, Default)]
 struct Tally {
-    sha256: DigestStream,
-    md5: md5::Md5,
-    read: u64,
+    sent: u64,
     done: Option<Sums>,
     failed: Option<io::Error>,
 }
@@ -35,43 +42,37 @@ struct Tally {
 #[derive(Debug, Clone)]
 pub(crate) struct Reading(Arc<Mutex<Tally>>);
 
-enum Reader {
-    Bytes(Bytes),
-    File(File),
-}
-
 impl Reading {
     /// Opens a source: the watcher, and the chunks to send
     ///
     /// A file that does not have the length it had when the message was made is refused, here or at its last chunk.
     pub(crate) async fn open(
         source: &Source,
+        digests: Digests,
     ) -> io::Result<(Self, impl Stream<Item = io::Result<Bytes>> + Send + use<>)> {
-        let reading = Self(Arc::default());
-        let reader = match source {
-            Source::Bytes(bytes) => Reader::Bytes(bytes.clone()),
-            Source::File { path, len } => {
-                let mut file = File::open(path).await?;
-                file.set_max_buf_size(CHUNK);
-                if file.metadata().await?.len() != *len {
-                    return Err(changed());
-                }
-                Reader::File(file)
-            }
+        let watcher = Self(Arc::default());
+        let reading = watcher.clone();
+        let source = source.clone();
+        let reader = spawn_blocking(move || Reader::open(source, digests)).await??;
+        let reader = if reader.left == 0 {
+            reading.finish(reader);
+            None
+        } else {
+            Some(reader.ahead())
         };
-        let left = source.len();
-        if left == 0 {
-            reading.finish();
-        }
-        let watcher = reading.clone();
-        let chunks = try_unfold((reader, left, reading), |(mut reader, left, reading)| async move {
-            if left == 0 {
-                return Ok(None);
-            }
-            match next(&mut reader, left).await {
-                Ok(chunk) => {
-                    let left = reading.take(&chunk, left);
-                    Ok(Some((chunk, (reader, left, reading))))
+        let chunks = try_unfold((reader, reading), |(reader, reading)| async move {
+            let Some(reader) = reader else { return Ok(None) };
+            match reader.await.map_err(io::Error::from).and_then(|read| read) {
+                Ok((reader, chunk)) => {
+                    reading.lock().sent += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+                    // Known with the last chunk and not after it: who sends a body of known length asks for no more.
+                    let reader = if reader.left == 0 {
+                        reading.finish(reader);
+                        None
+                    } else {
+                        Some(reader.ahead())
+                    };
+                    Ok(Some((chunk, (reader, reading))))
                 }
                 Err(error) => {
                     let shown = io::Error::new(error.kind(), error.to_string());
@@ -88,9 +89,9 @@ impl Reading {
         self.lock().done.clone()
     }
 
-    /// How many bytes were read so far
-    pub(crate) fn read(&self) -> u64 {
-        self.lock().read
+    /// How many bytes were taken so far
+    pub(crate) fn sent(&self) -> u64 {
+        self.lock().sent
     }
 
     /// Why reading failed, if it did: the sender's own fault and not the server's
@@ -98,26 +99,8 @@ impl Reading {
         self.lock().failed.take()
     }
 
-    fn take(&self, chunk: &[u8], left: u64) -> u64 {
-        let mut tally = self.lock();
-        tally.sha256.update(chunk);
-        tally.md5.update(chunk);
-        let len = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-        tally.read = tally.read.saturating_add(len);
-        drop(tally);
-        let left = left.saturating_sub(len);
-        // Known with the last chunk and not after it: who sends a body of known length does not ask for more.
-        if left == 0 {
-            self.finish();
-        }
-        left
-    }
-
-    fn finish(&self) {
-        let mut tally = self.lock();
-        let sha256 = std::mem::take(&mut tally.sha256).finish();
-        let md5 = std::mem::take(&mut tally.md5).finalize();
-        tally.done = Some(Sums { sha256, md5: md5.iter().map(|byte| format!("{byte:02x}")).collect() });
+    fn finish(&self, reader: Reader) {
+        self.lock().done = Some(reader.sums());
     }
 
     fn lock(&self) -> MutexGuard<'_, Tally> {
@@ -125,26 +108,77 @@ impl Reading {
     }
 }
 
-/// The next chunk of a source with `left` bytes to come
-async fn next(reader: &mut Reader, left: u64) -> io::Result<Bytes> {
-    let room = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
-    match reader {
-        Reader::Bytes(bytes) => Ok(bytes.split_to(room)),
-        Reader::File(file) => {
-            let mut chunk = BytesMut::with_capacity(room);
-            while chunk.len() < room {
-                // The buffer may have more room than was asked for, so the read is limited by hand.
-                let missing = u64::try_from(room - chunk.len()).unwrap_or(u64::MAX);
-                if (&mut *file).take(missing).read_buf(&mut chunk).await? == 0 {
+/// A source half read, and the digests of what was read; everything here may block
+struct Reader {
+    place: Place,
+    left: u64,
+    sha256: DigestStream,
+    md5: Option<md5::Md5>,
+}
+
+enum Place {
+    Bytes(Bytes),
+    File(File),
+}
+
+impl Reader {
+    fn open(source: Source, digests: Digests) -> io::Result<Self> {
+        let left = source.len();
+        let place = match source {
+            Source::Bytes(bytes) => Place::Bytes(bytes),
+            Source::File { path, len } => {
+                let file = File::open(path)?;
+                if file.metadata()?.len() != len {
                     return Err(changed());
                 }
+                Place::File(file)
             }
-            if left == u64::try_from(room).unwrap_or(u64::MAX) && file.read(&mut [0]).await? != 0 {
-                return Err(changed());
-            }
-            Ok(chunk.freeze())
-        }
+        };
+        let md5 = match digests {
+            Digests::Sha256 => None,
+            Digests::Sha256AndMd5 => Some(md5::Md5::new()),
+        };
+        Ok(Self { place, left, sha256: DigestStream::default(), md5 })
     }
+
+    /// Reads the next chunk while the one before it is sent
+    fn ahead(mut self) -> JoinHandle<io::Result<(Self, Bytes)>> {
+        spawn_blocking(move || self.next().map(|chunk| (self, chunk)))
+    }
+
+    /// The next chunk of a source that has more
+    fn next(&mut self) -> io::Result<Bytes> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(CHUNK);
+        let chunk = match &mut self.place {
+            Place::Bytes(bytes) => bytes.split_to(room),
+            Place::File(file) => {
+                let mut chunk = vec![0; room];
+                file.read_exact(&mut chunk).map_err(ended_early)?;
+                chunk.into()
+            }
+        };
+        self.sha256.update(&chunk);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(&chunk);
+        }
+        self.left = self.left.saturating_sub(u64::try_from(room).unwrap_or(u64::MAX));
+        if let Place::File(file) = &mut self.place
+            && self.left == 0
+            && file.read(&mut [0])? != 0
+        {
+            return Err(changed());
+        }
+        Ok(chunk)
+    }
+
+    fn sums(self) -> Sums {
+        let hex = |md5: md5::Md5| md5.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Sums { sha256: self.sha256.finish(), md5: self.md5.map(hex) }
+    }
+}
+
+fn ended_early(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof { changed() } else { error }
 }
 
 fn changed() -> io::Error {
@@ -158,7 +192,7 @@ mod tests {
     use super::*;
 
     async fn read(source: &Source) -> io::Result<(Vec<u8>, Reading)> {
-        let (reading, chunks) = Reading::open(source).await?;
+        let (reading, chunks) = Reading::open(source, Digests::Sha256).await?;
         let bytes = chunks.try_fold(Vec::new(), |mut all, chunk| async move {
             assert!(chunk.len() <= CHUNK);
             all.extend_from_slice(&chunk);
@@ -181,15 +215,17 @@ mod tests {
                 assert_eq!(reading.sums().map(|sums| sums.sha256), Some(Digest::of(&bytes)));
             }
         }
-        let (_, reading) = read(&Source::from("abc")).await?;
-        assert_eq!(reading.sums().map(|sums| sums.md5).as_deref(), Some("900150983cd24fb0d6963f7d28e17f72"));
+        let (reading, chunks) = Reading::open(&Source::from("abc"), Digests::Sha256AndMd5).await?;
+        chunks.try_for_each(|_| std::future::ready(Ok(()))).await?;
+        let md5 = reading.sums().and_then(|sums| sums.md5);
+        assert_eq!(md5.as_deref(), Some("900150983cd24fb0d6963f7d28e17f72"));
         Ok(())
     }
 
     #[tokio::test]
     async fn bytes_in_memory_are_not_copied() -> io::Result<()> {
         let bytes = Bytes::from(vec![7; CHUNK * 2]);
-        let (_, chunks) = Reading::open(&Source::Bytes(bytes.clone())).await?;
+        let (_, chunks) = Reading::open(&Source::Bytes(bytes.clone()), Digests::Sha256).await?;
         let chunks: Vec<Bytes> = chunks.try_collect().await?;
         assert_eq!(
             chunks.iter().map(|chunk| chunk.as_ptr()).collect::<Vec<_>>(),
@@ -205,11 +241,13 @@ mod tests {
         std::fs::write(&path, vec![1; CHUNK * 2])?;
         let len = u64::try_from(CHUNK * 2).unwrap_or(0);
         for wrong in [len - 1, len + 1] {
-            assert!(Reading::open(&Source::File { path: path.clone(), len: wrong }).await.is_err());
+            let wrong = Source::File { path: path.clone(), len: wrong };
+            assert!(Reading::open(&wrong, Digests::Sha256).await.is_err());
         }
         for change in [CHUNK * 3, CHUNK] {
             std::fs::write(&path, vec![1; CHUNK * 2])?;
-            let (reading, chunks) = Reading::open(&Source::File { path: path.clone(), len }).await?;
+            let source = Source::File { path: path.clone(), len };
+            let (reading, chunks) = Reading::open(&source, Digests::Sha256).await?;
             std::fs::write(&path, vec![1; change])?;
             assert!(chunks.try_collect::<Vec<_>>().await.is_err(), "{change} bytes after the start");
             assert!(reading.failure().is_some() && reading.sums().is_none());

@@ -18,12 +18,13 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::body::{Reading, Sums};
+use crate::body::{Digests, Reading, Sums};
 use crate::breaker::{Breaker, BreakerPolicy};
 use crate::client::install_crypto_provider;
 use crate::observe;
 use crate::retry::{RetryPolicy, deadline};
-use crate::{ConfigError, Origin, Receipt, StoreError, StoreErrorKind as Kind, Stored, Uploader};
+use crate::roots::is_untrusted;
+use crate::{ConfigError, Origin, Receipt, RootCertificates, StoreError, StoreErrorKind as Kind, Stored, Uploader};
 
 /// Bytes in one part of a multipart upload; payloads up to this size are sent in one request
 const PART: u64 = 8 * 1024 * 1024;
@@ -110,6 +111,7 @@ pub struct BucketStoreBuilder {
     total_timeout: Duration,
     retry: RetryPolicy,
     breaker: BreakerPolicy,
+    roots: RootCertificates,
 }
 
 #[derive(Clone)]
@@ -140,6 +142,7 @@ impl BucketStoreBuilder {
             total_timeout: Duration::from_secs(30 * 60),
             retry: RetryPolicy::default(),
             breaker: BreakerPolicy::default(),
+            roots: RootCertificates::default(),
         }
     }
 
@@ -206,6 +209,13 @@ impl BucketStoreBuilder {
         self
     }
 
+    /// Sets authorities that are trusted besides the system's, default none
+    #[must_use]
+    pub fn root_certificates(mut self, roots: RootCertificates) -> Self {
+        self.roots = roots;
+        self
+    }
+
     /// Makes the store; nothing is sent yet
     ///
     /// # Errors
@@ -223,19 +233,22 @@ impl BucketStoreBuilder {
         let (kind, store, signer): (_, Arc<dyn ObjectStore>, Arc<dyn Signer>) = match self.cloud {
             #[cfg(feature = "s3")]
             Cloud::S3(cloud) => {
-                let built = cloud.with_bucket_name(&self.bucket).with_retry(retry).build();
+                let built =
+                    cloud.with_bucket_name(&self.bucket).with_retry(retry).with_http_connector(self.roots).build();
                 let store = Arc::new(built.map_err(|error| refused("s3", error))?);
                 ("s3", Arc::<object_store::aws::AmazonS3>::clone(&store), store)
             }
             #[cfg(feature = "gcs")]
             Cloud::Gcs(cloud) => {
-                let built = cloud.with_bucket_name(&self.bucket).with_retry(retry).build();
+                let built =
+                    cloud.with_bucket_name(&self.bucket).with_retry(retry).with_http_connector(self.roots).build();
                 let store = Arc::new(built.map_err(|error| refused("gcs", error))?);
                 ("gcs", Arc::<object_store::gcp::GoogleCloudStorage>::clone(&store), store)
             }
             #[cfg(feature = "azure")]
             Cloud::Azure(cloud) => {
-                let built = cloud.with_container_name(&self.bucket).with_retry(retry).build();
+                let built =
+                    cloud.with_container_name(&self.bucket).with_retry(retry).with_http_connector(self.roots).build();
                 let store = Arc::new(built.map_err(|error| refused("azure", error))?);
                 ("azure", Arc::<object_store::azure::MicrosoftAzure>::clone(&store), store)
             }
@@ -324,7 +337,7 @@ impl Bucket {
     }
 
     async fn put(&self, path: &Path, source: &Source) -> Result<Sums, Failure> {
-        let (reading, chunks) = Reading::open(source).await?;
+        let (reading, chunks) = Reading::open(source, Digests::Sha256).await?;
         let mut chunks = pin!(chunks);
         if source.len() <= PART {
             let payload: Vec<Bytes> = chunks.try_collect().await?;
@@ -345,6 +358,7 @@ impl Bucket {
     /// What an error of the bucket means; retries are over when it comes here
     fn error(&self, error: Error) -> StoreError {
         let kind = match &error {
+            _ if is_untrusted(&error) => Kind::Untrusted,
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Kind::Refused,
             Error::Generic { .. } | Error::JoinError { .. } => Kind::Unreachable,
             _ => Kind::Rejected,

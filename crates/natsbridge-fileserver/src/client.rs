@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, RequestBuilder};
 
+use crate::RootCertificates;
 use crate::policy::Guard;
 
 /// Begins with `plik_client` so that a Plik up to 1.3.8 answers errors as errors and not as redirects to its web page
@@ -21,9 +22,15 @@ pub(crate) fn install_crypto_provider() {
     });
 }
 
-/// A client that connects within `connect_timeout`, to addresses that `guard` lets through where there is one
-pub(crate) fn build(connect_timeout: Duration, guard: Option<&Arc<Guard>>) -> Result<Client, reqwest::Error> {
+/// A client that connects within `connect_timeout`, to servers that the system or `roots` trust, at addresses that
+/// `guard` lets through where there is one
+pub(crate) fn build(
+    connect_timeout: Duration,
+    roots: &RootCertificates,
+    guard: Option<&Arc<Guard>>,
+) -> Result<Client, reqwest::Error> {
     install_crypto_provider();
+    let roots = roots.for_reqwest()?;
     let builder = || -> ClientBuilder {
         let builder = Client::builder()
             .user_agent(USER_AGENT)
@@ -38,10 +45,10 @@ pub(crate) fn build(connect_timeout: Duration, guard: Option<&Arc<Guard>>) -> Re
             None => builder,
         }
     };
-    builder().build().or_else(|error| {
+    builder().tls_certs_merge(roots.clone()).build().or_else(|error| {
         // A container without CA certificates can still use plain http; https will say that the issuer is unknown.
-        tracing::warn!(error = %error, "no CA certificates could be loaded, https will not work");
-        builder().tls_certs_only([]).build()
+        tracing::warn!(error = %error, "the system's CA certificates could not be loaded, https only works with others");
+        builder().tls_certs_only(roots).build()
     })
 }
 

@@ -62,6 +62,8 @@ kinds! {
         Rejected = "rejected", false, "the server's answer is not a download";
         /// No connection, a broken one, or a failing server. Retried
         Unreachable = "unreachable", true, "the file server can't be reached or is failing";
+        /// The server's certificate has expired, or is of an authority that is not trusted. Not retried
+        Untrusted = "untrusted", false, "the server's certificate is not trusted; check its date, or name its authority (FILESERVER_CA)";
         /// The server was silent for too long, or the whole download took too long. Silence is retried
         Timeout = "timeout", true, "the file server took too long";
         /// Every retry failed; the source says how the last one did (NFR-404)
@@ -78,6 +80,8 @@ kinds! {
     StoreErrorKind {
         /// No connection, a broken one, or a failing server. Retried
         Unreachable = "unreachable", true, "the file server can't be reached or is failing";
+        /// The server's certificate has expired, or is of an authority that is not trusted. Not retried
+        Untrusted = "untrusted", false, "the server's certificate is not trusted; check its date, or name its authority (FILESERVER_CA)";
         /// The server was silent for too long, or the whole upload took too long. Silence is retried
         Timeout = "timeout", true, "the file server took too long";
         /// The server wants other credentials. Not retried

@@ -16,7 +16,7 @@ use crate::observe;
 use crate::policy::{Guard, Policy};
 use crate::retry::{RetryPolicy, deadline};
 use crate::transfer::Transfer;
-use crate::{ConfigError, Downloader, FetchError, FetchErrorKind, Origin, Target};
+use crate::{ConfigError, Downloader, FetchError, FetchErrorKind, Origin, RootCertificates, Target};
 
 /// Downloads what links hold, safely (design.md, "Safety at the receiver")
 ///
@@ -90,6 +90,7 @@ pub struct FetcherBuilder {
     total_timeout: Duration,
     retry: RetryPolicy,
     breaker: BreakerPolicy,
+    roots: RootCertificates,
 }
 
 impl Default for FetcherBuilder {
@@ -104,6 +105,7 @@ impl Default for FetcherBuilder {
             total_timeout: Duration::from_secs(30 * 60),
             retry: RetryPolicy::default(),
             breaker: BreakerPolicy::default(),
+            roots: RootCertificates::default(),
         }
     }
 }
@@ -182,6 +184,13 @@ impl FetcherBuilder {
         self
     }
 
+    /// Sets authorities that are trusted besides the system's, default none
+    #[must_use]
+    pub fn root_certificates(mut self, roots: RootCertificates) -> Self {
+        self.roots = roots;
+        self
+    }
+
     /// Makes the fetcher
     ///
     /// # Errors
@@ -196,7 +205,7 @@ impl FetcherBuilder {
         if let Some((origin, _)) = self.credentials.iter().find(|(_, credentials)| !credentials.is_sendable()) {
             return Err(refused(format!("the credentials for {origin} hold characters that no HTTP header may")));
         }
-        let client = client::build(self.connect_timeout, guard)
+        let client = client::build(self.connect_timeout, &self.roots, guard)
             .map_err(|error| refused("no HTTP client can be made".to_owned()).with_source(error))?;
         Ok(Fetcher(Arc::new(Rules {
             client,
@@ -257,17 +266,33 @@ impl Downloader for Fetcher {
 
 #[cfg(test)]
 mod tests {
+    use natsbridge_testkit::scripted_http::{Reply, ScriptedHttp};
+
     use super::*;
 
     #[tokio::test]
     async fn a_name_that_leads_to_a_metadata_service_is_blocked_and_not_retried() -> Result<(), ConfigError> {
-        let guard = Guard::fixed(&[[169, 254, 169, 254]]);
+        let guard = Guard::answering(&[&[[169, 254, 169, 254]]]);
         let fetcher = Fetcher::builder().build_with(Some(&guard))?;
         let error = fetcher
             .download(&Link::new("clip", "http://innocent.test/x"), Target::Memory)
             .await
             .map_err(|error| (error.kind(), error.attempts()));
         assert_eq!(error.map(|_| ()), Err((FetchErrorKind::BlockedOrigin, 1)));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_name_whose_answer_changes_is_checked_at_every_connection() -> Result<(), Box<dyn std::error::Error>> {
+        let server =
+            ScriptedHttp::start([Reply::new(503, &[("Connection", "close")], ""), Reply::ok("secret")]).await?;
+        let guard = Guard::answering(&[&[[127, 0, 0, 1]], &[[169, 254, 169, 254]]]);
+        let retry = RetryPolicy::default().base_delay(Duration::from_millis(1));
+        let fetcher = Fetcher::builder().retry(retry).build_with(Some(&guard))?;
+        let link = Link::new("clip", format!("http://changing.test:{}/x", server.address().port()));
+        let error = fetcher.download(&link, Target::Memory).await.map_err(|error| (error.kind(), error.attempts()));
+        assert_eq!(error.map(|_| ()), Err((FetchErrorKind::BlockedOrigin, 2)));
+        assert_eq!(server.requests().len(), 1);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::time::Instant;
 
+use crate::roots::is_untrusted;
 use crate::{FetchError, FetchErrorKind, Fetcher};
 
 /// What a server says of a link that it is not asked to give out
@@ -30,8 +31,8 @@ impl Fetcher {
     /// downloaded
     ///
     /// # Errors
-    /// [`FetchErrorKind::BlockedOrigin`] for a link that must not be followed; [`FetchErrorKind::Unreachable`] and
-    /// [`FetchErrorKind::Timeout`] where no answer comes. Every answer is `Ok`, whatever its status.
+    /// [`FetchErrorKind::BlockedOrigin`] for a link that must not be followed; [`FetchErrorKind::Unreachable`],
+    /// [`FetchErrorKind::Untrusted`] and [`FetchErrorKind::Timeout`] where no answer comes. Every answer is `Ok`, whatever its status.
     pub async fn glance(&self, link: &Link) -> Result<Glance, FetchError> {
         let rules = self.rules();
         let error = |kind| FetchError::new(kind, &*link.dataname, &link.url);
@@ -48,7 +49,11 @@ impl Fetcher {
         let answer = tokio::time::timeout(rules.idle_timeout, asking)
             .await
             .map_err(|elapsed| error(FetchErrorKind::Timeout).with_source(elapsed))?
-            .map_err(|cause| error(FetchErrorKind::Unreachable).with_source(cause.without_url()))?;
+            .map_err(|cause| {
+                let untrusted = is_untrusted(&cause);
+                let kind = if untrusted { FetchErrorKind::Untrusted } else { FetchErrorKind::Unreachable };
+                error(kind).with_source(cause.without_url())
+            })?;
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
         Ok(Glance {
             status: answer.status().as_u16(),

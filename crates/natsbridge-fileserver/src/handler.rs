@@ -128,7 +128,7 @@ pub(crate) async fn deliver(link: &Link, bytes: Bytes, target: Target) -> Result
         return Ok(Downloaded::new(Source::Bytes(bytes), sha256));
     }
     let local = |cause: std::io::Error| error(FetchErrorKind::LocalFile).with_source(cause);
-    let mut sink = Sink::open(target, Some(found)).await.map_err(local)?;
-    sink.push(&bytes).await.map_err(local)?;
+    let mut sink = Sink::open(target).await.map_err(local)?;
+    sink.push(bytes).await.map_err(local)?;
     sink.finish().await.map_err(local)
 }

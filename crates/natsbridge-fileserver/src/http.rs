@@ -11,12 +11,12 @@ use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use url::Position;
 use uuid::Uuid;
 
-use crate::body::Reading;
+use crate::body::{Digests, Reading};
 use crate::breaker::BreakerPolicy;
 use crate::client::Credentials;
 use crate::retry::RetryPolicy;
 use crate::upload::{Failure, Limits, Server, server_url};
-use crate::{ConfigError, Origin, Receipt, StoreError, StoreErrorKind as Kind, Stored, Uploader};
+use crate::{ConfigError, Origin, Receipt, RootCertificates, StoreError, StoreErrorKind as Kind, Stored, Uploader};
 
 /// What stands for an upload's name in the URL template
 const ID: &str = "{id}";
@@ -110,6 +110,13 @@ impl HttpStoreBuilder {
         self
     }
 
+    /// Sets authorities that are trusted besides the system's, default none
+    #[must_use]
+    pub fn root_certificates(mut self, roots: RootCertificates) -> Self {
+        self.limits.roots = roots;
+        self
+    }
+
     /// Makes the store; nothing is sent yet
     ///
     /// # Errors
@@ -148,7 +155,8 @@ impl Http {
     }
 
     async fn attempt(&self, url: &str, source: &Source) -> Result<Stored, Failure> {
-        let (reading, chunks) = Reading::open(source).await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
+        let opened = Reading::open(source, Digests::Sha256).await;
+        let (reading, chunks) = opened.map_err(|error| Failure::last(Kind::LocalFile, error))?;
         let request = self
             .request(Method::PUT, url)
             .header(CONTENT_LENGTH, source.len())

@@ -50,6 +50,7 @@ mod plik;
 mod plik_wire;
 mod policy;
 mod retry;
+mod roots;
 #[cfg(feature = "server")]
 pub mod server;
 mod sink;
@@ -70,4 +71,5 @@ pub use memory::MemoryStore;
 pub use plik::{PlikStore, PlikStoreBuilder};
 pub use policy::Origin;
 pub use retry::RetryPolicy;
+pub use roots::RootCertificates;
 pub use store::{Downloader, Receipt, Stored, Target, Uploader};

@@ -14,13 +14,13 @@ use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::body::{Reading, Sums};
+use crate::body::{Digests, Reading, Sums};
 use crate::breaker::BreakerPolicy;
 use crate::client::Credentials;
 use crate::plik_wire::{Config, Create, Created, Kept};
 use crate::retry::RetryPolicy;
 use crate::upload::{Failure, Limits, Server, server_url};
-use crate::{ConfigError, Origin, Receipt, StoreError, StoreErrorKind as Kind, Stored, Uploader};
+use crate::{ConfigError, Origin, Receipt, RootCertificates, StoreError, StoreErrorKind as Kind, Stored, Uploader};
 
 /// The one name that payloads have on the server: a name from a message would end up in paths (contract §8)
 const FILE_NAME: &str = "payload.bin";
@@ -160,6 +160,13 @@ impl PlikStoreBuilder {
         self
     }
 
+    /// Sets authorities that are trusted besides the system's, default none
+    #[must_use]
+    pub fn root_certificates(mut self, roots: RootCertificates) -> Self {
+        self.limits.roots = roots;
+        self
+    }
+
     /// Makes the store; nothing is sent yet
     ///
     /// # Errors
@@ -258,7 +265,9 @@ impl Plik {
     }
 
     async fn send(&self, created: &Created, source: &Source) -> Result<(Kept, Sums), Failure> {
-        let (reading, chunks) = Reading::open(source).await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
+        let digests = if created.sha256 { Digests::Sha256 } else { Digests::Sha256AndMd5 };
+        let opened = Reading::open(source, digests).await;
+        let (reading, chunks) = opened.map_err(|error| Failure::last(Kind::LocalFile, error))?;
         let part = Part::stream_with_length(Body::wrap_stream(chunks), source.len()).file_name(FILE_NAME);
         let path = format!("/file/{}", escaped(&created.id));
         let request = self.request(Method::POST, &path).header("X-UploadToken", &created.upload_token);
@@ -274,19 +283,10 @@ impl Plik {
         let sums = reading
             .sums()
             .ok_or_else(|| Failure::again(Kind::Digest, "the server answered before it had all bytes"))?;
-        if kept.status != "uploaded" || kept.file_size != source.len() || !kept.file_md5.eq_ignore_ascii_case(&sums.md5)
-        {
-            let cause = format!(
-                "the server has {} bytes with MD5 `{}` in status `{}`, sent were {} with `{}`",
-                kept.file_size,
-                kept.file_md5,
-                kept.status,
-                source.len(),
-                sums.md5
-            );
-            return Err(Failure::again(Kind::Digest, cause));
+        match kept.mismatch(source.len(), &sums) {
+            Some(cause) => Err(Failure::again(Kind::Digest, cause)),
+            None => Ok((kept, sums)),
         }
-        Ok((kept, sums))
     }
 
     fn stored(&self, created: &Created, kept: &Kept, sums: &Sums, size: u64) -> Result<Stored, Failure> {

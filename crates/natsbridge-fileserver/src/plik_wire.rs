@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::StoreErrorKind as Kind;
+use crate::body::Sums;
 use crate::upload::Failure;
 
 /// Asks for an upload
@@ -17,12 +18,14 @@ pub(crate) struct Create {
     one_shot: bool,
     /// Seconds; zero would mean the server's default
     ttl: u64,
+    /// Asks for SHA-256 in place of MD5: a key of the embedded server, which Plik ignores like any it does not know
+    sha256: bool,
 }
 
 impl From<Life> for Create {
     fn from(life: Life) -> Self {
         let ttl = life.ttl.as_secs().saturating_add(u64::from(life.ttl.subsec_nanos() > 0));
-        Self { one_shot: life.one_shot, ttl: ttl.clamp(1, MAX_TTL) }
+        Self { one_shot: life.one_shot, ttl: ttl.clamp(1, MAX_TTL), sha256: true }
     }
 }
 
@@ -41,6 +44,9 @@ pub(crate) struct Created {
     pub(crate) one_shot: bool,
     #[serde(default)]
     pub(crate) stream: bool,
+    /// Whether the server will answer with SHA-256 and not with MD5; Plik never says so
+    #[serde(default)]
+    pub(crate) sha256: bool,
     #[serde(default)]
     ttl: i64,
     #[serde(default)]
@@ -74,11 +80,31 @@ pub(crate) struct Kept {
     pub(crate) id: String,
     pub(crate) file_name: String,
     #[serde(default)]
-    pub(crate) status: String,
+    status: String,
     #[serde(default)]
-    pub(crate) file_size: u64,
+    file_size: u64,
     #[serde(default)]
-    pub(crate) file_md5: String,
+    file_md5: String,
+    #[serde(default)]
+    file_sha256: String,
+}
+
+impl Kept {
+    /// Why this is not what was sent, if it is not
+    pub(crate) fn mismatch(&self, size: u64, sums: &Sums) -> Option<String> {
+        let sha256 = sums.sha256.to_string();
+        let (name, found, sent) = match &sums.md5 {
+            Some(md5) => ("MD5", &self.file_md5, md5),
+            None => ("SHA-256", &self.file_sha256, &sha256),
+        };
+        let kept = self.status == "uploaded" && self.file_size == size && found.eq_ignore_ascii_case(sent);
+        (!kept).then(|| {
+            format!(
+                "the server has {} bytes with {name} `{found}` in status `{}`, sent were {size} with `{sent}`",
+                self.file_size, self.status
+            )
+        })
+    }
 }
 
 /// What a server allows; whatever it does not say is allowed

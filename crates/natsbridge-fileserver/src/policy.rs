@@ -161,28 +161,35 @@ fn is_dangerous_v6(ip: Ipv6Addr) -> bool {
 /// Resolves a name once and hands out only addresses that may be connected to, so that no second answer can differ
 #[derive(Debug)]
 pub(crate) struct Guard {
-    /// What to answer instead of the system
+    /// What to answer instead of the system, and how often it was asked
     #[cfg(test)]
-    fixed: Option<&'static [[u8; 4]]>,
+    answers: Option<(Answers, std::sync::atomic::AtomicUsize)>,
 }
+
+/// What a name server says, one after another, the last again and again
+#[cfg(test)]
+type Answers = &'static [&'static [[u8; 4]]];
 
 impl Guard {
     pub(crate) fn shared() -> Arc<Self> {
         Arc::new(Self {
             #[cfg(test)]
-            fixed: None,
+            answers: None,
         })
     }
 
     /// A guard before a name server that answers every name with these addresses
     #[cfg(test)]
-    pub(crate) fn fixed(addresses: &'static [[u8; 4]]) -> Arc<Self> {
-        Arc::new(Self { fixed: Some(addresses) })
+    pub(crate) fn answering(answers: Answers) -> Arc<Self> {
+        Arc::new(Self { answers: Some((answers, std::sync::atomic::AtomicUsize::new(0))) })
     }
 
     fn look_up(&self, host: String) -> impl Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + use<> {
         #[cfg(test)]
-        let fixed = self.fixed;
+        let fixed = self.answers.as_ref().map(|(answers, asked)| {
+            let asked = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            answers[asked.min(answers.len() - 1)]
+        });
         async move {
             #[cfg(test)]
             if let Some(addresses) = fixed {
@@ -302,8 +309,8 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_resolves_to_a_dangerous_address_alone_is_refused() {
         let name = || "evil.test".parse::<Name>();
-        let bad = Guard::fixed(&[[169, 254, 169, 254]]);
-        let mixed = Guard::fixed(&[[169, 254, 169, 254], [10, 0, 0, 1]]);
+        let bad = Guard::answering(&[&[[169, 254, 169, 254]]]);
+        let mixed = Guard::answering(&[&[[169, 254, 169, 254], [10, 0, 0, 1]]]);
         let error = bad.resolve(name().expect("a name")).await.map(|_| ()).expect_err("refused");
         assert!(error.downcast_ref::<Blocked>().is_some());
         let left: Vec<_> = mixed.resolve(name().expect("a name")).await.expect("resolved").collect();

@@ -1,30 +1,67 @@
 //! Where a download goes while it is incomplete: memory or a temporary file, its digest computed on the way.
 
-use std::io::{self, SeekFrom};
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use natsbridge_core::{Digest, DigestStream, Downloaded, Source};
-use tokio::fs::File;
-use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::Target;
 
-/// Bytes collected before they are written to a file
-const BUFFER: usize = 256 * 1024;
-/// Most bytes of memory that are taken in advance on a stranger's word
-const MAX_AHEAD: u64 = 64 * 1024 * 1024;
+/// Bytes collected before they are digested, and written to a file; two such batches exist per download
+const BATCH: usize = 256 * 1024;
+/// Most pieces in a batch, so that a server that sends single bytes does not fill memory with what surrounds them
+const PIECES: usize = 1024;
+/// Most bytes of memory that are taken in advance on a stranger's word; as many again when these have arrived
+const MAX_AHEAD: usize = 64 * 1024 * 1024;
 
 /// A download's bytes so far
 pub(crate) struct Sink {
-    place: Place,
-    digest: DigestStream,
+    /// Set unless the download goes to a file
+    memory: Option<Vec<u8>>,
+    temporary: Option<Temporary>,
+    /// How many bytes there will be, where somebody said so
+    expected: usize,
     received: u64,
+    batch: Vec<Bytes>,
+    batched: usize,
+    worker: Worker,
 }
 
-enum Place {
-    Memory(Vec<u8>),
-    File(BufWriter<File>, Temporary),
+/// Digests and writes on a thread of its own, while the next bytes arrive
+enum Worker {
+    Waiting(Digester),
+    Working(JoinHandle<io::Result<Digester>>),
+    /// It failed, or the future that waited for it was dropped
+    Broken,
+}
+
+struct Digester {
+    digest: DigestStream,
+    file: Option<File>,
+}
+
+impl Digester {
+    fn take(mut self, batch: &[Bytes]) -> io::Result<Self> {
+        for piece in batch {
+            if let Some(file) = &mut self.file {
+                file.write_all(piece)?;
+            }
+            self.digest.update(piece);
+        }
+        Ok(self)
+    }
+
+    fn restarted(mut self) -> io::Result<Self> {
+        if let Some(file) = &mut self.file {
+            file.seek(SeekFrom::Start(0))?;
+            file.set_len(0)?;
+        }
+        self.digest = DigestStream::default();
+        Ok(self)
+    }
 }
 
 /// A file that is removed unless it is kept
@@ -44,19 +81,25 @@ impl Drop for Temporary {
 }
 
 impl Sink {
-    /// Makes room; a file must not exist yet
-    pub(crate) async fn open(target: Target, expected: Option<u64>) -> io::Result<Self> {
-        let place = match target {
-            Target::Memory => {
-                let ahead = expected.unwrap_or(0).min(MAX_AHEAD);
-                Place::Memory(Vec::with_capacity(usize::try_from(ahead).unwrap_or(0)))
-            }
+    /// A file must not exist yet
+    pub(crate) async fn open(target: Target) -> io::Result<Self> {
+        let (memory, temporary, file) = match target {
+            Target::Memory => (Some(Vec::new()), None, None),
             Target::File(path) => {
-                let file = File::options().write(true).create_new(true).open(&path).await?;
-                Place::File(BufWriter::with_capacity(BUFFER, file), Temporary { path, keep: false })
+                let (file, path) = spawn_blocking(move || {
+                    File::options().write(true).create_new(true).open(&path).map(|file| (file, path))
+                })
+                .await??;
+                (None, Some(Temporary { path, keep: false }), Some(file))
             }
         };
-        Ok(Self { place, digest: DigestStream::default(), received: 0 })
+        let worker = Worker::Waiting(Digester { digest: DigestStream::default(), file });
+        Ok(Self { memory, temporary, expected: 0, received: 0, batch: Vec::new(), batched: 0, worker })
+    }
+
+    /// Says how many bytes there will be, so that memory is taken once and not in steps
+    pub(crate) fn expect(&mut self, size: u64) {
+        self.expected = usize::try_from(size).unwrap_or(usize::MAX);
     }
 
     /// How many bytes there are
@@ -65,14 +108,33 @@ impl Sink {
     }
 
     /// Takes the next bytes
-    pub(crate) async fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.digest.update(bytes);
-        self.received = self.received.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        match &mut self.place {
-            Place::Memory(memory) => memory.extend_from_slice(bytes),
-            Place::File(file, _) => file.write_all(bytes).await?,
+    pub(crate) async fn push(&mut self, piece: Bytes) -> io::Result<()> {
+        self.received = self.received.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        if let Some(memory) = &mut self.memory {
+            make_room(memory, piece.len(), self.expected);
+            memory.extend_from_slice(&piece);
         }
+        self.batched = self.batched.saturating_add(piece.len());
+        self.batch.push(piece);
+        if self.batched >= BATCH || self.batch.len() >= PIECES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Hands the batch to the worker when it is done with the one before
+    async fn flush(&mut self) -> io::Result<()> {
+        let digester = self.waiting().await?;
+        let batch = std::mem::take(&mut self.batch);
+        self.batched = 0;
+        self.worker = Worker::Working(spawn_blocking(move || digester.take(&batch)));
         Ok(())
+    }
+
+    /// Waits until the worker has done everything it was given
+    async fn waiting(&mut self) -> io::Result<Digester> {
+        match std::mem::replace(&mut self.worker, Worker::Broken) {
+            Worker::Waiting(digester) => Ok(digester),
+            Worker::Working(work) => work.await?,
+            Worker::Broken => Err(io::Error::other("an earlier part of the download could not be kept")),
+        }
     }
 
     /// Forgets everything and starts from zero
@@ -80,34 +142,71 @@ impl Sink {
         if self.received == 0 {
             return Ok(());
         }
-        self.digest = DigestStream::default();
-        self.received = 0;
-        match &mut self.place {
-            Place::Memory(memory) => memory.clear(),
-            Place::File(file, _) => {
-                file.seek(SeekFrom::Start(0)).await?;
-                file.get_ref().set_len(0).await?;
-            }
+        let digester = self.waiting().await?;
+        self.worker = Worker::Working(spawn_blocking(move || digester.restarted()));
+        if let Some(memory) = &mut self.memory {
+            memory.clear();
         }
+        self.batch.clear();
+        (self.batched, self.received) = (0, 0);
         Ok(())
     }
 
     /// The digest of the bytes so far
-    pub(crate) fn digest(&self) -> Digest {
-        self.digest.clone().finish()
+    pub(crate) async fn digest(&mut self) -> io::Result<Digest> {
+        if !self.batch.is_empty() {
+            self.flush().await?;
+        }
+        let digester = self.waiting().await?;
+        let digest = digester.digest.clone().finish();
+        self.worker = Worker::Waiting(digester);
+        Ok(digest)
     }
 
     /// Hands out what was received; the file is the caller's from here on
-    pub(crate) async fn finish(self) -> io::Result<Downloaded> {
-        let sha256 = self.digest.finish();
-        let source = match self.place {
-            Place::Memory(memory) => Source::Bytes(Bytes::from(memory)),
-            Place::File(mut file, mut temporary) => {
-                file.flush().await?;
+    pub(crate) async fn finish(mut self) -> io::Result<Downloaded> {
+        let sha256 = self.digest().await?;
+        let source = match (self.memory, self.temporary) {
+            (_, Some(mut temporary)) => {
                 temporary.keep = true;
                 Source::File { path: temporary.path.clone(), len: self.received }
             }
+            (memory, None) => Source::Bytes(memory.unwrap_or_default().into()),
         };
         Ok(Downloaded::new(source, sha256))
+    }
+}
+
+/// Takes the memory for all that is expected at once, but never more than has arrived or [`MAX_AHEAD`]
+fn make_room(memory: &mut Vec<u8>, needed: usize, expected: usize) {
+    if memory.capacity() - memory.len() >= needed {
+        return;
+    }
+    let missing = expected.saturating_sub(memory.len());
+    if missing < needed {
+        memory.reserve(needed);
+    } else {
+        memory.reserve_exact(missing.min(memory.len().max(MAX_AHEAD)).max(needed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_taken_once_for_what_is_expected_and_never_far_ahead_of_what_came() {
+        let mut memory = Vec::new();
+        make_room(&mut memory, 10, 1000);
+        assert_eq!(memory.capacity(), 1000);
+        let mut memory = Vec::new();
+        make_room(&mut memory, 10, usize::MAX);
+        assert_eq!(memory.capacity(), MAX_AHEAD);
+        memory.resize(MAX_AHEAD, 0);
+        make_room(&mut memory, 10, MAX_AHEAD + 1000);
+        assert_eq!(memory.capacity(), MAX_AHEAD + 1000);
+        let mut memory = vec![0; 1000];
+        make_room(&mut memory, 10, 0);
+        assert!(memory.capacity() >= 1010, "more than was expected is taken too");
     }
 }

@@ -21,6 +21,10 @@ pub trait Uploader: Send + Sync + Debug {
 
     /// Stores the bytes of `source`
     ///
+    /// The plan of a message keeps 2,048 bytes for a link and what is said about it (`Limits::link_allowance`). With a
+    /// longer URL the message may no longer fit the broker, which is found only after this call: the message then fails,
+    /// and what was uploaded for it is deleted.
+    ///
     /// Dropping the future stops the upload; what a server already holds then lives until its time to live is over.
     ///
     /// # Errors

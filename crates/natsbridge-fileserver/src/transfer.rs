@@ -15,6 +15,7 @@ use crate::fetch::Rules;
 use crate::observe;
 use crate::policy::Blocked;
 use crate::retry::Retries;
+use crate::roots::is_untrusted;
 use crate::sink::Sink;
 use crate::status::{Question, Upload};
 use crate::{BoxError, FetchError, FetchErrorKind as Kind, Origin, Target};
@@ -146,7 +147,7 @@ impl<'a> Transfer<'a> {
         if self.link.size.is_some_and(|size| size > self.limit) {
             return Err(self.error(Kind::TooLarge).with_source(Wrong::Limit { limit: self.limit }));
         }
-        let opened = Sink::open(target, self.link.size).await;
+        let opened = Sink::open(target).await;
         let mut sink = opened.map_err(|source| self.error(Kind::LocalFile).with_source(source))?;
         loop {
             self.retries.begin();
@@ -209,12 +210,14 @@ impl<'a> Transfer<'a> {
             }
         }
         self.check_headers(&response, sink)?;
+        let offered = response.content_length().map(|length| length.saturating_add(sink.received()));
+        sink.expect(self.link.size.or(offered).unwrap_or(0));
         let etag = strong_etag(response.headers());
         if let Err(failure) = self.read(response, sink).await {
             self.etag = etag.filter(|_| !self.link.one_shot);
             return Err(self.doubtful(failure));
         }
-        self.verify(sink)
+        self.verify(sink).await
     }
 
     /// Refuses a body before reading it, where its headers show that it is not the payload
@@ -255,7 +258,7 @@ impl<'a> Transfer<'a> {
             if found > self.limit {
                 return Err(Failure::last(Kind::TooLarge, Wrong::Limit { limit: self.limit }));
             }
-            sink.push(&chunk).await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
+            sink.push(chunk).await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
         }
         match self.link.size {
             // Without Content-Length a cut connection looks like the end.
@@ -266,9 +269,9 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    fn verify(&mut self, sink: &Sink) -> Result<(), Failure> {
+    async fn verify(&mut self, sink: &mut Sink) -> Result<(), Failure> {
         let Some(expected) = self.link.sha256 else { return Ok(()) };
-        let found = sink.digest();
+        let found = sink.digest().await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
         if found == expected {
             return Ok(());
         }
@@ -376,6 +379,9 @@ fn broken(error: reqwest::Error) -> Failure {
             return Failure::last(Kind::BlockedOrigin, blocked.clone());
         }
         cause = inner.source();
+    }
+    if is_untrusted(&error) {
+        return Failure::last(Kind::Untrusted, error.without_url());
     }
     let kind = if error.is_timeout() { Kind::Timeout } else { Kind::Unreachable };
     Failure::again(kind, error.without_url())

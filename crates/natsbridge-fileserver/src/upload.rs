@@ -16,19 +16,21 @@ use crate::breaker::{Breaker, BreakerPolicy};
 use crate::client;
 use crate::observe;
 use crate::retry::{Retries, RetryPolicy, deadline};
-use crate::{BoxError, ConfigError, Origin, StoreError, StoreErrorKind as Kind, Stored};
+use crate::roots::is_untrusted;
+use crate::{BoxError, ConfigError, Origin, RootCertificates, StoreError, StoreErrorKind as Kind, Stored};
 
 /// Most bytes of a JSON answer that are read
 const MAX_JSON: usize = 1024 * 1024;
 
 /// The limits of a store's requests; one builder field for all stores
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Limits {
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) total_timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) breaker: BreakerPolicy,
+    pub(crate) roots: RootCertificates,
 }
 
 impl Default for Limits {
@@ -39,6 +41,7 @@ impl Default for Limits {
             total_timeout: Duration::from_secs(30 * 60),
             retry: RetryPolicy::default(),
             breaker: BreakerPolicy::default(),
+            roots: RootCertificates::default(),
         }
     }
 }
@@ -85,6 +88,9 @@ impl Failure {
     }
 
     fn broken(error: reqwest::Error) -> Self {
+        if is_untrusted(&error) {
+            return Self::last(Kind::Untrusted, error.without_url());
+        }
         let kind = if error.is_timeout() { Kind::Timeout } else { Kind::Unreachable };
         Self { answered: false, ..Self::again(kind, error.without_url()) }
     }
@@ -100,10 +106,11 @@ impl Server {
     pub(crate) fn new(kind: &'static str, url: &Url, limits: Limits) -> Result<Self, ConfigError> {
         let refused = |problem: &str| ConfigError::new(kind, problem);
         let origin = Origin::of(url).ok_or_else(|| refused("its URL has to be http or https with a host"))?;
-        let client = client::build(limits.connect_timeout, None)
+        let client = client::build(limits.connect_timeout, &limits.roots, None)
             .map_err(|error| refused("no HTTP client can be made").with_source(error))?;
         let name = format!("{kind} at {}", redacted(url.as_str()).trim_end_matches('/'));
-        Ok(Self { name, origin, client, limits, breaker: Breaker::new(limits.breaker) })
+        let breaker = Breaker::new(limits.breaker);
+        Ok(Self { name, origin, client, limits, breaker })
     }
 
     /// Uploads `object` with as many attempts as it takes and the policy allows
@@ -169,12 +176,12 @@ impl Server {
         reply: impl Future<Output = reqwest::Result<Response>> + Send,
     ) -> Result<Response, Failure> {
         let mut reply = pin!(reply);
-        let mut seen = reading.read();
+        let mut seen = reading.sent();
         let result = loop {
             if let Ok(reply) = tokio::time::timeout(self.limits.idle_timeout, &mut reply).await {
                 break reply.map_err(Failure::broken);
             }
-            let now = reading.read();
+            let now = reading.sent();
             if now == seen {
                 break Err(self.silent());
             }

@@ -12,6 +12,8 @@ use natsbridge_testkit::fault_proxy::{Fault, FaultProxy};
 use natsbridge_testkit::scripted_http::{Reply, ScriptedHttp};
 use support::*;
 use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 async fn server(replies: impl IntoIterator<Item = Reply>) -> ScriptedHttp {
@@ -388,6 +390,53 @@ async fn a_silent_server_is_given_up_after_the_idle_time_and_the_total_time() {
     let total = Fetcher::builder().total_timeout(Duration::from_millis(200)).build().unwrap();
     let error = failure(&total, &plik_link(&held, &payload)).await;
     assert_eq!((error.kind(), error.is_retryable()), (Kind::Timeout, true));
+}
+
+#[tokio::test]
+async fn a_server_that_dribbles_is_given_up_after_the_total_time() {
+    let payload = bytes(10_000);
+    let server = server([Reply::ok(&payload).dribble(1, Duration::from_millis(20))]).await;
+    let fetcher = fetcher().total_timeout(Duration::from_millis(300)).build().unwrap();
+    let started = Instant::now();
+    let error = failure(&fetcher, &plik_link(&server, &payload)).await;
+    assert_eq!((error.kind(), server.requests().len()), (Kind::Timeout, 1), "it is never silent for long");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_cut_at_the_limit() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let link = Link::new("clip", format!("http://{}/x", listener.local_addr().unwrap()));
+    let endless = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        assert!(client.read(&mut [0; 4096]).await.unwrap() > 0);
+        client.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+        // Ends when the client has had enough.
+        while client.write_all(&[b"400\r\n", &[0; 1024][..], b"\r\n"].concat()).await.is_ok() {}
+    });
+    let fetcher = fetcher().max_payload_size(3_000_000).build().unwrap();
+    assert_eq!(failure(&fetcher, &link).await.kind(), Kind::TooLarge);
+    endless.await.unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_connection_that_does_not_open_is_given_up_after_the_connect_time() {
+    // Nobody accepts, and a full queue lets no other connection in.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(opened) = tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+        queue.push(opened.unwrap());
+    }
+    let retry = RetryPolicy::never();
+    let fetcher = Fetcher::builder().retry(retry).connect_timeout(Duration::from_millis(100)).build().unwrap();
+    let started = Instant::now();
+    let error = failure(&fetcher, &link(format!("http://{address}/x"), b"payload")).await;
+    assert_eq!((error.kind(), error.attempts()), (Kind::Timeout, 1), "{}", chain(&error));
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
 async fn server_held(release: &Arc<Notify>) -> ScriptedHttp {

@@ -4,3 +4,4 @@ pub mod fault_proxy;
 pub mod nanio;
 pub mod nats_server;
 pub mod scripted_http;
+pub mod tls;

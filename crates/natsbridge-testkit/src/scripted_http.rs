@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 /// Most bytes of a request's body that are kept; the rest is counted
-const MAX_KEPT: usize = 4 * 1024 * 1024;
+const MAX_KEPT: usize = 128 * 1024 * 1024;
 
 /// How long a closing server takes what its client still sends
 const LINGER: Duration = Duration::from_millis(500);
@@ -287,7 +287,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
-    let mut buffer = Vec::new();
+    let mut buffer = Vec::with_capacity(64 * 1024);
     loop {
         let Some((mut request, body_at)) = read_head(&mut stream, &mut buffer).await? else { return Ok(()) };
         let early = shared.router.is_none() && lock(&shared.replies).front().is_some_and(|reply| reply.before_body);

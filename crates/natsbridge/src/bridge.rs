@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use natsbridge_core::{Envelope, Limits, Message, Purpose};
-use natsbridge_fileserver::{Downloader, Uploader};
+use natsbridge_fileserver::{Downloader, Fetcher, Uploader};
 use natsbridge_nats::{
     Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectFilter,
 };
@@ -71,11 +71,13 @@ impl Bridge {
         let downloader = match &config.downloader {
             Some(downloader) => Arc::clone(downloader),
             None => smart::fetcher(
+                Fetcher::builder()
+                    .retry(config.retry)
+                    .max_payload_size(config.checks.max_payload_size)
+                    .root_certificates(config.fileserver_ca.clone()),
                 config.uploader.as_deref(),
                 config.uploader.is_none().then_some(&config.fileserver_url),
                 &config.allowed_origins,
-                config.retry,
-                config.checks.max_payload_size,
             )?,
         };
         Ok(Self(Arc::new(Inner {

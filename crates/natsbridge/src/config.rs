@@ -4,7 +4,7 @@ use std::env::VarError;
 use std::sync::Arc;
 
 use natsbridge_core::{Checks, Limits};
-use natsbridge_fileserver::{Downloader, RetryPolicy, Uploader};
+use natsbridge_fileserver::{Downloader, RetryPolicy, RootCertificates, Uploader};
 use natsbridge_nats::ConnectOptions;
 
 /// A setting that can't be used
@@ -34,6 +34,8 @@ pub struct Config {
     pub fileserver_url: String,
     /// The access token that the file server asks of uploaders (NFR-303); default none
     pub fileserver_token: Option<Secret>,
+    /// Authorities that file servers' certificates may be of, besides those that the system trusts; default none
+    pub fileserver_ca: RootCertificates,
     /// Thresholds and limits of what is sent; `max_message_size` is taken from the server when connected
     pub limits: Limits,
     /// How suspicious the receiving side is
@@ -48,6 +50,9 @@ pub struct Config {
     pub sender_id: Option<String>,
     /// Uploads and downloads at once, for one message; default 4
     pub transfers: usize,
+    /// Bytes of links that an inbox downloads before their messages are asked for; default 64,000,000. A message with
+    /// more is downloaded alone
+    pub links_ahead: u64,
     /// Whether payloads may travel direct when the file server can't be reached and the broker takes them (NFR-202);
     /// default false
     pub direct_fallback: bool,
@@ -70,6 +75,7 @@ impl Config {
             nats: ConnectOptions::new(nats_url),
             fileserver_url: Self::FILESERVER_URL.to_owned(),
             fileserver_token: None,
+            fileserver_ca: RootCertificates::default(),
             limits: Limits::default(),
             checks: Checks::default(),
             retry: RetryPolicy::default(),
@@ -77,13 +83,15 @@ impl Config {
             sender_name: "NATSBridge".to_owned(),
             sender_id: None,
             transfers: 4,
+            links_ahead: 64_000_000,
             direct_fallback: false,
             uploader: None,
             downloader: None,
         }
     }
 
-    /// Reads `NATS_URL`, `NATS_CREDS`, `FILESERVER_URL`, `FILESERVER_TOKEN` and `SIZE_THRESHOLD` (requirements 12.2)
+    /// Reads `NATS_URL`, `NATS_CREDS`, `FILESERVER_URL`, `FILESERVER_TOKEN` and `SIZE_THRESHOLD` (requirements 12.2), and
+    /// `FILESERVER_CA`, a file of certificates in PEM, which is read here
     ///
     /// A variable that is not set, or empty, keeps its default.
     ///
@@ -129,6 +137,12 @@ impl Config {
             config.fileserver_url = url;
         }
         config.fileserver_token = variable("FILESERVER_TOKEN")?.map(Secret::new);
+        if let Some(path) = variable("FILESERVER_CA")? {
+            let refused = |reason: String| ConfigError::new("FILESERVER_CA", reason);
+            let pem = std::fs::read(&path).map_err(|error| refused(format!("`{path}` can't be read: {error}")))?;
+            config.fileserver_ca =
+                RootCertificates::from_pem(pem).map_err(|error| refused(format!("`{path}`: {error}")))?;
+        }
         if let Some(text) = variable("SIZE_THRESHOLD")? {
             let reason = || format!("`{text}` is not a number of bytes; write it in digits, such as 500000");
             config.limits.size_threshold = text.parse().map_err(|_| ConfigError::new("SIZE_THRESHOLD", reason()))?;
@@ -181,11 +195,19 @@ mod tests {
         assert_eq!(with("SIZE_THRESHOLD", "").unwrap().limits.size_threshold, Limits::SIZE_THRESHOLD);
         assert_eq!(with("FILESERVER_URL", "https://f").unwrap().fileserver_url, "https://f");
         assert_eq!(with("X", "").unwrap().fileserver_url, Config::FILESERVER_URL);
+        let named = with("FILESERVER_CA", "../natsbridge-fileserver/testdata/authority.pem").unwrap();
+        assert_ne!(named.fileserver_ca, RootCertificates::default());
     }
 
     #[test]
     fn a_bad_value_names_its_variable() {
-        for (name, value) in [("SIZE_THRESHOLD", "0.5MB"), ("SIZE_THRESHOLD", "-1"), ("FILESERVER_URL", "files.test")] {
+        for (name, value) in [
+            ("SIZE_THRESHOLD", "0.5MB"),
+            ("SIZE_THRESHOLD", "-1"),
+            ("FILESERVER_URL", "files.test"),
+            ("FILESERVER_CA", "no/such/file.pem"),
+            ("FILESERVER_CA", "Cargo.toml"),
+        ] {
             let error = with(name, value).unwrap_err();
             assert!(error.variable == name && error.to_string().contains(name), "{error}");
         }

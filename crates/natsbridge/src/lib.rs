@@ -185,7 +185,8 @@ pub use natsbridge_core::{Table, TableLimits};
 pub use natsbridge_fileserver::server;
 pub use natsbridge_fileserver::{
     BoxError, Downloader, FetchError, FetchErrorKind, Fetcher, Glance, HttpStore, MemoryStore, Origin, PlikStore,
-    Receipt, RetryPolicy, StoreError, StoreErrorKind, Stored, Target, Uploader, download_handler, upload_handler,
+    Receipt, RetryPolicy, RootCertificates, StoreError, StoreErrorKind, Stored, Target, Uploader, download_handler,
+    upload_handler,
 };
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 pub use natsbridge_fileserver::{BucketStore, BucketStoreBuilder};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use natsbridge_core::{Checks, Envelope, Header, Life, Message, Metadata, Part, PayloadType, Purpose, Receiver, Value};
-use natsbridge_fileserver::{Downloader, Fetcher, PlikStore, RetryPolicy, Uploader};
+use natsbridge_fileserver::{Downloader, Fetcher, FetcherBuilder, PlikStore, RetryPolicy, RootCertificates, Uploader};
 
 use crate::config::{Config, ConfigError, Secret};
 use crate::fetcher::LateFetcher;
@@ -72,6 +72,12 @@ impl SendOptions {
         /// Sets the access token that the file server asks for (NFR-303); default none
         fileserver_token: impl Into<String> => |options, value| {
             options.config.fileserver_token = Some(Secret::new(value));
+            options.uploader = OnceLock::new();
+        };
+        /// Sets authorities that the file server's certificate may be of, besides those that the system trusts; default
+        /// none
+        fileserver_ca: RootCertificates => |options, value| {
+            options.config.fileserver_ca = value;
             options.uploader = OnceLock::new();
         };
         /// Sets who uploads large payloads: any store, or a closure by [`upload_handler`](crate::upload_handler)
@@ -176,6 +182,7 @@ pub struct ReceiveOptions {
     retry: RetryPolicy,
     checks: Checks,
     allowed_origins: Vec<String>,
+    roots: RootCertificates,
     downloader: OnceLock<Arc<dyn Downloader>>,
 }
 
@@ -191,6 +198,8 @@ impl ReceiveOptions {
         max_delay: Duration => |options, value| options.retry = options.retry.max_delay(value);
         /// Allows links to an origin such as `https://files.example.com`; from the first on, to no other
         allow_origin: impl Into<String> => |options, value| options.allowed_origins.push(value.into());
+        /// Sets authorities that file servers' certificates may be of, besides those that the system trusts; default none
+        fileserver_ca: RootCertificates => |options, value| options.roots = value;
         /// Sets whether links without digests and wrong sizes are refused; default false
         strict: bool => |options, value| options.checks.strict = value;
         /// Sets the most bytes taken in one payload; default 10,000,000,000
@@ -277,10 +286,14 @@ fn unreadable(error: Error, header: Option<&Header>) -> Error {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header, Vec<Handle>), Error> {
-    let ReceiveOptions { retry, checks, allowed_origins, downloader } = options;
+    let ReceiveOptions { retry, checks, allowed_origins, roots, downloader } = options;
     let envelope = Envelope::from_json(json.as_ref()).map_err(|error| unreadable(error.into(), None))?;
     observe::received(&envelope);
-    let downloader = made_once(downloader, || fetcher(None, None, allowed_origins, *retry, checks.max_payload_size))?;
+    let builder = || {
+        let builder = Fetcher::builder().retry(*retry).max_payload_size(checks.max_payload_size);
+        builder.root_certificates(roots.clone())
+    };
+    let downloader = made_once(downloader, || fetcher(builder(), None, None, allowed_origins))?;
     let (header, arrivals) = envelope.open(checks);
     Ok((header, arrivals.into_iter().map(|arrival| Handle::new(arrival, &downloader)).collect()))
 }
@@ -307,7 +320,8 @@ pub(crate) fn made_once<T: ?Sized>(
 /// The Plik client for a configured file server
 pub(crate) fn plik(config: &Config) -> Result<Arc<dyn Uploader>, ConfigError> {
     let refused = |error: natsbridge_fileserver::ConfigError| ConfigError::new("FILESERVER_URL", error.to_string());
-    let mut builder = PlikStore::builder(&config.fileserver_url).retry(config.retry);
+    let mut builder =
+        PlikStore::builder(&config.fileserver_url).retry(config.retry).root_certificates(config.fileserver_ca.clone());
     if let Some(token) = &config.fileserver_token {
         builder = builder.user_token(token.reveal());
     }
@@ -316,14 +330,12 @@ pub(crate) fn plik(config: &Config) -> Result<Arc<dyn Uploader>, ConfigError> {
 
 /// The safe fetcher: for the origins of a store and those that were allowed, or for any where none is named
 pub(crate) fn fetcher(
+    mut builder: FetcherBuilder,
     uploader: Option<&dyn Uploader>,
     fileserver_url: Option<&str>,
     allowed_origins: &[String],
-    retry: RetryPolicy,
-    max_payload_size: u64,
 ) -> Result<Arc<dyn Downloader>, ConfigError> {
     let refused = |error: natsbridge_fileserver::ConfigError| ConfigError::new("allowed_origins", error.to_string());
-    let mut builder = Fetcher::builder().retry(retry).max_payload_size(max_payload_size);
     for origin in uploader.iter().flat_map(|uploader| uploader.origins()) {
         builder = builder.allow(origin);
     }

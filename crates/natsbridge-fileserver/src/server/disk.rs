@@ -19,7 +19,7 @@ use std::{
 use super::{
     error::ServerError,
     ids::Id,
-    record::{FileRecord, Record, Status},
+    record::{Record, Status},
 };
 
 const RECORD: &str = "record.json";
@@ -253,9 +253,9 @@ impl Store {
         &self,
         upload: Id,
         file: Id,
-        add: impl FnOnce(&mut Vec<FileRecord>) -> Result<(), E>,
+        add: impl FnOnce(&mut Record) -> Result<(), E>,
     ) -> Result<Option<File>, E> {
-        let added = self.edit(upload, |record| add(&mut record.files))?;
+        let added = self.edit(upload, add)?;
         if added.is_none() {
             return Ok(None);
         }

@@ -41,6 +41,9 @@ pub(super) struct FileRecord {
     pub(super) file_name: String,
     pub(super) status: Status,
     pub(super) file_md5: String,
+    /// In place of the MD5, for an upload whose maker asked for it; Plik has no such key
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) file_sha256: String,
     pub(super) file_type: String,
     pub(super) file_size: u64,
     pub(super) reference: String,
@@ -54,6 +57,7 @@ impl FileRecord {
             file_name: name,
             status,
             file_md5: String::new(),
+            file_sha256: String::new(),
             file_type: String::new(),
             file_size: 0,
             reference: String::new(),
@@ -73,6 +77,8 @@ pub(super) struct Record {
     pub(super) comments: String,
     pub(super) one_shot: bool,
     pub(super) removable: bool,
+    #[serde(default)]
+    pub(super) sha256: bool,
     /// SHA-256 of the upload token, hexadecimal; the token itself is not kept
     token_sha256: String,
     created_at: String,
@@ -85,6 +91,8 @@ pub(super) struct Record {
 pub(super) struct Wishes {
     pub(super) one_shot: bool,
     pub(super) removable: bool,
+    /// SHA-256 of files in place of MD5
+    pub(super) sha256: bool,
     /// Seconds
     pub(super) ttl: u64,
     pub(super) comments: String,
@@ -102,6 +110,7 @@ impl Record {
             comments: wishes.comments,
             one_shot: wishes.one_shot,
             removable: wishes.removable,
+            sha256: wishes.sha256,
             token_sha256: SecretDigest::of(token).to_hex(),
             created_at: rfc3339(now),
             expire_at: rfc3339(now.saturating_add(ttl)),
@@ -144,6 +153,7 @@ impl Record {
             protected_by_password: false,
             created_at: &self.created_at,
             expire_at: &self.expire_at,
+            sha256: self.sha256,
         }
     }
 }
@@ -169,6 +179,9 @@ pub(super) struct View<'a> {
     protected_by_password: bool,
     created_at: &'a str,
     expire_at: &'a str,
+    /// A key that Plik does not have, only for who asked for it
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sha256: bool,
 }
 
 fn rfc3339(moment: OffsetDateTime) -> String {

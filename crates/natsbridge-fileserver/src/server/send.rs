@@ -159,7 +159,7 @@ fn header_value(text: &str) -> Result<HeaderValue, Refusal> {
 
 /// A strong entity tag: content never changes under its identifier, and equal content has an equal tag
 fn etag(file: &FileRecord) -> String {
-    format!("\"{}\"", file.file_md5)
+    format!("\"{}{}\"", file.file_md5, file.file_sha256)
 }
 
 /// Whether the header is `*` or lists the tag, weakly or strongly

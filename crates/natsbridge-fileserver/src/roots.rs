@@ -1,0 +1,106 @@
+//! Certificates of authorities of one's own, which are trusted besides those of the system.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::ConfigError;
+
+const WHAT: &str = "root certificates";
+
+/// Authorities whose certificates a file server may have, besides those that the system trusts
+///
+/// Clones share the certificates.
+///
+/// # Examples
+/// ```
+/// use natsbridge_fileserver::{PlikStore, RootCertificates};
+///
+/// # let pem = include_bytes!("../testdata/authority.pem");
+/// let roots = RootCertificates::from_pem(pem)?; // such as std::fs::read("authority.pem")?
+/// let store = PlikStore::builder("https://files.example.com").root_certificates(roots).build()?;
+/// # let _ = store;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RootCertificates(Arc<[CertificateDer<'static>]>);
+
+impl RootCertificates {
+    /// Reads one or several certificates in PEM; other sections, such as keys, are passed over
+    ///
+    /// # Errors
+    /// [`ConfigError`] if there is none, or one that can't be read.
+    pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        let refused = |problem: &str| ConfigError::new(WHAT, problem);
+        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem.as_ref())
+            .collect::<Result<_, _>>()
+            .map_err(|error| refused("the PEM text is damaged").with_source(error))?;
+        if certificates.is_empty() {
+            return Err(refused("there is none; PEM has them between `BEGIN CERTIFICATE` and `END CERTIFICATE`"));
+        }
+        let mut store = rustls::RootCertStore::empty();
+        for certificate in &certificates {
+            store
+                .add(certificate.clone())
+                .map_err(|error| refused("one is not the certificate of an authority").with_source(error))?;
+        }
+        Ok(Self(certificates.into()))
+    }
+
+    /// The certificates for a client of reqwest
+    pub(crate) fn for_reqwest(&self) -> Result<Vec<reqwest::Certificate>, reqwest::Error> {
+        self.0.iter().map(|certificate| reqwest::Certificate::from_der(certificate)).collect()
+    }
+}
+
+impl fmt::Debug for RootCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RootCertificates({})", self.0.len())
+    }
+}
+
+/// A bucket's client that trusts them
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+impl object_store::client::HttpConnector for RootCertificates {
+    fn connect(&self, options: &object_store::ClientOptions) -> object_store::Result<object_store::client::HttpClient> {
+        let mut options = options.clone();
+        for certificate in self.0.iter() {
+            options = options.with_root_certificate(object_store::Certificate::from_der(certificate)?);
+        }
+        object_store::client::ReqwestConnector::default().connect(&options)
+    }
+}
+
+/// Whether a connection failed because the server's certificate is not trusted, which no retry mends
+pub(crate) fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        // An I/O error shows the cause of its own cause as its source.
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_certificate_of_an_authority_is_refused() {
+        let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for pem in ["", "no PEM", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", damaged] {
+            let error = RootCertificates::from_pem(pem).map(|_| ()).map_err(|error| error.to_string());
+            assert!(error.is_err_and(|error| error.starts_with("cannot configure root certificates: ")), "{pem}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! File servers behind TLS: an authority of one's own has to be named, and a bad certificate is told apart and not retried.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+#![cfg(feature = "server")]
+
+mod support;
+
+use natsbridge_fileserver::server::{FileServer, ServerConfig, ServerHandle};
+use natsbridge_fileserver::{
+    Downloader, FetchErrorKind, Fetcher, HttpStore, RootCertificates, StoreErrorKind, Target, Uploader,
+};
+use natsbridge_testkit::tls::{Authority, Certificate, TlsFront};
+use support::*;
+use tempfile::TempDir;
+
+/// An embedded file server behind TLS
+async fn server(certificate: Certificate) -> (TlsFront, ServerHandle, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ServerConfig::new(folder.path()).listen(([127, 0, 0, 1], 0).into());
+    let server = FileServer::bind(config).await.unwrap().start();
+    (TlsFront::start(server.local_addr(), certificate).await.unwrap(), server, folder)
+}
+
+fn roots(authority: &Authority) -> RootCertificates {
+    RootCertificates::from_pem(authority.pem()).unwrap()
+}
+
+#[tokio::test]
+async fn a_server_of_an_authority_that_was_named_is_trusted_both_ways() {
+    let authority = Authority::new("ours").unwrap();
+    let (front, _server, _folder) = server(authority.certificate().unwrap()).await;
+    // Several authorities in one file, and a key between them.
+    let pem = format!("{}\n{}", Authority::new("another").unwrap().pem(), authority.pem());
+    let roots = RootCertificates::from_pem(pem).unwrap();
+    let store = plik(&front.url()).root_certificates(roots.clone()).build().unwrap();
+    let payload = bytes(700_000);
+    let stored = store.upload(&object(&payload), &source(&payload)).await.unwrap();
+    assert!(stored.uploaded.url.starts_with("https://localhost:"));
+    let fetcher = fetcher().root_certificates(roots).build().unwrap();
+    let link = link(stored.uploaded.url, &payload);
+    assert_eq!(fetcher.download(&link, Target::Memory).await.unwrap().source, source(&payload));
+    assert_eq!(fetcher.glance(&link).await.unwrap().status, 200);
+}
+
+/// Everything that is said about a certificate which the authorities `roots` do not vouch for
+async fn refusals(url: &str, roots: Option<RootCertificates>) -> Vec<String> {
+    let roots = roots.unwrap_or_default();
+    let mut said = Vec::new();
+    let plik = plik(url).root_certificates(roots.clone()).build().unwrap();
+    let put = HttpStore::builder(&format!("{url}/{{id}}")).root_certificates(roots.clone()).build().unwrap();
+    let stores: [&dyn Uploader; 2] = [&plik, &put];
+    for store in stores {
+        let error = store.upload(&object(b"payload"), &source(b"payload")).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (StoreErrorKind::Untrusted, 1), "{}", chain(&error));
+        said.push(chain(&error));
+    }
+    let fetcher: Fetcher = fetcher().root_certificates(roots).build().unwrap();
+    let link = link(format!("{url}/file/a/b/c"), b"payload");
+    let looked = fetcher.glance(&link).await.unwrap_err();
+    let fetched = fetcher.download(&link, Target::Memory).await.unwrap_err();
+    for error in [&looked, &fetched] {
+        assert_eq!(error.kind(), FetchErrorKind::Untrusted, "{}", chain(error));
+        said.push(chain(error));
+    }
+    assert_eq!(fetched.attempts(), 1, "trying again does not make a certificate better");
+    said
+}
+
+#[tokio::test]
+async fn a_server_of_another_authority_is_not_trusted_and_not_asked_again() {
+    let authority = Authority::new("ours").unwrap();
+    let (front, _server, _folder) = server(authority.certificate().unwrap()).await;
+    for roots in [None, Some(roots(&Authority::new("another").unwrap()))] {
+        for said in refusals(&front.url(), roots).await {
+            assert!(said.contains("UnknownIssuer") && said.contains("FILESERVER_CA"), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_called_expired() {
+    let authority = Authority::new("ours").unwrap();
+    let (front, _server, _folder) = server(authority.expired_certificate().unwrap()).await;
+    for said in refusals(&front.url(), Some(roots(&authority))).await {
+        assert!(said.contains("expired") && said.contains("check its date"), "{said}");
+    }
+}
+
+#[cfg(feature = "s3")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_of_an_authority_that_was_named_is_trusted_and_another_is_not() {
+    use natsbridge_fileserver::{BucketStore, RetryPolicy};
+    use natsbridge_testkit::nanio::Nanio;
+
+    let nanio = Nanio::start().unwrap();
+    let authority = Authority::new("ours").unwrap();
+    let address = nanio.url().trim_start_matches("http://").parse().unwrap();
+    let front = TlsFront::start(address, authority.certificate().unwrap()).await.unwrap();
+    let store = |roots| {
+        let store = BucketStore::s3(Nanio::BUCKET).endpoint(front.url()).region("us-east-1");
+        let store = store.access_key(Nanio::ACCESS_KEY, Nanio::SECRET_KEY).retry(RetryPolicy::never());
+        store.root_certificates(roots).build().unwrap()
+    };
+    let stored = store(roots(&authority)).upload(&object(b"payload"), &source(b"payload")).await.unwrap();
+    let fetcher = fetcher().root_certificates(roots(&authority)).build().unwrap();
+    fetcher.download(&link(stored.uploaded.url, b"payload"), Target::Memory).await.unwrap();
+    let other = store(roots(&Authority::new("another").unwrap()));
+    let error = other.upload(&object(b"payload"), &source(b"payload")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Untrusted, "{}", chain(&error));
+}
