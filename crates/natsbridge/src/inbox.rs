@@ -28,7 +28,8 @@ const REMEMBERED: usize = 65_536;
 /// A subscription as a stream of messages, in the order in which they came
 ///
 /// A message that can't be read is an item with an error, and the next one follows. Links of several messages are
-/// downloaded at once, so that a slow link does not hold up the subscription. A message that was acknowledged and comes
+/// downloaded at once, within [`Config::links_ahead`](crate::Config::links_ahead), so that a slow link does not hold up
+/// the subscription. A message that was acknowledged and comes
 /// again is answered and not handed out twice.
 pub struct Inbox {
     bridge: Bridge,
@@ -36,14 +37,21 @@ pub struct Inbox {
     lazy: bool,
     unordered: bool,
     ahead: Ahead,
+    /// Bytes of links in `ahead`
+    bytes_ahead: u64,
+    /// The next message to download, for whose links there is no room yet
+    waiting: Option<Incoming>,
     window: Window,
     detector: Option<Detector>,
 }
 
+/// A message on its way, and the bytes of its links
+type Fetching = BoxFuture<'static, (u64, Result<Incoming, ReceiveError>)>;
+
 /// Messages whose links are being downloaded
 enum Ahead {
-    Ordered(FuturesOrdered<BoxFuture<'static, Result<Incoming, ReceiveError>>>),
-    Unordered(FuturesUnordered<BoxFuture<'static, Result<Incoming, ReceiveError>>>),
+    Ordered(FuturesOrdered<Fetching>),
+    Unordered(FuturesUnordered<Fetching>),
 }
 
 impl Ahead {
@@ -54,14 +62,14 @@ impl Ahead {
         }
     }
 
-    fn push(&mut self, message: BoxFuture<'static, Result<Incoming, ReceiveError>>) {
+    fn push(&mut self, message: Fetching) {
         match self {
             Self::Ordered(messages) => messages.push_back(message),
             Self::Unordered(messages) => messages.push(message),
         }
     }
 
-    async fn next(&mut self) -> Option<Result<Incoming, ReceiveError>> {
+    async fn next(&mut self) -> Option<(u64, Result<Incoming, ReceiveError>)> {
         match self {
             Self::Ordered(messages) => messages.next().await,
             Self::Unordered(messages) => messages.next().await,
@@ -78,6 +86,8 @@ impl Inbox {
             lazy: false,
             unordered: false,
             ahead: Ahead::Ordered(FuturesOrdered::new()),
+            bytes_ahead: 0,
+            waiting: None,
             window: Window::new(REMEMBERED),
             detector: alone.then(Detector::default),
         }
@@ -106,27 +116,58 @@ impl Inbox {
     /// The item is [`ReceiveError`] for a message that can't be read; call again for the next one.
     pub async fn next(&mut self) -> Option<Result<Incoming, ReceiveError>> {
         loop {
+            if let Some(incoming) = self.waiting.take() {
+                let bytes = self.link_bytes(&incoming);
+                if self.ahead.len() > 0 && self.bytes_ahead.saturating_add(bytes) > self.bridge.config().links_ahead {
+                    self.waiting = Some(incoming);
+                    let fetched = self.ahead.next().await;
+                    return self.handed_out(fetched);
+                }
+                self.bytes_ahead = self.bytes_ahead.saturating_add(bytes);
+                self.ahead.push(fetched(incoming, bytes));
+            }
             let delivery = if self.ahead.len() == 0 {
                 self.subscription.next().await?
             } else if self.ahead.len() >= MESSAGES_AHEAD {
-                return self.ahead.next().await;
+                let fetched = self.ahead.next().await;
+                return self.handed_out(fetched);
             } else {
                 tokio::select! {
                     biased;
-                    message = self.ahead.next() => return message,
+                    fetched = self.ahead.next() => return self.handed_out(fetched),
                     delivery = self.subscription.next() => match delivery {
                         Some(delivery) => delivery,
-                        None => return self.ahead.next().await,
+                        None => {
+                            let fetched = self.ahead.next().await;
+                            return self.handed_out(fetched);
+                        }
                     },
                 }
             };
             let Some(opened) = self.opened(delivery) else { continue };
             match opened {
-                Ok(incoming) if incoming.has_links() && !self.lazy => self.ahead.push(fetched(incoming)),
+                Ok(incoming) if incoming.has_links() && !self.lazy => self.waiting = Some(incoming),
                 opened if self.ahead.len() == 0 || self.unordered => return Some(opened),
-                opened => self.ahead.push(Box::pin(std::future::ready(opened))),
+                opened => self.ahead.push(Box::pin(std::future::ready((0, opened)))),
             }
         }
+    }
+
+    /// What the links of a message will take in memory; one whose sender did not say fills all the room there is
+    fn link_bytes(&self, incoming: &Incoming) -> u64 {
+        let unknown = self.bridge.config().links_ahead;
+        let links = incoming.payloads.iter().filter(|handle| handle.part().is_none());
+        links.fold(0, |sum: u64, handle| sum.saturating_add(handle.size().unwrap_or(unknown)))
+    }
+
+    /// Makes room for the next downloads
+    fn handed_out(
+        &mut self,
+        fetched: Option<(u64, Result<Incoming, ReceiveError>)>,
+    ) -> Option<Result<Incoming, ReceiveError>> {
+        let (bytes, message) = fetched?;
+        self.bytes_ahead = self.bytes_ahead.saturating_sub(bytes);
+        Some(message)
     }
 
     /// The message, unless it is a repeat of one that was or is being handled
@@ -176,21 +217,22 @@ impl Inbox {
 }
 
 /// Downloads in a task of its own, so that it goes on while the reader is busy with another message
-fn fetched(mut incoming: Incoming) -> BoxFuture<'static, Result<Incoming, ReceiveError>> {
+fn fetched(mut incoming: Incoming, bytes: u64) -> Fetching {
     let (subject, reply) = (incoming.subject.clone(), incoming.reply.clone());
     let mut task = AbortOnDrop(tokio::spawn(async move {
         incoming.fetch().await?;
         Ok(incoming)
     }));
     Box::pin(async move {
-        match (&mut task.0).await {
+        let fetched = match (&mut task.0).await {
             Ok(fetched) => fetched,
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // Only the end of the runtime stops it.
                 Err(_) => Err(ReceiveError::new(Error::Stopped, subject.as_str()).answerable(None, reply)),
             },
-        }
+        };
+        (bytes, fetched)
     })
 }
 
