@@ -80,6 +80,7 @@ fn read(file: &Path) -> Outcome<Vec<Value>> {
 
 fn measured(quick: bool) -> Outcome<Vec<Value>> {
     let nats_server = tools::nats_server()?;
+    let nanio = tools::nanio()?;
     let [bench, natsbridge] = programs()?;
     let began = Instant::now();
     let mut command = on_two_cores(&bench);
@@ -89,6 +90,7 @@ fn measured(quick: bool) -> Outcome<Vec<Value>> {
     command.arg("--program").arg(&natsbridge).arg("--testdata").arg(root().join("testdata"));
     let output = command
         .env("NATS_SERVER", &nats_server)
+        .env("NANIO", &nanio)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

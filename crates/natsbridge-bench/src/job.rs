@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, links, nats};
+use crate::{Failure, large, links, nats};
 
 /// How long one job may take before it counts as hung
 const LIMIT: Duration = Duration::from_secs(90);
@@ -26,6 +26,8 @@ pub enum Scenario {
     Link,
     /// Seconds of an upload and of a download to a file, digest checked
     Transfer,
+    /// Seconds of that many uploads at once, and of their downloads to files, digests checked
+    Large,
 }
 
 impl Scenario {
@@ -39,6 +41,7 @@ impl Scenario {
             Self::Deliver => "acknowledged delivery",
             Self::Link => "link",
             Self::Transfer => "transfer",
+            Self::Large => "large files",
         }
     }
 }
@@ -118,6 +121,7 @@ impl Job {
                 match self.scenario {
                     Scenario::Link => links::message(self).await,
                     Scenario::Transfer => links::transfer(self).await,
+                    Scenario::Large => large::transfers(self).await,
                     _ => nats::prepare(self).await?.await,
                 }
             })

@@ -6,6 +6,7 @@ pub mod allocations;
 pub mod bridge;
 pub mod codec;
 pub mod job;
+pub mod large;
 pub mod links;
 pub mod live;
 pub mod micro;
