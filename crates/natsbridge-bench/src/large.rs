@@ -18,7 +18,7 @@ use crate::sample::number;
 
 /// Bytes of one block of a file; blocks differ, so that no store can keep one for all
 const BLOCK: usize = 1_000_000;
-/// What one transfer may add in MiB: two buffers of 256 KiB each for sender, server and receiver, and what lies in sockets
+/// What one transfer may add in MiB: two buffers of 512 KiB each for sender, server and receiver, and what lies in sockets
 const EACH: f64 = 4.0;
 /// What is allowed for one large file, in MiB
 const LARGE: f64 = 64.0;

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// Bytes in one chunk: large enough that reading a file costs few calls, small enough to keep a transfer's memory low
 ///
 /// Two exist at a time: one is read and digested while the other is sent.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 512 * 1024;
 
 /// What is computed on the way; MD5 costs twice what SHA-256 does
 #[derive(Debug, Clone, Copy)]

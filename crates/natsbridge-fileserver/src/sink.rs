@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::Target;
 
 /// Bytes collected before they are digested, and written to a file; two such batches exist per download
-const BATCH: usize = 256 * 1024;
+const BATCH: usize = 512 * 1024;
 /// Most pieces in a batch, so that a server that sends single bytes does not fill memory with what surrounds them
 const PIECES: usize = 1024;
 /// Most bytes of memory that are taken in advance on a stranger's word; as many again when these have arrived

@@ -130,7 +130,7 @@ impl ServerConfig {
         self
     }
 
-    /// How many connections are served at once; further ones wait (default 1,024, at most about 1 MiB each)
+    /// How many connections are served at once; further ones wait (default 1,024, at most about 1.5 MiB each)
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections;
         self

@@ -32,7 +32,10 @@ use super::{
 };
 
 /// Bytes gathered before they are written; two such batches exist per upload
-const BATCH: usize = 256 * 1024;
+const BATCH: usize = 512 * 1024;
+
+/// Most pieces in a batch, so that a client that sends single bytes does not fill memory with what surrounds them
+const PIECES: usize = 1024;
 
 /// What a multipart body may hold besides the file: other fields, headers, boundaries
 const MAX_FRAMING: u64 = 1024 * 1024;
@@ -114,7 +117,7 @@ async fn copy(
         if size > max_size {
             return Err(too_big());
         }
-        incoming.write(&piece).await?;
+        incoming.write(piece).await?;
     }
     Ok(())
 }
@@ -180,7 +183,9 @@ struct Incoming {
     /// With the writing thread while `writing` is set
     sink: Option<Sink>,
     writing: Option<JoinHandle<io::Result<Sink>>>,
-    batch: Vec<u8>,
+    /// As they came, since a copy would cost as much as a tenth of the digest
+    batch: Vec<Bytes>,
+    batched: usize,
     settled: bool,
 }
 
@@ -191,8 +196,6 @@ struct Sink {
     size: u64,
     /// The first bytes, by which the content type is guessed
     head: Vec<u8>,
-    /// A written batch, to be filled again
-    spare: Vec<u8>,
 }
 
 /// The digest of a file while it arrives
@@ -238,7 +241,7 @@ impl Incoming {
                     }
                 })?;
                 let content = begun.ok_or_else(|| expired_or_absent(upload))?;
-                Ok(Sink { content, digest, size: 0, head: Vec::new(), spare: Vec::new() })
+                Ok(Sink { content, digest, size: 0, head: Vec::new() })
             })
             .await?;
         Ok(Self {
@@ -248,20 +251,23 @@ impl Incoming {
             sink: Some(sink),
             writing: None,
             batch: Vec::new(),
+            batched: 0,
             settled: false,
         })
     }
 
-    async fn write(&mut self, piece: &[u8]) -> Result<(), Refusal> {
-        self.batch.extend_from_slice(piece);
-        if self.batch.len() >= BATCH { self.flush().await } else { Ok(()) }
+    async fn write(&mut self, piece: Bytes) -> Result<(), Refusal> {
+        self.batched = self.batched.saturating_add(piece.len());
+        self.batch.push(piece);
+        if self.batched >= BATCH || self.batch.len() >= PIECES { self.flush().await } else { Ok(()) }
     }
 
     /// Hands the batch to a writing thread, after the one before it is written
     async fn flush(&mut self) -> Result<(), Refusal> {
-        let mut sink = self.sink().await?;
-        let batch = std::mem::replace(&mut self.batch, std::mem::take(&mut sink.spare));
-        self.writing = Some(self.app.jobs.spawn_blocking(move || sink.take(batch)));
+        let sink = self.sink().await?;
+        let batch = std::mem::take(&mut self.batch);
+        self.batched = 0;
+        self.writing = Some(self.app.jobs.spawn_blocking(move || sink.take(&batch)));
         Ok(())
     }
 
@@ -334,16 +340,14 @@ impl Drop for Incoming {
 }
 
 impl Sink {
-    fn take(mut self, mut batch: Vec<u8>) -> io::Result<Self> {
-        if self.head.len() < SNIFF_LENGTH {
-            let missing = SNIFF_LENGTH - self.head.len();
-            self.head.extend(batch.iter().take(missing));
+    fn take(mut self, batch: &[Bytes]) -> io::Result<Self> {
+        for piece in batch {
+            let missing = SNIFF_LENGTH.saturating_sub(self.head.len());
+            self.head.extend(piece.iter().take(missing));
+            self.content.write_all(piece)?;
+            self.digest.update(piece);
+            self.size += u64::try_from(piece.len()).map_err(io::Error::other)?;
         }
-        self.content.write_all(&batch)?;
-        self.digest.update(&batch);
-        self.size += u64::try_from(batch.len()).map_err(io::Error::other)?;
-        batch.clear();
-        self.spare = batch;
         Ok(self)
     }
 }

@@ -30,7 +30,7 @@ use super::{
 };
 
 /// Bytes read from disk and handed on at a time; two such pieces exist per download
-const PIECE: u64 = 256 * 1024;
+const PIECE: u64 = 512 * 1024;
 
 /// What a download found on disk
 struct Found {
