@@ -26,7 +26,7 @@ const REPOSITORY: &str = "https://github.com/natsbridge/natsbridge";
 const ADDRESSES: [&str; 2] = ["127.0.0.1:4222", "127.0.0.1:8080"];
 
 /// Variables that say how this machine reaches the world; nothing else of the caller's is seen
-const KEPT: [&str; 15] = [
+const KEPT: [&str; 14] = [
     "PATH",
     "HOME",
     "USER",
@@ -38,10 +38,9 @@ const KEPT: [&str; 15] = [
     "CARGO_HTTP_",
     "CARGO_NET_",
     "CARGO_SOURCE_",
-    "CARGO_REGISTR",
+    "CARGO_REGISTRY",
+    "CARGO_REGISTRIES",
     "SSL_CERT_",
-    "http",
-    "HTTP",
 ];
 
 /// Walks through both pages

@@ -86,20 +86,22 @@ fn an_ignored_test_says_why() {
 }
 
 #[test]
-fn the_readme_names_the_rust_version_that_cargo_checks() {
+fn readme_and_walkthrough_name_the_rust_version_that_cargo_checks() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let declared = manifest
         .lines()
         .find_map(|line| line.strip_prefix("rust-version = \"")?.strip_suffix('"'))
         .expect("Cargo.toml has a rust-version");
-    let readme = fs::read_to_string(root().join("README.md")).expect("README.md is there");
-    let named: Vec<&str> = readme
-        .match_indices("Rust 1.")
-        .map(|(at, _)| &readme[at + 5..])
-        .map(|rest| rest.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap().trim_end_matches('.'))
-        .collect();
-    assert!(!named.is_empty(), "README.md says `Rust {declared}` somewhere");
-    assert!(named.iter().all(|version| *version == declared), "README.md names {named:?}, Cargo.toml {declared}");
+    for page in ["README.md", "docs/walkthrough.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let named: Vec<&str> = text
+            .match_indices("Rust 1.")
+            .map(|(at, _)| &text[at + 5..])
+            .map(|rest| rest.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap().trim_end_matches('.'))
+            .collect();
+        assert!(!named.is_empty(), "{page} says `Rust {declared}` somewhere");
+        assert!(named.iter().all(|version| *version == declared), "{page} names {named:?}, Cargo.toml {declared}");
+    }
 }
 
 /// Where packages come from is the user's setting: a mirror, a proxy, a vendored folder

@@ -7,14 +7,14 @@
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use natsbridge::server::{FileServer, ServerConfig};
 use natsbridge_testkit::nats_server::NatsServer;
 
-/// How long a line may take; far more than it does
+/// How long an example may run; far more than it does
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running example, ended with its owner
@@ -22,6 +22,7 @@ struct Example {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
+    end: Instant,
 }
 
 impl Example {
@@ -40,11 +41,20 @@ impl Example {
         let (sender, lines) = mpsc::channel();
         forward(child.stdout.take().unwrap(), sender.clone());
         forward(child.stderr.take().unwrap(), sender);
-        Self { stdin: child.stdin.take(), child, lines }
+        Self { stdin: child.stdin.take(), child, lines, end: Instant::now() + PATIENCE }
+    }
+
+    /// The next line; `None` once both its outputs are closed
+    fn next(&self) -> Option<String> {
+        match self.lines.recv_timeout(self.end.saturating_duration_since(Instant::now())) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("it is still running after {} s", PATIENCE.as_secs()),
+        }
     }
 
     fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("it prints another line")
+        self.next().expect("it prints another line")
     }
 
     /// Reads until a line begins so
@@ -64,11 +74,7 @@ impl Example {
     /// Ends its input, and waits until it has ended well; returns what it printed since
     fn ended(mut self) -> Vec<String> {
         drop(self.stdin.take());
-        let mut left = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
-            left.push(line);
-        }
-        // Both its outputs are closed: it has ended, or is about to.
+        let left: Vec<_> = std::iter::from_fn(|| self.next()).collect();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}: {left:?}");
         left
