@@ -3,10 +3,12 @@
 //! A limit is the number that was counted when it was set, so that one more is seen. Nothing here counts: who counts
 //! hands its counter in, because a counting allocator would spoil the times of every program it is linked into.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use natsbridge::{Data, ReceiveOptions, SendOptions, smartreceive, smartsend};
+use natsbridge::{Bridge, Config, Data, MemoryBroker, ReceiveOptions, SendOptions, smartreceive, smartsend};
 use natsbridge_core::{Checks, Envelope, PayloadType, Table, TableLimits, Value};
 use tokio::runtime::{Builder, Runtime};
 
@@ -85,6 +87,14 @@ impl Case {
             [("msg", Data::Value(text.clone()), PayloadType::Text)],
             &SendOptions::default(),
         ))?;
+        let (bridge, inbox) = runtime.block_on(async {
+            let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
+            let inbox = bridge.subscribe("lab.received").await?;
+            Ok::<_, Failure>((bridge, Rc::new(RefCell::new(inbox))))
+        })?;
+        let small = workload::bytes(1_000);
+        let arriving = (Arc::clone(&runtime), bridge.clone(), small.clone());
+        let (publishing, taking) = (Arc::clone(&runtime), Arc::clone(&runtime));
         let (sending, receiving) = (Arc::clone(&runtime), runtime);
         let (send_options, receive_options) = (Arc::new(SendOptions::default()), Arc::new(ReceiveOptions::default()));
         Ok(vec![
@@ -99,6 +109,21 @@ impl Case {
                 13,
                 move || text_json.clone(),
                 move |json: Bytes| receiving.block_on(smartreceive(&json, &receive_options)),
+            ),
+            Self::new(
+                "publish of 1 KB binary, in memory",
+                11,
+                move || small.clone(),
+                move |payload| publishing.block_on(bridge.message("lab.sent").binary("payload", payload).send()),
+            ),
+            Self::new(
+                "receive of 1 KB binary, in memory",
+                8,
+                move || {
+                    let (runtime, bridge, payload) = &arriving;
+                    runtime.block_on(bridge.message("lab.received").binary("payload", payload.clone()).send())
+                },
+                move |_| taking.block_on(inbox.borrow_mut().next()),
             ),
             Self::new("plan of 10 KB binary", 7, raw, bridge::sealed),
             Self::new("encode of 10 KB binary", 1, move || envelope.clone(), |envelope| (envelope.to_json(), envelope)),

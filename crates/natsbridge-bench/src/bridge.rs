@@ -1,5 +1,7 @@
 //! NATSBridge's own path through core, with identifiers and time given, as the textbook's are.
 
+use std::sync::{Arc, LazyLock};
+
 use bytes::Bytes;
 use natsbridge_core::{Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Stamp, Step, Value, plan};
 use time::OffsetDateTime;
@@ -10,13 +12,16 @@ use crate::Failure;
 /// Every identifier, as random ones take a time of their own
 pub const ID: Uuid = Uuid::from_u128(0x1234_5678_90ab_4def_8234_5678_90ab_cdef);
 
+/// Shared by all messages, as a bridge shares it
+static BROKER_URL: LazyLock<Arc<str>> = LazyLock::new(|| "nats://localhost:4222".into());
+
 /// Plans a message whose payloads all travel direct
 ///
 /// # Errors
 /// What core says, or that a payload wants to be a link.
 pub fn sealed(values: impl IntoIterator<Item = (&'static str, PayloadType, Value)>) -> Result<Envelope, Failure> {
     let mut message = Message::new("lab.results");
-    message.broker_url = "nats://localhost:4222".into();
+    message.broker_url = Arc::clone(&BROKER_URL);
     for (name, payload_type, value) in values {
         message.parts.push(Part::new(name, payload_type, value)?);
     }

@@ -18,6 +18,8 @@ pub enum Scenario {
     Publish,
     /// Messages per second that a receiver takes from a raw publisher
     Receive,
+    /// Messages per second from the value at the publisher to the value at the receiver
+    Through,
     /// Seconds from before a send to the value in the receiver's hands, one message at a time
     Latency,
     /// Seconds of an acknowledged delivery, one at a time
@@ -37,6 +39,7 @@ impl Scenario {
         match self {
             Self::Publish => "publish",
             Self::Receive => "receive",
+            Self::Through => "send and receive",
             Self::Latency => "one-way latency",
             Self::Deliver => "acknowledged delivery",
             Self::Link => "link",

@@ -69,6 +69,10 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
             lines.push(line.target(target.map(Target::AtLeast)));
         }
     }
+    // As many in a quick run: the figure is set for this number.
+    let job = Job { size: 1_000, count: 100_000, ..Job::new(Scenario::Through, Side::Natsbridge, nats_url) };
+    let line = throughput(effort, &job, "send and receive 100,000 messages of 1 KB", &mut lines)?;
+    lines.push(line.target(Some(Target::AtLeast(0.6))));
     for publishers in [1, 8, 64] {
         let job = Job::new(Scenario::Publish, Side::Natsbridge, nats_url);
         let job = Job { size: 1_000, count: 40_000 * effort.volume, publishers, ..job };

@@ -32,7 +32,8 @@ pub async fn prepare(job: &Job) -> Result<Run, Failure> {
     match (job.scenario, job.side) {
         (Scenario::Publish, Side::Natsbridge) => publish(job, Sender::bridges(job).await?).await,
         (Scenario::Publish, Side::Other) => publish(job, Sender::clients(job).await?).await,
-        (Scenario::Receive, _) => receive(job).await,
+        (Scenario::Receive, _) | (Scenario::Through, Side::Other) => receive(job, Sender::clients(job).await?).await,
+        (Scenario::Through, Side::Natsbridge) => receive(job, Sender::bridges(job).await?).await,
         (Scenario::Latency, _) => latency(job).await,
         (Scenario::Deliver, Side::Natsbridge) => deliver(job).await,
         (Scenario::Deliver, Side::Other) => request(job).await,
@@ -201,8 +202,7 @@ async fn publish(job: &Job, senders: Vec<Sender>) -> Result<Run, Failure> {
     }))
 }
 
-async fn receive(job: &Job) -> Result<Run, Failure> {
-    let senders = Sender::clients(job).await?;
+async fn receive(job: &Job, senders: Vec<Sender>) -> Result<Run, Failure> {
     let flow = Flow::new(job)?;
     let count = job.count.div_ceil(u64::from(flow.batch)) * u64::from(flow.batch);
     let size = job.size;

@@ -87,11 +87,13 @@ pub fn all(effort: Effort, testdata: &Path, note: &mut dyn FnMut(String)) -> Res
                 samples.push(value);
             }
         }
-        for ((verb, ours), theirs) in ["smartsend", "smartreceive"].into_iter().zip(&ours).zip(&theirs) {
+        for ((call, ours), theirs) in
+            ["encode 10 KB with smartsend", "decode 10 KB with smartreceive"].into_iter().zip(&ours).zip(&theirs)
+        {
             if theirs.is_empty() {
                 continue;
             }
-            let measure = format!("{verb} of 10 KB binary, against {}", peer.name);
+            let measure = format!("{call}, against {}", peer.name);
             let samples = [Samples::times("Rust", ours), Samples::times(peer.name, theirs)];
             let line = Line::new("languages", measure, ratio(theirs, ours), FASTER);
             lines.push(line.target(Some(Target::AtLeast(1.0))).samples(samples));

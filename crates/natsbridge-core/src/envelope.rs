@@ -1,66 +1,107 @@
 //! The envelope: a header and its payloads. It exists only complete: every payload is direct with its bytes, or a link.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
+use crate::numbers::{self, Found};
 use crate::source::size_of_bytes;
+use crate::wire::write::json_of;
 use crate::{Digest, Encoding, PayloadType, Purpose, Transport, redacted, timestamp};
 
 /// Metadata of a message or a payload: JSON by key (specification, section 6)
 pub type Metadata = Map<String, Json>;
 
-/// The text fields of a header, in the order in which they stand on the wire
-pub(crate) const FIELDS: [&str; 12] = [
-    "correlation_id",
-    "msg_id",
-    "timestamp",
-    "send_to",
-    "msg_purpose",
-    "sender_name",
-    "sender_id",
-    "receiver_name",
-    "receiver_id",
-    "reply_to",
-    "reply_to_msg_id",
-    "broker_url",
-];
+/// Declares the text fields of a header, in the order in which they stand on the wire
+macro_rules! fields {
+    ($($name:literal)+) => {
+        /// The text fields of a header, in the order in which they stand on the wire
+        pub(crate) const FIELDS: [&str; [$($name),+].len()] = [$($name),+];
+        /// What stands before each field's text: the end of the field before, and its name
+        pub(crate) const OPENINGS: [&str; FIELDS.len()] = [$(concat!("\",\"", $name, "\":\"")),+];
+    };
+}
+
+fields! {
+    "correlation_id"
+    "msg_id"
+    "timestamp"
+    "send_to"
+    "msg_purpose"
+    "sender_name"
+    "sender_id"
+    "receiver_name"
+    "receiver_id"
+    "reply_to"
+    "reply_to_msg_id"
+    "broker_url"
+}
 
 /// Every field of an envelope but its payloads (requirements 8.1)
 ///
-/// All text fields share one allocation: a header is read and written for every message, however small.
-#[derive(Clone, PartialEq)]
+/// All text fields share one allocation: a header is read and written for every message, however small. Metadata that
+/// is nothing but the sender's numbers stands behind them as JSON, and becomes a map only for those who ask for one.
+#[derive(Clone)]
 pub struct Header {
     text: String,
     ends: [usize; FIELDS.len()],
-    metadata: Metadata,
+    /// Set from the beginning, unless there are numbers behind the text fields
+    metadata: OnceLock<Metadata>,
 }
 
 impl Header {
     /// Joins the fields, which stand in wire order
     pub(crate) fn new(fields: [&str; FIELDS.len()], metadata: Metadata) -> Self {
-        let mut text = String::with_capacity(fields.iter().map(|field| field.len()).sum());
+        let len: usize = fields.iter().map(|field| field.len()).sum();
+        let mut text = String::with_capacity(len + numbers::MAX_LEN);
         let mut ends = [0; FIELDS.len()];
         for (end, field) in ends.iter_mut().zip(fields) {
             text.push_str(field);
             *end = text.len();
         }
-        Self { text, ends, metadata }
+        Self { text, ends, metadata: metadata.into() }
     }
 
     /// Joins fields that are yet to be checked; `None` where one of them is not UTF-8
-    pub(crate) fn from_utf8(fields: [&[u8]; FIELDS.len()], metadata: Metadata) -> Option<Self> {
-        let mut text = Vec::with_capacity(fields.iter().map(|field| field.len()).sum());
+    pub(crate) fn from_utf8(fields: [&[u8]; FIELDS.len()], metadata: Found<'_>) -> Option<Self> {
+        let (numbers, metadata): (&[u8], _) = match metadata {
+            Found::Numbers(json) => (json, OnceLock::new()),
+            Found::Map(metadata) => (&[], metadata.into()),
+        };
+        let len: usize = fields.iter().map(|field| field.len()).sum();
+        let mut text = Vec::with_capacity(len + numbers.len());
         let mut ends = [0; FIELDS.len()];
         for (end, field) in ends.iter_mut().zip(fields) {
             text.extend_from_slice(field);
             *end = text.len();
         }
+        text.extend_from_slice(numbers);
         let text = String::from_utf8(text).ok()?;
         // Two fields that are no text by themselves could be one together.
         ends.iter().all(|end| text.is_char_boundary(*end)).then_some(Self { text, ends, metadata })
+    }
+
+    /// All text fields, one behind the other
+    pub(crate) fn text(&self) -> &str {
+        &self.text[..self.ends[FIELDS.len() - 1]]
+    }
+
+    /// The JSON of metadata that is nothing but numbers, else nothing
+    fn numbers(&self) -> &str {
+        &self.text[self.ends[FIELDS.len() - 1]..]
+    }
+
+    /// The JSON of the metadata
+    pub(crate) fn metadata_json(&self) -> Cow<'_, [u8]> {
+        match self.numbers() {
+            "" => json_of(self.metadata()),
+            numbers => Cow::Borrowed(numbers.as_bytes()),
+        }
     }
 
     /// The text fields in wire order
@@ -154,13 +195,43 @@ impl Header {
 
     /// Message-level metadata
     #[must_use]
-    pub const fn metadata(&self) -> &Metadata {
-        &self.metadata
+    pub fn metadata(&self) -> &Metadata {
+        // What stands there was written here or checked when it was read.
+        self.metadata.get_or_init(|| serde_json::from_str(self.numbers()).unwrap_or_default())
     }
 
-    /// Message-level metadata, to be completed before the header is sealed
-    pub const fn metadata_mut(&mut self) -> &mut Metadata {
-        &mut self.metadata
+    /// Writes the sender's counter for the subject, and when it began to count, into the metadata (wire.md, `seq` and
+    /// `epoch`)
+    pub fn number(&mut self, seq: u64, epoch: Uuid) {
+        match self.metadata.get_mut() {
+            Some(metadata) if !metadata.is_empty() && self.text.len() == self.ends[FIELDS.len() - 1] => {
+                metadata.insert("seq".to_owned(), seq.into());
+                metadata.insert("epoch".to_owned(), epoch.to_string().into());
+            }
+            _ => {
+                self.text.truncate(self.ends[FIELDS.len() - 1]);
+                numbers::write(seq, epoch, &mut self.text);
+                self.metadata = OnceLock::new();
+            }
+        }
+    }
+
+    /// The sender's counter for the subject, where the message carries one
+    #[must_use]
+    pub fn seq(&self) -> Option<u64> {
+        match numbers::found(self.numbers().as_bytes()) {
+            Some(numbers) => numbers.seq.parse().ok(),
+            None => self.metadata().get("seq")?.as_u64(),
+        }
+    }
+
+    /// When the sender began to count, as a name for it, where the message carries one
+    #[must_use]
+    pub fn epoch(&self) -> Option<&str> {
+        match numbers::found(self.numbers().as_bytes()) {
+            Some(numbers) => Some(numbers.epoch),
+            None => self.metadata().get("epoch")?.as_str(),
+        }
     }
 
     /// Joins the header with its payloads, in the order in which the message named them
@@ -170,13 +241,23 @@ impl Header {
     }
 }
 
+impl PartialEq for Header {
+    fn eq(&self, other: &Self) -> bool {
+        let metadata = || match (self.numbers(), other.numbers()) {
+            ("", _) | (_, "") => self.metadata() == other.metadata(),
+            (ours, theirs) => ours == theirs,
+        };
+        self.ends == other.ends && self.text() == other.text() && metadata()
+    }
+}
+
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Header");
         for (name, field) in FIELDS.iter().zip(self.fields()) {
             shown.field(name, &field);
         }
-        shown.field("metadata", &self.metadata).finish()
+        shown.field("metadata", self.metadata()).finish()
     }
 }
 

@@ -34,6 +34,7 @@ mod inbound;
 mod limits;
 mod link;
 mod message;
+mod numbers;
 mod outbound;
 mod source;
 mod timestamp;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
@@ -130,10 +131,10 @@ pub struct Message {
     pub msg_id: Option<Cow<'static, str>>,
     /// Why it is sent; default `chat`
     pub msg_purpose: Purpose,
-    /// The sending program's name; default `NATSBridge`
-    pub sender_name: Cow<'static, str>,
+    /// The sending program's name; default `NATSBridge`. Shared, as is all that a program's messages have in common
+    pub sender_name: Arc<str>,
     /// The sending program's identifier; a new one where `None`
-    pub sender_id: Option<Cow<'static, str>>,
+    pub sender_id: Option<Arc<str>>,
     /// The receiving program's name; empty for all
     pub receiver_name: Cow<'static, str>,
     /// The receiving program's identifier; empty for all
@@ -143,7 +144,7 @@ pub struct Message {
     /// The `msg_id` that it answers; empty for none
     pub reply_to_msg_id: Cow<'static, str>,
     /// The sender's NATS URL; user names, passwords and tokens are removed by the plan
-    pub broker_url: Cow<'static, str>,
+    pub broker_url: Arc<str>,
     /// Message-level metadata
     pub metadata: Metadata,
     /// The parts, in order
@@ -160,18 +161,20 @@ impl Message {
     /// A message to a subject, with the defaults of requirements 11.1
     #[must_use]
     pub fn new(send_to: impl Into<Cow<'static, str>>) -> Self {
+        static SENDER_NAME: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("NATSBridge"));
+        static NO_URL: LazyLock<Arc<str>> = LazyLock::new(Arc::default);
         Self {
             send_to: send_to.into(),
             correlation_id: None,
             msg_id: None,
             msg_purpose: Purpose::Chat,
-            sender_name: Cow::Borrowed("NATSBridge"),
+            sender_name: Arc::clone(&SENDER_NAME),
             sender_id: None,
             receiver_name: Cow::Borrowed(""),
             receiver_id: Cow::Borrowed(""),
             reply_to: Cow::Borrowed(""),
             reply_to_msg_id: Cow::Borrowed(""),
-            broker_url: Cow::Borrowed(""),
+            broker_url: Arc::clone(&NO_URL),
             metadata: Metadata::new(),
             parts: Vec::new(),
             life: None,

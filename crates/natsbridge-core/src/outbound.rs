@@ -105,12 +105,15 @@ impl Draft {
 ///
 /// # Errors
 /// [`PlanError`]; nothing has been uploaded by then.
-pub fn plan(message: Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<(Header, Vec<Step>), PlanError> {
-    let header = header(&message, stamp);
+pub fn plan(mut message: Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<(Header, Vec<Step>), PlanError> {
+    let metadata = std::mem::take(&mut message.metadata);
+    let header = header(&message, metadata, stamp);
     let life = message.link_life();
     let digest_direct = message.digest_direct;
-    let parts = message.parts.into_iter().map(|part| fitted(part, limits, digest_direct, stamp));
-    let mut drafts = parts.collect::<Result<Vec<_>, _>>()?;
+    let mut drafts = Vec::with_capacity(message.parts.len());
+    for part in message.parts {
+        drafts.push(fitted(part, limits, digest_direct, stamp)?);
+    }
     fit(&header, &mut drafts, limits)?;
     let steps = drafts.into_iter().map(|Choice { draft, source, direct_len }| match (source, direct_len) {
         (Source::Bytes(bytes), Some(_)) => Step::Ready(draft.with(Body::Direct(bytes))),
@@ -137,7 +140,7 @@ impl Choice {
     }
 }
 
-fn header(message: &Message, stamp: &mut Stamp<'_>) -> Header {
+fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Header {
     let mut buffers = [[0; 36]; 3];
     let [correlation, msg, sender] = &mut buffers;
     let correlation_id = given_or_new(message.correlation_id.as_deref(), correlation, stamp);
@@ -159,7 +162,7 @@ fn header(message: &Message, stamp: &mut Stamp<'_>) -> Header {
         &message.reply_to_msg_id,
         &broker_url,
     ];
-    Header::new(fields, message.metadata.clone())
+    Header::new(fields, metadata)
 }
 
 /// The URLs without user info, and without the query that could hold a token
@@ -185,8 +188,10 @@ fn fitted(part: Part, limits: &Limits, digest_direct: bool, stamp: &mut Stamp<'_
     if let Some(limit) = limits.receiver.max_payload().filter(|limit| size > *limit) {
         return Err(PlanError::PayloadTooLarge { dataname: name.into(), size, limit, receiver: limits.receiver });
     }
-    for ours in ["sha256", "expires_at", "one_shot"] {
-        metadata.shift_remove(ours);
+    if !metadata.is_empty() {
+        for ours in ["sha256", "expires_at", "one_shot"] {
+            metadata.shift_remove(ours);
+        }
     }
     let mut id = [0; 36];
     let id = (stamp.new_id)().hyphenated().encode_lower(&mut id);

@@ -44,8 +44,9 @@ pub struct Bridge(Arc<Inner>);
 struct Inner {
     broker: Box<dyn Broker>,
     config: Config,
-    sender_id: String,
-    broker_url: String,
+    sender_name: Arc<str>,
+    sender_id: Arc<str>,
+    broker_url: Arc<str>,
     uploader: OnceLock<Arc<dyn Uploader>>,
     downloader: Arc<dyn Downloader>,
     counter: Counter,
@@ -81,9 +82,10 @@ impl Bridge {
             )?,
         };
         Ok(Self(Arc::new(Inner {
-            broker_url: broker.server_url(),
+            broker_url: broker.server_url().into(),
             broker: Box::new(broker),
-            sender_id: config.sender_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string()),
+            sender_name: config.sender_name.as_str().into(),
+            sender_id: config.sender_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string()).into(),
             uploader: config.uploader.clone().map_or_else(OnceLock::new, OnceLock::from),
             downloader,
             counter: Counter::new(),
@@ -95,9 +97,9 @@ impl Bridge {
     /// Begins a message to a subject
     pub fn message(&self, subject: impl Into<String>) -> Draft {
         let mut message = Message::new(subject.into());
-        message.sender_name = self.0.config.sender_name.clone().into();
-        message.sender_id = Some(self.0.sender_id.clone().into());
-        message.broker_url = self.0.broker_url.clone().into();
+        message.sender_name = Arc::clone(&self.0.sender_name);
+        message.sender_id = Some(Arc::clone(&self.0.sender_id));
+        message.broker_url = Arc::clone(&self.0.broker_url);
         Draft::new(self.clone(), message)
     }
 
@@ -178,13 +180,13 @@ impl Bridge {
 
     /// Uploads what has to be uploaded and seals the message
     pub(crate) async fn seal(&self, message: Message, limits: Limits) -> Result<(Subject, Sealed), Error> {
-        let subject = Subject::new(message.send_to.clone())?;
+        let subject = self.0.counter.subject(&message.send_to)?;
         let uploader = || self.uploader();
         let sealer = Sealer {
             limits,
             uploader: &uploader,
             transfers: self.0.config.transfers,
-            counter: Some(&self.0.counter),
+            counter: Some((&self.0.counter, &subject)),
             direct_fallback: self.0.config.direct_fallback,
         };
         let sealed = sealer.seal(message).await?;

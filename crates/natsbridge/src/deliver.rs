@@ -120,7 +120,7 @@ impl DeliveryError {
 /// Answers by the message they answer: one subscription serves every delivery of a bridge
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    waiting: Arc<Mutex<HashMap<Box<str>, mpsc::UnboundedSender<Header>>>>,
+    waiting: Arc<Mutex<HashMap<Arc<str>, mpsc::UnboundedSender<Header>>>>,
     inbox: tokio::sync::OnceCell<Subject>,
 }
 
@@ -154,15 +154,16 @@ impl Answers {
 
     fn wait_for(&self, msg_id: &str) -> Waiter {
         let (sender, answers) = mpsc::unbounded_channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(msg_id.into(), sender);
-        Waiter { waiting: Arc::clone(&self.waiting), msg_id: msg_id.into(), answers }
+        let msg_id: Arc<str> = msg_id.into();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&msg_id), sender);
+        Waiter { waiting: Arc::clone(&self.waiting), msg_id, answers }
     }
 }
 
 /// One delivery's answers; forgotten when dropped
 struct Waiter {
-    waiting: Arc<Mutex<HashMap<Box<str>, mpsc::UnboundedSender<Header>>>>,
-    msg_id: Box<str>,
+    waiting: Arc<Mutex<HashMap<Arc<str>, mpsc::UnboundedSender<Header>>>>,
+    msg_id: Arc<str>,
     answers: mpsc::UnboundedReceiver<Header>,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use natsbridge_core::{
     CodecError, Envelope, Life, Limits, Message, Metadata, OpenError, OpenFault, Part, PayloadType, Purpose, Receiver,
-    Value,
+    Source, Value,
 };
 use serde::Serialize;
 
@@ -42,19 +42,17 @@ use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};
 pub struct Draft {
     bridge: Bridge,
     message: Message,
-    items: Vec<Item>,
+    /// Places of the parts that are files yet to be looked at
+    files: Vec<usize>,
+    /// The first part that could not be serialised
+    failed: Option<OpenError>,
     receiver: Receiver,
     convert_tables: bool,
 }
 
-enum Item {
-    Part(Result<Part, OpenError>),
-    File { name: String, payload_type: PayloadType, path: PathBuf },
-}
-
 impl Draft {
     pub(crate) const fn new(bridge: Bridge, message: Message) -> Self {
-        Self { bridge, message, items: Vec::new(), receiver: Receiver::Desktop, convert_tables: false }
+        Self { bridge, message, files: Vec::new(), failed: None, receiver: Receiver::Desktop, convert_tables: false }
     }
 
     /// Adds text
@@ -64,12 +62,12 @@ impl Draft {
 
     /// Adds a dictionary: anything that serialises as JSON
     pub fn dictionary(self, name: impl Into<String>, dictionary: impl Serialize) -> Self {
-        self.serialised(name.into(), PayloadType::Dictionary, &dictionary)
+        self.json(name.into(), PayloadType::Dictionary, &dictionary)
     }
 
     /// Adds rows as a jsontable: anything that serialises as an array of objects
     pub fn rows(self, name: impl Into<String>, rows: impl Serialize) -> Self {
-        self.serialised(name.into(), PayloadType::JsonTable, &rows)
+        self.json(name.into(), PayloadType::JsonTable, &rows)
     }
 
     /// Adds an Arrow table
@@ -100,19 +98,19 @@ impl Draft {
 
     /// Adds a file that holds the serialised payload; it is read when the message is sent, and streamed when it is large
     pub fn file(mut self, name: impl Into<String>, payload_type: PayloadType, path: impl Into<PathBuf>) -> Self {
-        self.items.push(Item::File { name: name.into(), payload_type, path: path.into() });
-        self
+        self.files.push(self.message.parts.len());
+        // Its length is looked up when it is sent.
+        self.part(Part::from_file(name.into(), payload_type, path, 0))
     }
 
     /// Adds a value of any type
-    pub fn value(mut self, name: impl Into<String>, payload_type: PayloadType, value: impl Into<Value>) -> Self {
-        self.items.push(Item::Part(Part::new(name.into(), payload_type, value)));
-        self
+    pub fn value(self, name: impl Into<String>, payload_type: PayloadType, value: impl Into<Value>) -> Self {
+        self.serialised(Part::new(name.into(), payload_type, value))
     }
 
     /// Adds a part that is serialised already
     pub fn part(mut self, part: Part) -> Self {
-        self.items.push(Item::Part(Ok(part)));
+        self.message.parts.push(part);
         self
     }
 
@@ -125,7 +123,7 @@ impl Draft {
     }
 
     /// Serialises straight into JSON, so that rows of structs need not become JSON values first
-    fn serialised(mut self, name: String, payload_type: PayloadType, value: &impl Serialize) -> Self {
+    fn json(self, name: String, payload_type: PayloadType, value: &impl Serialize) -> Self {
         let json = serde_json::to_value(value).map_err(|error| {
             let fault = OpenFault::Codec(CodecError::Json {
                 line: error.line(),
@@ -134,7 +132,14 @@ impl Draft {
             });
             OpenError::new(name.clone(), fault)
         });
-        self.items.push(Item::Part(json.and_then(|json| Part::new(name, payload_type, json))));
+        self.serialised(json.and_then(|json| Part::new(name, payload_type, json)))
+    }
+
+    fn serialised(mut self, part: Result<Part, OpenError>) -> Self {
+        match part {
+            Ok(part) => return self.part(part),
+            Err(error) => self.failed = self.failed.or(Some(error)),
+        }
         self
     }
 
@@ -271,16 +276,16 @@ impl Draft {
     }
 
     async fn seal(self) -> Result<(natsbridge_nats::Subject, Sealed), Error> {
-        let Self { bridge, mut message, items, receiver, convert_tables } = self;
+        let Self { bridge, mut message, files, failed, receiver, convert_tables } = self;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
         let limits: Limits = bridge.limits().receiver(receiver).convert_tables(convert_tables);
-        message.parts.reserve_exact(items.len());
-        for item in items {
-            message.parts.push(match item {
-                Item::Part(part) => part?,
-                Item::File { name, payload_type, path } => {
-                    perform::part_of_file(&name, payload_type, &path, &limits).await?
-                }
-            });
+        for part in files {
+            let Some(part) = message.parts.get_mut(part) else { continue };
+            if let Source::File { path, .. } = part.source() {
+                *part = perform::part_of_file(part.name(), part.payload_type(), path, &limits).await?;
+            }
         }
         bridge.seal(message, limits).await
     }
@@ -290,7 +295,7 @@ impl fmt::Debug for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Draft")
             .field("send_to", &self.message.send_to)
-            .field("parts", &self.items.len())
+            .field("parts", &self.message.parts.len())
             .finish_non_exhaustive()
     }
 }

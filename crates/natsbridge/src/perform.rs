@@ -10,6 +10,7 @@ use natsbridge_core::{
     Download, Envelope, Limits, Message, Part, Payload, PayloadType, PlanError, Source, Stamp, Step, plan,
 };
 use natsbridge_fileserver::{Downloader, Receipt, Stored, Target, Uploader};
+use natsbridge_nats::Subject;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -54,8 +55,8 @@ pub(crate) struct Sealer<'a> {
     pub(crate) uploader: UploaderSource<'a>,
     /// Uploads at once
     pub(crate) transfers: usize,
-    /// Numbers the message when its uploads are done, so that a failed one leaves no gap
-    pub(crate) counter: Option<&'a Counter>,
+    /// Numbers the messages to a subject when their uploads are done, so that a failed one leaves no gap
+    pub(crate) counter: Option<(&'a Counter, &'a Subject)>,
     /// Whether payloads may travel direct, as far as the broker takes them, when the file server can't be reached
     pub(crate) direct_fallback: bool,
 }
@@ -104,10 +105,12 @@ impl Sealer<'_> {
                 }
             }
         } else {
-            steps.into_iter().filter_map(ready).collect()
+            let mut payloads = Vec::with_capacity(steps.len());
+            payloads.extend(steps.into_iter().filter_map(ready));
+            payloads
         };
-        if let Some(counter) = self.counter {
-            counter.number(&mut header);
+        if let Some((counter, subject)) = self.counter {
+            counter.number(&mut header, subject);
         }
         let envelope = header.seal(payloads);
         let json = envelope.to_json();

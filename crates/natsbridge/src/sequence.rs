@@ -1,10 +1,10 @@
 //! Numbers on messages: a sender counts each subject, and a receiver finds what was lost, repeated or overtaken.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use natsbridge_core::Header;
-use serde_json::Value as Json;
+use natsbridge_nats::{Subject, SubjectError};
 use uuid::Uuid;
 
 use crate::observe;
@@ -18,39 +18,55 @@ const MAX_SUBJECTS: usize = 65_536;
 /// Counts the messages of one bridge, subject by subject
 #[derive(Debug)]
 pub(crate) struct Counter {
-    epoch: String,
-    next: Mutex<HashMap<Box<str>, u64>>,
+    epoch: Uuid,
+    counted: Mutex<HashMap<Box<str>, Counted>>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    subject: Subject,
+    seq: u64,
 }
 
 impl Counter {
     pub(crate) fn new() -> Self {
-        Self { epoch: Uuid::new_v4().to_string(), next: Mutex::default() }
+        Self { epoch: Uuid::new_v4(), counted: Mutex::default() }
+    }
+
+    /// The subject of this text; one that is counted is not checked again
+    pub(crate) fn subject(&self, text: &str) -> Result<Subject, SubjectError> {
+        if let Some(counted) = self.lock().get(text) {
+            return Ok(counted.subject.clone());
+        }
+        Subject::new(text)
     }
 
     /// Writes the next number of the header's subject into its metadata
-    pub(crate) fn number(&self, header: &mut Header) {
+    pub(crate) fn number(&self, header: &mut Header, subject: &Subject) {
         // An answer goes to a subject of its own: there is nothing to count, and no end of such subjects.
         if !header.reply_to_msg_id().is_empty() {
             return;
         }
         let seq = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let full = next.len() >= MAX_SUBJECTS;
-            match next.get_mut(header.send_to()) {
-                Some(seq) => {
-                    *seq += 1;
-                    *seq
+            let mut counted = self.lock();
+            let full = counted.len() >= MAX_SUBJECTS;
+            match counted.get_mut(subject.as_str()) {
+                Some(counted) => {
+                    counted.seq += 1;
+                    counted.seq
                 }
                 None if full => return,
                 None => {
-                    next.insert(header.send_to().into(), 1);
+                    counted.insert(subject.as_str().into(), Counted { subject: subject.clone(), seq: 1 });
                     1
                 }
             }
         };
-        let metadata = header.metadata_mut();
-        metadata.insert("seq".to_owned(), seq.into());
-        metadata.insert("epoch".to_owned(), self.epoch.as_str().into());
+        header.number(seq, self.epoch);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Counted>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,6 +88,8 @@ pub(crate) struct Detector {
     losses: Losses,
     senders: HashMap<Box<str>, Sender>,
     oldest: VecDeque<Box<str>>,
+    /// The current message's sender and subject; kept for its memory
+    key: String,
 }
 
 #[derive(Debug)]
@@ -94,18 +112,16 @@ const MAX_SUBJECT: usize = 512;
 impl Detector {
     /// Takes note of a message; one without numbers says nothing
     pub(crate) fn note(&mut self, header: &Header) {
-        let metadata = header.metadata();
-        let (Some(seq), Some(epoch)) =
-            (metadata.get("seq").and_then(Json::as_u64), metadata.get("epoch").and_then(Json::as_str))
-        else {
-            return;
-        };
+        let (Some(seq), Some(epoch)) = (header.seq(), header.epoch()) else { return };
         if epoch.len() > MAX_EPOCH || header.send_to().len() > MAX_SUBJECT {
             return;
         }
-        let key = format!("{epoch} {}", header.send_to());
-        let Some(sender) = self.senders.get_mut(&*key) else {
-            self.follow(key.into(), seq);
+        self.key.clear();
+        for piece in [epoch, " ", header.send_to()] {
+            self.key.push_str(piece);
+        }
+        let Some(sender) = self.senders.get_mut(&*self.key) else {
+            self.follow(seq);
             return;
         };
         if seq > sender.highest {
@@ -132,7 +148,8 @@ impl Detector {
     }
 
     /// Begins with a sender: what it sent before the subscription stood is not missing
-    fn follow(&mut self, key: Box<str>, seq: u64) {
+    fn follow(&mut self, seq: u64) {
+        let key: Box<str> = self.key.as_str().into();
         if self.senders.len() >= MAX_SENDERS
             && let Some(oldest) = self.oldest.pop_front()
         {
@@ -213,10 +230,10 @@ mod tests {
     #[test]
     fn a_counter_numbers_each_subject_from_one() {
         let counter = Counter::new();
-        let mut first = header("x", 7);
-        counter.number(&mut first);
-        counter.number(&mut first);
+        let (mut first, subject) = (header("x", 7), counter.subject("a").unwrap());
+        counter.number(&mut first, &subject);
+        counter.number(&mut first, &subject);
         assert_eq!(first.metadata()["seq"], json!(2));
-        assert_eq!(first.metadata()["epoch"], json!(counter.epoch));
+        assert_eq!(first.metadata()["epoch"], json!(counter.epoch.to_string()));
     }
 }

@@ -26,8 +26,8 @@ pub(crate) struct Window(Arc<Mutex<Memory>>);
 struct Memory {
     limit: usize,
     /// `true` once handled
-    states: HashMap<Box<str>, bool>,
-    handled: VecDeque<Box<str>>,
+    states: HashMap<Arc<str>, bool>,
+    handled: VecDeque<Arc<str>>,
 }
 
 impl Window {
@@ -43,13 +43,13 @@ impl Window {
         if sender_id.len() > MAX_ID || msg_id.len() > MAX_ID {
             return (Seen::New, None);
         }
-        let key: Box<str> = format!("{sender_id} {msg_id}").into();
+        let key: Arc<str> = format!("{sender_id} {msg_id}").into();
         let mut memory = self.memory();
         match memory.states.get(&key) {
             Some(true) => (Seen::Handled, None),
             Some(false) => (Seen::Handling, None),
             None => {
-                memory.states.insert(key.clone(), false);
+                memory.states.insert(Arc::clone(&key), false);
                 (Seen::New, Some(Claim { window: self.clone(), key }))
             }
         }
@@ -64,17 +64,17 @@ impl Window {
 #[derive(Debug)]
 pub(crate) struct Claim {
     window: Window,
-    key: Box<str>,
+    key: Arc<str>,
 }
 
 impl Claim {
     /// The handler succeeded: repeats are answered from now on
     pub(crate) fn handled(&self) {
         let mut memory = self.window.memory();
-        if memory.states.insert(self.key.clone(), true) == Some(true) {
+        if memory.states.insert(Arc::clone(&self.key), true) == Some(true) {
             return;
         }
-        memory.handled.push_back(self.key.clone());
+        memory.handled.push_back(Arc::clone(&self.key));
         if memory.handled.len() > memory.limit
             && let Some(oldest) = memory.handled.pop_front()
         {

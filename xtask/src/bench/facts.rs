@@ -13,6 +13,7 @@ pub(crate) fn gather(nats_server: &Path, quick: bool) -> Map<String, Value> {
     let facts = [
         ("date", first_line(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))),
         ("kind", Some(if quick { "quick run" } else { "full run" }.to_owned())),
+        ("to repeat it", Some(format!("`cargo xtask bench{} --docs`", if quick { " --quick" } else { "" }))),
         ("commit", commit()),
         ("processor", processor()),
         ("cores", std::thread::available_parallelism().ok().map(|cores| cores.to_string())),

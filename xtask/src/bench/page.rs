@@ -13,7 +13,7 @@ use crate::failure::{Context, Failure, Outcome};
 pub(crate) fn write(docs: &Path, report: &[Value]) -> Outcome<()> {
     let page = docs.join("benchmarks.md");
     let text = fs::read_to_string(&page).context(|| format!("cannot read {}", page.display()))?;
-    let text = replaced(&text, "facts", &facts(report))?;
+    let text = replaced(&text, "facts", &facts(report)?)?;
     let text = replaced(&text, "targets", &lines(report.iter().filter(|line| line["target"].is_number())))?;
     let text = replaced(&text, "others", &lines(report.iter().filter(|line| !line["target"].is_number())))?;
     fs::write(&page, text).context(|| format!("cannot write {}", page.display()))?;
@@ -38,13 +38,16 @@ fn replaced(page: &str, name: &str, content: &str) -> Outcome<String> {
     Ok(format!("{before}{begin}{content}{end}{after}"))
 }
 
-fn facts(report: &[Value]) -> String {
+/// Where and when it was measured, which a report read from a file says as well
+fn facts(report: &[Value]) -> Outcome<String> {
+    let facts = report.iter().find_map(|line| line["facts"].as_object()).ok_or_else(|| {
+        Failure::new("the report does not say where it was taken; take it with `cargo xtask bench --json FILE`")
+    })?;
     let mut text = "| | |\n|---|---|\n".to_owned();
-    let facts = report.iter().find_map(|line| line["facts"].as_object());
-    for (name, fact) in facts.into_iter().flatten() {
+    for (name, fact) in facts {
         text.push_str(&format!("| {name} | {} |\n", fact.as_str().unwrap_or_default()));
     }
-    text
+    Ok(text)
 }
 
 fn lines<'a>(lines: impl Iterator<Item = &'a Value>) -> String {
@@ -75,6 +78,14 @@ mod tests {
         let new = replaced(page, "facts", "new\n").unwrap();
         assert_eq!(new, page.replace("old", "new"));
         assert!(replaced(page, "targets", "").is_err());
+    }
+
+    #[test]
+    fn the_facts_come_from_the_report_whenever_it_was_taken() {
+        let run = serde_json::json!({"measure": "the whole run", "facts": {"date": "2026-01-02", "cores": "2"}});
+        let page = facts(&[serde_json::json!({"measure": "encode"}), run]).unwrap();
+        assert!(page.contains("| date | 2026-01-02 |") && page.contains("| cores | 2 |"), "{page}");
+        assert!(facts(&[]).unwrap_err().to_string().contains("--json FILE"));
     }
 
     #[test]

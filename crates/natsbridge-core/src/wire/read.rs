@@ -7,10 +7,11 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
-use super::scan::{Raw, Scanner};
+use super::scan::{Raw, Scanner, has_control};
 use crate::base64;
 use crate::envelope::{Body, Envelope, FIELDS, Header, Metadata, Payload};
 use crate::error::{EnvelopeError, PayloadFault};
+use crate::numbers::{self, Found};
 use crate::source::size_of_bytes;
 use crate::{Encoding, PayloadType, Transport};
 
@@ -144,17 +145,19 @@ impl<'a> Reader<'_, 'a> {
             }
             *content = self.0.content(raw)?;
         }
-        let metadata = self.metadata(values[METADATA]).map_err(Fault::in_envelope)?;
-        match Header::from_utf8(contents.each_ref().map(AsRef::as_ref), metadata) {
-            Some(header) => Ok(header),
-            // Read one by one, to say where it is not.
-            None => values
-                .iter()
-                .take(FIELDS.len())
-                .flatten()
-                .try_for_each(|raw| self.0.text(*raw).map(drop))
-                .and(Err(EnvelopeError::NotJson { line: 1, column: 1, reason: "the text is not UTF-8".to_owned() })),
+        let metadata = match values[METADATA] {
+            Some(raw) if numbers::found(raw.as_bytes()).is_some_and(|numbers| numbers.len == raw.as_bytes().len()) => {
+                Found::Numbers(raw.as_bytes())
+            }
+            raw => Found::Map(self.metadata(raw).map_err(Fault::in_envelope)?),
+        };
+        let header = Header::from_utf8(contents.each_ref().map(AsRef::as_ref), metadata);
+        if header.as_ref().is_none_or(|header| has_control(header.text().as_bytes())) {
+            // Read one by one, to say where it is not JSON or not UTF-8; control characters may have been escaped, too.
+            let given = values.iter().take(FIELDS.len()).flatten().filter(|raw| !raw.is_null());
+            given.copied().try_for_each(|raw| self.0.text(raw).map(drop))?;
         }
+        header.ok_or_else(|| EnvelopeError::NotJson { line: 1, column: 1, reason: "the text is not UTF-8".to_owned() })
     }
 
     /// A string; `""` where it is missing or null

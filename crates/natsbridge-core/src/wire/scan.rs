@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::codec::json::reason;
 use crate::error::EnvelopeError;
+use crate::numbers;
 
 /// A place in the text
 #[derive(Debug)]
@@ -138,12 +139,8 @@ impl<'a> Scanner<'a> {
         let rest = &self.text[self.at..];
         match first {
             Some(b'"') => self.string(),
-            Some(b'{') if rest.starts_with(b"{}") => {
-                self.at += 2;
-                Ok(Raw { bytes: &rest[..2], escaped: false })
-            }
-            Some(b'1'..=b'9') if natural(rest) > 0 => {
-                let bytes = &rest[..natural(rest)];
+            Some(b'{' | b'1'..=b'9') if usual(rest) > 0 => {
+                let bytes = &rest[..usual(rest)];
                 self.at += bytes.len();
                 Ok(Raw { bytes, escaped: false })
             }
@@ -171,11 +168,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The content of a string, unescaped; whether it is UTF-8 is yet to be checked
+    /// The content of a string, unescaped; whether it is UTF-8 and free of control characters is yet to be checked
     pub(super) fn content(&self, raw: Raw<'a>) -> Result<Cow<'a, [u8]>, EnvelopeError> {
         match raw.plain() {
-            Some(inner) if !has_control(inner) => Ok(Cow::Borrowed(inner)),
-            _ => self.read::<String>(raw).map(|text| Cow::Owned(text.into())),
+            Some(inner) => Ok(Cow::Borrowed(inner)),
+            None => self.read::<String>(raw).map(|text| Cow::Owned(text.into())),
         }
     }
 
@@ -262,8 +259,16 @@ impl<'a> Scanner<'a> {
 }
 
 /// Whether there are characters that JSON wants escaped; without an early end, so that many bytes are looked at at once
-fn has_control(bytes: &[u8]) -> bool {
+pub(super) fn has_control(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |found, byte| found | (*byte < 0x20))
+}
+
+/// The length of metadata and sizes as senders write them; 0 for any other form
+fn usual(text: &[u8]) -> usize {
+    if text.starts_with(b"{}") {
+        return 2;
+    }
+    numbers::found(text).map_or_else(|| natural(text), |numbers| numbers.len)
 }
 
 /// The length of a number that is digits alone; 0 where more than digits follow

@@ -1,12 +1,11 @@
 //! Writes an envelope as JSON in one pass: exact size first, then every byte once, base64 straight into the buffer.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 
 use bytes::Bytes;
 
 use crate::base64;
-use crate::envelope::{Body, Envelope, FIELDS, Header, Metadata, Payload};
+use crate::envelope::{Body, Envelope, Header, Metadata, OPENINGS, Payload};
 use crate::{Encoding, PayloadType, Transport};
 
 impl Envelope {
@@ -18,21 +17,13 @@ impl Envelope {
 }
 
 fn written(envelope: &Envelope) -> Bytes {
-    let metadata = json_of(envelope.header.metadata());
+    let metadata = envelope.header.metadata_json();
     let payloads: usize =
         envelope.payloads.iter().map(|payload| payload_len(payload, &json_of(&payload.metadata))).sum();
     let len = header_len(&envelope.header, &metadata) + payloads + commas(envelope.payloads.len());
 
     let mut out = Vec::with_capacity(len);
-    for (name, field) in FIELDS.iter().zip(envelope.header.fields()) {
-        out.extend_from_slice(if out.is_empty() { b"{\"" } else { b",\"" });
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
-        string(field, &mut out);
-    }
-    out.extend_from_slice(b",\"metadata\":");
-    out.extend_from_slice(&metadata);
-    out.extend_from_slice(b",\"payloads\":[");
+    header(&envelope.header, &metadata, &mut out);
     for (index, item) in envelope.payloads.iter().enumerate() {
         if index > 0 {
             out.push(b',');
@@ -46,7 +37,7 @@ fn written(envelope: &Envelope) -> Bytes {
 
 /// Bytes of an envelope with this header and no payloads
 pub(crate) fn empty_len(header: &Header) -> usize {
-    header_len(header, &json_of(header.metadata()))
+    header_len(header, &header.metadata_json())
 }
 
 /// Bytes between payloads
@@ -68,52 +59,69 @@ pub(crate) fn direct_len(
         + json_of(metadata).len()
 }
 
+/// Bytes of an envelope without payloads that are the same for all
+const HEADER_LEN: usize = total(&OPENINGS) - "\",".len() + "{".len() + METADATA.len() + PAYLOADS.len() + "]}".len();
+const METADATA: &str = "\",\"metadata\":";
+const PAYLOADS: &str = ",\"payloads\":[";
+
 fn header_len(header: &Header, metadata: &[u8]) -> usize {
-    let fields: usize =
-        FIELDS.iter().zip(header.fields()).map(|(name, field)| name.len() + 4 + string_len(field)).sum();
-    fields + ",\"metadata\":".len() + metadata.len() + ",\"payloads\":[]}".len()
+    HEADER_LEN + escaped_len(header.text()) + metadata.len()
+}
+
+fn header(header: &Header, metadata: &[u8], out: &mut Vec<u8>) {
+    // One look at all of them: what has to be escaped is rare, and twelve looks at short texts take longer.
+    let plain = is_plain(header.text());
+    out.push(b'{');
+    for (index, (opening, field)) in OPENINGS.iter().zip(header.fields()).enumerate() {
+        let opening = if index == 0 { &opening["\",".len()..] } else { opening };
+        out.extend_from_slice(opening.as_bytes());
+        if plain {
+            out.extend_from_slice(field.as_bytes());
+        } else {
+            escaped(field, out);
+        }
+    }
+    out.extend_from_slice(METADATA.as_bytes());
+    out.extend_from_slice(metadata);
+    out.extend_from_slice(PAYLOADS.as_bytes());
 }
 
 const KEYS: [&str; 8] = [
-    "{\"id\":",
-    ",\"dataname\":",
-    ",\"payload_type\":\"",
+    "{\"id\":\"",
+    "\",\"dataname\":\"",
+    "\",\"payload_type\":\"",
     "\",\"transport\":\"",
     "\",\"encoding\":\"",
     "\",\"size\":",
     ",\"data\":\"",
     "\",\"metadata\":",
 ];
+const KEYS_LEN: usize = total(&KEYS) + "}".len();
 
 fn fixed_len(id: &str, dataname: &str, payload_type: PayloadType, transport: Transport) -> usize {
     let encoding = match transport {
         Transport::Direct => Encoding::Base64,
         Transport::Link => Encoding::None,
     };
-    KEYS.iter().map(|key| key.len()).sum::<usize>()
-        + string_len(id)
-        + string_len(dataname)
-        + payload_type.as_str().len()
-        + transport.as_str().len()
-        + encoding.as_str().len()
-        + 1
+    let words = payload_type.as_str().len() + transport.as_str().len() + encoding.as_str().len();
+    KEYS_LEN + escaped_len(id) + escaped_len(dataname) + words
 }
 
 fn payload_len(payload: &Payload, metadata: &[u8]) -> usize {
     let fixed = fixed_len(&payload.id, &payload.dataname, payload.payload_type, payload.transport());
-    let (size, data) = match &payload.body {
-        Body::Direct(bytes) => (decimal_len(payload.size()), base64::encoded_len(bytes.len())),
-        Body::Link { url, size } => (decimal_len(*size), string_len(url) - 2),
+    let data = match &payload.body {
+        Body::Direct(bytes) => base64::encoded_len(bytes.len()),
+        Body::Link { url, .. } => escaped_len(url),
     };
-    fixed + size + data + metadata.len()
+    fixed + decimal_len(payload.size()) + data + metadata.len()
 }
 
 fn payload(payload: &Payload, metadata: &[u8], out: &mut Vec<u8>) {
     let [id, dataname, payload_type, transport, encoding, size, data, meta] = KEYS.map(str::as_bytes);
     out.extend_from_slice(id);
-    string(&payload.id, out);
+    escaped(&payload.id, out);
     out.extend_from_slice(dataname);
-    string(&payload.dataname, out);
+    escaped(&payload.dataname, out);
     out.extend_from_slice(payload_type);
     out.extend_from_slice(payload.payload_type.as_str().as_bytes());
     out.extend_from_slice(transport);
@@ -121,8 +129,7 @@ fn payload(payload: &Payload, metadata: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(encoding);
     out.extend_from_slice(payload.encoding().as_str().as_bytes());
     out.extend_from_slice(size);
-    // Writing into memory can't fail.
-    let _ = write!(out, "{}", payload.size());
+    out.extend_from_slice(itoa::Buffer::new().format(payload.size()).as_bytes());
     out.extend_from_slice(data);
     match &payload.body {
         Body::Direct(bytes) => base64::encode_into(bytes, out),
@@ -133,7 +140,8 @@ fn payload(payload: &Payload, metadata: &[u8], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn json_of(metadata: &Metadata) -> Cow<'static, [u8]> {
+/// The JSON of any metadata
+pub(crate) fn json_of(metadata: &Metadata) -> Cow<'static, [u8]> {
     const EMPTY: &[u8] = b"{}";
     if metadata.is_empty() {
         return Cow::Borrowed(EMPTY);
@@ -142,12 +150,18 @@ fn json_of(metadata: &Metadata) -> Cow<'static, [u8]> {
     serde_json::to_vec(metadata).map_or(Cow::Borrowed(EMPTY), Cow::Owned)
 }
 
-fn string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    escaped(text, out);
-    out.push(b'"');
+/// Bytes of several texts together
+const fn total(texts: &[&str]) -> usize {
+    let mut len = 0;
+    let mut index = 0;
+    while index < texts.len() {
+        len += texts[index].len();
+        index += 1;
+    }
+    len
 }
 
+/// Appends what stands between the quotes of a JSON string
 fn escaped(text: &str, out: &mut Vec<u8>) {
     if is_plain(text) {
         out.extend_from_slice(text.as_bytes());
@@ -176,17 +190,17 @@ fn escaped(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Length with the quotes and what escaping adds
-fn string_len(text: &str) -> usize {
+/// Length with what escaping adds
+fn escaped_len(text: &str) -> usize {
     if is_plain(text) {
-        return text.len() + 2;
+        return text.len();
     }
     let added = text.bytes().map(|byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
         0..0x20 => 5,
         _ => 0,
     });
-    text.len() + 2 + added.sum::<usize>()
+    text.len() + added.sum::<usize>()
 }
 
 /// Whether nothing is to be escaped; without an early end, so that the compiler can look at many bytes at once
@@ -206,9 +220,10 @@ mod tests {
     fn strings_are_escaped_as_json_does_and_their_length_is_known() {
         for text in ["", "plain", "\"\\\n\r\t\u{8}\u{c}\u{0}\u{1f}\u{7f}", "سلام é \u{1F600} a\u{301}"] {
             let mut out = Vec::new();
-            string(text, &mut out);
-            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
-            assert_eq!(out.len(), string_len(text));
+            escaped(text, &mut out);
+            assert_eq!(out.len(), escaped_len(text));
+            let quoted = [b"\"", out.as_slice(), b"\""].concat();
+            assert_eq!(serde_json::from_slice::<String>(&quoted).unwrap(), text);
         }
     }
 

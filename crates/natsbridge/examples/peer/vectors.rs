@@ -154,17 +154,18 @@ fn message(given: &Json) -> Result<Message, Refusal> {
     message.broker_url = natsbridge::Config::NATS_URL.into();
     for (key, option) in given["options"].as_object().into_iter().flatten() {
         let text = || option.as_str().unwrap_or_default().to_owned().into();
+        let shared = || option.as_str().unwrap_or_default().into();
         match key.as_str() {
             "correlation_id" => message.correlation_id = Some(text()),
             "msg_id" => message.msg_id = Some(text()),
-            "sender_id" => message.sender_id = Some(text()),
+            "sender_id" => message.sender_id = Some(shared()),
             "msg_purpose" => message.msg_purpose = Purpose::from(option.as_str().unwrap_or_default()),
-            "sender_name" => message.sender_name = text(),
+            "sender_name" => message.sender_name = shared(),
             "receiver_name" => message.receiver_name = text(),
             "receiver_id" => message.receiver_id = text(),
             "reply_to" => message.reply_to = text(),
             "reply_to_msg_id" => message.reply_to_msg_id = text(),
-            "broker_url" => message.broker_url = text(),
+            "broker_url" => message.broker_url = shared(),
             "metadata" => message.metadata = option.as_object().cloned().unwrap_or_default(),
             "digest_direct" => message.digest_direct = option == &json!(true),
             other => return Err(Refusal::Own(format!("no option {other}").into())),
