@@ -219,8 +219,8 @@ impl Header {
     /// The sender's counter for the subject, where the message carries one
     #[must_use]
     pub fn seq(&self) -> Option<u64> {
-        match numbers::found(self.numbers().as_bytes()) {
-            Some(numbers) => numbers.seq.parse().ok(),
+        match numbers::parts(self.numbers()) {
+            Some((seq, _)) => Some(seq),
             None => self.metadata().get("seq")?.as_u64(),
         }
     }
@@ -228,8 +228,8 @@ impl Header {
     /// When the sender began to count, as a name for it, where the message carries one
     #[must_use]
     pub fn epoch(&self) -> Option<&str> {
-        match numbers::found(self.numbers().as_bytes()) {
-            Some(numbers) => Some(numbers.epoch),
+        match numbers::parts(self.numbers()) {
+            Some((_, epoch)) => Some(epoch),
             None => self.metadata().get("epoch")?.as_str(),
         }
     }
@@ -268,10 +268,33 @@ pub(crate) enum Body {
     Link { url: Box<str>, size: u64 },
 }
 
+/// A payload's identifier: a UUID's text needs no allocation
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Id {
+    Uuid([u8; 36]),
+    Other(Box<str>),
+}
+
+impl Id {
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            // Made from text.
+            Self::Uuid(text) => std::str::from_utf8(text).unwrap_or_default(),
+            Self::Other(text) => text,
+        }
+    }
+}
+
+impl From<&str> for Id {
+    fn from(text: &str) -> Self {
+        text.as_bytes().try_into().map_or_else(|_| Self::Other(text.into()), Self::Uuid)
+    }
+}
+
 /// One payload as it crosses the wire (requirements 8.2)
 #[derive(Clone, PartialEq)]
 pub struct Payload {
-    pub(crate) id: Box<str>,
+    pub(crate) id: Id,
     pub(crate) dataname: Box<str>,
     pub(crate) payload_type: PayloadType,
     pub(crate) metadata: Metadata,
@@ -284,7 +307,7 @@ impl Payload {
     /// Names this payload; UUID text
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        self.id.as_str()
     }
 
     /// The sender's name for it; any Unicode, may repeat within a message, never a path
@@ -367,7 +390,7 @@ impl Payload {
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Payload")
-            .field("id", &self.id)
+            .field("id", &self.id())
             .field("dataname", &self.dataname)
             .field("payload_type", &self.payload_type)
             .field("transport", &self.transport())

@@ -29,33 +29,27 @@ pub(crate) fn write(seq: u64, epoch: Uuid, out: &mut String) {
     }
 }
 
-/// Numbers as they stand in JSON
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Numbers<'a> {
-    /// Digits of a whole number that fits 64 bits
-    pub(crate) seq: &'a str,
-    /// 36 characters that JSON does not escape
-    pub(crate) epoch: &'a str,
-    /// Bytes of the whole
-    pub(crate) len: usize,
-}
-
-/// Finds, at the beginning of a text, metadata as [`write`] writes it; `None` for every other form
-pub(crate) fn found(text: &[u8]) -> Option<Numbers<'_>> {
+/// The length of metadata as [`write`] writes it, at the beginning of a text; `None` for every other form
+pub(crate) fn found(text: &[u8]) -> Option<usize> {
     /// Digits of which any number fits 64 bits
     const DIGITS: usize = 19;
     let rest = text.strip_prefix(SEQ.as_bytes())?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (seq, rest) = rest.split_at(digits);
-    if !matches!(seq, [b'1'..=b'9', ..]) || digits > DIGITS {
+    if rest.first() == Some(&b'0') || !(1..=DIGITS).contains(&digits) {
         return None;
     }
-    let (epoch, rest) = rest.strip_prefix(EPOCH.as_bytes())?.split_at_checked(EPOCH_LEN)?;
-    if !epoch.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-') || !rest.starts_with(END.as_bytes()) {
-        return None;
-    }
-    let len = text.len() - rest.len() + END.len();
-    Some(Numbers { seq: std::str::from_utf8(seq).ok()?, epoch: std::str::from_utf8(epoch).ok()?, len })
+    let (epoch, rest) = rest[digits..].strip_prefix(EPOCH.as_bytes())?.split_at_checked(EPOCH_LEN)?;
+    // Without an early end, so that many bytes are looked at at once.
+    let plain = epoch.iter().fold(true, |plain, byte| plain & (byte.is_ascii_alphanumeric() | (*byte == b'-')));
+    let rest = rest.strip_prefix(END.as_bytes()).filter(|_| plain)?;
+    Some(text.len() - rest.len())
+}
+
+/// `seq` and `epoch` out of JSON that was [`found`] or written
+pub(crate) fn parts(json: &str) -> Option<(u64, &str)> {
+    let (seq, epoch) = json.split_at_checked(json.len().checked_sub(EPOCH_LEN + END.len())?)?;
+    let seq = seq.strip_prefix(SEQ)?.strip_suffix(EPOCH)?;
+    Some((seq.parse().ok()?, epoch.strip_suffix(END)?))
 }
 
 #[cfg(test)]
@@ -68,15 +62,15 @@ mod tests {
         for seq in [1, 9, 10, 9_999_999_999_999_999_999] {
             let mut json = String::new();
             write(seq, epoch, &mut json);
-            let text = format!("{json} and more");
-            let found = found(text.as_bytes()).unwrap();
-            assert_eq!((found.seq.parse(), found.epoch, found.len), (Ok(seq), &*epoch.to_string(), json.len()));
+            assert_eq!(found(format!("{json} and more").as_bytes()), Some(json.len()));
+            assert_eq!(parts(&json), Some((seq, &*epoch.to_string())));
             let map: Metadata = serde_json::from_str(&json).unwrap();
             assert_eq!((&map["seq"], &map["epoch"]), (&seq.into(), &epoch.to_string().into()));
         }
         let mut json = String::new();
         write(u64::MAX, epoch, &mut json);
-        assert_eq!(json.len(), MAX_LEN);
+        assert_eq!((json.len(), parts(&json)), (MAX_LEN, Some((u64::MAX, &*epoch.to_string()))));
+        assert_eq!(parts(""), None);
     }
 
     #[test]

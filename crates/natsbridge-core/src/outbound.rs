@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::envelope::{Body, FIELDS, Header, Metadata, Payload};
+use crate::envelope::{Body, FIELDS, Header, Id, Metadata, Payload};
 use crate::error::PlanError;
 use crate::wire::write;
 use crate::{Digest, Limits, Message, Object, Part, PayloadType, Source, Uploaded, codec, redacted, timestamp};
@@ -85,7 +85,7 @@ impl Upload {
 /// A payload of which all but the body is known
 #[derive(Debug, Clone, PartialEq)]
 struct Draft {
-    id: Box<str>,
+    id: Id,
     dataname: Box<str>,
     payload_type: PayloadType,
     metadata: Metadata,
@@ -136,7 +136,7 @@ struct Choice {
 impl Choice {
     fn link_len(&self, limits: &Limits) -> u64 {
         let Draft { id, dataname, payload_type, metadata } = &self.draft;
-        len(write::direct_len(id, dataname, *payload_type, 0, metadata)).saturating_add(limits.link_allowance)
+        len(write::direct_len(id.as_str(), dataname, *payload_type, 0, metadata)).saturating_add(limits.link_allowance)
     }
 }
 
@@ -194,21 +194,22 @@ fn fitted(part: Part, limits: &Limits, digest_direct: bool, stamp: &mut Stamp<'_
         }
     }
     let mut id = [0; 36];
-    let id = (stamp.new_id)().hyphenated().encode_lower(&mut id);
+    (stamp.new_id)().hyphenated().encode_lower(&mut id);
+    let id = Id::Uuid(id);
     let wants_link = size >= limits.threshold() && links_allowed(limits);
     let direct_len = match &source {
         Source::Bytes(bytes) if !wants_link => {
             if digest_direct {
                 metadata.insert("sha256".to_owned(), Json::from(Digest::of(bytes).to_string()));
             }
-            Some(len(write::direct_len(id, &name, payload_type, bytes.len(), &metadata)))
+            Some(len(write::direct_len(id.as_str(), &name, payload_type, bytes.len(), &metadata)))
         }
         Source::File { .. } if !links_allowed(limits) => {
             return Err(PlanError::LinksNotAllowed { dataname: name.into(), size, reason: no_links(limits) });
         }
         Source::Bytes(_) | Source::File { .. } => None,
     };
-    Ok(Choice { draft: Draft { id: (*id).into(), dataname: name, payload_type, metadata }, source, direct_len })
+    Ok(Choice { draft: Draft { id, dataname: name, payload_type, metadata }, source, direct_len })
 }
 
 const fn links_allowed(limits: &Limits) -> bool {

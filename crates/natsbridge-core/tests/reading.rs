@@ -203,6 +203,32 @@ fn what_is_not_json_is_an_error_with_line_and_column() {
 }
 
 #[test]
+fn what_is_usual_is_read_quickly_and_what_only_looks_like_it_is_refused() {
+    let epoch = "01234567-89ab-cdef-0123-456789abcdef";
+    for json in [
+        r#"{"payloads":[{"size":07}]}"#.to_owned(),
+        format!(r#"{{"metadata":{{"seq":07,"epoch":"{epoch}"}},"payloads":[]}}"#),
+        format!(r#"{{"metadata":{{"seq":7,"epoch":"{epoch}","seq":8}},"payloads":[]}}"#),
+        format!(r#"{{"metadata":{{"seq":7,"epoch":"{epoch}"}}}},"payloads":[]}}"#),
+        "{\"msg_id\":\"a\u{1}\",\"sender_name\":null,\"payloads\":[]}".to_owned(),
+    ] {
+        assert!(matches!(refused(&json), EnvelopeError::NotJson { .. }), "{json}: {}", refused(&json));
+    }
+    let json =
+        format!(r#"{{"msg_id":"a\u0001","sender_name":null,"metadata":{{"seq":7,"epoch":"{epoch}"}},"payloads":[]}}"#);
+    let envelope = Envelope::from_json(json.as_bytes()).unwrap();
+    let header = envelope.header();
+    assert_eq!((header.msg_id(), header.seq(), header.epoch()), ("a\u{1}", Some(7), Some(epoch)));
+    let mut other: Json = serde_json::from_str(&json).unwrap();
+    other["metadata"]["note"] = "more".into();
+    let other = Envelope::from_json(other.to_string().as_bytes()).unwrap();
+    assert_eq!((other.header().seq(), other.header().epoch()), (Some(7), Some(epoch)));
+    assert_ne!(other.header(), header);
+    assert_eq!(header.metadata()["seq"], 7);
+    assert_eq!(&Envelope::from_json(&envelope.to_json()).unwrap(), &envelope);
+}
+
+#[test]
 fn an_envelope_without_payloads_is_none() {
     for (json, code) in [
         ("{}", "missing_field"),

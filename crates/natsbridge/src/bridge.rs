@@ -96,7 +96,7 @@ impl Bridge {
 
     /// Begins a message to a subject
     pub fn message(&self, subject: impl Into<String>) -> Draft {
-        let mut message = Message::new(subject.into());
+        let mut message = Box::new(Message::new(subject.into()));
         message.sender_name = Arc::clone(&self.0.sender_name);
         message.sender_id = Some(Arc::clone(&self.0.sender_id));
         message.broker_url = Arc::clone(&self.0.broker_url);
@@ -179,18 +179,18 @@ impl Bridge {
     }
 
     /// Uploads what has to be uploaded and seals the message
-    pub(crate) async fn seal(&self, message: Message, limits: Limits) -> Result<(Subject, Sealed), Error> {
-        let subject = self.0.counter.subject(&message.send_to)?;
+    pub(crate) async fn seal(&self, message: Box<Message>, limits: Limits) -> Result<(Subject, Sealed), Error> {
+        let counted = self.0.counter.counted(&message)?;
         let uploader = || self.uploader();
         let sealer = Sealer {
             limits,
             uploader: &uploader,
             transfers: self.0.config.transfers,
-            counter: Some((&self.0.counter, &subject)),
+            counted: Some(&counted),
             direct_fallback: self.0.config.direct_fallback,
         };
         let sealed = sealer.seal(message).await?;
-        Ok((subject, sealed))
+        Ok((counted.subject, sealed))
     }
 
     /// Publishes a sealed message; when that fails, what it uploaded is deleted

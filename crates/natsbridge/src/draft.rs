@@ -41,17 +41,18 @@ use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};
 #[must_use = "a draft does nothing until it is sent"]
 pub struct Draft {
     bridge: Bridge,
-    message: Message,
+    /// Not in place: a draft is handed on with every part that is added
+    message: Box<Message>,
     /// Places of the parts that are files yet to be looked at
     files: Vec<usize>,
     /// The first part that could not be serialised
-    failed: Option<OpenError>,
+    failed: Option<Box<OpenError>>,
     receiver: Receiver,
     convert_tables: bool,
 }
 
 impl Draft {
-    pub(crate) const fn new(bridge: Bridge, message: Message) -> Self {
+    pub(crate) const fn new(bridge: Bridge, message: Box<Message>) -> Self {
         Self { bridge, message, files: Vec::new(), failed: None, receiver: Receiver::Desktop, convert_tables: false }
     }
 
@@ -138,7 +139,7 @@ impl Draft {
     fn serialised(mut self, part: Result<Part, OpenError>) -> Self {
         match part {
             Ok(part) => return self.part(part),
-            Err(error) => self.failed = self.failed.or(Some(error)),
+            Err(error) => self.failed = self.failed.or_else(|| Some(Box::new(error))),
         }
         self
     }
@@ -278,7 +279,7 @@ impl Draft {
     async fn seal(self) -> Result<(natsbridge_nats::Subject, Sealed), Error> {
         let Self { bridge, mut message, files, failed, receiver, convert_tables } = self;
         if let Some(error) = failed {
-            return Err(error.into());
+            return Err((*error).into());
         }
         let limits: Limits = bridge.limits().receiver(receiver).convert_tables(convert_tables);
         for part in files {

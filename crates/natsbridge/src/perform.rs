@@ -10,12 +10,11 @@ use natsbridge_core::{
     Download, Envelope, Limits, Message, Part, Payload, PayloadType, PlanError, Source, Stamp, Step, plan,
 };
 use natsbridge_fileserver::{Downloader, Receipt, Stored, Target, Uploader};
-use natsbridge_nats::Subject;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::config::ConfigError;
-use crate::sequence::{self, Counter};
+use crate::sequence::{self, Counted};
 use crate::{Error, observe};
 
 /// Gives the uploader, which is made when the first payload needs it
@@ -55,8 +54,8 @@ pub(crate) struct Sealer<'a> {
     pub(crate) uploader: UploaderSource<'a>,
     /// Uploads at once
     pub(crate) transfers: usize,
-    /// Numbers the messages to a subject when their uploads are done, so that a failed one leaves no gap
-    pub(crate) counter: Option<(&'a Counter, &'a Subject)>,
+    /// Numbers the message when its uploads are done, so that a failed one leaves no gap
+    pub(crate) counted: Option<&'a Counted>,
     /// Whether payloads may travel direct, as far as the broker takes them, when the file server can't be reached
     pub(crate) direct_fallback: bool,
 }
@@ -65,10 +64,14 @@ impl Sealer<'_> {
     /// Plans the message, uploads what has to be uploaded, and writes the envelope
     ///
     /// Dropping the future stops the uploads and deletes the finished ones.
-    pub(crate) async fn seal(&self, message: Message) -> Result<Sealed, Error> {
+    pub(crate) async fn seal(&self, message: Box<Message>) -> Result<Sealed, Error> {
         // Before the plan, which has to know the size of everything.
         #[cfg(feature = "otel")]
-        let message = crate::trace::traced(message);
+        let message = {
+            let mut message = message;
+            *message = crate::trace::traced(*message);
+            message
+        };
         let spare = self.direct_fallback.then(|| message.clone());
         let sealed = self.seal_within(message, &self.limits).await;
         match (sealed, spare) {
@@ -88,10 +91,10 @@ impl Sealer<'_> {
         }
     }
 
-    async fn seal_within(&self, message: Message, limits: &Limits) -> Result<Sealed, Error> {
-        let limits = limits.clone().header_allowance(if self.counter.is_some() { sequence::ROOM } else { 0 });
+    async fn seal_within(&self, message: Box<Message>, limits: &Limits) -> Result<Sealed, Error> {
+        let limits = limits.clone().header_allowance(if self.counted.is_some() { sequence::ROOM } else { 0 });
         let (mut header, steps) =
-            plan(message, &limits, &mut Stamp { now: OffsetDateTime::now_utc(), new_id: &mut Uuid::new_v4 })?;
+            plan(*message, &limits, &mut Stamp { now: OffsetDateTime::now_utc(), new_id: &mut Uuid::new_v4 })?;
         let mut uploads = Uploads::default();
         let payloads = if steps.iter().any(|step| matches!(step, Step::Upload(_))) {
             let uploader = (self.uploader)()?;
@@ -109,8 +112,8 @@ impl Sealer<'_> {
             payloads.extend(steps.into_iter().filter_map(ready));
             payloads
         };
-        if let Some((counter, subject)) = self.counter {
-            counter.number(&mut header, subject);
+        if let Some(counted) = self.counted {
+            counted.number(&mut header);
         }
         let envelope = header.seal(payloads);
         let json = envelope.to_json();
@@ -128,7 +131,7 @@ impl Sealer<'_> {
 }
 
 /// The message with its files read, where they could fit into one message at all
-async fn in_memory(mut message: Message, limit: u64) -> Result<Message, Error> {
+async fn in_memory(mut message: Box<Message>, limit: u64) -> Result<Box<Message>, Error> {
     for part in &mut message.parts {
         if let Source::File { path, len } = part.source() {
             let too_large = || std::io::Error::from(std::io::ErrorKind::FileTooLarge);

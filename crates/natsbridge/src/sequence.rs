@@ -1,9 +1,10 @@
 //! Numbers on messages: a sender counts each subject, and a receiver finds what was lost, repeated or overtaken.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use natsbridge_core::Header;
+use natsbridge_core::{Header, Message};
 use natsbridge_nats::{Subject, SubjectError};
 use uuid::Uuid;
 
@@ -22,10 +23,13 @@ pub(crate) struct Counter {
     counted: Mutex<HashMap<Box<str>, Counted>>,
 }
 
-#[derive(Debug)]
-struct Counted {
-    subject: Subject,
-    seq: u64,
+/// A subject that was checked once, and how often it was sent to
+#[derive(Debug, Clone)]
+pub(crate) struct Counted {
+    pub(crate) subject: Subject,
+    epoch: Uuid,
+    /// Nothing where messages are not counted
+    sent: Option<Arc<AtomicU64>>,
 }
 
 impl Counter {
@@ -33,40 +37,28 @@ impl Counter {
         Self { epoch: Uuid::new_v4(), counted: Mutex::default() }
     }
 
-    /// The subject of this text; one that is counted is not checked again
-    pub(crate) fn subject(&self, text: &str) -> Result<Subject, SubjectError> {
-        if let Some(counted) = self.lock().get(text) {
-            return Ok(counted.subject.clone());
+    /// The subject that a message goes to
+    pub(crate) fn counted(&self, message: &Message) -> Result<Counted, SubjectError> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counted) = counted.get(&*message.send_to) {
+            return Ok(counted.clone());
         }
-        Subject::new(text)
-    }
-
-    /// Writes the next number of the header's subject into its metadata
-    pub(crate) fn number(&self, header: &mut Header, subject: &Subject) {
+        let mut new = Counted { subject: Subject::new(&*message.send_to)?, epoch: self.epoch, sent: None };
         // An answer goes to a subject of its own: there is nothing to count, and no end of such subjects.
-        if !header.reply_to_msg_id().is_empty() {
-            return;
+        if message.reply_to_msg_id.is_empty() && counted.len() < MAX_SUBJECTS {
+            new.sent = Some(Arc::default());
+            counted.insert(message.send_to.as_ref().into(), new.clone());
         }
-        let seq = {
-            let mut counted = self.lock();
-            let full = counted.len() >= MAX_SUBJECTS;
-            match counted.get_mut(subject.as_str()) {
-                Some(counted) => {
-                    counted.seq += 1;
-                    counted.seq
-                }
-                None if full => return,
-                None => {
-                    counted.insert(subject.as_str().into(), Counted { subject: subject.clone(), seq: 1 });
-                    1
-                }
-            }
-        };
-        header.number(seq, self.epoch);
+        Ok(new)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Counted>> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+impl Counted {
+    /// Writes the subject's next number into a header's metadata
+    pub(crate) fn number(&self, header: &mut Header) {
+        if let Some(sent) = self.sent.as_ref().filter(|_| header.reply_to_msg_id().is_empty()) {
+            header.number(sent.fetch_add(1, Ordering::Relaxed) + 1, self.epoch);
+        }
     }
 }
 
@@ -230,10 +222,23 @@ mod tests {
     #[test]
     fn a_counter_numbers_each_subject_from_one() {
         let counter = Counter::new();
-        let (mut first, subject) = (header("x", 7), counter.subject("a").unwrap());
-        counter.number(&mut first, &subject);
-        counter.number(&mut first, &subject);
+        let mut first = header("x", 7);
+        for _ in 0..2 {
+            counter.counted(&Message::new("a")).unwrap().number(&mut first);
+        }
+        counter.counted(&Message::new("b")).unwrap().number(&mut header("x", 7));
         assert_eq!(first.metadata()["seq"], json!(2));
         assert_eq!(first.metadata()["epoch"], json!(counter.epoch.to_string()));
+    }
+
+    #[test]
+    fn answers_are_neither_counted_nor_remembered() {
+        let counter = Counter::new();
+        let mut answer = Message::new("reply.1");
+        answer.reply_to_msg_id = "m".into();
+        let mut unnumbered = header("x", 7);
+        counter.counted(&answer).unwrap().number(&mut unnumbered);
+        assert_eq!(unnumbered.seq(), Some(7));
+        assert!(counter.counted.lock().unwrap().is_empty());
     }
 }

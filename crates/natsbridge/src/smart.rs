@@ -167,10 +167,10 @@ where
         limits: config.limits.clone(),
         uploader: &uploader,
         transfers: config.transfers,
-        counter: None,
+        counted: None,
         direct_fallback: config.direct_fallback,
     };
-    let sealed = sealer.seal(message).await?;
+    let sealed = sealer.seal(Box::new(message)).await?;
     sealed.uploads.keep();
     observe::sent(&sealed.envelope);
     Ok((sealed.envelope, sealed.json))

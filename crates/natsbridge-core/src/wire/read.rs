@@ -146,9 +146,7 @@ impl<'a> Reader<'_, 'a> {
             *content = self.0.content(raw)?;
         }
         let metadata = match values[METADATA] {
-            Some(raw) if numbers::found(raw.as_bytes()).is_some_and(|numbers| numbers.len == raw.as_bytes().len()) => {
-                Found::Numbers(raw.as_bytes())
-            }
+            Some(raw) if numbers::found(raw.as_bytes()) == Some(raw.as_bytes().len()) => Found::Numbers(raw.as_bytes()),
             raw => Found::Map(self.metadata(raw).map_err(Fault::in_envelope)?),
         };
         let header = Header::from_utf8(contents.each_ref().map(AsRef::as_ref), metadata);
@@ -218,7 +216,7 @@ impl<'a> Reader<'_, 'a> {
             Body::Direct(bytes) => stated_size.filter(|stated| *stated != size_of_bytes(bytes)),
             Body::Link { .. } => None,
         };
-        Ok(Payload { id: id.into(), dataname: dataname.into(), payload_type, metadata, stated_size, body })
+        Ok(Payload { id: (&*id).into(), dataname: dataname.into(), payload_type, metadata, stated_size, body })
     }
 
     /// The serialised bytes of a direct payload, in whichever encoding the peer chose

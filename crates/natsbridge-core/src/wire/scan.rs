@@ -135,20 +135,18 @@ impl<'a> Scanner<'a> {
 
     /// Takes the next value without reading what is in it
     pub(super) fn value(&mut self) -> Result<Raw<'a>, EnvelopeError> {
-        let first = self.peek();
-        let rest = &self.text[self.at..];
-        match first {
-            Some(b'"') => self.string(),
-            Some(b'{' | b'1'..=b'9') if usual(rest) > 0 => {
-                let bytes = &rest[..usual(rest)];
-                self.at += bytes.len();
-                Ok(Raw { bytes, escaped: false })
-            }
-            _ => {
-                let raw: &RawValue = self.parsed(rest)?;
-                Ok(Raw { bytes: raw.get().as_bytes(), escaped: false })
-            }
+        if self.peek() == Some(b'"') {
+            return self.string();
         }
+        let rest = &self.text[self.at..];
+        let bytes = match usual(rest) {
+            0 => self.parsed::<&RawValue>(rest)?.get().as_bytes(),
+            len => {
+                self.at += len;
+                &rest[..len]
+            }
+        };
+        Ok(Raw { bytes, escaped: false })
     }
 
     /// Passes over a value that nobody will read
@@ -268,13 +266,15 @@ fn usual(text: &[u8]) -> usize {
     if text.starts_with(b"{}") {
         return 2;
     }
-    numbers::found(text).map_or_else(|| natural(text), |numbers| numbers.len)
+    numbers::found(text).unwrap_or_else(|| natural(text))
 }
 
 /// The length of a number that is digits alone; 0 where more than digits follow
 fn natural(text: &[u8]) -> usize {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     match text.get(digits) {
+        // A number that begins with 0 has no further digits, and is left to the parser.
+        _ if text.first() == Some(&b'0') => 0,
         Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t') => digits,
         _ => 0,
     }

@@ -108,7 +108,7 @@ fn fixed_len(id: &str, dataname: &str, payload_type: PayloadType, transport: Tra
 }
 
 fn payload_len(payload: &Payload, metadata: &[u8]) -> usize {
-    let fixed = fixed_len(&payload.id, &payload.dataname, payload.payload_type, payload.transport());
+    let fixed = fixed_len(payload.id(), &payload.dataname, payload.payload_type, payload.transport());
     let data = match &payload.body {
         Body::Direct(bytes) => base64::encoded_len(bytes.len()),
         Body::Link { url, .. } => escaped_len(url),
@@ -119,7 +119,7 @@ fn payload_len(payload: &Payload, metadata: &[u8]) -> usize {
 fn payload(payload: &Payload, metadata: &[u8], out: &mut Vec<u8>) {
     let [id, dataname, payload_type, transport, encoding, size, data, meta] = KEYS.map(str::as_bytes);
     out.extend_from_slice(id);
-    escaped(&payload.id, out);
+    escaped(payload.id(), out);
     out.extend_from_slice(dataname);
     escaped(&payload.dataname, out);
     out.extend_from_slice(payload_type);
