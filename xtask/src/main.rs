@@ -1,19 +1,26 @@
 //! The project's commands, `cargo xtask COMMAND`: one file each.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its caller by printing")]
 
+mod api;
 mod bench;
+mod checks;
 mod ci;
 mod conformance;
+mod coverage;
 mod demo;
 mod examples;
 mod failure;
 mod interrupt;
+mod links;
+mod package;
 mod peers;
 mod process;
+mod semver;
 mod servers;
 mod test;
 mod tools;
 mod up;
+mod validation;
 mod vectors;
 mod walkthrough;
 mod workspace;
@@ -21,7 +28,7 @@ mod workspace;
 use std::env;
 use std::process::ExitCode;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
 
 const USAGE: &str = "\
 cargo xtask COMMAND
@@ -30,6 +37,7 @@ cargo xtask COMMAND
                   another, over a real nats-server and file server, and check it
   up              leave a nats-server and a file server running until Ctrl-C
   test [-- ARGS]  every test, with the real servers they need; ARGS go to the runner
+  coverage        every test, counting the lines that they reach
   vectors lint    testdata's vectors: schema, format, names, blobs
   vectors run [--peer NAME]
                   the vectors against Rust or a peer in another language
@@ -48,16 +56,41 @@ cargo xtask COMMAND
   examples [--screenshot FILE]
                   the examples that need another language: a table to Python
                   and back, and the web page in a browser
-  ci              everything CI does";
+
+  fmt             every file is formatted
+  spelling        words in code and documents
+  clippy          lints, with all features and with none
+  doc             the documentation builds without a warning
+  features        each published crate with each of its features alone
+  deny            licences, sources, and who may depend on what
+  unused          dependencies that nothing uses
+  api [--check]   writes docs/api.txt, or compares it with what there is
+  semver          the libraries serve whoever uses the last tagged version
+  package         each published crate is packed as for publishing
+  validation      docs/validation.md: each requirement's evidence exists
+  ci              everything CI does: most of the above";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let outcome = interrupt::listen().and_then(|()| match args.as_slice() {
+    let outcome = interrupt::listen().and_then(|()| command(&args));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one command, which is the words after `cargo xtask`
+fn command(words: &[&str]) -> Outcome<()> {
+    match words {
         ["demo"] => demo::run(),
         ["up"] => up::run(),
         ["test"] => test::run(&[]),
         ["test", "--", rest @ ..] => test::run(rest),
+        ["coverage"] => coverage::run(),
         ["vectors", "lint"] => vectors::lint(),
         ["vectors", "run"] => vectors::run::run("rust"),
         ["vectors", "run", "--peer", name] => vectors::run::run(name),
@@ -69,18 +102,23 @@ fn main() -> ExitCode {
         ["walkthrough", "--readme"] => walkthrough::readme(),
         ["examples"] => examples::run(None),
         ["examples", "--screenshot", file] => examples::run(Some(file)),
+        ["fmt"] => checks::fmt(),
+        ["spelling"] => checks::spelling(),
+        ["clippy"] => checks::clippy(),
+        ["doc"] => checks::doc(),
+        ["features"] => checks::features(),
+        ["deny"] => checks::deny(),
+        ["unused"] => checks::unused(),
+        ["api"] => api::write(),
+        ["api", "--check"] => api::check(),
+        ["semver"] => semver::run(),
+        ["package"] => package::run(),
+        ["validation"] => validation::run(),
         ["ci"] => ci::run(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
         }
         other => Err(Failure::new(format!("no such command: {}\n\n{USAGE}", other.join(" ")))),
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            ExitCode::FAILURE
-        }
     }
 }

@@ -16,7 +16,7 @@ use crate::failure::{Context, Failure, Outcome};
 use crate::process;
 use crate::servers::clean;
 use crate::tools;
-use crate::workspace::{cargo, root};
+use crate::workspace::{ALIKE, cargo, root};
 
 /// Every peer, in the order of the matrix
 pub(crate) const NAMES: [&str; 7] = ["rust", "python", "node", "browser", "micropython", "julia", "dart"];
@@ -121,16 +121,7 @@ fn chromium() -> Outcome<()> {
     if there() {
         return Ok(());
     }
-    // In a container, where we may.
-    let root = process::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    if root && Path::new("/usr/bin/apt-get").is_file() {
-        println!("installing chromium by apt-get");
-        let apt = |words: &[&str]| {
-            process::output(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(words))
-        };
-        apt(&["-qq", "update"])?;
-        apt(&["-qq", "-y", "--no-install-recommends", "install", "chromium"])?;
-    }
+    tools::apt_install("chromium")?;
     if there() {
         return Ok(());
     }
@@ -139,9 +130,8 @@ fn chromium() -> Outcome<()> {
 
 /// Builds an example of the façade and says where it is
 pub(crate) fn example(name: &str) -> Outcome<PathBuf> {
-    let words =
-        ["build", "--quiet", "-p", "natsbridge", "--message-format", "json-render-diagnostics", "--example", name];
-    let output = process::output(cargo().args(words))?;
+    let words = ["build", "--quiet", "--locked", "--message-format", "json-render-diagnostics", "--example", name];
+    let output = process::output(cargo().args(words).args(ALIKE))?;
     let messages = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut built = messages.filter(|message| message["target"]["name"] == name);
     let program = built.find_map(|message| message["executable"].as_str().map(PathBuf::from));

@@ -195,15 +195,22 @@ impl Drop for Process {
 pub(crate) fn run(command: &mut Command) -> Outcome<()> {
     let shown = shown(command);
     let child = command.stdin(Stdio::null()).spawn().context(|| format!("cannot start `{shown}`"))?;
-    let mut owned = Owned(child);
-    loop {
-        match owned.0.try_wait().context(|| format!("cannot wait for `{shown}`"))? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(Failure::new(format!("`{shown}` failed ({status})"))),
-            None => interrupt::check()?,
-        }
-        thread::sleep(GLANCE);
-    }
+    Owned(child).end(&shown)
+}
+
+/// As [`run`]; returns the last line of its standard error that is wanted
+pub(crate) fn run_and_keep(command: &mut Command, wanted: fn(&str) -> bool) -> Outcome<Option<String>> {
+    let shown = shown(command);
+    let mut child =
+        command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context(|| format!("cannot start `{shown}`"))?;
+    let said = child.stderr.take().map(|stderr| {
+        thread::spawn(move || {
+            let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+            lines.inspect(|line| eprintln!("{line}")).filter(|line| wanted(line)).last()
+        })
+    });
+    Owned(child).end(&shown)?;
+    Ok(said.and_then(|said| said.join().ok().flatten()))
 }
 
 /// Runs a command quietly and returns its standard output
@@ -219,6 +226,20 @@ pub(crate) fn output(command: &mut Command) -> Outcome<String> {
 
 /// A child on this terminal, ended with its owner
 struct Owned(Child);
+
+impl Owned {
+    /// Waits until it has ended well
+    fn end(mut self, shown: &str) -> Outcome<()> {
+        loop {
+            match self.0.try_wait().context(|| format!("cannot wait for `{shown}`"))? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(Failure::new(format!("`{shown}` failed ({status})"))),
+                None => interrupt::check()?,
+            }
+            thread::sleep(GLANCE);
+        }
+    }
+}
 
 impl Drop for Owned {
     fn drop(&mut self) {
@@ -257,6 +278,15 @@ mod tests {
     fn what_a_process_printed_before_it_ended_is_returned_whole() {
         let printed = sh("seq 100; echo note >&2").wait(Deadline::after(Duration::from_secs(10))).unwrap();
         assert_eq!(printed, (1..=100).map(|n| n.to_string()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_last_wanted_line_is_kept_and_a_failure_is_one() {
+        let run = |script: &str| run_and_keep(Command::new("sh").args(["-c", script]), |line| line.starts_with("Sum"));
+        assert_eq!(run("echo Sum 1 >&2; echo Sum 2 >&2; echo done >&2").unwrap().unwrap(), "Sum 2");
+        assert_eq!(run("echo done >&2").unwrap(), None);
+        let failure = run("echo Sum >&2; exit 100").unwrap_err();
+        assert!(failure.to_string().ends_with("failed (exit status: 100)"), "{failure}");
     }
 
     #[test]

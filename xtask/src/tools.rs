@@ -4,6 +4,8 @@
 //! `target/tools` where there is no home to write to. Nothing depends on its content: what does not run is replaced.
 //! Packages come from wherever pip and cargo are set up to fetch them; no registry is named here.
 
+mod compiled;
+
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
@@ -14,6 +16,8 @@ use std::process::Command;
 use crate::failure::{Context, Failure, Outcome};
 use crate::process;
 use crate::workspace::{cargo, root, unique};
+
+pub(crate) use compiled::{deny, hack, llvm, llvm_cov, machete, semver_checks};
 
 /// A program from a Python wheel, in a virtual environment of its own
 struct Wheel {
@@ -38,8 +42,6 @@ const NANIO: Wheel = Wheel { program: "nanio", variable: "NANIO", package: "nani
 
 const TYPOS: Wheel = Wheel { program: "typos", variable: "TYPOS", package: "typos", version: "1.52.0", sha256: None };
 
-const CARGO_DENY: &str = "0.20.2";
-
 /// The NATS server
 pub(crate) fn nats_server() -> Outcome<PathBuf> {
     NATS_SERVER.locate()
@@ -53,21 +55,6 @@ pub(crate) fn nanio() -> Outcome<PathBuf> {
 /// The spelling checker
 pub(crate) fn typos() -> Outcome<PathBuf> {
     TYPOS.locate()
-}
-
-/// cargo-deny, compiled on first use (about five minutes on two cores)
-pub(crate) fn cargo_deny() -> Outcome<PathBuf> {
-    if let Some(found) = on_path("cargo-deny") {
-        return Ok(found);
-    }
-    let folder = cache()?.join("cargo");
-    let program = folder.join("bin/cargo-deny");
-    if !prints_version(&program, CARGO_DENY) {
-        println!("installing cargo-deny {CARGO_DENY} into {}", folder.display());
-        let package = format!("cargo-deny@{CARGO_DENY}");
-        process::run(cargo().args(["install", "--locked", "--root"]).arg(&folder).arg(package))?;
-    }
-    Ok(program)
 }
 
 /// Whether `cargo nextest` is there; `cargo test` does where it is not
@@ -164,6 +151,21 @@ pub(crate) fn cache() -> Outcome<PathBuf> {
     let own = root().join("target/tools");
     fs::create_dir_all(&own).context(|| format!("cannot create {}", own.display()))?;
     Ok(own)
+}
+
+/// Lets Debian's and Ubuntu's package manager install a package where that needs nobody's leave: in a container
+///
+/// Where it may not, nothing is done; whoever needs the package says how to get it.
+pub(crate) fn apt_install(package: &str) -> Outcome<()> {
+    let root = process::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if !root || !Path::new("/usr/bin/apt-get").is_file() {
+        return Ok(());
+    }
+    println!("installing {package} by apt-get");
+    let apt =
+        |words: &[&str]| process::output(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(words));
+    apt(&["-qq", "update"])?;
+    apt(&["-qq", "-y", "--no-install-recommends", "install", package]).map(drop)
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::failure::{Context, Failure, Outcome};
+use crate::process as child;
 
 /// The checkout's folder
 pub(crate) fn root() -> PathBuf {
@@ -26,11 +27,51 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// A crate of the workspace
+#[derive(Debug)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    /// Whether others can depend on it: bench, test support and xtask are ours alone
+    pub(crate) published: bool,
+    pub(crate) library: bool,
+    /// What cargo says about it
+    pub(crate) manifest: Value,
+    /// Where cargo puts what it builds
+    pub(crate) target: PathBuf,
+}
+
+/// Every crate of the workspace, in the order in which Cargo.toml names them
+pub(crate) fn members() -> Outcome<Vec<Package>> {
+    let said = child::output(cargo().args(["metadata", "--locked", "--no-deps", "--format-version", "1"]))?;
+    let said: Value = serde_json::from_str(&said).context(|| "cargo metadata".to_owned())?;
+    let target = PathBuf::from(said["target_directory"].as_str().unwrap_or_default());
+    let packages = said["packages"].as_array().cloned().unwrap_or_default();
+    let members = packages.into_iter().map(|manifest| Package {
+        name: manifest["name"].as_str().unwrap_or_default().to_owned(),
+        published: manifest["publish"].is_null(),
+        library: manifest["targets"]
+            .as_array()
+            .is_some_and(|targets| targets.iter().any(|target| target["kind"][0] == "lib")),
+        target: target.clone(),
+        manifest,
+    });
+    Ok(members.collect())
+}
+
+/// The crates that others can depend on or install
+pub(crate) fn published() -> Outcome<Vec<Package>> {
+    Ok(members()?.into_iter().filter(|package| package.published).collect())
+}
+
+/// What every build of a command asks for, so that dependencies are compiled with the same features and only once
+pub(crate) const ALIKE: [&str; 2] = ["--workspace", "--all-features"];
+
 /// Builds the program `natsbridge` and says where it is
 pub(crate) fn natsbridge() -> Outcome<PathBuf> {
     println!("building natsbridge (the first time takes a few minutes)");
     let output = cargo()
-        .args(["build", "-p", "natsbridge-cli", "--message-format", "json-render-diagnostics"])
+        .args(["build", "--locked", "--bin", "natsbridge", "--message-format", "json-render-diagnostics"])
+        .args(ALIKE)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

@@ -104,6 +104,79 @@ fn readme_and_walkthrough_name_the_rust_version_that_cargo_checks() {
     }
 }
 
+/// The code of an error, and the variant that has it
+fn codes(source: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut inside = false;
+    let mut variants: Vec<String> = Vec::new();
+    for line in source.lines() {
+        let trimmed = line.trim();
+        if trimmed.contains("fn code(") && trimmed.contains("&'static str") {
+            inside = true;
+        } else if inside && line == "    }" {
+            inside = false;
+        } else if inside {
+            // `Self::A { .. } | Self::B => "word",`, which may stand on several lines
+            let (pattern, word) = trimmed.split_once("=>").unwrap_or((trimmed, ""));
+            let named = pattern.split("Self::").skip(1);
+            variants.extend(named.map(|rest| rest.chars().take_while(char::is_ascii_alphanumeric).collect()));
+            if let Some(code) = word.split('"').nth(1) {
+                found.extend(variants.drain(..).map(|variant| (variant, code.to_owned())));
+            } else if !word.is_empty() {
+                // It hands out another error's code.
+                variants.clear();
+            }
+        } else if let Some((variant, rest)) = trimmed.split_once(" = \"")
+            && let Some((code, rest)) = rest.split_once("\", ")
+            && (rest.starts_with("true, ") || rest.starts_with("false, "))
+        {
+            // A row of the macro that declares kinds
+            found.push((variant.to_owned(), code.to_owned()));
+        }
+    }
+    found
+}
+
+/// Whether a text holds this word, and not only as a part of another
+fn names(text: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| !text[..at].ends_with(part) && !text[at + word.len()..].starts_with(part))
+}
+
+#[test]
+fn each_public_error_is_named_by_a_test_or_a_vector() {
+    let files = files();
+    let in_crate = |path: &Path| path.components().nth(1).map(|name| name.as_os_str().to_owned());
+    let of_tests =
+        |path: &Path| path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
+    let vectors: String =
+        files.iter().filter(|(path, _)| path.starts_with("testdata")).map(|(_, text)| text.as_str()).collect();
+    let (mut offenders, mut seen) = (Vec::new(), 0);
+    for (path, text) in &files {
+        if !path.starts_with("crates") || of_tests(path) || path.extension().is_none_or(|end| end != "rs") {
+            continue;
+        }
+        let source = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (variant, code) in codes(source) {
+            seen += 1;
+            let named = files.iter().any(|(other, text)| {
+                let tests = if of_tests(other) {
+                    Some(text.as_str())
+                } else {
+                    text.split_once("#[cfg(test)]").map(|halves| halves.1)
+                };
+                in_crate(other) == in_crate(path)
+                    && tests.is_some_and(|tests| names(tests, &variant) || tests.contains(&format!("\"{code}\"")))
+            });
+            if !named && !vectors.contains(&format!("\"{code}\"")) {
+                offenders.push(format!("{}: {variant} ({code})", path.display()));
+            }
+        }
+    }
+    assert!(seen > 60, "only {seen} codes found: `fn code` is written in another way now");
+    none(&offenders, "an error that no test names may have any code");
+}
+
 /// Where packages come from is the user's setting: a mirror, a proxy, a vendored folder
 #[test]
 fn no_file_names_a_registry_host() {

@@ -7,7 +7,9 @@
     reason = "test code"
 )]
 
-use natsbridge_core::{Arrival, Checks, Digest, Downloaded, Envelope, EnvelopeError, OpenError, Part, Purpose, Source};
+use natsbridge_core::{
+    Arrival, Checks, Digest, Downloaded, Envelope, EnvelopeError, OpenError, Part, PayloadType, Purpose, Source,
+};
 use serde_json::{Value as Json, json};
 
 fn envelope(payload: Json) -> String {
@@ -294,4 +296,12 @@ proptest::proptest! {
         }
         agrees_with_the_reference(&bytes);
     }
+}
+
+#[test]
+fn a_payload_in_a_file_has_no_value_here_and_says_so() {
+    let part = Part::from_file("clip", PayloadType::Video, "clip.mp4", 7);
+    assert_eq!((part.size(), part.bytes()), (7, None));
+    let error = part.value().unwrap_err();
+    assert_eq!((error.code(), error.dataname.as_str()), ("in_file", "clip"));
 }

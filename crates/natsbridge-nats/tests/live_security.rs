@@ -217,6 +217,33 @@ async fn a_silent_listener_ends_with_the_time_out() {
     assert!((300..2_000).contains(&started.elapsed().as_millis()));
 }
 
+#[tokio::test]
+async fn a_name_without_an_address_and_a_listener_that_hangs_up_are_told_apart() {
+    // No name can have an empty label, so no name service is asked.
+    let error = fails(ConnectOptions::new(format!("nats://{SECRET}@no..name:4222"))).await;
+    assert_eq!(error.kind(), BrokerErrorKind::Unresolved, "{error:?}");
+    assert!(error.to_string().contains("no..name") && error.is_retryable());
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{SECRET}@{}", listener.local_addr().unwrap());
+    let hanging_up = tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await.unwrap());
+        }
+    });
+    let error = fails(ConnectOptions::new(url)).await;
+    assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "{error:?}");
+    assert!(error.is_retryable());
+    hanging_up.abort();
+}
+
+#[test]
+fn a_name_that_nats_refuses_is_the_callers_to_change() {
+    let error = BrokerError::from("two words".parse::<natsbridge_nats::Subject>().unwrap_err());
+    assert_eq!((error.kind(), error.is_retryable()), (BrokerErrorKind::InvalidSubject, false));
+    assert!(error.to_string().contains("two words"), "{error}");
+}
+
 const USERS: &str = r#"authorization {
   users: [
     { user: free, password: x }

@@ -176,23 +176,25 @@ pub use trace::trace_context;
 
 pub use natsbridge_core::{
     Checks, CodecError, Digest, Downloaded, Encoding, Envelope, EnvelopeError, Header, Life, Limits, Link, Metadata,
-    Object, OpenError, OpenFault, Part, Payload, PayloadFault, PayloadType, PlanError, Purpose, Receiver, Rows, Source,
-    Transport, Uploaded, Value, redacted,
+    Object, OpenError, OpenFault, ParseDigestError, Part, Payload, PayloadFault, PayloadType, PlanError, Purpose,
+    Receiver, Rows, Source, Transport, Uploaded, Value, redacted,
 };
 #[cfg(feature = "arrow")]
 pub use natsbridge_core::{Table, TableLimits};
 #[cfg(feature = "server")]
 pub use natsbridge_fileserver::server;
 pub use natsbridge_fileserver::{
-    BoxError, Downloader, FetchError, FetchErrorKind, Fetcher, Glance, HttpStore, MemoryStore, Origin, PlikStore,
-    Receipt, RetryPolicy, RootCertificates, StoreError, StoreErrorKind, Stored, Target, Uploader, download_handler,
+    BoxError, BreakerPolicy, ConfigError as StoreConfigError, Downloader, FetchError, FetchErrorKind, Fetcher,
+    FetcherBuilder, Glance, HttpStore, HttpStoreBuilder, MemoryStore, Origin, PlikStore, PlikStoreBuilder, Receipt,
+    RetryPolicy, RootCertificates, StoreError, StoreErrorKind, Stored, Target, Uploader, download_handler,
     upload_handler,
 };
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 pub use natsbridge_fileserver::{BucketStore, BucketStoreBuilder};
 pub use natsbridge_nats::{
-    Broker, BrokerError, BrokerErrorKind, ConnectOptions, Delivery, Event, EventStream, MemoryBroker, NatsBroker,
-    Outgoing, QueueGroup, Subject, SubjectError, SubjectFault, SubjectFilter, Subscription,
+    Broker, BrokerError, BrokerErrorKind, ConnectOptions, Delivery, Event, EventStream, MESSAGES_DROPPED, MemoryBroker,
+    MemoryBrokerBuilder, NatsBroker, Outgoing, QueueGroup, RECONNECTS, SERVER_ERRORS, Subject, SubjectError,
+    SubjectFault, SubjectFilter, Subscription, SubscriptionLimits,
 };
 
 /// The README's examples compile

@@ -228,6 +228,31 @@ where
     (store, Bridge::with_broker(MemoryBroker::new(), config).unwrap())
 }
 
+#[test]
+fn the_end_of_the_runtime_that_downloads_is_an_error_and_no_hang() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (_, mut config) = stored();
+    let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    config.downloader = Some(Arc::new(natsbridge::download_handler(move |_| {
+        began.send(()).unwrap();
+        std::future::pending()
+    })));
+    config.limits.size_threshold = 3;
+    let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
+    let first = runtime();
+    let mut inbox = first.block_on(async {
+        let mut inbox = bridge.subscribe("x").await.unwrap();
+        bridge.message("x").text("t", "by link").send().await.unwrap();
+        tokio::select! {
+            message = inbox.next() => panic!("{message:?} without its download"),
+            _ = begun.recv() => inbox,
+        }
+    });
+    drop(first);
+    let error = runtime().block_on(inbox.next()).unwrap().unwrap_err();
+    assert!(matches!(*error.error, Error::Stopped), "{error:?}");
+}
+
 #[tokio::test]
 async fn what_was_uploaded_is_deleted_when_the_message_cannot_be_sent() {
     let (store, bridge) = staged(1, |store, name| {

@@ -1,0 +1,59 @@
+//! The checks that are one command of somebody else's: format, spelling, lints, documentation, features, dependencies.
+
+use std::process::Command;
+
+use crate::failure::Outcome;
+use crate::process;
+use crate::tools;
+use crate::workspace::{cargo, published, root};
+
+/// `cargo xtask fmt`
+pub(crate) fn fmt() -> Outcome<()> {
+    process::run(cargo().args(["fmt", "--all", "--check"]))
+}
+
+/// `cargo xtask spelling`
+pub(crate) fn spelling() -> Outcome<()> {
+    process::run(Command::new(tools::typos()?).current_dir(root()))
+}
+
+/// `cargo xtask clippy`: with all features, and with none
+pub(crate) fn clippy() -> Outcome<()> {
+    for features in ["--all-features", "--no-default-features"] {
+        println!("clippy {features}");
+        let words = ["clippy", "--locked", "--workspace", "--all-targets", features, "--", "-D", "warnings"];
+        process::run(cargo().args(words))?;
+    }
+    Ok(())
+}
+
+/// `cargo xtask doc`
+pub(crate) fn doc() -> Outcome<()> {
+    let words = ["doc", "--locked", "--workspace", "--all-features", "--no-deps", "--document-private-items"];
+    process::run(cargo().args(words).env("RUSTDOCFLAGS", "-Dwarnings"))
+}
+
+/// `cargo xtask features`: every published crate with no feature, with each one alone, and with all
+///
+/// Libraries and programs only: cargo then leaves the features out that tests would switch on.
+pub(crate) fn features() -> Outcome<()> {
+    let mut hack = Command::new(tools::hack()?);
+    hack.current_dir(root()).args(["hack", "check", "--locked", "--quiet", "--lib", "--bins", "--each-feature"]);
+    for package in published()? {
+        hack.args(["--package", &package.name]);
+    }
+    process::run(hack.env("RUSTFLAGS", "-Dwarnings"))
+}
+
+/// `cargo xtask deny`: licences, sources, and who may depend on what
+///
+/// Advisories are left out: their database is fetched from the network, so the answer would change by the day.
+pub(crate) fn deny() -> Outcome<()> {
+    let words = ["check", "--hide-inclusion-graph", "bans", "licenses", "sources"];
+    process::run(Command::new(tools::deny()?).current_dir(root()).args(words))
+}
+
+/// `cargo xtask unused`: dependencies that no line names
+pub(crate) fn unused() -> Outcome<()> {
+    process::run(Command::new(tools::machete()?).current_dir(root()))
+}
