@@ -72,7 +72,7 @@ impl Global {
             None => std::env::var("S3_URL").ok().filter(|url| !url.is_empty()).map(|url| ("S3_URL", url)),
         };
         if let Some((option, url)) = bucket {
-            config.uploader = Some(stores::bucket(option, &url).await?);
+            config.uploader = Some(stores::bucket(option, &url, &config.fileserver_ca).await?);
         }
         Ok(config)
     }

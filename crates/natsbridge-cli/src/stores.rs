@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use natsbridge::{BucketStore, Config, Fetcher, PlikStore, Uploader};
+use natsbridge::{BucketStore, Config, Fetcher, PlikStore, RootCertificates, Uploader};
 
 use crate::failure::Failure;
 use crate::global;
@@ -39,7 +39,11 @@ pub(crate) fn fetcher(config: &Config) -> Result<Fetcher, Failure> {
 }
 
 /// The bucket of `s3://BUCKET[/PREFIX][?endpoint=URL][&region=REGION]`
-pub(crate) async fn bucket(option: &str, url: &str) -> Result<Arc<dyn Uploader>, Failure> {
+pub(crate) async fn bucket(
+    option: &str,
+    url: &str,
+    authorities: &RootCertificates,
+) -> Result<Arc<dyn Uploader>, Failure> {
     let wrong = |why: &str| Failure::Usage(format!("{option} can't be used: {why}"));
     let rest = url.strip_prefix("s3://").ok_or_else(|| wrong("it has to start with s3://"))?;
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -47,7 +51,7 @@ pub(crate) async fn bucket(option: &str, url: &str) -> Result<Arc<dyn Uploader>,
     if name.is_empty() || name.contains('@') {
         return Err(wrong("write s3://BUCKET; keys belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
     }
-    let mut store = BucketStore::s3(name);
+    let mut store = BucketStore::s3(name).root_certificates(authorities.clone());
     if !prefix.is_empty() {
         store = store.prefix(format!("{}/", prefix.trim_end_matches('/')));
     }

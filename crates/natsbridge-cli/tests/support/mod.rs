@@ -26,6 +26,7 @@ pub fn program() -> Command {
         "NATS_CREDS",
         "FILESERVER_URL",
         "FILESERVER_TOKEN",
+        "FILESERVER_CA",
         "SIZE_THRESHOLD",
         "RUST_LOG",
         "NO_COLOR",
