@@ -47,7 +47,8 @@ pub(crate) fn run() -> Outcome<()> {
     let servers = test::Servers::locate()?;
     test::documentation(&servers)?;
 
-    process::run(counting()?.args(["llvm-cov", "clean", "--profraw-only"]))?;
+    // What is left of an earlier build would be counted as lines that nobody reaches.
+    process::run(counting()?.args(["llvm-cov", "clean", "--workspace"]))?;
     let mut runner = counting()?;
     runner.args(["llvm-cov", if tools::has_nextest() { "nextest" } else { "test" }]);
     runner.args(["--no-report", "--locked", "--workspace", "--all-features", "--no-fail-fast"]);
