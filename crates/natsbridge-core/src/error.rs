@@ -1,5 +1,7 @@
 //! What can go wrong in core, one enum per operation, each with a stable code that vectors and NACKs share.
 
+use std::borrow::Cow;
+
 use crate::{Digest, PayloadType, Receiver};
 
 /// A value that can't be serialised as its payload type, or bytes that can't be read as it
@@ -129,7 +131,7 @@ pub enum EnvelopeError {
         index: usize,
     },
     /// A payload that can't be read
-    #[error("payload `{dataname}`: {fault}")]
+    #[error("payload `{}`: {fault}", shown(dataname))]
     Payload {
         /// The payload's name; `#` and its place where the name itself is at fault
         dataname: String,
@@ -182,20 +184,21 @@ pub enum PayloadFault {
     },
     /// A payload type that is none of the eight
     #[error(
-        "unknown payload_type `{found}`; the types are text, dictionary, arrowtable, jsontable, image, audio, video and binary"
+        "unknown payload_type `{}`; the types are text, dictionary, arrowtable, jsontable, image, audio, video and binary",
+        shown(found)
     )]
     UnknownPayloadType {
         /// The word that was found
         found: String,
     },
     /// A transport that is neither of the two
-    #[error("unknown transport `{found}`; a payload travels `direct` or as a `link`")]
+    #[error("unknown transport `{}`; a payload travels `direct` or as a `link`", shown(found))]
     UnknownTransport {
         /// The word that was found
         found: String,
     },
     /// An encoding that a direct payload can't have
-    #[error("unknown encoding `{found}`; the encodings are none, json, base64 and arrow-ipc")]
+    #[error("unknown encoding `{}`; the encodings are none, json, base64 and arrow-ipc", shown(found))]
     UnknownEncoding {
         /// The word that was found
         found: String,
@@ -322,6 +325,33 @@ impl PlanError {
     }
 }
 
+/// A stranger's text as errors and logs may show it: at most 80 characters, and none that moves a cursor or turns text
+#[must_use]
+pub fn shown(text: &str) -> Cow<'_, str> {
+    shown_within(text, 80)
+}
+
+/// As [`shown`], with another number of characters
+pub(crate) fn shown_within(text: &str, characters: usize) -> Cow<'_, str> {
+    let (kept, more) = match text.char_indices().nth(characters) {
+        Some((end, _)) => (&text[..end], "…"),
+        None => (text, ""),
+    };
+    let harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if more.is_empty() && !kept.contains(harmful) {
+        return Cow::Borrowed(kept);
+    }
+    let mut safe = String::with_capacity(kept.len() + more.len());
+    for c in kept.chars() {
+        if harmful(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
+    }
+    safe.push_str(more);
+    Cow::Owned(safe)
+}
+
 /// The largest first; a long list is cut, the sum stands in the message already
 fn sizes(direct: &[(String, u64)]) -> String {
     const SHOWN: usize = 8;
@@ -337,7 +367,7 @@ fn sizes(direct: &[(String, u64)]) -> String {
 /// A payload that arrived, but is not what its envelope or its type says
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-#[error("payload `{dataname}`: {fault}")]
+#[error("payload `{}`: {fault}", shown(dataname))]
 pub struct OpenError {
     /// The payload
     pub dataname: String,

@@ -47,7 +47,7 @@ pub use codec::{Table, TableLimits};
 pub use codec::{decode, encode};
 pub use digest::{Digest, DigestStream, ParseDigestError};
 pub use envelope::{Envelope, Header, Metadata, Payload};
-pub use error::{CodecError, EnvelopeError, OpenError, OpenFault, PayloadFault, PlanError};
+pub use error::{CodecError, EnvelopeError, OpenError, OpenFault, PayloadFault, PlanError, shown};
 pub use inbound::{Arrival, Checks, Download};
 pub use limits::{Limits, Receiver};
 pub use link::{Downloaded, Life, Link, Object, Uploaded, redacted};

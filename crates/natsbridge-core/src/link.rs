@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use crate::error::shown_within;
 use crate::{Digest, PayloadType, Source};
 
 /// How long an upload lives and how often it may be read (specification, section 8)
@@ -177,23 +178,40 @@ impl Downloaded {
 
 /// A URL as logs and errors may show it: without user name, password, query and fragment (design.md, "Safety at the receiver")
 ///
-/// Works on any text, since what came in an envelope need not be a URL at all.
+/// Works on any text, since what came in an envelope need not be a URL at all, and finds a password wherever a browser's
+/// URL parser would: `http:user:secret@host` and `http:/\\user:secret@host` have one too.
 #[must_use]
 pub fn redacted(url: &str) -> String {
-    let end = url.find(['?', '#']).unwrap_or(url.len());
-    let plain = &url[..end];
-    let (scheme, rest) = plain.find("://").map_or(("", plain), |at| plain.split_at(at + 3));
+    // Parsers drop these wherever they stand, so they must not hide anything from us.
+    let text: String = url.chars().filter(|c| !matches!(c, '\t' | '\r' | '\n')).collect();
+    let text = text.trim_matches(|c: char| c <= ' ');
+    let end = text.find(['?', '#']).unwrap_or(text.len());
+    let (plain, hidden) = text.split_at(end);
+    let (scheme, rest) = plain.split_at(authority_start(plain));
     let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
     // A password with a slash in it ends up in what looks like the path; a colon that no port follows gives it away.
     let broken =
         authority.rsplit_once(':').is_some_and(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit() || b == b']'));
-    let shown = match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{host}{path}"),
-        None if broken => rest.rsplit_once('@').map_or(rest, |(_, host)| host).to_owned(),
-        None => rest.to_owned(),
+    let shown = match (authority.rsplit_once('@'), rest.rsplit_once('@')) {
+        (Some((_, host)), _) => format!("{host}{path}"),
+        (None, Some((_, host))) if broken => host.to_owned(),
+        // One with a question mark in it: nothing that follows is sure to be the host.
+        (None, None) if broken && hidden.contains('@') => String::new(),
+        (None, _) => rest.to_owned(),
     };
-    let cut = if end < url.len() { "?…" } else { "" };
-    format!("{scheme}{shown}{cut}")
+    let cut = if hidden.is_empty() { "" } else { "?…" };
+    shown_within(&format!("{scheme}{shown}{cut}"), 300).into_owned()
+}
+
+/// Where user info would begin: behind the scheme and its slashes, of which a parser takes any number either way
+fn authority_start(text: &str) -> usize {
+    let Some((scheme, rest)) = text.split_once(':') else { return 0 };
+    let named = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    let slashes = rest.len() - rest.trim_start_matches(['/', '\\']).len();
+    // Without slashes `user:password` looks the same, but for the schemes whose parser adds the slashes.
+    let special = ["http", "https", "ws", "wss", "ftp"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    if named && (slashes > 0 || special) { scheme.len() + 1 + slashes } else { 0 }
 }
 
 #[cfg(test)]
@@ -211,6 +229,14 @@ mod tests {
             ("https://user:sec/ret@files.test/x", "https://files.test/x"),
             ("http://files.test:80/a@b", "http://files.test:80/a@b"),
             ("http://[::1]:80/x", "http://[::1]:80/x"),
+            ("http:user:secret@files.test/x", "http:files.test/x"),
+            ("HTTP:/user:secret@files.test", "HTTP:/files.test"),
+            ("http:\\\\user:secret@files.test\\x", "http:\\\\files.test\\x"),
+            ("http:///user:secret@files.test", "http:///files.test"),
+            ("ht\ntp:/user:secret@files.test", "http:/files.test"),
+            ("nats://user:secret?secret@files.test", "nats://?…"),
+            ("user:secret@files.test", "files.test"),
+            ("localhost:8080/x", "localhost:8080/x"),
             ("not a url?secret", "not a url?…"),
             ("", ""),
         ] {

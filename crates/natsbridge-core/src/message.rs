@@ -1,12 +1,14 @@
 //! A message as people hold it: where it goes, who sends it, and its parts in order.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
 use crate::error::{OpenError, OpenFault};
+use crate::outbound::without_secrets;
 use crate::{CodecError, Life, Metadata, PayloadType, Purpose, Source, Value, codec};
 
 /// One named value of a message, serialised as its type says
@@ -120,7 +122,7 @@ fn named(name: &str, error: CodecError) -> OpenError {
 /// Everything that one envelope says, before it is decided what travels how
 ///
 /// Fields bear the wire's names; what is left empty or `None` is filled by the plan (requirements 11.1).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Message {
     /// The NATS subject
@@ -197,5 +199,28 @@ impl Message {
             None if !self.receiver_id.is_empty() && !self.awaits_ack => Life::one_shot(Life::DEFAULT_TTL),
             None => Life::default(),
         }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("send_to", &self.send_to)
+            .field("correlation_id", &self.correlation_id)
+            .field("msg_id", &self.msg_id)
+            .field("msg_purpose", &self.msg_purpose)
+            .field("sender_name", &self.sender_name)
+            .field("sender_id", &self.sender_id)
+            .field("receiver_name", &self.receiver_name)
+            .field("receiver_id", &self.receiver_id)
+            .field("reply_to", &self.reply_to)
+            .field("reply_to_msg_id", &self.reply_to_msg_id)
+            .field("broker_url", &without_secrets(&self.broker_url))
+            .field("metadata", &self.metadata)
+            .field("parts", &self.parts)
+            .field("life", &self.life)
+            .field("awaits_ack", &self.awaits_ack)
+            .field("digest_direct", &self.digest_direct)
+            .finish()
     }
 }

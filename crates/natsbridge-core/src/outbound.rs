@@ -166,11 +166,11 @@ fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Heade
 }
 
 /// The URLs without user info, and without the query that could hold a token
-fn without_secrets(urls: &str) -> Cow<'_, str> {
+pub(crate) fn without_secrets(urls: &str) -> Cow<'_, str> {
     if !urls.contains(['@', '?', '#', ',', ' ']) {
         return Cow::Borrowed(urls);
     }
-    let each = urls.split(',').map(|url| redacted(url.trim().split(['?', '#']).next().unwrap_or_default()));
+    let each = urls.split(',').map(|url| redacted(url).trim_end_matches("?…").to_owned());
     Cow::Owned(each.collect::<Vec<_>>().join(","))
 }
 

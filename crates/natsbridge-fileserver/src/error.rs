@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use natsbridge_core::redacted;
+use natsbridge_core::{redacted, shown};
 
 /// Anybody's error, as a cause
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
@@ -190,6 +190,7 @@ impl FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Fetch { kind, dataname, url, attempts, .. } = &*self.0;
+        let dataname = shown(dataname);
         write!(f, "failed to fetch payload `{dataname}` from {url}: {kind}{}", Tries(*attempts))
     }
 }

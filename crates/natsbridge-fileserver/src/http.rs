@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::body::{Digests, Reading};
 use crate::breaker::BreakerPolicy;
-use crate::client::Credentials;
+use crate::client::{Credentials, GivenUrl};
 use crate::retry::RetryPolicy;
 use crate::upload::{Failure, Limits, Server, server_url};
 use crate::{ConfigError, Origin, Receipt, RootCertificates, StoreError, StoreErrorKind as Kind, Stored, Uploader};
@@ -40,7 +40,7 @@ pub struct HttpStore(Arc<Http>);
 #[derive(Debug)]
 struct Http {
     server: Server,
-    template: String,
+    template: GivenUrl,
     credentials: Option<Credentials>,
 }
 
@@ -48,14 +48,14 @@ impl HttpStore {
     /// Configures one: `{id}` in the template becomes a new UUID for each upload
     #[must_use]
     pub fn builder(template: &str) -> HttpStoreBuilder {
-        HttpStoreBuilder { template: template.to_owned(), credentials: None, limits: Limits::default() }
+        HttpStoreBuilder { template: GivenUrl(template.to_owned()), credentials: None, limits: Limits::default() }
     }
 }
 
 /// Configures an [`HttpStore`]
 #[derive(Debug, Clone)]
 pub struct HttpStoreBuilder {
-    template: String,
+    template: GivenUrl,
     credentials: Option<Credentials>,
     limits: Limits,
 }
@@ -123,14 +123,12 @@ impl HttpStoreBuilder {
     /// [`ConfigError`] if the template has no `{id}` in its path, or it or the token can't be used.
     pub fn build(self) -> Result<HttpStore, ConfigError> {
         const KIND: &str = "http store";
-        let (mut url, user_info) = server_url(KIND, &self.template.replace(ID, "id"))?;
+        let (mut url, user_info) = server_url(KIND, &self.template.0.replace(ID, "id"))?;
         // Only the path may differ from upload to upload: the host must not.
-        let path_at = self
-            .template
-            .find("://")
-            .map(|at| at + 3)
-            .and_then(|host| self.template[host..].find('/').map(|at| host + at));
-        let (host, path) = self.template.split_at(path_at.unwrap_or(self.template.len()));
+        let template = &self.template.0;
+        let path_at =
+            template.find("://").map(|at| at + 3).and_then(|host| template[host..].find('/').map(|at| host + at));
+        let (host, path) = template.split_at(path_at.unwrap_or(template.len()));
         if host.contains(ID) || !path.contains(ID) {
             return Err(ConfigError::new(KIND, "its URL template needs `{id}` in the path, and only there"));
         }
@@ -140,7 +138,7 @@ impl HttpStoreBuilder {
         }
         url.set_path("");
         let server = Server::new(KIND, &url, self.limits)?;
-        let template = format!("{}{path}", &url[..Position::BeforePath]);
+        let template = GivenUrl(format!("{}{path}", &url[..Position::BeforePath]));
         Ok(HttpStore(Arc::new(Http { server, template, credentials })))
     }
 }
@@ -189,7 +187,7 @@ impl Uploader for HttpStore {
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
             // A repeated PUT of the same bytes to the same URL changes nothing, so all attempts share one.
-            let url = self.0.template.replace(ID, &Uuid::new_v4().to_string());
+            let url = self.0.template.0.replace(ID, &Uuid::new_v4().to_string());
             self.0.server.upload(object, || Box::pin(self.0.attempt(&url, source))).await
         })
     }

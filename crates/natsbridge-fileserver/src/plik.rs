@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::body::{Digests, Reading, Sums};
 use crate::breaker::BreakerPolicy;
-use crate::client::Credentials;
+use crate::client::{Credentials, GivenUrl};
 use crate::plik_wire::{Config, Create, Created, Kept};
 use crate::retry::RetryPolicy;
 use crate::upload::{Failure, Limits, Server, server_url};
@@ -74,7 +74,7 @@ impl PlikStore {
     #[must_use]
     pub fn builder(base_url: &str) -> PlikStoreBuilder {
         PlikStoreBuilder {
-            base_url: base_url.to_owned(),
+            base_url: GivenUrl(base_url.to_owned()),
             user_token: None,
             credentials: None,
             limits: Limits::default(),
@@ -95,7 +95,7 @@ impl PlikStore {
 /// Configures a [`PlikStore`]
 #[derive(Debug, Clone)]
 pub struct PlikStoreBuilder {
-    base_url: String,
+    base_url: GivenUrl,
     user_token: Option<Secret>,
     credentials: Option<Credentials>,
     limits: Limits,
@@ -172,7 +172,7 @@ impl PlikStoreBuilder {
     /// # Errors
     /// [`ConfigError`] if the URL or the token can't be used.
     pub fn build(self) -> Result<PlikStore, ConfigError> {
-        let (url, user_info) = server_url("plik", &self.base_url)?;
+        let (url, user_info) = server_url("plik", &self.base_url.0)?;
         let server = Server::new("plik", &url, self.limits)?;
         let token = self.user_token.map(|Secret(token)| HeaderValue::from_str(&token)).transpose();
         let user_token = token.map_err(|error| {

@@ -3,7 +3,7 @@
 use std::env::VarError;
 use std::sync::Arc;
 
-use natsbridge_core::{Checks, Limits};
+use natsbridge_core::{Checks, Limits, redacted};
 use natsbridge_fileserver::{Downloader, RetryPolicy, RootCertificates, Uploader};
 use natsbridge_nats::ConnectOptions;
 
@@ -25,7 +25,7 @@ impl ConfigError {
 }
 
 /// Everything a [`Bridge`](crate::Bridge) can be told; the defaults are those of requirements 12.2
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// How to reach NATS; default `nats://localhost:4222`
@@ -149,6 +149,33 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("nats", &self.nats)
+            .field("fileserver_url", &redacted(&self.fileserver_url))
+            .field("fileserver_token", &self.fileserver_token)
+            .field("fileserver_ca", &self.fileserver_ca)
+            .field("limits", &self.limits)
+            .field("checks", &self.checks)
+            .field("retry", &self.retry)
+            .field("allowed_origins", &shown(&self.allowed_origins))
+            .field("sender_name", &self.sender_name)
+            .field("sender_id", &self.sender_id)
+            .field("transfers", &self.transfers)
+            .field("links_ahead", &self.links_ahead)
+            .field("direct_fallback", &self.direct_fallback)
+            .field("uploader", &self.uploader)
+            .field("downloader", &self.downloader)
+            .finish()
+    }
+}
+
+/// URLs from the program, which may carry passwords, for `Debug`
+pub(crate) fn shown(urls: &[String]) -> Vec<String> {
+    urls.iter().map(|url| redacted(url)).collect()
 }
 
 impl Default for Config {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use natsbridge_core::{EnvelopeError, Header, OpenError, PlanError};
+use natsbridge_core::{EnvelopeError, Header, OpenError, PlanError, shown};
 use natsbridge_fileserver::{FetchError, StoreError};
 use natsbridge_nats::{BrokerError, Subject, SubjectError};
 
@@ -41,7 +41,7 @@ pub enum Error {
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
     /// A file on this side that can't be read or written
-    #[error("payload `{dataname}`: cannot {action} {}", path.display())]
+    #[error("payload `{}`: cannot {action} {}", shown(dataname), path.display())]
     File {
         /// The payload
         dataname: String,
@@ -53,7 +53,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// No payload of that name is in the message
-    #[error("no payload `{dataname}` in the message; it has {present}")]
+    #[error("no payload `{}` in the message; it has {present}", shown(dataname))]
     NoSuchPayload {
         /// The name asked for
         dataname: String,
@@ -61,7 +61,7 @@ pub enum Error {
         present: String,
     },
     /// A payload that holds something else than was asked for
-    #[error("payload `{dataname}` of type {payload_type} can't be read as {wanted}: {reason}")]
+    #[error("payload `{}` of type {payload_type} can't be read as {wanted}: {reason}", shown(dataname))]
     WrongType {
         /// The payload
         dataname: String,

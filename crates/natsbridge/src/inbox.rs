@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, FuturesOrdered, FuturesUnordered, TryStreamExt as _};
-use natsbridge_core::{Envelope, Header, Part, PayloadType, Purpose, Value};
+use natsbridge_core::{Envelope, Header, Part, PayloadType, Purpose, Value, shown};
 use natsbridge_nats::{Delivery, Subject, Subscription};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -341,7 +341,7 @@ impl Incoming {
     /// [`Error::NoSuchPayload`] with the names that are there.
     pub fn payload(&self, name: &str) -> Result<&Handle, Error> {
         self.payloads.iter().find(|handle| handle.name() == name).ok_or_else(|| {
-            let names: Vec<_> = self.payloads.iter().map(|handle| format!("`{}`", handle.name())).collect();
+            let names: Vec<_> = self.payloads.iter().map(|handle| format!("`{}`", shown(handle.name()))).collect();
             let present = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             Error::NoSuchPayload { dataname: name.to_owned(), present }
         })

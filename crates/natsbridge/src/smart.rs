@@ -1,5 +1,6 @@
 //! The contract that every language shares: `smartsend` makes the JSON, `smartreceive` reads it; the caller moves it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use natsbridge_core::{Checks, Envelope, Header, Life, Message, Metadata, Part, PayloadType, Purpose, Receiver, Value};
 use natsbridge_fileserver::{Downloader, Fetcher, FetcherBuilder, PlikStore, RetryPolicy, RootCertificates, Uploader};
 
-use crate::config::{Config, ConfigError, Secret};
+use crate::config::{self, Config, ConfigError, Secret};
 use crate::fetcher::LateFetcher;
 use crate::handle::Handle;
 use crate::perform::{self, Sealer};
@@ -177,7 +178,7 @@ where
 }
 
 /// The keyword arguments of `smartreceive` (requirements 11.2), with the same names and defaults
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct ReceiveOptions {
     retry: RetryPolicy,
     checks: Checks,
@@ -204,6 +205,18 @@ impl ReceiveOptions {
         strict: bool => |options, value| options.checks.strict = value;
         /// Sets the most bytes taken in one payload; default 10,000,000,000
         max_payload_size: u64 => |options, value| options.checks.max_payload_size = value;
+    }
+}
+
+impl fmt::Debug for ReceiveOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReceiveOptions")
+            .field("retry", &self.retry)
+            .field("checks", &self.checks)
+            .field("allowed_origins", &config::shown(&self.allowed_origins))
+            .field("roots", &self.roots)
+            .field("downloader", &self.downloader)
+            .finish()
     }
 }
 
