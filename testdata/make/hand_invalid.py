@@ -45,8 +45,19 @@ def not_json(p):
         ("utf16", "JSON in UTF-16.", text.encode("utf-16-le")),
         ("binary", "Bytes that are nothing.", bytes(range(128, 256))),
         ("bare_word", "A word.", b"hello"),
+        ("trailing_nul", "A zero byte after the object.", text.encode() + b"\0"),
+        ("number_plus", "A number does not begin with a plus.", (head + ',"later":+5}').encode()),
+        ("number_hexadecimal", "A number is decimal.", (head + ',"later":0x10}').encode()),
+        ("number_dot_last", "A number does not end with its point.", (head + ',"later":5.}').encode()),
+        ("number_sign_only", "A minus alone is no number.", (head + ',"later":-}').encode()),
+        ("escape_short", "A Unicode escape that lacks a digit.", text.replace("NATSBridge", "\\u004").encode()),
+        ("escape_signed", "A Unicode escape with a sign.", text.replace("NATSBridge", "\\u+041").encode()),
+        ("surrogates_swapped", "Both halves of a character, the second first.", text.replace("NATSBridge", "\\ude00\\ud83d").encode()),
+        ("surrogate_utf8", "A surrogate written as UTF-8.", text.encode().replace(b"NATSBridge", b"\xed\xa0\xbd\xed\xb8\x80")),
+        ("overlong_utf8", "A quote in two bytes of UTF-8.", text.encode().replace(b"NATSBridge", b"\xc0\xa2")),
+        ("lone_surrogate_data", "Half of a character in `data`.", text.replace('"data":"', '"data":"\\ud83d').encode()),
     ):
-        p.invalid(f"not_json_{name}", comment, message, "not_json", ["Hostile"] if name in ("binary", "invalid_utf8") else [])
+        p.invalid(f"not_json_{name}", comment, message, "not_json", ["Hostile"] if name in ("binary", "invalid_utf8", "surrogate_utf8", "overlong_utf8", "trailing_nul") else [])
     sha = sha256(b"hello")
     digest = dumps(hello(metadata={"sha256": sha}))
     for name, comment, message in (
@@ -55,6 +66,7 @@ def not_json(p):
         ("data", "A payload's `data` stands twice.", text.replace('"size":5', '"size":5,"data":"eA=="')),
         ("metadata", "A key of the message's metadata stands twice.", text.replace('"metadata":{},"payloads"', '"metadata":{"seq":1,"seq":2},"payloads"')),
         ("digest", "A payload has two digests: which one would be checked?", digest.replace('"sha256"', f'"sha256":"{"0" * 64}","sha256"')),
+        ("transport", "A payload is direct and a link: which one is checked?", text.replace('"size":5', '"size":5,"transport":"link"')),
         ("escaped", "A key that stands twice, once escaped.", text.replace('"size":5', '"size":5,"d\\u0061ta":"eA=="')),
     ):
         p.invalid(f"duplicate_{name}", comment, message.encode(), "not_json", ["Duplicate", "Hostile"])
@@ -149,6 +161,8 @@ def links(p):
     for name, comment, value in (
         ("direct", "A direct payload whose digest is another's.", other), ("short", "A digest that lacks a digit.", sha256(b"hello")[:-1]), ("not_hex", "A digest with a letter that is no digit.", "g" * 64),
         ("empty", "An empty digest switches no check off.", ""), ("number", "A digest that is a number.", 7), ("list", "A digest in a list.", [sha256(b"hello")]), ("prefix", "A digest with the name of its function.", "sha256:" + sha256(b"hello")),
+        ("long", "A digest with a digit too many.", sha256(b"hello") + "0"), ("space", "A digest with a space behind it.", sha256(b"hello") + " "),
+        ("full_width", "A digest whose first digit is a full-width one.", "\uff12" + sha256(b"hello")[1:]), ("object", "A digest in an object.", {"sha256": sha256(b"hello")}),
     ):
         p.invalid(f"digest_{name}", comment, hello(metadata={"sha256": value}), "digest", ["Digest", *(["Hostile"] if name != "direct" else [])], dataname="value")
     at("size_link_longer", "The link holds a byte more than the size says.", "size_mismatch", ["Hostile"], size=4, metadata={})
@@ -190,3 +204,12 @@ def hostile(p):
     p.invalid("hostile_float_overflow", "A float beyond every double within a dictionary.", envelope(direct("value", "dictionary", b"[1e400]")), None, ["Hostile"])
     p.invalid("hostile_null_json", "Encoding `json` with null: a dictionary, or a payload without data?", hello(payload_type="dictionary", encoding="json", data=None), None, ["Hostile"])
     p.invalid("hostile_metadata_null_digest", "A digest that is null: none, or none that can be checked?", hello(metadata={"sha256": None}), None, ["Digest", "Hostile"])
+    p.invalid("hostile_same_key_nested", "A key stands twice within an object of the metadata.",
+              text.replace('"metadata":{},"payloads"', '"metadata":{"a":{"b":1,"b":2}},"payloads"').encode(), None, ["Duplicate", "Hostile"])
+    p.invalid("hostile_size_exponent", "A size in scientific notation.", text.replace('"size":5', '"size":5e0').encode(), None, ["Hostile"])
+    p.invalid("hostile_size_beyond_double", "A size beyond every double.", text.replace('"size":5', '"size":1e400').encode(), None, ["Hostile"])
+    p.invalid("hostile_link_metadata_types", "What the metadata say of a link is of another JSON type.",
+              envelope(link("value", "text", b"hello", metadata={"expires_at": 7, "one_shot": "yes"})), None, ["Hostile", "Link"],
+              links={URL: {"base64": b64(b"hello")}})
+    p.invalid("hostile_white_space", "A million spaces between two tokens.", pieces(head + ",", 32, 1_000_000, '"later":1}'), None, ["Hostile", "Large"])
+    p.invalid("hostile_empty_payloads", "A million characters of nothing where payloads stand: `[[[[…`.", pieces('{"payloads":', 91, 1_000_000, ""), "not_json", ["Hostile", "Large"])

@@ -85,9 +85,12 @@ const fn is_confusing(c: char) -> bool {
 /// Names that are devices on Windows, with any extension
 fn is_device(stem: &str) -> bool {
     let base = stem.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
-    let numbered =
-        |prefix: &str| base.strip_prefix(prefix).is_some_and(|rest| matches!(rest.as_bytes(), [b'0'..=b'9']));
-    matches!(&*base, "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT")
+    // Windows takes superscripts for digits here.
+    let numbered = |prefix: &str| {
+        let mut rest = base.strip_prefix(prefix).unwrap_or_default().chars();
+        matches!((rest.next(), rest.next()), (Some('0'..='9' | '¹' | '²' | '³'), None))
+    };
+    matches!(&*base, "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") || numbered("COM") || numbered("LPT")
 }
 
 /// At most `limit` bytes, ending with a whole character
@@ -132,6 +135,9 @@ mod tests {
             ("nul", "nul_"),
             ("COM1.txt", "COM1_.txt"),
             ("con .tar.gz", "con .tar_.gz"),
+            ("com¹.txt", "com¹_.txt"),
+            ("com10.txt", "com10.txt"),
+            ("CONIN$", "CONIN$_"),
             ("a\0b\nc", "a_b_c"),
             ("a:b|c?", "a_b_c_"),
             ("gpj\u{202e}.exe", "gpj_.exe"),
