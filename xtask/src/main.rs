@@ -10,6 +10,7 @@ mod coverage;
 mod demo;
 mod examples;
 mod failure;
+mod fuzz;
 mod interrupt;
 mod links;
 mod package;
@@ -56,6 +57,9 @@ cargo xtask COMMAND
   examples [--screenshot FILE]
                   the examples that need another language: a table to Python
                   and back, and the web page in a browser
+  fuzz [--seconds N] [TARGET] [--input FILE]
+                  random input for whatever a stranger may send, 60 seconds a
+                  target; --input runs one input again
 
   fmt             every file is formatted
   spelling        words in code and documents
@@ -114,6 +118,7 @@ fn command(words: &[&str]) -> Outcome<()> {
         ["semver"] => semver::run(),
         ["package"] => package::run(),
         ["validation"] => validation::run(),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["ci"] => ci::run(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

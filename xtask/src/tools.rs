@@ -17,7 +17,7 @@ use crate::failure::{Context, Failure, Outcome};
 use crate::process;
 use crate::workspace::{cargo, root, unique};
 
-pub(crate) use compiled::{deny, hack, llvm, llvm_cov, machete, semver_checks};
+pub(crate) use compiled::{deny, fuzz, hack, llvm, llvm_cov, machete, semver_checks};
 
 /// A program from a Python wheel, in a virtual environment of its own
 struct Wheel {

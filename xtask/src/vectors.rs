@@ -53,7 +53,7 @@ impl Vector {
     }
 
     /// The bytes that arrive, for a receive vector
-    fn message(&self) -> Outcome<Option<Vec<u8>>> {
+    pub(crate) fn message(&self) -> Outcome<Option<Vec<u8>>> {
         if let Some(envelope) = self.json.get("envelope") {
             return Ok(Some(envelope.to_string().into_bytes()));
         }

@@ -41,6 +41,9 @@ mod client;
 pub mod contract;
 mod error;
 mod fetch;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod glance;
 mod handler;
 mod http;

@@ -18,6 +18,7 @@ struct Compiled {
 }
 
 const DENY: Compiled = Compiled { program: "cargo-deny", version: "0.20.2", minutes: 5 };
+const FUZZ: Compiled = Compiled { program: "cargo-fuzz", version: "0.13.2", minutes: 1 };
 const HACK: Compiled = Compiled { program: "cargo-hack", version: "0.6.46", minutes: 1 };
 const LLVM_COV: Compiled = Compiled { program: "cargo-llvm-cov", version: "0.9.1", minutes: 2 };
 const MACHETE: Compiled = Compiled { program: "cargo-machete", version: "0.9.2", minutes: 1 };
@@ -26,6 +27,11 @@ const SEMVER_CHECKS: Compiled = Compiled { program: "cargo-semver-checks", versi
 /// Licences, sources, and who may depend on what
 pub(crate) fn deny() -> Outcome<PathBuf> {
     DENY.locate()
+}
+
+/// Random input, steered by what it reaches
+pub(crate) fn fuzz() -> Outcome<PathBuf> {
+    FUZZ.locate()
 }
 
 /// Features one by one

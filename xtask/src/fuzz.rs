@@ -1,0 +1,277 @@
+//! `cargo xtask fuzz`: each fuzz target for a while, from the vectors as seeds; a find is kept and said how to repeat.
+
+mod seeds;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::failure::{Context, Failure, Outcome};
+use crate::process;
+use crate::tools;
+use crate::workspace::root;
+
+/// How long each target runs unless told otherwise, in seconds
+const SECONDS: u64 = 60;
+
+/// One thing that a stranger may send
+struct Target {
+    name: &'static str,
+    /// The longest input that is tried, in bytes
+    longest: u32,
+    /// Words that the format knows and chance would hardly find
+    words: &'static [&'static str],
+}
+
+const TARGETS: &[Target] = &[
+    Target {
+        name: "envelope",
+        longest: 8192,
+        words: &[
+            "\\\"payloads\\\":[",
+            "\\\"data\\\":",
+            "\\\"metadata\\\":{",
+            "\\\"sha256\\\"",
+            "null",
+            "\\\\u",
+            "\\\\ud800",
+        ],
+    },
+    Target {
+        name: "json",
+        longest: 8192,
+        words: &["[{", "}]", "null", "\\\\ud800", "1e999", "-0", "18446744073709551616"],
+    },
+    Target {
+        name: "arrow",
+        longest: 65536,
+        words: &["ARROW1", "\\xff\\xff\\xff\\xff", "\\x04\\x22\\x4d\\x18", "\\x28\\xb5\\x2f\\xfd"],
+    },
+    Target { name: "base64", longest: 1024, words: &["=", "==", "-", "_", "\\x0d\\x0a"] },
+    Target {
+        name: "link",
+        longest: 512,
+        words: &[
+            "s3cr3t",
+            "http://",
+            "http:",
+            "@",
+            ":",
+            "?",
+            "#",
+            "\\\\",
+            "[::ffff:",
+            "0x",
+            "files.test",
+            "nats://",
+            "%40",
+            "169.254.169.254",
+        ],
+    },
+    Target { name: "address", longest: 256, words: &["\\xa9\\xfe\\xa9\\xfe", "@", "#", "?"] },
+    Target {
+        name: "server",
+        longest: 16384,
+        words: &[
+            "Content-Length: ",
+            "Transfer-Encoding: chunked",
+            "\\x0d\\x0a",
+            "X-UploadToken: ",
+            "Range: bytes=",
+            "HTTP/1.1",
+            "POST /",
+            "DELETE ",
+            "/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/",
+            "%2e%2e",
+            "..%2f",
+            "If-Range: ",
+            "Expect: 100-continue",
+            "multipart/form-data; boundary=",
+        ],
+    },
+    Target {
+        name: "upload",
+        longest: 16384,
+        words: &[
+            "--BOUNDARY",
+            "--BOUNDARY--",
+            "\\x0d\\x0a\\x0d\\x0a",
+            "Content-Disposition: form-data; name=\\\"file\\\"; filename=",
+            "filename*=utf-8''",
+            "../",
+        ],
+    },
+    Target { name: "dataname", longest: 1024, words: &["../", "..\\\\", "CON", "\\xe2\\x80\\xae", "\\x00", ".tar.gz"] },
+];
+
+/// What was asked for on the command line
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wish<'a> {
+    seconds: Option<u64>,
+    target: Option<&'a str>,
+    /// One input to run once, instead of fuzzing
+    input: Option<&'a str>,
+}
+
+impl<'a> Wish<'a> {
+    fn read(words: &[&'a str]) -> Outcome<Self> {
+        let mut wish = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().copied().ok_or_else(|| Failure::new(format!("{word} needs a value")));
+            match *word {
+                "--seconds" => wish.seconds = Some(value()?.parse().context(|| "--seconds".to_owned())?),
+                "--input" => wish.input = Some(value()?),
+                name if TARGETS.iter().any(|target| target.name == name) => wish.target = Some(name),
+                other => {
+                    let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
+                    return Err(Failure::new(format!("no target `{other}`; there are {}", names.join(", "))));
+                }
+            }
+        }
+        match wish {
+            Self { input: Some(_), target: None, .. } => {
+                Err(Failure::new("--input needs the target that is to run it"))
+            }
+            wish => Ok(wish),
+        }
+    }
+}
+
+/// Builds all targets once, then runs those asked for, one after the other; fails at the first find
+pub(crate) fn run(words: &[&str]) -> Outcome<()> {
+    let wish = Wish::read(words)?;
+    let programs = build()?;
+    if let (Some(input), Some(name)) = (wish.input, wish.target) {
+        return process::run(fuzzer(&programs.join(name)).arg(input));
+    }
+    println!("{:<12}{:>10}{:>14}{:>10}{:>10}", "target", "seconds", "executions", "seeds", "corpus");
+    for target in TARGETS.iter().filter(|target| wish.target.is_none_or(|name| name == target.name)) {
+        target.fuzz(&programs.join(target.name), wish.seconds.unwrap_or(SECONDS))?;
+    }
+    Ok(())
+}
+
+/// Everything of ours under `target`, so that a clean removes it
+fn place() -> PathBuf {
+    root().join("target/fuzz")
+}
+
+/// Compiles the targets and says in which folder they are
+fn build() -> Outcome<PathBuf> {
+    let crate_ = root().join("crates/natsbridge-core/fuzz");
+    println!("building the fuzz targets (the first time takes some minutes)");
+    let mut build = Command::new(tools::fuzz()?);
+    build.current_dir(&crate_).args(["fuzz", "build", "--fuzz-dir", ".", "--target-dir"]).arg(place());
+    // The sanitizer is an option that a stable compiler knows and hides.
+    process::run(build.env("RUSTC_BOOTSTRAP", "1"))?;
+    let said = process::output(Command::new("rustc").args(["--version", "--verbose"]))?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.ok_or_else(|| Failure::new("rustc does not name its host"))?;
+    Ok(place().join(host).join("release"))
+}
+
+/// A target's program with the limits that every run has
+fn fuzzer(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    // What is not freed at the end of an input is a server's thread or cache here, not a leak.
+    command.current_dir(root()).env("ASAN_OPTIONS", "detect_leaks=0").args(["-timeout=10", "-rss_limit_mb=2048"]);
+    command
+}
+
+impl Target {
+    fn fuzz(&self, program: &Path, seconds: u64) -> Outcome<()> {
+        let name = self.name;
+        let folder = |what: &str| {
+            let folder = place().join(what).join(name);
+            fs::create_dir_all(&folder).context(|| format!("cannot create {}", folder.display()))?;
+            Ok(folder)
+        };
+        let (corpus, seeded, finds) = (folder("corpus")?, folder("seeds")?, folder("finds")?);
+        let seeds = seeds::write(name, &seeded)?;
+        let dictionary = place().join(format!("{name}.dict"));
+        let words: String = self.words.iter().map(|word| format!("\"{word}\"\n")).collect();
+        fs::write(&dictionary, words).context(|| format!("cannot write {}", dictionary.display()))?;
+        let log = place().join(format!("{name}.log"));
+        let out = File::create(&log).context(|| format!("cannot write {}", log.display()))?;
+
+        let mut command = fuzzer(program);
+        command.args(["-print_final_stats=1", "-detect_leaks=0", "-use_value_profile=1"]);
+        command.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={}", self.longest));
+        command.arg(format!("-artifact_prefix={}/", finds.display())).arg(format!("-dict={}", dictionary.display()));
+        command.arg(&corpus).arg(&seeded).stdout(Stdio::null()).stderr(out);
+        let outcome = process::run(&mut command);
+        let said = fs::read(&log).context(|| format!("cannot read {}", log.display()))?;
+        let said = String::from_utf8_lossy(&said);
+        outcome.map_err(|failure| Failure::new(report(name, &said, &failure)))?;
+
+        let kept = fs::read_dir(&corpus).map_or(0, Iterator::count);
+        println!("{name:<12}{seconds:>10}{:>14}{seeds:>10}{kept:>10}", executions(&said).unwrap_or("?"));
+        Ok(())
+    }
+}
+
+/// How many inputs were tried, in the fuzzer's own words
+fn executions(said: &str) -> Option<&str> {
+    said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")).map(str::trim)
+}
+
+/// What was found, where it is and how to see it again
+fn report(name: &str, said: &str, failure: &Failure) -> String {
+    let Some(input) = said.lines().find_map(|line| line.split_once("Test unit written to ")).map(|(_, path)| path)
+    else {
+        let last: Vec<_> = said.lines().rev().take(15).collect();
+        return format!("{failure}\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+    };
+    let telling = |line: &&str| ["panicked at", "ERROR:", "SUMMARY:"].iter().any(|word| line.contains(word));
+    let lines: Vec<&str> = said.lines().collect();
+    let mut quoted = String::new();
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| telling(line)) {
+        // A panic's message is on the line after its place.
+        let message = lines.get(at + 1).copied().unwrap_or_default();
+        quoted.push_str(&format!("\n  | {line}\n  | {message}"));
+    }
+    format!(
+        "`{name}` found something{quoted}\nthe input is {input}\nsee it again: cargo xtask fuzz {name} --input {input}\n\
+         then make it a vector or a test that fails, and mend what it shows"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_is_read_and_a_wrong_one_names_what_there_is() {
+        let wish = Wish::read(&["--seconds", "5", "arrow"]).unwrap();
+        assert_eq!(wish, Wish { seconds: Some(5), target: Some("arrow"), input: None });
+        assert!(Wish::read(&["sparrow"]).unwrap_err().to_string().contains("arrow, base64"));
+        for wrong in [&["--seconds"][..], &["--seconds", "soon"], &["--input", "file"]] {
+            assert!(Wish::read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_find_is_reported_with_its_place_and_the_command_that_repeats_it() {
+        let said = "thread '<unnamed>' panicked at core/src/x.rs:7:5:\nindex out of bounds\n==1== ERROR: libFuzzer: deadly signal\n\
+                    SUMMARY: libFuzzer: deadly signal\nartifact_prefix='finds/'; Test unit written to finds/crash-1\n";
+        let report = report("arrow", said, &Failure::new("failed"));
+        for part in
+            ["index out of bounds", "the input is finds/crash-1\n", "cargo xtask fuzz arrow --input finds/crash-1"]
+        {
+            assert!(report.contains(part), "{report}");
+        }
+        assert_eq!(executions("stat::number_of_executed_units: 812\n"), Some("812"));
+    }
+
+    #[test]
+    fn every_target_has_seeds_and_is_declared() {
+        let manifest = fs::read_to_string(root().join("crates/natsbridge-core/fuzz/Cargo.toml")).unwrap();
+        for target in TARGETS {
+            let folder = crate::workspace::TempFolder::create().unwrap();
+            assert!(seeds::write(target.name, folder.path()).unwrap() > 3, "{}", target.name);
+            assert!(manifest.contains(&format!("path = \"targets/{}.rs\"", target.name)), "{}", target.name);
+        }
+        assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
+    }
+}
