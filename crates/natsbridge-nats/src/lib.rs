@@ -38,7 +38,7 @@ pub use error::{BrokerError, BrokerErrorKind};
 pub use event::{Event, EventHub, EventStream};
 pub use memory::{MemoryBroker, MemoryBrokerBuilder};
 pub use nats::NatsBroker;
-pub use observe::{MESSAGES_DROPPED, RECONNECTS, SERVER_ERRORS, describe_metrics};
+pub use observe::{CONNECTIONS, MESSAGES_DROPPED, RECONNECTS, SERVER_ERRORS, describe_metrics};
 pub use options::ConnectOptions;
 pub use subject::{MAX_NAME_LEN, QueueGroup, Subject, SubjectError, SubjectFault, SubjectFilter};
 pub use subscription::{Feed, Subscription, SubscriptionLimits};

@@ -1,7 +1,9 @@
 //! Names the metrics of this crate, in one place.
 
-use metrics::{counter, describe_counter};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 
+/// Gauge: connections that stand now
+pub const CONNECTIONS: &str = "nats_connections";
 /// Counter: connections made again after one broke
 pub const RECONNECTS: &str = "nats_reconnects_total";
 /// Counter: messages dropped because a subscription's queue was full
@@ -11,9 +13,18 @@ pub const SERVER_ERRORS: &str = "nats_server_errors_total";
 
 /// Registers what each metric means with the installed recorder; call it once after installing one
 pub fn describe_metrics() {
+    describe_gauge!(CONNECTIONS, "Connections to NATS that stand now");
     describe_counter!(RECONNECTS, "Connections to NATS made again after one broke");
     describe_counter!(MESSAGES_DROPPED, "Messages dropped because a subscription's queue was full");
     describe_counter!(SERVER_ERRORS, "Errors that the NATS server reported on a standing connection");
+}
+
+pub(crate) fn connected() {
+    gauge!(CONNECTIONS).increment(1.0);
+}
+
+pub(crate) fn disconnected() {
+    gauge!(CONNECTIONS).decrement(1.0);
 }
 
 pub(crate) fn reconnected() {

@@ -111,6 +111,13 @@ impl ConnectOptions {
         self
     }
 
+    /// Authenticates with an nkey whose seed is the only line of a file, read when connecting
+    #[must_use]
+    pub fn nkey_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.auth = Some(Auth::NkeyFile(path.into()));
+        self
+    }
+
     /// Authenticates with a user JWT and the seed of its nkey
     #[must_use]
     pub fn jwt(mut self, jwt: impl AsRef<str>, seed: impl AsRef<str>) -> Self {
@@ -164,6 +171,16 @@ impl ConnectOptions {
     pub fn tls_first(mut self) -> Self {
         self.tls = TlsMode::First;
         self
+    }
+
+    /// Whether these options rule out a connection without TLS
+    #[must_use]
+    pub fn requires_tls(&self) -> bool {
+        let by_url = |url: &String| {
+            let scheme = url.trim().split("://").next().unwrap_or_default();
+            scheme == "tls" || scheme == "wss"
+        };
+        self.tls != TlsMode::WhenOffered || self.servers.iter().all(by_url)
     }
 
     /// How long the first connect may take, all servers and addresses together; 5 s unless set
@@ -220,8 +237,9 @@ impl ConnectOptions {
 
     /// Where answers and confirmations arrive, `_INBOX` unless set
     ///
-    /// Where permissions are narrow, this connection needs to subscribe *and* publish below it: requests receive their
-    /// answers there, and a confirmation is a message to oneself.
+    /// Where permissions are narrow, this connection needs to subscribe below it for answers to its requests. A
+    /// confirmation is a message to oneself there; where it may not, it asks for something that the server refuses, whose
+    /// refusal proves as much and leaves a line in the server's log.
     #[must_use]
     pub fn inbox_prefix(mut self, prefix: Subject) -> Self {
         self.inbox_prefix = Some(prefix);
@@ -275,6 +293,7 @@ pub(crate) enum Auth {
     Token(Secret),
     UserPassword { user: String, password: Secret },
     Nkey(Secret),
+    NkeyFile(PathBuf),
     Credentials(Secret),
     CredentialsFile(PathBuf),
 }

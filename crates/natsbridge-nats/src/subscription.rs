@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use futures_util::Stream;
 
 use crate::broker::Delivery;
+use crate::error::BrokerError;
 use crate::event::{Event, EventHub};
 use crate::observe;
 use crate::subject::SubjectFilter;
@@ -46,7 +47,9 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Waits for the next message; `None` after the subscription or the broker was drained
+    /// Waits for the next message; `None` after the subscription or the broker was drained, and when it failed
+    ///
+    /// [`take_error`](Self::take_error) tells the two apart.
     pub async fn next(&mut self) -> Option<Delivery> {
         poll_fn(|cx| self.poll_delivery(cx)).await
     }
@@ -77,6 +80,11 @@ impl Subscription {
         self.taken.len() + self.queue.lock().messages.len()
     }
 
+    /// Why the stream ended, where nobody drained it: the server took the permission away; given once
+    pub fn take_error(&mut self) -> Option<BrokerError> {
+        self.queue.lock().error.take()
+    }
+
     /// What it listens to
     #[must_use]
     pub fn filter(&self) -> &SubjectFilter {
@@ -84,6 +92,9 @@ impl Subscription {
     }
 
     /// Stops listening; what has arrived can still be read, then the stream ends
+    ///
+    /// Nothing is lost: what the server has sent here until it stops can be read, and the rest goes to the other members
+    /// of the queue group.
     pub fn drain(&self) {
         (self.stop)();
     }
@@ -209,6 +220,11 @@ impl Feed {
         }
     }
 
+    /// Ends the stream after what was pushed, with an error for [`Subscription::take_error`]
+    pub fn fail(self, error: BrokerError) {
+        self.queue.lock().error = Some(error);
+    }
+
     /// Whether the reader is gone
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
@@ -255,6 +271,7 @@ struct State {
     closed: bool,
     abandoned: bool,
     slow: bool,
+    error: Option<BrokerError>,
 }
 
 impl State {

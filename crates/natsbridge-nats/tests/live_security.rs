@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use natsbridge_nats::{Broker, BrokerError, BrokerErrorKind, ConnectOptions, Event, Outgoing};
+use natsbridge_testkit::certificates::Authority;
 use natsbridge_testkit::nats_server::NatsServer;
-use support::{Authority, operator};
+use support::operator;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const SECRET: &str = "hunter2";
@@ -72,6 +73,12 @@ async fn an_nkey_opens_and_another_one_does_not() {
     let server = NatsServer::builder().config(&config).start().unwrap();
     works(ConnectOptions::new(server.url()).nkey(right.seed().unwrap())).await;
     is_unauthorized(ConnectOptions::new(server.url()).nkey(wrong.seed().unwrap())).await;
+    let path = server.folder().join("user.nk");
+    std::fs::write(&path, format!("{}\n", right.seed().unwrap())).unwrap();
+    works(ConnectOptions::new(server.url()).nkey_file(&path)).await;
+    let error = fails(ConnectOptions::new(server.url()).nkey_file(server.folder().join("absent.nk"))).await;
+    assert_eq!(error.kind(), BrokerErrorKind::InvalidOptions);
+    assert!(error.to_string().contains("absent.nk"), "{error}");
     let error = fails(ConnectOptions::new(server.url()).nkey(SECRET)).await;
     assert_eq!(error.kind(), BrokerErrorKind::InvalidOptions);
 }
@@ -102,7 +109,7 @@ async fn a_jwt_opens_as_text_as_credentials_and_as_a_file() {
 
 /// A server whose certificate `authority` made, and the file of that authority's own certificate.
 fn tls_server(authority: &Authority, name: &str, expired: bool, client_ca: Option<&str>) -> (NatsServer, PathBuf) {
-    let certificate = authority.server(name, expired);
+    let certificate = authority.server(name, expired).unwrap();
     let server = NatsServer::builder().tls(&certificate.pem, &certificate.key, client_ca);
     let server = server.file("ca.pem", authority.pem.as_str()).start().unwrap();
     let ca = server.folder().join("ca.pem");
@@ -111,7 +118,7 @@ fn tls_server(authority: &Authority, name: &str, expired: bool, client_ca: Optio
 
 #[tokio::test]
 async fn tls_works_with_the_servers_own_authority() {
-    let authority = Authority::new("ours");
+    let authority = Authority::new("ours").unwrap();
     let (server, ca) = tls_server(&authority, "127.0.0.1", false, None);
     works(ConnectOptions::new(server.url()).root_certificates(&ca)).await;
     works(ConnectOptions::new(server.url()).root_certificates(&ca).require_tls()).await;
@@ -120,8 +127,8 @@ async fn tls_works_with_the_servers_own_authority() {
 
 #[tokio::test]
 async fn tls_can_come_first() {
-    let authority = Authority::new("ours");
-    let certificate = authority.server("127.0.0.1", false);
+    let authority = Authority::new("ours").unwrap();
+    let certificate = authority.server("127.0.0.1", false).unwrap();
     let server = NatsServer::builder()
         .file("server.pem", certificate.pem)
         .file("server.key", certificate.key)
@@ -134,7 +141,7 @@ async fn tls_can_come_first() {
 
 #[tokio::test]
 async fn each_fault_of_a_certificate_has_its_kind() {
-    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let (ours, theirs) = (Authority::new("ours").unwrap(), Authority::new("theirs").unwrap());
     for (authority, name, expired, expected) in [
         (&theirs, "127.0.0.1", false, BrokerErrorKind::TlsUntrusted),
         (&ours, "127.0.0.1", true, BrokerErrorKind::TlsExpired),
@@ -151,9 +158,9 @@ async fn each_fault_of_a_certificate_has_its_kind() {
 
 #[tokio::test]
 async fn a_server_that_wants_a_client_certificate_gets_one_or_the_error_says_so() {
-    let authority = Authority::new("ours");
+    let authority = Authority::new("ours").unwrap();
     let (server, ca) = tls_server(&authority, "127.0.0.1", false, Some(&authority.pem));
-    let client = authority.client();
+    let client = authority.client().unwrap();
     let (chain, key) = (server.folder().join("client.pem"), server.folder().join("client.key"));
     std::fs::write(&chain, client.pem).unwrap();
     std::fs::write(&key, client.key).unwrap();
@@ -162,7 +169,7 @@ async fn a_server_that_wants_a_client_certificate_gets_one_or_the_error_says_so(
     let error = fails(ConnectOptions::new(server.url()).root_certificates(&ca)).await;
     assert_eq!(error.kind(), BrokerErrorKind::TlsClientCertificate, "{error:?}");
 
-    let stranger = Authority::new("theirs").client();
+    let stranger = Authority::new("theirs").unwrap().client().unwrap();
     std::fs::write(&chain, stranger.pem).unwrap();
     std::fs::write(&key, stranger.key).unwrap();
     let error = fails(ConnectOptions::new(server.url()).root_certificates(&ca).client_certificate(&chain, &key)).await;
@@ -173,7 +180,7 @@ async fn a_server_that_wants_a_client_certificate_gets_one_or_the_error_says_so(
 async fn a_server_without_tls_is_refused_where_tls_is_required() {
     let server = NatsServer::start().unwrap();
     let ca = server.folder().join("ca.pem");
-    std::fs::write(&ca, Authority::new("ours").pem).unwrap();
+    std::fs::write(&ca, Authority::new("ours").unwrap().pem).unwrap();
     let error = fails(ConnectOptions::new(server.url()).root_certificates(ca).require_tls()).await;
     assert_eq!(error.kind(), BrokerErrorKind::Tls, "{error:?}");
 }
@@ -305,15 +312,13 @@ async fn a_refused_message_to_oneself_confirms_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_inbox_is_told_at_once_and_another_prefix_helps() {
+async fn a_refused_inbox_is_told_at_once_to_a_request_and_another_prefix_helps() {
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let broker = user(&server, "deaf").connect().await.unwrap();
     let started = Instant::now();
-    let error = broker.publish_confirmed(Outgoing::new("b".parse().unwrap(), "")).await.unwrap_err();
+    let error = broker.request(Outgoing::new("b".parse().unwrap(), ""), PATIENCE).await.unwrap_err();
     assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied, "{error:?}");
     assert!(error.to_string().contains("inbox prefix"));
-    let error = broker.request(Outgoing::new("b".parse().unwrap(), ""), PATIENCE).await.unwrap_err();
-    assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied);
     assert!(started.elapsed() < Duration::from_secs(3));
     broker.drain().await.unwrap();
 
@@ -322,22 +327,96 @@ async fn a_refused_inbox_is_told_at_once_and_another_prefix_helps() {
     works(user(&server, "u").inbox_prefix("mine.inbox".parse().unwrap())).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_inbox_is_refused_a_refusal_confirms() {
+    let server = NatsServer::builder().config(USERS).start().unwrap();
+    let listener = user(&server, "free").connect().await.unwrap();
+    let mut heard = listener.subscribe("b".parse().unwrap(), None).await.unwrap();
+    let broker = user(&server, "deaf").connect().await.unwrap();
+    for _ in 0..10 {
+        broker.publish_confirmed(Outgoing::new("b".parse().unwrap(), "")).await.unwrap();
+        tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
+    }
+    broker.publish(Outgoing::new("b".parse().unwrap(), "")).await.unwrap();
+    broker.confirm().await.unwrap();
+    broker.publish(Outgoing::new("b".parse().unwrap(), "")).await.unwrap();
+    broker.drain().await.unwrap();
+    for _ in 0..2 {
+        tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_permission_taken_away_later_is_an_event() {
+async fn a_confirmation_outlives_a_change_of_permissions() {
+    let server = NatsServer::builder().config(USERS).start().unwrap();
+    let broker = user(&server, "deaf").connect().await.unwrap();
+    let message = || Outgoing::new("b".parse().unwrap(), "");
+    broker.publish_confirmed(message()).await.unwrap();
+    let wider = USERS.replace("{ subscribe: \"a\" }", "{ subscribe: [\"a\", \"_INBOX.>\"] }");
+    server.reload(&wider).unwrap();
+    // The reload is not told to the client, so both sides of it are tried.
+    for _ in 0..100 {
+        broker.publish_confirmed(message()).await.unwrap();
+    }
+}
+
+/// The server's users, of whom `free` may no longer use `plans`.
+#[cfg(unix)]
+fn without_plans() -> String {
+    let permissions = "permissions: { publish: { deny: [\"plans\"] }, subscribe: { deny: [\"plans\"] } }";
+    USERS.replace("user: free, password: x", &format!("user: free, password: x, {permissions}"))
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_taken_away_ends_the_subscriptions_with_an_error_and_refuses_the_next_publish() {
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let broker = user(&server, "free").connect().await.unwrap();
-    let _subscription = broker.subscribe("plans".parse().unwrap(), None).await.unwrap();
     let mut events = broker.events();
-    let narrower = USERS.replace(
-        "user: free, password: x",
-        "user: free, password: x, permissions: { subscribe: { deny: [\"plans\"] } }",
-    );
-    server.reload(&narrower).unwrap();
-    loop {
-        let event = tokio::time::timeout(PATIENCE, events.next()).await.expect("no event came").unwrap();
-        if matches!(&event, Event::PermissionDenied(text) if text.contains("plans")) {
-            return;
-        }
+    let mut alone = broker.subscribe("plans".parse().unwrap(), None).await.unwrap();
+    let mut shared = broker.subscribe("plans".parse().unwrap(), Some("g".parse().unwrap())).await.unwrap();
+    let mut other = broker.subscribe("other".parse().unwrap(), None).await.unwrap();
+    broker.publish_confirmed(Outgoing::new("plans".parse().unwrap(), "last")).await.unwrap();
+    server.reload(&without_plans()).unwrap();
+
+    for subscription in [&mut alone, &mut shared] {
+        // What came before is still handed out, then the stream ends and says why.
+        let last = tokio::time::timeout(PATIENCE, subscription.next()).await.unwrap().unwrap();
+        assert_eq!(last.payload, "last");
+        assert!(tokio::time::timeout(PATIENCE, subscription.next()).await.unwrap().is_none());
+        let error = subscription.take_error().unwrap();
+        assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("plans") && !error.is_retryable(), "{error}");
+        assert!(subscription.take_error().is_none());
     }
+    let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
+    assert!(matches!(&event, Event::PermissionDenied(text) if text.contains("plans")), "{event:?}");
+
+    let refused = async {
+        loop {
+            if let Err(error) = broker.publish_confirmed(Outgoing::new("plans".parse().unwrap(), "")).await {
+                return error;
+            }
+        }
+    };
+    let error = tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied);
+    assert!(error.to_string().contains("plans"), "{error}");
+
+    broker.publish_confirmed(Outgoing::new("other".parse().unwrap(), "goes on")).await.unwrap();
+    assert_eq!(tokio::time::timeout(PATIENCE, other.next()).await.unwrap().unwrap().payload, "goes on");
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_missing_after_a_reconnect_ends_the_subscription_with_an_error() {
+    let mut server = NatsServer::builder().config(USERS).start().unwrap();
+    let options = user(&server, "free").reconnect_delay(Duration::from_millis(10), Duration::from_millis(50));
+    let broker = options.connect().await.unwrap();
+    let mut subscription = broker.subscribe("plans".parse().unwrap(), None).await.unwrap();
+    std::fs::write(server.folder().join("server.conf"), without_plans()).unwrap();
+    server.restart().unwrap();
+    assert!(tokio::time::timeout(PATIENCE, subscription.next()).await.unwrap().is_none());
+    assert_eq!(subscription.take_error().unwrap().kind(), BrokerErrorKind::PermissionDenied);
 }

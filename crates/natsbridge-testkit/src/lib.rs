@@ -1,5 +1,6 @@
 //! Declares the crate's rooms and the names it gives out.
 
+pub mod certificates;
 pub mod fault_proxy;
 pub mod nanio;
 pub mod nats_server;

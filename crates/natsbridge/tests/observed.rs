@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use metrics::{Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Recorder, SharedString, Unit};
+use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Recorder, SharedString, Unit};
 use natsbridge::{
     Bridge, Broker, Config, DeliverOptions, Event, Fetcher, Header, HttpStore, MemoryBroker, MemoryStore, Metadata,
     PayloadType, RetryPolicy, SendOptions, Subject, describe_metrics, smartsend,
@@ -28,6 +28,7 @@ struct Counts(Arc<Mutex<Recorded>>);
 #[derive(Default)]
 struct Recorded {
     counts: BTreeMap<String, u64>,
+    levels: BTreeMap<String, f64>,
     described: BTreeSet<String>,
 }
 
@@ -45,7 +46,19 @@ impl CounterFn for Cell {
 impl HistogramFn for Cell {
     fn record(&self, seconds: f64) {
         assert!((0.0..60.0).contains(&seconds), "{seconds} are no seconds");
-        self.increment(1);
+        CounterFn::increment(self, 1);
+    }
+}
+
+impl GaugeFn for Cell {
+    fn increment(&self, value: f64) {
+        *self.0.0.lock().unwrap().levels.entry(self.1.clone()).or_default() += value;
+    }
+    fn decrement(&self, value: f64) {
+        GaugeFn::increment(self, -value);
+    }
+    fn set(&self, value: f64) {
+        self.0.0.lock().unwrap().levels.insert(self.1.clone(), value);
     }
 }
 
@@ -59,6 +72,10 @@ impl Counts {
         self.0.lock().unwrap().counts.get(name).copied().unwrap_or(0)
     }
 
+    fn level(&self, name: &str) -> Option<f64> {
+        self.0.lock().unwrap().levels.get(name).copied()
+    }
+
     /// Everything counted so far is this, and every name is one that `describe_metrics` tells of
     fn check(&self, expected: &[&str]) {
         describe_metrics();
@@ -66,7 +83,7 @@ impl Counts {
         let counted = recorded.counts.iter().filter(|(_, count)| **count > 0);
         let counted: Vec<_> = counted.map(|(name, count)| format!("{name} {count}")).collect();
         assert_eq!(counted, expected);
-        for name in recorded.counts.keys().map(|name| name.split(' ').next().unwrap()) {
+        for name in recorded.counts.keys().chain(recorded.levels.keys()).map(|name| name.split(' ').next().unwrap()) {
             assert!(recorded.described.contains(name), "{name} is not described");
         }
     }
@@ -90,8 +107,8 @@ impl Recorder for Counts {
     fn register_counter(&self, key: &Key, _: &metrics::Metadata<'_>) -> Counter {
         Counter::from_arc(self.cell(key))
     }
-    fn register_gauge(&self, _: &Key, _: &metrics::Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &metrics::Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.cell(key))
     }
     fn register_histogram(&self, key: &Key, _: &metrics::Metadata<'_>) -> Histogram {
         Histogram::from_arc(self.cell(key))
@@ -347,7 +364,7 @@ async fn transfers_and_their_retries_are_counted_on_the_way_of_a_message() {
 }
 
 #[tokio::test]
-async fn reconnects_and_drops_of_a_real_connection_are_counted() {
+async fn the_state_the_reconnects_and_the_drops_of_a_real_connection_are_measured() {
     let counts = Counts::default();
     let _recording = metrics::set_default_local_recorder(&counts);
     let mut server = NatsServer::start().expect("a real nats-server");
@@ -359,10 +376,16 @@ async fn reconnects_and_drops_of_a_real_connection_are_counted() {
     let bridge = Bridge::connect(config).await.unwrap();
     let inbox = bridge.subscribe("jobs").await.unwrap();
     let mut events = bridge.events();
-    server.restart().unwrap();
     let patience = Duration::from_secs(20);
+    assert_eq!(counts.level("nats_connections"), Some(1.0));
+    server.kill();
+    let gone = async { while events.next().await.unwrap() != Event::Disconnected {} };
+    tokio::time::timeout(patience, gone).await.expect("the connection breaks");
+    assert_eq!(counts.level("nats_connections"), Some(0.0));
+    server.restart().unwrap();
     let back = async { while events.next().await.unwrap() != Event::Connected {} };
     tokio::time::timeout(patience, back).await.expect("the connection repairs itself");
+    assert_eq!(counts.level("nats_connections"), Some(1.0));
     for _ in 0..200 {
         bridge.message("jobs").text("t", "x").send().await.unwrap();
     }
@@ -386,6 +409,8 @@ async fn reconnects_and_drops_of_a_real_connection_are_counted() {
         "messages_sent_total 200",
         "nats_reconnects_total 1",
     ]);
+    bridge.drain().await.unwrap();
+    assert_eq!(counts.level("nats_connections"), Some(0.0));
 }
 
 /// A file of docs/operations

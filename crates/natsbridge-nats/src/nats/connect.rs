@@ -142,6 +142,12 @@ async fn with_auth(
         Some(Auth::Token(token)) => Ok(inner.token(token.reveal().to_owned())),
         Some(Auth::UserPassword { user, password }) => Ok(inner.user_and_password(user, password.reveal().to_owned())),
         Some(Auth::Nkey(seed)) => Ok(inner.nkey(seed.reveal().to_owned())),
+        Some(Auth::NkeyFile(path)) => {
+            let bytes = read(&path).await?;
+            let seed =
+                std::str::from_utf8(&bytes).map_err(|error| unreadable(&path, "is no nkey seed").with_source(error))?;
+            Ok(inner.nkey(seed.trim().to_owned()))
+        }
         Some(Auth::Credentials(text)) => {
             inner.credentials(text.reveal()).map_err(|error| unusable("the credentials".to_owned()).with_source(error))
         }

@@ -25,7 +25,10 @@ fn advice(kind: BrokerErrorKind) -> &'static str {
         BrokerErrorKind::InvalidOptions => "the credentials cannot be used; check that seed and JWT are complete",
         BrokerErrorKind::Unresolved => "the host name has no address; check its spelling and the name service",
         BrokerErrorKind::Refused => "nothing listens there; start nats-server or correct the port",
-        BrokerErrorKind::TimedOut => "no answer; check the address, firewalls and whether a NATS server listens there",
+        BrokerErrorKind::TimedOut => {
+            "no answer; check the address, firewalls and whether a NATS server listens there; one that begins with TLS \
+             (`handshake_first`) needs the same of its clients"
+        }
         BrokerErrorKind::Unauthorized => {
             "the server refused the credentials; check the token, user and password, nkey or credentials file"
         }

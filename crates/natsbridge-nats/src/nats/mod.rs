@@ -1,6 +1,7 @@
 //! Wraps a connection of async-nats as a broker.
 
 mod connect;
+mod connection;
 mod failure;
 mod inbox;
 mod pump;
@@ -13,19 +14,18 @@ use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::connection::State;
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::Notify;
 
-use crate::address::Address;
 use crate::broker::{Broker, Delivery, Outgoing};
 use crate::error::{BrokerError, BrokerErrorKind};
 use crate::event::EventStream;
 use crate::options::ConnectOptions;
 use crate::subject::{QueueGroup, Subject, SubjectFilter};
 use crate::subscription::{Feed, Subscription};
+use connection::Connection;
 use inbox::Inbox;
 use pump::Pump;
 use signals::Signals;
@@ -46,13 +46,8 @@ pub struct NatsBroker {
 }
 
 struct Inner {
-    client: async_nats::Client,
-    statistics: Arc<async_nats::Statistics>,
+    connection: Arc<Connection>,
     options: ConnectOptions,
-    addresses: Vec<Address>,
-    signals: Arc<Signals>,
-    inbox_prefix: String,
-    inbox: OnceCell<Inbox>,
     pumps: Mutex<Vec<Pump>>,
     draining: AtomicBool,
     /// Held by everyone who still needs the connection to be made again after it broke.
@@ -65,17 +60,11 @@ impl NatsBroker {
         let signals = Arc::new(Signals::default());
         let alive = Arc::new(());
         let connected = connect::connect(&options, &signals, Arc::downgrade(&alive)).await?;
-        let inbox_prefix = connected.client.new_inbox();
-        signals.own_inbox(inbox_prefix.clone());
-        signals.connected().await;
+        let connection = Connection::new(connected, signals, options.confirm_timeout);
+        connection.signals.connected().await;
         let inner = Inner {
-            statistics: connected.client.statistics(),
-            client: connected.client,
+            connection: Arc::new(connection),
             options,
-            addresses: connected.addresses,
-            signals,
-            inbox_prefix,
-            inbox: OnceCell::new(),
             pumps: Mutex::default(),
             draining: AtomicBool::new(false),
             alive,
@@ -85,31 +74,20 @@ impl NatsBroker {
     }
 
     fn with_own_books(inner: Arc<Inner>) -> Self {
-        let refusals_seen = AtomicU64::new(inner.signals.refusal_count());
+        let refusals_seen = AtomicU64::new(inner.connection.signals.refusal_count());
         Self { inner, unconfirmed: AtomicU64::new(0), refusals_seen }
     }
 
     async fn confirm_all(&self) -> Result<(), BrokerError> {
         let noted = self.unconfirmed.swap(0, Ordering::AcqRel);
-        let sent_on = if noted == 0 { self.inner.connection_number() } else { noted };
-        self.inner.barrier(sent_on).await?;
-        let seen = self.refusals_seen.swap(self.inner.signals.refusal_count(), Ordering::AcqRel);
+        let sent_on = if noted == 0 { self.inner.connection.number() } else { noted };
+        self.inner.connection.barrier(sent_on).await?;
+        let seen = self.refusals_seen.swap(self.inner.connection.signals.refusal_count(), Ordering::AcqRel);
         self.inner.not_refused(seen, "for Publish")
     }
 }
 
 impl Inner {
-    /// The number of the connection on which something handed over now will travel, counted from 1.
-    ///
-    /// async-nats reads nothing from its queue while it connects, so what is handed over then travels on the next one.
-    fn connection_number(&self) -> u64 {
-        let made = self.statistics.connects.load(Ordering::Acquire);
-        match self.client.connection_state() {
-            State::Disconnected => made + 1,
-            State::Pending | State::Connected => made,
-        }
-    }
-
     fn checked(&self, outgoing: &Outgoing) -> Result<(), BrokerError> {
         if self.draining.load(Ordering::Acquire) {
             return Err(BrokerError::closed());
@@ -123,7 +101,7 @@ impl Inner {
     }
 
     fn max_payload(&self) -> u64 {
-        u64::try_from(self.client.max_payload()).unwrap_or(u64::MAX)
+        u64::try_from(self.connection.client.max_payload()).unwrap_or(u64::MAX)
     }
 
     async fn hand_over(&self, outgoing: Outgoing) -> Result<(), BrokerError> {
@@ -132,8 +110,8 @@ impl Inner {
         let Outgoing { subject, reply, payload } = outgoing;
         let named = subject.to_nats();
         let sent = match reply {
-            None => self.client.publish(named, payload).await,
-            Some(reply) => self.client.publish_with_reply(named, reply.into_nats(), payload).await,
+            None => self.connection.client.publish(named, payload).await,
+            Some(reply) => self.connection.client.publish_with_reply(named, reply.into_nats(), payload).await,
         };
         sent.map_err(|error| match error.kind() {
             // The limit shrank in the meantime.
@@ -142,63 +120,12 @@ impl Inner {
         })
     }
 
-    async fn inbox(&self) -> Result<&Inbox, BrokerError> {
-        let open = || Inbox::open(&self.client, self.inbox_prefix.clone(), self.signals.clone());
-        let inbox = self.inbox.get_or_try_init(open).await?;
-        if self.signals.is_inbox_denied() { Err(Inbox::denied()) } else { Ok(inbox) }
-    }
-
-    /// Returns once the server has processed everything handed over before on connection `sent_on`.
-    ///
-    /// A message to ourselves goes behind the others and comes back: the server handles one connection's lines in order.
-    /// (The client's `flush` only reaches the operating system, and a request without responders gets its 503 only as
-    /// long as nobody listens to `>`.)
-    async fn barrier(&self, sent_on: u64) -> Result<(), BrokerError> {
-        let timeout = self.options.confirm_timeout;
-        let barrier = async {
-            let inbox = self.inbox().await?;
-            let mut changes = self.signals.changes();
-            let (number, subject) = inbox.echo();
-            self.client
-                .publish(subject, Bytes::new())
-                .await
-                .map_err(|error| BrokerError::closed().with_source(error))?;
-            loop {
-                if self.statistics.connects.load(Ordering::Acquire) > sent_on {
-                    let message = "the connection was replaced before the server confirmed, so what was published may be \
-                                   lost; publish it again";
-                    return Err(BrokerError::new(BrokerErrorKind::ConnectionLost, message));
-                }
-                if self.signals.echoed() >= number {
-                    return Ok(());
-                }
-                if self.signals.is_inbox_denied() {
-                    return Err(Inbox::denied());
-                }
-                if self.signals.is_closed() || changes.changed().await.is_err() {
-                    return Err(BrokerError::closed());
-                }
-            }
-        };
-        match tokio::time::timeout(timeout, barrier).await {
-            Ok(result) => result,
-            Err(_) => {
-                let message = format!(
-                    "the server {} did not confirm within {timeout:?}, so what was published may be lost; publish it again, \
-                     or check the connection",
-                    self.server_url()
-                );
-                Err(BrokerError::new(BrokerErrorKind::TimedOut, message))
-            }
-        }
-    }
-
     /// Looks for the server's refusal with `phrase` after the first `since`.
     ///
     /// Refusals come through another task than confirmations. The server sends them first and their task goes first,
     /// but where the operating system interrupts it, a refusal is too late for the call and only an event.
     fn not_refused(&self, since: u64, phrase: &str) -> Result<(), BrokerError> {
-        match self.signals.refusal(since, phrase) {
+        match self.connection.signals.refusal(since, phrase) {
             None => Ok(()),
             Some(text) => {
                 let message = format!("{text}; ask for this permission or use another subject");
@@ -209,10 +136,10 @@ impl Inner {
 
     async fn publish_confirmed(&self, outgoing: Outgoing) -> Result<(), BrokerError> {
         let phrase = format!("Publish to \"{}\"", outgoing.subject);
-        let since = self.signals.refusal_count();
-        let sent_on = self.connection_number();
+        let since = self.connection.signals.refusal_count();
+        let sent_on = self.connection.number();
         self.hand_over(outgoing).await?;
-        self.barrier(sent_on).await?;
+        self.connection.barrier(sent_on).await?;
         self.not_refused(since, &phrase)
     }
 
@@ -221,29 +148,33 @@ impl Inner {
             return Err(BrokerError::closed());
         }
         let phrase = format!("Subscription to \"{filter}\"");
-        let since = self.signals.refusal_count();
-        let sent_on = self.connection_number();
+        let since = self.connection.signals.refusal_count();
+        let sent_on = self.connection.number();
+        let refused = self.connection.signals.refusal_of(filter.as_str(), queue.as_ref().map(QueueGroup::as_str));
         let subscriber = match queue {
-            None => self.client.subscribe(filter.to_nats()).await,
-            Some(group) => self.client.queue_subscribe(filter.to_nats(), group.as_str().to_owned()).await,
+            None => self.connection.client.subscribe(filter.to_nats()).await,
+            Some(group) => self.connection.client.queue_subscribe(filter.to_nats(), group.as_str().to_owned()).await,
         };
         let subscriber = subscriber.map_err(|error| BrokerError::closed().with_source(error))?;
         let stop = Arc::new(Notify::new());
-        let (feed, subscription) = Feed::subscription(filter, self.options.subscription, self.signals.hub.clone(), {
-            let (stop, alive) = (stop.clone(), self.alive.clone());
-            move || {
-                // As long as someone reads, the connection is needed.
-                let _ = &alive;
-                stop.notify_one();
-            }
-        });
+        let (feed, subscription) =
+            Feed::subscription(filter, self.options.subscription, self.connection.signals.hub.clone(), {
+                let (stop, alive) = (stop.clone(), self.alive.clone());
+                move || {
+                    // As long as someone reads, the connection is needed.
+                    let _ = &alive;
+                    stop.notify_one();
+                }
+            });
         {
             let mut pumps = self.pumps.lock().unwrap_or_else(PoisonError::into_inner);
             pumps.retain(|pump| !pump.task.is_finished());
-            pumps.push(Pump::start(subscriber, feed, stop));
+            pumps.push(Pump::start(subscriber, feed, Arc::clone(&self.connection), refused, stop));
         }
         // While the connection is down there is nothing to wait for: async-nats subscribes again when it stands.
-        if self.client.connection_state() == State::Connected && self.barrier(sent_on).await.is_ok() {
+        if self.connection.client.connection_state() == State::Connected
+            && self.connection.barrier(sent_on).await.is_ok()
+        {
             self.not_refused(since, &phrase)?;
         }
         Ok(subscription)
@@ -252,18 +183,18 @@ impl Inner {
     async fn request(&self, outgoing: Outgoing, timeout: Duration) -> Result<Delivery, BrokerError> {
         let subject = outgoing.subject.clone();
         let exchange = async {
-            let mut reply = self.inbox().await?.reply();
+            let mut reply = self.connection.inbox().await?.reply();
             let to = Subject::new(reply.subject.clone())?;
             self.hand_over(outgoing.reply(to)).await?;
-            let mut changes = self.signals.changes();
+            let mut changes = self.connection.signals.changes();
             loop {
                 tokio::select! {
                     answer = reply.received() => return answer,
                     _ = changes.changed() => {
-                        if self.signals.is_inbox_denied() {
+                        if self.connection.signals.is_inbox_denied() {
                             return Err(Inbox::denied());
                         }
-                        if self.signals.is_closed() {
+                        if self.connection.signals.is_closed() {
                             return Err(BrokerError::closed());
                         }
                     }
@@ -277,13 +208,6 @@ impl Inner {
             return Err(BrokerError::no_responders(subject.as_str()));
         }
         Ok(pump::delivery(answer))
-    }
-
-    fn server_url(&self) -> String {
-        let info = self.client.server_info();
-        let here = self.addresses.iter().find(|address| address.is_at(&info.host, info.port));
-        let here = here.or_else(|| self.addresses.iter().find(|address| address.has_port(info.port)));
-        here.or_else(|| self.addresses.first()).map_or_else(String::new, |address| address.as_str().to_owned())
     }
 
     async fn drain(&self, sent_on: u64) -> Result<(), BrokerError> {
@@ -302,38 +226,23 @@ impl Inner {
                 task.abort();
             }
         }
-        let confirmed = tokio::time::timeout_at(deadline, self.barrier(sent_on)).await;
+        let confirmed = tokio::time::timeout_at(deadline, self.connection.barrier(sent_on)).await;
         let confirmed = confirmed.unwrap_or_else(|_| {
             let message =
                 format!("draining took longer than {:?}; the last messages may be lost", self.options.drain_timeout);
             Err(BrokerError::new(BrokerErrorKind::TimedOut, message))
         });
-        let confirmed = match confirmed {
-            Err(error) if error.kind() == BrokerErrorKind::PermissionDenied => self.flushed(deadline).await,
-            other => other,
-        };
         // Ends the connection's task when it stands; while it is down, `close` keeps it from being made again.
-        if let Ok(Ok(())) = tokio::time::timeout_at(deadline, self.client.drain()).await {
-            let mut changes = self.signals.changes();
-            while !self.signals.is_closed() {
+        if let Ok(Ok(())) = tokio::time::timeout_at(deadline, self.connection.client.drain()).await {
+            let mut changes = self.connection.signals.changes();
+            while !self.connection.signals.is_closed() {
                 if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
                     break;
                 }
             }
         }
-        self.signals.close();
+        self.connection.signals.close();
         confirmed
-    }
-
-    async fn flushed(&self, deadline: tokio::time::Instant) -> Result<(), BrokerError> {
-        match tokio::time::timeout_at(deadline, self.client.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(BrokerError::closed().with_source(error)),
-            Err(error) => {
-                let message = "the last messages could not be sent in time and may be lost";
-                Err(BrokerError::new(BrokerErrorKind::TimedOut, message).with_source(error))
-            }
-        }
     }
 }
 
@@ -341,7 +250,7 @@ impl Broker for NatsBroker {
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
         if self.unconfirmed.load(Ordering::Relaxed) == 0 {
             // Before the hand-over, so that a connection that breaks in between is noticed.
-            let number = self.inner.connection_number();
+            let number = self.inner.connection.number();
             // Another publish of this handle may have been earlier; then its number stands.
             let _ = self.unconfirmed.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
         }
@@ -369,7 +278,7 @@ impl Broker for NatsBroker {
     }
 
     fn new_inbox(&self) -> Subject {
-        Subject::from_server(self.inner.client.new_inbox().into())
+        Subject::from_server(self.inner.connection.client.new_inbox().into())
     }
 
     fn max_payload(&self) -> u64 {
@@ -377,16 +286,16 @@ impl Broker for NatsBroker {
     }
 
     fn server_url(&self) -> String {
-        self.inner.server_url()
+        self.inner.connection.server_url()
     }
 
     fn events(&self) -> EventStream {
-        self.inner.signals.hub.stream()
+        self.inner.connection.signals.hub.stream()
     }
 
     fn drain(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         let noted = self.unconfirmed.load(Ordering::Acquire);
-        let sent_on = if noted == 0 { self.inner.connection_number() } else { noted };
+        let sent_on = if noted == 0 { self.inner.connection.number() } else { noted };
         self.inner.drain(sent_on).boxed()
     }
 }
@@ -399,7 +308,7 @@ impl Clone for NatsBroker {
 
 impl fmt::Debug for NatsBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsBroker").field("server", &self.inner.server_url()).finish_non_exhaustive()
+        f.debug_struct("NatsBroker").field("server", &self.inner.connection.server_url()).finish_non_exhaustive()
     }
 }
 
@@ -411,7 +320,7 @@ impl Drop for Inner {
         }
         // Without this the client would forget what it has not yet written. On a runtime that has ended, the task is
         // dropped unrun: nothing could send any more.
-        let (client, alive) = (self.client.clone(), self.alive.clone());
+        let (client, alive) = (self.connection.client.clone(), self.alive.clone());
         self.runtime.spawn(async move {
             if !matches!(tokio::time::timeout(LAST_FLUSH, client.flush()).await, Ok(Ok(()))) {
                 tracing::warn!("a NATS connection was dropped without draining; its last messages may be lost");

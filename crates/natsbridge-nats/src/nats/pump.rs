@@ -1,17 +1,27 @@
 //! Moves a subscription's messages out of async-nats, whose full queues drop silently, into ours, which count.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::Notify;
-use tokio::task::{JoinHandle, unconstrained};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::task::coop::unconstrained;
 
 use crate::broker::Delivery;
+use crate::error::{BrokerError, BrokerErrorKind};
+use crate::nats::connection::Connection;
 use crate::subject::Subject;
 use crate::subscription::Feed;
+
+/// Ends a subscription at the server and leaves it standing in async-nats.
+///
+/// async-nats's own `drain` forgets a subscription before the server has read of it, and throws away what the server
+/// sends in between: in a queue group nobody gets that. It keeps a subscription that may still receive this many
+/// messages, while nats-server takes a number beyond nine digits as none and stops at once.
+const AT_ONCE: u64 = u64::MAX;
 
 /// A running pump, as its broker sees it.
 #[derive(Debug)]
@@ -23,14 +33,20 @@ pub(crate) struct Pump {
 impl Pump {
     /// async-nats's queue is made large enough never to be full, so nothing is lost before `feed`; since every message
     /// is moved as soon as it is there, none ever waits there.
-    pub(crate) fn start(subscriber: async_nats::Subscriber, feed: Feed, stop: Arc<Notify>) -> Self {
+    pub(crate) fn start(
+        subscriber: async_nats::Subscriber,
+        feed: Feed,
+        connection: Arc<Connection>,
+        refused: oneshot::Receiver<String>,
+        stop: Arc<Notify>,
+    ) -> Self {
         let mover = Arc::new(Mover {
             held: Mutex::new(Some((subscriber, feed))),
             due: AtomicBool::new(false),
             stop: stop.clone(),
         });
         mover.wake_by_ref();
-        let task = tokio::spawn(finish(mover, stop.clone()));
+        let task = tokio::spawn(finish(mover, connection, refused, stop.clone()));
         Self { stop, task }
     }
 }
@@ -100,18 +116,38 @@ fn moved(subscriber: &mut async_nats::Subscriber, feed: &Feed, waker: &Waker) ->
 }
 
 /// Waits for the end; after a drain, what is still on its way is moved here
-async fn finish(mover: Arc<Mover>, stop: Arc<Notify>) {
-    stop.notified().await;
+async fn finish(mover: Arc<Mover>, connection: Arc<Connection>, refused: oneshot::Receiver<String>, stop: Arc<Notify>) {
+    let refusal = tokio::select! {
+        () = stop.notified() => None,
+        Ok(text) = refused => Some(text),
+    };
     let Some((mut subscriber, feed)) = mover.take() else { return };
-    if feed.is_abandoned() || subscriber.drain().await.is_err() {
+    if feed.is_abandoned() {
         return;
     }
-    while let Some(message) = subscriber.next().await {
-        if feed.is_abandoned() {
-            return;
-        }
-        feed.push(delivery(message));
+    if let Some(text) = refusal {
+        moved(&mut subscriber, &feed, Waker::noop());
+        let message = format!("{text}; ask for this permission or listen to another subject");
+        return feed.fail(BrokerError::new(BrokerErrorKind::PermissionDenied, message));
     }
+    let sent_on = connection.number();
+    if subscriber.unsubscribe_after(AT_ONCE).await.is_err() {
+        return;
+    }
+    // When it returns, whatever the server has sent before it stopped stands in async-nats's queue. When it fails, the
+    // connection is gone and nothing more comes.
+    let mut stopped = pin!(connection.barrier(sent_on));
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            next = subscriber.next() => match next {
+                Some(message) if !feed.is_abandoned() => feed.push(delivery(message)),
+                _ => return,
+            },
+        }
+    }
+    moved(&mut subscriber, &feed, Waker::noop());
 }
 
 pub(crate) fn delivery(message: async_nats::Message) -> Delivery {

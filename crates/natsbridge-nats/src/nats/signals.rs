@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::event::{Event, EventHub};
 use crate::observe;
@@ -18,6 +18,8 @@ pub(crate) struct Signals {
     pub(crate) hub: Arc<EventHub>,
     /// Set after the first connect; the reconnect pauses need it, too.
     connected_once: AtomicBool,
+    /// Whether the connection stands, as far as events tell.
+    standing: AtomicBool,
     closed: AtomicBool,
     /// Counts everything that a waiting confirmation has to look at again.
     changes: watch::Sender<u64>,
@@ -25,6 +27,27 @@ pub(crate) struct Signals {
     inbox_denied: AtomicBool,
     echoed: AtomicU64,
     refusals: Mutex<Refusals>,
+    subscriptions: Mutex<Vec<Listener>>,
+}
+
+/// A standing subscription that wants to know when the server ends it.
+#[derive(Debug)]
+struct Listener {
+    filter: String,
+    queue: Option<String>,
+    refused: oneshot::Sender<String>,
+}
+
+impl Listener {
+    /// Whether the server's refusal is about this subscription; a permission taken away is told without the group.
+    fn is_meant_by(&self, text: &str) -> bool {
+        let Some((_, rest)) = text.split_once(&format!("Subscription to \"{}\"", self.filter)) else { return false };
+        match (&self.queue, rest.split_once("using queue \"")) {
+            (_, None) => rest.contains("(sid") || self.queue.is_none(),
+            (Some(ours), Some((_, theirs))) => theirs.split('"').next() == Some(ours.as_str()),
+            (None, Some(_)) => false,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -38,12 +61,14 @@ impl Default for Signals {
         Self {
             hub: Arc::default(),
             connected_once: AtomicBool::new(false),
+            standing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             changes: watch::Sender::new(0),
             inbox: OnceLock::new(),
             inbox_denied: AtomicBool::new(false),
             echoed: AtomicU64::new(0),
             refusals: Mutex::default(),
+            subscriptions: Mutex::default(),
         }
     }
 }
@@ -55,11 +80,20 @@ impl Signals {
                 if self.connected_once.swap(true, Ordering::Relaxed) {
                     observe::reconnected();
                 }
+                // The inbox is asked for again; the permission may have come in the meantime.
+                self.inbox_denied.store(false, Ordering::Release);
+                if !self.standing.swap(true, Ordering::Relaxed) {
+                    observe::connected();
+                }
                 self.hub.send(&Event::Connected);
             }
-            async_nats::Event::Disconnected => self.hub.send(&Event::Disconnected),
+            async_nats::Event::Disconnected => {
+                self.fell();
+                self.hub.send(&Event::Disconnected);
+            }
             async_nats::Event::LameDuckMode => self.hub.send(&Event::LameDuck),
             async_nats::Event::Closed => {
+                self.fell();
                 self.close();
                 self.hub.send(&Event::Closed);
             }
@@ -69,6 +103,12 @@ impl Signals {
             async_nats::Event::Draining | async_nats::Event::SlowConsumer(_) => {}
         }
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    fn fell(&self) {
+        if self.standing.swap(false, Ordering::Relaxed) {
+            observe::disconnected();
+        }
     }
 
     fn server_error(&self, text: String) {
@@ -100,7 +140,26 @@ impl Signals {
             }
             refusals.recent.push_back((number, text.clone()));
         }
+        self.end_subscriptions(&text);
         self.hub.send(&Event::PermissionDenied(text));
+    }
+
+    /// Tells when the server refuses a subscription, at its beginning or when a permission is taken away later.
+    pub(crate) fn refusal_of(&self, filter: &str, queue: Option<&str>) -> oneshot::Receiver<String> {
+        let (refused, refusal) = oneshot::channel();
+        let listener = Listener { filter: filter.to_owned(), queue: queue.map(str::to_owned), refused };
+        let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        subscriptions.retain(|listener| !listener.refused.is_closed());
+        subscriptions.push(listener);
+        refusal
+    }
+
+    fn end_subscriptions(&self, text: &str) {
+        let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        for listener in subscriptions.extract_if(.., |listener| listener.is_meant_by(text)) {
+            // Its reader may be gone.
+            let _ = listener.refused.send(text.to_owned());
+        }
     }
 
     /// Where our inbox is; known only once the connection stands.
@@ -198,6 +257,31 @@ mod tests {
         signals.take(violation("Permissions Violation for Subscription to \"_INBOX.abc.*\""));
         assert!(signals.is_inbox_denied());
         assert!(matches!(events.next().now_or_never(), Some(Some(Event::PermissionDenied(_)))));
+    }
+
+    #[test]
+    fn a_refused_subscription_to_a_subject_of_our_inbox_counts_as_come_back() {
+        let signals = Signals::default();
+        signals.own_inbox("_INBOX.abc".into());
+        signals.take(violation("Permissions Violation for Subscription to \"_INBOX.abc.e7\""));
+        assert_eq!((signals.echoed(), signals.is_inbox_denied()), (7, false));
+    }
+
+    #[test]
+    fn a_refusal_ends_the_subscriptions_that_it_names() {
+        for (text, ended) in [
+            ("Permissions Violation for Subscription to \"a.b\"", [true, false, false, false]),
+            ("Permissions Violation for Subscription to \"a.b\" (sid \"7\")", [true, true, true, false]),
+            ("Permissions Violation for Subscription to \"a.b\" using queue \"g\"", [false, true, false, false]),
+            ("Permissions Violation for Subscription to \"a\"", [false, false, false, true]),
+            ("Permissions Violation for Publish to \"a.b\"", [false; 4]),
+        ] {
+            let signals = Signals::default();
+            let standing = [("a.b", None), ("a.b", Some("g")), ("a.b", Some("h")), ("a", None)];
+            let mut refusals = standing.map(|(filter, queue)| signals.refusal_of(filter, queue));
+            signals.take(violation(text));
+            assert_eq!(refusals.each_mut().map(|refusal| refusal.try_recv().is_ok()), ended, "{text}");
+        }
     }
 
     #[test]

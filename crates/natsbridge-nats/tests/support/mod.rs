@@ -1,56 +1,9 @@
-//! Makes what live tests need: certificates, and the JWTs of an operator, an account and a user.
+//! Makes the JWTs of an operator, an account and a user.
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nkeys::KeyPair as Nkey;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-
-/// An authority that signs certificates.
-pub(crate) struct Authority {
-    pub(crate) pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-pub(crate) struct Certificate {
-    pub(crate) pem: String,
-    pub(crate) key: String,
-}
-
-impl Authority {
-    pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// A certificate of a server called `name`; `expired` ones ended in 2020.
-    pub(crate) fn server(&self, name: &str, expired: bool) -> Certificate {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        if expired {
-            params.not_before = rcgen::date_time_ymd(2019, 1, 1);
-            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-        }
-        self.sign(&params)
-    }
-
-    pub(crate) fn client(&self) -> Certificate {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "client");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(&params)
-    }
-
-    fn sign(&self, params: &CertificateParams) -> Certificate {
-        let key = KeyPair::generate().unwrap();
-        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Certificate { pem, key: key.serialize_pem() }
-    }
-}
 
 /// The configuration of a server that trusts a new operator, and the JWT and seed of one of its users.
 pub(crate) fn operator() -> (String, String, String) {
