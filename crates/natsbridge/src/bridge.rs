@@ -103,6 +103,19 @@ impl Bridge {
         Draft::new(self.clone(), message)
     }
 
+    /// Begins news about this program's state, for whoever watches the subject (purpose `updateStatus`)
+    pub fn status(&self, subject: impl Into<String>) -> Draft {
+        self.message(subject).purpose(Purpose::UpdateStatus)
+    }
+
+    /// Begins a message that asks the programs at a subject to stop (purpose `shutdown`)
+    ///
+    /// A [`Service`](crate::Service) does so where [`ServeOptions::stop_when_asked`](crate::ServeOptions::stop_when_asked)
+    /// was set, and acknowledges; other programs read [`Incoming::purpose`].
+    pub fn shutdown(&self, subject: impl Into<String>) -> Draft {
+        self.message(subject).purpose(Purpose::Shutdown)
+    }
+
     /// Listens to a subject; `*` and `>` stand for one and for all further words
     ///
     /// # Errors

@@ -90,10 +90,14 @@ impl Config {
         }
     }
 
-    /// Reads `NATS_URL`, `NATS_CREDS`, `FILESERVER_URL`, `FILESERVER_TOKEN` and `SIZE_THRESHOLD` (requirements 12.2), and
-    /// `FILESERVER_CA`, a file of certificates in PEM, which is read here
+    /// Reads `NATS_URL`, `FILESERVER_URL`, `FILESERVER_TOKEN` and `SIZE_THRESHOLD` (requirements 12.2), and how to log in
+    /// to NATS, and whom to trust
     ///
-    /// A variable that is not set, or empty, keeps its default.
+    /// One of `NATS_CREDS` (a credentials file), `NATS_NKEY` (a file with an nkey seed), `NATS_TOKEN`, and `NATS_USER` with
+    /// `NATS_PASSWORD` says who we are. `NATS_CA` (PEM file of trusted certificates), `NATS_CERT` and `NATS_KEY` (PEM files
+    /// of a client certificate and its key) rule out a connection without TLS; `NATS_TLS_FIRST=true` begins with the
+    /// handshake. `FILESERVER_CA` is a PEM file of further authorities for file servers, which is read here. A variable that
+    /// is not set, or empty, keeps its default.
     ///
     /// # Errors
     /// [`ConfigError`] naming the variable whose value can't be used.
@@ -127,9 +131,7 @@ impl Config {
             Err(VarError::NotUnicode(_)) => Err(ConfigError::new(name, "it is not valid Unicode")),
         };
         let mut config = Self::new(variable("NATS_URL")?.as_deref().unwrap_or(Self::NATS_URL));
-        if let Some(path) = variable("NATS_CREDS")? {
-            config.nats = config.nats.credentials_file(path);
-        }
+        config.nats = protected(logged_in(config.nats, variable)?, variable)?;
         if let Some(url) = variable("FILESERVER_URL")? {
             if !(url.starts_with("http://") || url.starts_with("https://")) {
                 return Err(ConfigError::new("FILESERVER_URL", "it has to start with http:// or https://"));
@@ -176,6 +178,57 @@ impl std::fmt::Debug for Config {
 /// URLs from the program, which may carry passwords, for `Debug`
 pub(crate) fn shown(urls: &[String]) -> Vec<String> {
     urls.iter().map(|url| redacted(url)).collect()
+}
+
+/// Sets who we are at the NATS server
+fn logged_in(
+    nats: ConnectOptions,
+    variable: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
+) -> Result<ConnectOptions, ConfigError> {
+    let mut given = Vec::new();
+    for name in ["NATS_CREDS", "NATS_NKEY", "NATS_TOKEN", "NATS_USER"] {
+        given.extend(variable(name)?.map(|value| (name, value)));
+    }
+    let password = variable("NATS_PASSWORD")?;
+    if let [(first, _), (second, _), ..] = &given[..] {
+        return Err(ConfigError::new(
+            second,
+            format!("{first} is set as well, and one says who we are; unset the other"),
+        ));
+    }
+    match (given.pop(), password) {
+        (Some(("NATS_USER", user)), Some(password)) => Ok(nats.user_and_password(user, password)),
+        (Some(("NATS_USER", _)), None) => Err(ConfigError::new("NATS_USER", "NATS_PASSWORD has to be set as well")),
+        (_, Some(_)) => {
+            Err(ConfigError::new("NATS_PASSWORD", "NATS_USER has to be set as well, and no other credentials"))
+        }
+        (Some(("NATS_CREDS", path)), None) => Ok(nats.credentials_file(path)),
+        (Some(("NATS_NKEY", path)), None) => Ok(nats.nkey_file(path)),
+        (Some((_, token)), None) => Ok(nats.token(token)),
+        (None, None) => Ok(nats),
+    }
+}
+
+/// Sets whom we trust, and the certificate that we show
+fn protected(
+    mut nats: ConnectOptions,
+    variable: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
+) -> Result<ConnectOptions, ConfigError> {
+    if let Some(path) = variable("NATS_CA")? {
+        // Who names an authority wants to be told when the server has no certificate of it.
+        nats = nats.root_certificates(path).require_tls();
+    }
+    nats = match (variable("NATS_CERT")?, variable("NATS_KEY")?) {
+        (Some(chain), Some(key)) => nats.client_certificate(chain, key).require_tls(),
+        (Some(_), None) => return Err(ConfigError::new("NATS_CERT", "NATS_KEY has to name the certificate's key")),
+        (None, Some(_)) => return Err(ConfigError::new("NATS_KEY", "NATS_CERT has to name the key's certificate")),
+        (None, None) => nats,
+    };
+    match variable("NATS_TLS_FIRST")?.as_deref() {
+        Some("true" | "1") => Ok(nats.tls_first()),
+        None | Some("false" | "0") => Ok(nats),
+        Some(_) => Err(ConfigError::new("NATS_TLS_FIRST", "write true or false")),
+    }
 }
 
 impl Default for Config {
@@ -237,6 +290,48 @@ mod tests {
         ] {
             let error = with(name, value).unwrap_err();
             assert!(error.variable == name && error.to_string().contains(name), "{error}");
+        }
+    }
+
+    fn set(variables: &[(&'static str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_variables(|asked| {
+            let found = variables.iter().find(|(name, _)| *name == asked);
+            found.map(|(_, value)| (*value).to_owned()).ok_or(VarError::NotPresent)
+        })
+    }
+
+    #[test]
+    fn credentials_of_two_kinds_or_by_half_are_refused_without_being_shown() {
+        for (variables, named) in [
+            (&[("NATS_TOKEN", "hunter2"), ("NATS_CREDS", "a.creds")][..], "NATS_TOKEN"),
+            (&[("NATS_NKEY", "a.nk"), ("NATS_CREDS", "a.creds")], "NATS_NKEY"),
+            (&[("NATS_USER", "ann")], "NATS_USER"),
+            (&[("NATS_PASSWORD", "hunter2")], "NATS_PASSWORD"),
+            (&[("NATS_PASSWORD", "hunter2"), ("NATS_TOKEN", "hunter2")], "NATS_PASSWORD"),
+            (&[("NATS_CERT", "a.pem")], "NATS_CERT"),
+            (&[("NATS_KEY", "a.key")], "NATS_KEY"),
+            (&[("NATS_TLS_FIRST", "yes")], "NATS_TLS_FIRST"),
+        ] {
+            let error = set(variables).unwrap_err();
+            assert_eq!(error.variable, named, "{error}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+        for variables in [&[("NATS_TOKEN", "hunter2")][..], &[("NATS_USER", "ann"), ("NATS_PASSWORD", "hunter2")]] {
+            assert!(!format!("{:?}", set(variables).unwrap()).contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn whom_to_trust_rules_out_a_connection_without_tls() {
+        for (variables, required) in [
+            (&[][..], false),
+            (&[("NATS_URL", "tls://a")], true),
+            (&[("NATS_CA", "ca.pem")], true),
+            (&[("NATS_CERT", "a.pem"), ("NATS_KEY", "a.key")], true),
+            (&[("NATS_TLS_FIRST", "true")], true),
+            (&[("NATS_TLS_FIRST", "0")], false),
+        ] {
+            assert_eq!(set(variables).unwrap().nats.requires_tls(), required, "{variables:?}");
         }
     }
 

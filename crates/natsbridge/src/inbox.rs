@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, FuturesOrdered, FuturesUnordered, TryStreamExt as _};
 use natsbridge_core::{Envelope, Header, Part, PayloadType, Purpose, Value, shown};
-use natsbridge_nats::{Delivery, Subject, Subscription};
+use natsbridge_nats::{BrokerError, Delivery, Subject, Subscription};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -29,8 +29,9 @@ const REMEMBERED: usize = 65_536;
 ///
 /// A message that can't be read is an item with an error, and the next one follows. Links of several messages are
 /// downloaded at once, within [`Config::links_ahead`](crate::Config::links_ahead), so that a slow link does not hold up
-/// the subscription. A message that was acknowledged and comes
-/// again is answered and not handed out twice.
+/// the subscription. A message that was acknowledged and comes again is answered and not handed out twice, as long as this
+/// inbox lives and for its last 65,536 messages: after a restart, or in another member of a queue group, a message may be
+/// handled a second time. Where that matters, keep the `msg_id` with what the handler does.
 pub struct Inbox {
     bridge: Bridge,
     subscription: Subscription,
@@ -113,7 +114,8 @@ impl Inbox {
     /// Dropping the future loses nothing.
     ///
     /// # Errors
-    /// The item is [`ReceiveError`] for a message that can't be read; call again for the next one.
+    /// The item is [`ReceiveError`] for a message that can't be read; call again for the next one. One with
+    /// [`Error::Broker`] is the last: the server no longer lets this program listen.
     pub async fn next(&mut self) -> Option<Result<Incoming, ReceiveError>> {
         loop {
             if let Some(incoming) = self.waiting.take() {
@@ -127,7 +129,10 @@ impl Inbox {
                 self.ahead.push(fetched(incoming, bytes));
             }
             let delivery = if self.ahead.len() == 0 {
-                self.subscription.next().await?
+                match self.subscription.next().await {
+                    Some(delivery) => delivery,
+                    None => return self.subscription.take_error().map(|error| self.ended(error)),
+                }
             } else if self.ahead.len() >= MESSAGES_AHEAD {
                 let fetched = self.ahead.next().await;
                 return self.handed_out(fetched);
@@ -196,6 +201,10 @@ impl Inbox {
             }
         }
         Some(Ok(incoming))
+    }
+
+    fn ended(&self, error: BrokerError) -> Result<Incoming, ReceiveError> {
+        Err(ReceiveError::new(error, Subscription::filter(&self.subscription).as_str()))
     }
 
     /// How many messages were dropped because this inbox was read too slowly
@@ -315,6 +324,12 @@ impl Incoming {
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Why it was sent: `chat`, or news of a state, a request to stop, an answer
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        self.header.msg_purpose()
     }
 
     /// The subject that it came on

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use natsbridge_core::Purpose;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -60,6 +61,8 @@ pub struct ServeOptions {
     pub concurrency: usize,
     /// The queue group to share the subject with; default none
     pub queue: Option<String>,
+    /// Whether a message with the purpose `shutdown` ends the service; default false
+    pub stop_when_asked: bool,
 }
 
 impl ServeOptions {
@@ -79,6 +82,14 @@ impl ServeOptions {
         self
     }
 
+    /// Ends in order at a message with the purpose `shutdown`, and acknowledges it; whoever may publish to the subject may
+    /// send one
+    #[must_use]
+    pub const fn stop_when_asked(mut self) -> Self {
+        self.stop_when_asked = true;
+        self
+    }
+
     const fn limit(&self) -> usize {
         if self.concurrency == 0 { Self::CONCURRENCY } else { self.concurrency }
     }
@@ -92,11 +103,19 @@ pub struct Service {
 }
 
 impl Service {
-    /// Takes no new messages, lets the running handlers finish, and ends
+    /// Stops listening, handles what has arrived, and ends; in a queue group the other members get the rest
     pub async fn stop(mut self) {
         // The task may have ended by itself, when the bridge was drained.
         let _ = self.stop.send(true);
-        let _ = (&mut self.task).await;
+        self.ended().await;
+    }
+
+    /// Waits until it has ended: because it was asked to, or because the bridge was drained
+    pub async fn ended(&mut self) {
+        // A task that has ended must not be asked again.
+        if !self.task.is_finished() {
+            let _ = (&mut self.task).await;
+        }
     }
 }
 
@@ -170,7 +189,7 @@ impl Bridge {
             None => self.subscribe(subject).await?,
         };
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(self.clone(), inbox.unordered(), options.limit(), stopped, handler));
+        let task = tokio::spawn(run(self.clone(), inbox.unordered(), options, stopped, handler));
         Ok(Service { stop, task })
     }
 }
@@ -179,17 +198,27 @@ fn undecodable(error: &Error) -> Failure {
     Failure::new(error.to_string()).code("undecodable").permanent()
 }
 
-async fn run<F, R>(bridge: Bridge, mut inbox: Inbox, limit: usize, mut stopped: watch::Receiver<bool>, handler: F)
-where
+async fn run<F, R>(
+    bridge: Bridge,
+    mut inbox: Inbox,
+    options: ServeOptions,
+    mut stopped: watch::Receiver<bool>,
+    handler: F,
+) where
     F: Fn(Arc<Incoming>) -> R + Send + Sync,
     R: Future<Output = Result<(Arc<Incoming>, serde_json::Value), Failure>> + Send + 'static,
 {
     let mut running = JoinSet::new();
-    let mut taking = true;
+    let (mut taking, mut stopping) = (true, false);
     while taking || !running.is_empty() {
         tokio::select! {
             Some(_) = running.join_next() => {}
-            message = inbox.next(), if taking && running.len() < limit => match message {
+            message = inbox.next(), if taking && running.len() < options.limit() => match message {
+                Some(Ok(message)) if options.stop_when_asked && message.purpose() == Purpose::Shutdown => {
+                    let message = Arc::new(message);
+                    answer(&message, Ok((Arc::clone(&message), serde_json::Value::Null))).await;
+                    inbox.drain();
+                }
                 Some(Ok(message)) => {
                     let message = Arc::new(message);
                     // A task of its own: a handler that panics ends itself and not the service.
@@ -202,9 +231,10 @@ where
                 Some(Err(error)) => refuse(&bridge, &error).await,
                 None => taking = false,
             },
-            _ = stopped.changed(), if taking => {
+            // What has arrived is still handled: in a queue group nobody else gets it.
+            _ = stopped.changed(), if !stopping => {
                 inbox.drain();
-                taking = false;
+                stopping = true;
             }
         }
     }

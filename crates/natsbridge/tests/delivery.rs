@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use natsbridge::{
-    Bridge, Config, DeliverOptions, DeliveryError, Error, Failure, Inbox, MemoryBroker, MemoryStore, Purpose,
-    ServeOptions,
+    Bridge, Config, DeliverOptions, DeliveryError, Downloader, Error, Failure, Inbox, MemoryBroker, MemoryStore,
+    Purpose, ServeOptions, Transport,
 };
 use natsbridge_testkit::nats_server::NatsServer;
 
@@ -23,9 +23,13 @@ impl World {
     }
 
     async fn bridge(&self, store: &MemoryStore) -> Bridge {
+        self.bridge_with(store, Arc::new(store.clone())).await
+    }
+
+    async fn bridge_with(&self, store: &MemoryStore, downloader: Arc<dyn Downloader>) -> Bridge {
         let with_store = |mut config: Config| {
             config.uploader = Some(Arc::new(store.clone()));
-            config.downloader = Some(Arc::new(store.clone()));
+            config.downloader = Some(downloader);
             config
         };
         match self {
@@ -193,23 +197,85 @@ async fn a_typed_service_answers_acknowledges_and_refuses() {
 }
 
 #[tokio::test]
+async fn a_service_that_stops_loses_nothing_of_what_its_group_is_sent() {
+    const MESSAGES: u64 = 2_000;
+    for world in World::both() {
+        let store = MemoryStore::new();
+        let (sender, one, two) = (world.bridge(&store).await, world.bridge(&store).await, world.bridge(&store).await);
+        let handled = Arc::new(AtomicU64::new(0));
+        let member = async |host: &Bridge| {
+            let handled = Arc::clone(&handled);
+            let handler = move |_: u64| {
+                handled.fetch_add(1, Ordering::SeqCst);
+                async { Ok::<_, Failure>(()) }
+            };
+            host.serve("work", ServeOptions::default().queue("g"), handler).await.unwrap()
+        };
+        let (leaving, staying) = (member(&one).await, member(&two).await);
+        let sending = async {
+            for number in 0..MESSAGES {
+                sender.message("work").dictionary("n", number).send().await.unwrap();
+                if number % 50 == 0 {
+                    sender.confirm().await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            }
+            sender.confirm().await.unwrap();
+        };
+        let stopping = async {
+            while handled.load(Ordering::SeqCst) < MESSAGES / 4 {
+                tokio::task::yield_now().await;
+            }
+            leaving.stop().await;
+        };
+        tokio::join!(sending, stopping);
+        staying.stop().await;
+        assert_eq!(handled.load(Ordering::SeqCst), MESSAGES);
+    }
+}
+
+#[tokio::test]
+async fn news_and_requests_to_stop_are_told_apart_and_a_service_stops_only_where_it_may() {
+    for world in World::both() {
+        let store = MemoryStore::new();
+        let (sender, host) = (world.bridge(&store).await, world.bridge(&store).await);
+        let mut inbox = host.subscribe("lab.*").await.unwrap();
+        sender.status("lab.status").text("state", "warming up").send().await.unwrap();
+        sender.shutdown("lab.control").send().await.unwrap();
+        let news = inbox.next().await.unwrap().unwrap();
+        assert_eq!((news.purpose(), news.text("state").unwrap()), (Purpose::UpdateStatus, "warming up".to_owned()));
+        assert_eq!(inbox.next().await.unwrap().unwrap().purpose(), Purpose::Shutdown);
+
+        let echo = async |number: u64| Ok::<_, Failure>(number);
+        let mut open = host.serve("open", ServeOptions::default().stop_when_asked(), echo).await.unwrap();
+        let _closed = host.serve("closed", ServeOptions::default(), echo).await.unwrap();
+        sender.shutdown("open").deliver(&quick()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), open.ended()).await.expect("it was asked to end");
+        open.stop().await;
+        let error = sender.shutdown("closed").deliver(&quick()).await.unwrap_err();
+        assert_eq!(error.code(), "nacked", "it is no message for the handler, which has no payload to read");
+        let answer = sender.message("closed").dictionary("n", 7).request(Duration::from_secs(5)).await.unwrap();
+        assert_eq!(answer.get::<u64>("reply").unwrap(), 7);
+    }
+}
+
+#[tokio::test]
 async fn a_handler_that_panics_is_refused_and_the_service_goes_on() {
-    let world = World::Memory(MemoryBroker::new());
-    let store = MemoryStore::new();
-    let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
-    let picky = async |number: i64| {
-        assert!(number > 0, "only positive numbers");
-        Ok::<_, Failure>(number)
-    };
-    let service = host.serve("picky", ServeOptions::default(), picky).await.unwrap();
-    let second = Duration::from_secs(5);
-    let error = client.message("picky").dictionary("n", -1).request(second).await.unwrap_err();
-    assert!(error.to_string().contains("the handler panicked"), "{error}");
-    assert_eq!(
-        client.message("picky").dictionary("n", 1).request(second).await.unwrap().get::<i64>("reply").unwrap(),
-        1
-    );
-    service.stop().await;
+    for world in World::both() {
+        let store = MemoryStore::new();
+        let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
+        let picky = async |number: i64| {
+            assert!(number > 0, "only positive numbers");
+            Ok::<_, Failure>(number)
+        };
+        let service = host.serve("picky", ServeOptions::default(), picky).await.unwrap();
+        let second = Duration::from_secs(5);
+        let error = client.message("picky").dictionary("n", -1).request(second).await.unwrap_err();
+        assert!(error.to_string().contains("the handler panicked"), "{error}");
+        let answer = client.message("picky").dictionary("n", 1).request(second).await.unwrap();
+        assert_eq!(answer.get::<i64>("reply").unwrap(), 1);
+        service.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -240,27 +306,87 @@ async fn gaps_duplicates_and_overtaking_are_counted() {
 
 #[tokio::test]
 async fn with_a_slow_receiver_received_and_counted_lost_make_sent() {
+    const SENT: u64 = 5_000;
+    let limits = natsbridge_nats::SubscriptionLimits { messages: 50, bytes: 1 << 20 };
     let server = NatsServer::start().expect("a real nats-server");
     let mut config = Config::new(&server.url());
-    let limits = natsbridge_nats::SubscriptionLimits { messages: 50, bytes: 1 << 20 };
     config.nats = config.nats.subscription_limits(limits);
-    let (sender, receiver) =
-        (Bridge::connect(Config::new(&server.url())).await.unwrap(), Bridge::connect(config).await.unwrap());
-    let mut inbox = receiver.subscribe("n").await.unwrap();
-    const SENT: u64 = 5_000;
-    for index in 0..SENT {
-        sender.message("n").dictionary("n", index).send().await.unwrap();
+    let memory = World::Memory(MemoryBroker::builder().subscription_limits(limits).build());
+    let store = MemoryStore::new();
+    for (sender, receiver) in [
+        (memory.bridge(&store).await, memory.bridge(&store).await),
+        (Bridge::connect(Config::new(&server.url())).await.unwrap(), Bridge::connect(config).await.unwrap()),
+    ] {
+        let mut inbox = receiver.subscribe("n").await.unwrap();
+        for index in 0..SENT {
+            sender.message("n").dictionary("n", index).send().await.unwrap();
+        }
+        sender.confirm().await.unwrap();
+        receiver.confirm().await.unwrap();
+        receiver.drain().await.unwrap();
+        let mut received = 0;
+        while let Some(message) = inbox.next().await {
+            message.unwrap();
+            received += 1;
+        }
+        assert_eq!(received + inbox.dropped(), SENT);
+        assert!(inbox.dropped() > 0, "the receiver was not slow enough to test anything");
     }
-    sender.confirm().await.unwrap();
-    receiver.confirm().await.unwrap();
-    receiver.drain().await.unwrap();
-    let mut received = 0;
-    while let Some(message) = inbox.next().await {
-        message.unwrap();
-        received += 1;
+}
+
+#[tokio::test]
+async fn a_message_overtakes_a_slow_link_only_where_order_was_given_up() {
+    for world in World::both() {
+        let store = MemoryStore::new();
+        let sender = world.bridge(&store).await;
+        for unordered in [false, true] {
+            let released = Arc::new(tokio::sync::Semaphore::new(0));
+            let (from, gate) = (store.clone(), Arc::clone(&released));
+            let slow = natsbridge::download_handler(move |link| {
+                let (from, gate) = (from.clone(), Arc::clone(&gate));
+                async move {
+                    let _ = gate.acquire().await?;
+                    let found = natsbridge::Downloader::download(&from, &link, natsbridge::Target::Memory).await?;
+                    let natsbridge::Source::Bytes(bytes) = found.source else { panic!("in memory") };
+                    Ok(bytes)
+                }
+            });
+            let receiver = world.bridge_with(&store, Arc::new(slow)).await;
+            let mut inbox = receiver.subscribe("n").await.unwrap();
+            if unordered {
+                inbox = inbox.unordered();
+            }
+            sender.message("n").binary("link", vec![0; 600_000]).send().await.unwrap();
+            sender.message("n").text("direct", "x").send().await.unwrap();
+            let mut names = Vec::new();
+            if unordered {
+                let first = tokio::time::timeout(Duration::from_secs(10), inbox.next()).await;
+                names.push(first.expect("it waits for nothing").unwrap().unwrap().payloads()[0].name().to_owned());
+            }
+            released.add_permits(1);
+            while names.len() < 2 {
+                names.push(inbox.next().await.unwrap().unwrap().payloads()[0].name().to_owned());
+            }
+            assert_eq!(names, if unordered { ["direct", "link"] } else { ["link", "direct"] });
+        }
     }
-    assert_eq!(received + inbox.dropped(), SENT);
-    assert!(inbox.dropped() > 0, "the receiver was not slow enough to test anything");
+}
+
+#[tokio::test]
+async fn a_reply_obeys_the_same_limits_as_any_message() {
+    for world in World::both() {
+        let store = MemoryStore::new();
+        let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
+        let large = async |bytes: usize| Ok::<_, Failure>("x".repeat(bytes));
+        let service = host.serve("large", ServeOptions::default(), large).await.unwrap();
+        for (bytes, transport) in [(1_000, Transport::Direct), (2_000_000, Transport::Link)] {
+            let draft = client.message("large").dictionary("n", bytes);
+            let answer = draft.request(Duration::from_secs(20)).await.unwrap();
+            assert_eq!(answer.payloads()[0].transport(), transport);
+            assert_eq!(answer.get::<String>("reply").unwrap().len(), bytes);
+        }
+        service.stop().await;
+    }
 }
 
 #[test]
