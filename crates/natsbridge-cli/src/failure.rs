@@ -132,7 +132,16 @@ impl Failure {
                 BrokerErrorKind::Refused | BrokerErrorKind::Unresolved | BrokerErrorKind::Unreachable => {
                     Some("start nats-server there, or name another with --nats or NATS_URL")
                 }
-                BrokerErrorKind::Unauthorized => Some("give credentials with --creds, or in NATS_URL"),
+                BrokerErrorKind::Unauthorized => Some(
+                    "give credentials with --creds, --nkey, or in NATS_TOKEN, NATS_USER and NATS_PASSWORD, or NATS_URL",
+                ),
+                BrokerErrorKind::TlsUntrusted => {
+                    Some("name the file with that authority's certificate with --tls-ca or NATS_CA")
+                }
+                BrokerErrorKind::TlsClientCertificate => {
+                    Some("name a certificate and its key with --tls-cert and --tls-key, or NATS_CERT and NATS_KEY")
+                }
+                BrokerErrorKind::Tls => Some("where the server begins with TLS (`handshake_first`), give --tls-first"),
                 _ => None,
             },
             Self::Bridge(natsbridge::Error::Store(error)) => match error.kind() {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use crate::failure::Failure;
 use crate::{output, units};
@@ -25,6 +26,9 @@ enum Action {
         /// The folder that was given to `natsbridge serve`
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
+        /// Print what was erased as a JSON line
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -32,12 +36,16 @@ const SWEEP_EXAMPLES: &str = "\
 Examples:
   natsbridge files sweep --dir files
   0 3 * * *  natsbridge files sweep --dir /srv/files    (a line of crontab)
+  natsbridge files sweep --dir files --json | jq .bytes
 ";
 
 impl Files {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let Action::Sweep { dir } = &self.action;
+        let Action::Sweep { dir, json } = &self.action;
         let swept = natsbridge::server::sweep(dir)?;
+        if *json {
+            return output::line(&json!({ "uploads": swept.uploads, "bytes": swept.bytes }).to_string());
+        }
         let uploads = if swept.uploads == 1 { "upload" } else { "uploads" };
         output::line(&format!("{} {uploads} erased, {}", swept.uploads, units::shown(swept.bytes)))
     }

@@ -1,6 +1,6 @@
 //! Options that every command takes, and the settings that they and the environment make.
 
-use std::path::PathBuf;
+use std::env::VarError;
 
 use clap::Args;
 use natsbridge::{Bridge, Config, Origin};
@@ -14,6 +14,19 @@ NATS server, or several with commas [env: NATS_URL] [default: nats://localhost:4
 
 Other users of this machine can read a password in an argument; the variable keeps it from them.";
 const CREDS: &str = "Credentials file for NATS, as nsc writes it [env: NATS_CREDS]";
+const NKEY: &str = "File with the nkey seed to log in to NATS with [env: NATS_NKEY]";
+const CA: &str = "PEM file of the authorities to trust in place of the system's [env: NATS_CA]";
+const CA_LONG: &str = "\
+PEM file of the authorities to trust in place of the system's [env: NATS_CA]
+
+With it, or with --tls-cert, a NATS server without TLS is refused.";
+const CERT: &str = "PEM file of the certificate to show to the NATS server [env: NATS_CERT]";
+const KEY: &str = "PEM file of that certificate's key [env: NATS_KEY]";
+const FIRST: &str = "Begin with TLS, before the server's greeting [env: NATS_TLS_FIRST]";
+const FIRST_LONG: &str = "\
+Begin with TLS, before the server's greeting [env: NATS_TLS_FIRST=true]
+
+For servers with `handshake_first` in their configuration.";
 const FILESERVER: &str = "File server for large payloads [env: FILESERVER_URL] [default: http://localhost:8080]";
 const FILESERVER_LONG: &str = "\
 File server for large payloads [env: FILESERVER_URL] [default: http://localhost:8080]
@@ -35,7 +48,17 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "URL", help = NATS, long_help = NATS_LONG)]
     nats: Option<String>,
     #[arg(long, global = true, value_name = "FILE", help = CREDS)]
-    creds: Option<PathBuf>,
+    creds: Option<String>,
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "creds", help = NKEY)]
+    nkey: Option<String>,
+    #[arg(long, global = true, value_name = "FILE", help = CA, long_help = CA_LONG)]
+    tls_ca: Option<String>,
+    #[arg(long, global = true, value_name = "FILE", help = CERT)]
+    tls_cert: Option<String>,
+    #[arg(long, global = true, value_name = "FILE", help = KEY)]
+    tls_key: Option<String>,
+    #[arg(long, global = true, help = FIRST, long_help = FIRST_LONG)]
+    tls_first: bool,
     #[arg(long, global = true, value_name = "URL", help = FILESERVER, long_help = FILESERVER_LONG)]
     fileserver: Option<String>,
     #[arg(long, global = true, value_name = "URL", conflicts_with = "fileserver", help = S3, long_help = S3_LONG)]
@@ -51,19 +74,7 @@ impl Global {
         if let Some(url) = &self.fileserver {
             origin("--fileserver", url)?;
         }
-        // An option stands in front of its variable, which may then hold anything.
-        let variables = |name| {
-            let given = match name {
-                "NATS_URL" => self.nats.as_ref(),
-                "FILESERVER_URL" => self.fileserver.as_ref(),
-                _ => None,
-            };
-            given.map_or_else(|| std::env::var(name), |value| Ok(value.clone()))
-        };
-        let mut config = Config::from_variables(variables).map_err(natsbridge::Error::from)?;
-        if let Some(path) = &self.creds {
-            config.nats = config.nats.credentials_file(path);
-        }
+        let mut config = Config::from_variables(|name| self.variable(name)).map_err(natsbridge::Error::from)?;
         config.nats = config.nats.name("natsbridge");
         let bucket = match &self.s3 {
             Some(url) => Some(("--s3", url.clone())),
@@ -75,6 +86,28 @@ impl Global {
             config.uploader = Some(stores::bucket(option, &url, &config.fileserver_ca).await?);
         }
         Ok(config)
+    }
+
+    /// A setting: an option stands in front of its variable, which may then hold anything
+    fn variable(&self, name: &'static str) -> Result<String, VarError> {
+        let given = match name {
+            "NATS_URL" => self.nats.as_ref(),
+            "NATS_CREDS" => self.creds.as_ref(),
+            "NATS_NKEY" => self.nkey.as_ref(),
+            "NATS_CA" => self.tls_ca.as_ref(),
+            "NATS_CERT" => self.tls_cert.as_ref(),
+            "NATS_KEY" => self.tls_key.as_ref(),
+            "FILESERVER_URL" => self.fileserver.as_ref(),
+            _ => None,
+        };
+        let who = ["NATS_CREDS", "NATS_NKEY", "NATS_TOKEN", "NATS_USER", "NATS_PASSWORD"];
+        match given {
+            Some(value) => Ok(value.clone()),
+            None if name == "NATS_TLS_FIRST" && self.tls_first => Ok("true".to_owned()),
+            // Who we are is said by the option alone.
+            None if who.contains(&name) && (self.creds.is_some() || self.nkey.is_some()) => Err(VarError::NotPresent),
+            None => std::env::var(name),
+        }
     }
 
     /// Connects, and says what to do where that fails

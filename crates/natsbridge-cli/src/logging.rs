@@ -4,10 +4,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::output;
 
-/// Starts logging; `RUST_LOG` counts for more than `--verbose`
-pub(crate) fn start(verbose: u8) {
+/// Starts logging at a level, or more of it; `RUST_LOG` counts for more than `--verbose`
+pub(crate) fn start(level: &'static str, verbose: u8) {
     let level = match verbose {
-        0 => "warn",
+        0 => level,
         1 => "warn,natsbridge=info",
         2 => "info,natsbridge=debug,natsbridge_core=debug,natsbridge_fileserver=debug,natsbridge_nats=debug",
         _ => "trace",

@@ -69,7 +69,11 @@ Examples:
 
 Variables:
   NATS_URL         as --nats; keeps a password out of the process list
-  NATS_CREDS       as --creds
+  NATS_CREDS, NATS_NKEY, NATS_CA, NATS_CERT, NATS_KEY, NATS_TLS_FIRST
+                   as --creds, --nkey, --tls-ca, --tls-cert, --tls-key and
+                   --tls-first
+  NATS_TOKEN       the token to log in to NATS with; or NATS_USER and
+                   NATS_PASSWORD
   FILESERVER_URL   as --fileserver
   FILESERVER_TOKEN the token that the file server asks uploaders for
   FILESERVER_CA    PEM file of authorities that file servers' certificates may
@@ -93,7 +97,9 @@ Exit codes:
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::start(cli.global.verbose);
+    // Lines of the log would stand in the middle of the table, which tells what they warn of.
+    let level = if matches!(cli.command, Command::Watch(_)) { "error" } else { "warn" };
+    logging::start(level, cli.global.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => return Failure::system("cannot start", source).report(),

@@ -39,6 +39,9 @@ pub(crate) struct Record {
     /// End after this time
     #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
     lasting: Option<Duration>,
+    /// Print at the end what was recorded as a JSON line
+    #[arg(long)]
+    json: bool,
 }
 
 const RECORD_EXAMPLES: &str = "\
@@ -116,7 +119,11 @@ impl Record {
             tracing::warn!(%error, "the connection to NATS did not end in order");
         }
         let recorded = recorded?;
-        output::note(&format!("recorded {recorded}, dropped {}", messages.dropped()));
+        let dropped = messages.dropped();
+        if self.json && self.to.as_os_str() != "-" {
+            output::line(&json!({ "recorded": recorded, "dropped": dropped }).to_string())?;
+        }
+        output::note(&format!("recorded {recorded}, dropped {dropped}"));
         Ok(())
     }
 
@@ -138,7 +145,7 @@ impl Record {
                 () = receive::until(deadline) => return Ok(recorded),
             };
             if batch.is_empty() {
-                return Err(Failure::ConnectionClosed);
+                return Err(messages.take_error().map_or(Failure::ConnectionClosed, |error| Error::from(error).into()));
             }
             let at = start.elapsed().as_micros();
             for delivery in &batch {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use natsbridge::server::{FileServer, ServerConfig};
+use serde_json::json;
 
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -40,6 +41,9 @@ pub(crate) struct Serve {
     cors: Vec<String>,
     #[command(flatten)]
     metrics: Metrics,
+    /// Print where it listens as a JSON line
+    #[arg(long)]
+    json: bool,
 }
 
 const TOKEN: &str = "Token that uploaders have to know [env: FILESERVER_TOKEN]";
@@ -54,11 +58,12 @@ Examples:
   FILESERVER_TOKEN=\"$(cat token)\" natsbridge serve --dir /srv/files \\
       --listen 0.0.0.0:8080 --max-size 2GB --ttl 7d
   natsbridge serve --dir files --cors https://app.example.com
+  natsbridge serve --dir files --listen 127.0.0.1:0 --json
 ";
 
 impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let Self { listen, dir, max_size, ttl, token, cors, metrics } = self;
+        let Self { listen, dir, max_size, ttl, token, cors, metrics, json } = self;
         metrics.serve()?;
         let mut config = ServerConfig::new(dir).listen(listen).max_size(max_size).default_ttl(ttl).max_ttl(ttl);
         let variable = || std::env::var("FILESERVER_TOKEN").ok().filter(|token| !token.is_empty());
@@ -73,7 +78,8 @@ impl Serve {
             config = config.cors_origin(origin);
         }
         let server = FileServer::bind(config).await?;
-        output::line(&format!("listening on {}", server.url()))?;
+        let url = server.url();
+        output::line(&if json { json!({ "url": url }).to_string() } else { format!("listening on {url}") })?;
         server.serve_until(signals::stopped()).await;
         Ok(())
     }

@@ -253,4 +253,6 @@ fn a_folder_in_use_is_not_swept_and_a_free_one_is() {
     }
     assert_eq!(run(&mut world.program(["files", "sweep", "--dir", "absent"])).code, Some(4));
     assert_eq!(json!(sweep(&world).stdout), "0 uploads erased, 0 B\n");
+    let told = run(&mut world.program(["files", "sweep", "--dir", "stored", "--json"])).stdout;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&told).unwrap(), json!({ "uploads": 0, "bytes": 0 }));
 }

@@ -41,6 +41,39 @@ fn every_help_fits_eighty_columns_and_has_examples() {
 }
 
 #[test]
+fn every_command_that_tells_something_tells_it_as_json_too() {
+    for command in COMMANDS {
+        // These two write a shell's and a reader's own format, and the first two are no commands by themselves.
+        if [&[][..], &["files"], &["completions"], &["man"]].contains(&command) {
+            continue;
+        }
+        let help = run(program().args(command).arg("-h")).stdout;
+        assert!(help.contains("--json"), "{command:?}: {help}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_gets_colours_unless_no_color_says_otherwise() {
+    let coloured = |no_color: Option<&str>| {
+        // util-linux's script gives the program a real terminal.
+        let mut terminal = std::process::Command::new("script");
+        let command = format!("{} doctor", env!("CARGO_BIN_EXE_natsbridge"));
+        terminal.args(["-qec", &command, "/dev/null"]).stdin(std::process::Stdio::null());
+        terminal.env("NATS_URL", "nats://127.0.0.1:9").env("FILESERVER_URL", "http://127.0.0.1:9");
+        terminal
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .env_remove("S3_URL")
+            .envs(no_color.map(|on| ("NO_COLOR", on)));
+        let shown = run(&mut terminal).stdout;
+        assert!(shown.contains("fail") && shown.contains("error:"), "{shown}");
+        shown.contains('\u{1b}')
+    };
+    assert_eq!([None, Some(""), Some("1")].map(coloured), [true, true, false]);
+}
+
+#[test]
 fn every_exit_code_is_documented() {
     let help = run(program().arg("--help")).stdout;
     let codes = help.split("Exit codes:\n").nth(1).unwrap();

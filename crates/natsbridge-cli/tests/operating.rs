@@ -8,7 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
-use support::{World, program, publish, run};
+use support::{Running, World, program, publish, run};
 
 fn metrics(address: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -18,6 +18,17 @@ fn metrics(address: &str) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
+}
+
+#[test]
+fn a_file_server_tells_programs_where_it_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = program();
+    serve.args(["serve", "--json", "--listen", "127.0.0.1:0", "--dir"]).arg(folder.path());
+    let server = Running::start(&mut serve);
+    let url = server.json()["url"].as_str().unwrap().to_owned();
+    let answer = TcpStream::connect(url.strip_prefix("http://").unwrap());
+    assert!(answer.is_ok(), "{url}");
 }
 
 #[test]

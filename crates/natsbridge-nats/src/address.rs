@@ -29,6 +29,10 @@ impl Address {
         if url.host_str().is_none_or(str::is_empty) {
             return Err(invalid("a NATS server URL has no host".to_owned()));
         }
+        // The path of `nats//ann:secret@host` is no path, and would be shown.
+        if matches!(url.scheme(), "nats" | "tls") && !matches!(url.path(), "" | "/") {
+            return Err(invalid("a NATS server URL has no path".to_owned()));
+        }
         let user = percent_decoded(url.username());
         let auth = match url.password().map(percent_decoded) {
             Some(password) => Some(Auth::UserPassword { user, password: Secret::new(password) }),
@@ -100,7 +104,13 @@ mod tests {
 
     #[test]
     fn what_is_not_a_server_url_is_refused_without_its_password() {
-        for text in ["http://ann:secret@x", "nats://ann:secret@:99999", "nats://", "nats://ann:secret@x:port"] {
+        for text in [
+            "http://ann:secret@x",
+            "nats://ann:secret@:99999",
+            "nats://",
+            "nats://ann:secret@x:port",
+            "nats//ann:secret@x",
+        ] {
             let error = Address::parse(text).unwrap_err();
             assert_eq!(error.kind(), BrokerErrorKind::InvalidOptions);
             assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");

@@ -85,6 +85,22 @@ async fn what_a_draining_subscription_leaves_the_others_get_in_memory_as_well() 
     tokio::time::timeout(PATIENCE, members_come_and_go(&broker, &broker.clone())).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_burst_is_read_whole_by_whoever_drains_right_behind_it() {
+    const BURST: usize = 5_000;
+    let server = NatsServer::start().unwrap();
+    let (one, other) = (connect(&server).await, connect(&server).await);
+    for _ in 0..10 {
+        let subscription = join(&one).await;
+        for number in 0..BURST {
+            other.publish(Outgoing::new("work".parse().unwrap(), number.to_string())).await.unwrap();
+        }
+        other.confirm().await.unwrap();
+        subscription.drain();
+        each_was_read_once(read(subscription).await.unwrap(), BURST);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_draining_connection_leaves_the_others_of_its_groups_get() {
     let server = NatsServer::start().unwrap();

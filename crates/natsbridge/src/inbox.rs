@@ -177,6 +177,9 @@ impl Inbox {
 
     /// The message, unless it is a repeat of one that was or is being handled
     fn opened(&mut self, delivery: Delivery) -> Option<Result<Incoming, ReceiveError>> {
+        if self.is_nats_own(&delivery) {
+            return None;
+        }
         let mut incoming = match Incoming::open(&self.bridge, delivery) {
             Ok(incoming) => incoming,
             Err(error) => return Some(Err(error)),
@@ -201,6 +204,14 @@ impl Inbox {
             }
         }
         Some(Ok(incoming))
+    }
+
+    /// Whether `>` let us overhear what NATS clients tell each other, such as a confirmation: no message that is broken
+    fn is_nats_own(&self, delivery: &Delivery) -> bool {
+        const INBOX: &str = "_INBOX.";
+        delivery.subject.as_str().starts_with(INBOX)
+            && !Subscription::filter(&self.subscription).as_str().starts_with(INBOX)
+            && Envelope::from_json(&delivery.payload).is_err()
     }
 
     fn ended(&self, error: BrokerError) -> Result<Incoming, ReceiveError> {

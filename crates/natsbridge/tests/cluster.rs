@@ -91,3 +91,49 @@ async fn a_cluster_that_loses_the_senders_node_loses_no_acknowledged_message() {
 async fn a_cluster_that_loses_the_receivers_node_loses_no_acknowledged_message() {
     check_node_lost(1).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_of_a_group_at_different_nodes_leave_and_every_message_reaches_one() {
+    let nodes = cluster();
+    let (leaving, sender, staying) =
+        (connected_to(&nodes, 0).await, connected_to(&nodes, 1).await, connected_to(&nodes, 2).await);
+    let mut stays = staying.subscribe_queue("cluster.work", "g").await.unwrap();
+    let counting = tokio::spawn(async move {
+        let mut count = 0_u64;
+        while let Some(message) = stays.next().await {
+            message.unwrap();
+            count += 1;
+        }
+        count
+    });
+    let (stop, stopped) = watch::channel(false);
+    let sending = tokio::spawn(async move {
+        let mut sent = 0_u64;
+        while !*stopped.borrow() {
+            for _ in 0..50 {
+                sender.message("cluster.work").text("t", "x").send().await.unwrap();
+                sent += 1;
+            }
+            sender.confirm().await.unwrap();
+        }
+        sent
+    });
+    let mut left = 0_u64;
+    for _ in 0..20 {
+        let mut inbox = leaving.subscribe_queue("cluster.work", "g").await.unwrap();
+        inbox.next().await.unwrap().unwrap();
+        left += 1;
+        inbox.drain();
+        while let Some(message) = inbox.next().await {
+            message.unwrap();
+            left += 1;
+        }
+    }
+    stop.send(true).unwrap();
+    let sent = sending.await.unwrap();
+    // What the sender's node has processed, its neighbour may still be told of.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    staying.drain().await.unwrap();
+    let stayed = counting.await.unwrap();
+    assert_eq!(left + stayed, sent, "{left} and {stayed}");
+}

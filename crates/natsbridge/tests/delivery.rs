@@ -260,6 +260,29 @@ async fn news_and_requests_to_stop_are_told_apart_and_a_service_stops_only_where
 }
 
 #[tokio::test]
+async fn what_nats_clients_tell_each_other_is_no_broken_message() {
+    for world in World::both() {
+        let store = MemoryStore::new();
+        let (sender, receiver) = (world.bridge(&store).await, world.bridge(&store).await);
+        let mut all = receiver.subscribe(">").await.unwrap();
+        let mut answers = receiver.subscribe("_INBOX.>").await.unwrap();
+        let asking = tokio::spawn({
+            let sender = sender.clone();
+            async move { sender.message("ask").text("t", "x").request(Duration::from_secs(10)).await }
+        });
+        assert_eq!(all.next().await.unwrap().unwrap().subject(), "ask");
+        // Confirmations, empty messages under _INBOX, pass in between.
+        sender.confirm().await.unwrap();
+        sender.message("next").text("t", "x").send_confirmed().await.unwrap();
+        assert_eq!(all.next().await.unwrap().unwrap().subject(), "next");
+        if matches!(world, World::Server(_)) {
+            assert!(answers.next().await.unwrap().is_err(), "who listens to answers is told of every one");
+        }
+        asking.abort();
+    }
+}
+
+#[tokio::test]
 async fn a_handler_that_panics_is_refused_and_the_service_goes_on() {
     for world in World::both() {
         let store = MemoryStore::new();
@@ -346,7 +369,7 @@ async fn a_message_overtakes_a_slow_link_only_where_order_was_given_up() {
                 let (from, gate) = (from.clone(), Arc::clone(&gate));
                 async move {
                     let _ = gate.acquire().await?;
-                    let found = natsbridge::Downloader::download(&from, &link, natsbridge::Target::Memory).await?;
+                    let found = Downloader::download(&from, &link, natsbridge::Target::Memory).await?;
                     let natsbridge::Source::Bytes(bytes) = found.source else { panic!("in memory") };
                     Ok(bytes)
                 }

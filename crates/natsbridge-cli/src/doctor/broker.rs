@@ -21,6 +21,7 @@ const NAME: &str = "natsbridge doctor";
 
 pub(super) async fn check(mut config: Config, subject: Option<&str>, checks: &mut Checks) -> Result<(), Failure> {
     NAME.clone_into(&mut config.sender_name);
+    let requires_tls = config.nats.requires_tls();
     let start = Instant::now();
     let bridge = match Bridge::connect(config).await {
         Ok(bridge) => bridge,
@@ -32,7 +33,7 @@ pub(super) async fn check(mut config: Config, subject: Option<&str>, checks: &mu
     let version = greeting.as_ref().and_then(|greeting| greeting.version.as_deref());
     let version = version.map_or_else(String::new, |version| format!(", nats-server {version}"));
     checks.add(Check::ok("nats", format!("connected to {server} in {took} ms{version}")))?;
-    checks.add(encryption(&server, greeting.as_ref()))?;
+    checks.add(encryption(&server, requires_tls || greeting.as_ref().is_some_and(|greeting| greeting.tls_required)))?;
     if let Some(greeting) = greeting {
         checks.add(login(&server, &greeting))?;
     }
@@ -45,9 +46,8 @@ pub(super) async fn check(mut config: Config, subject: Option<&str>, checks: &mu
     Ok(())
 }
 
-fn encryption(server: &str, greeting: Option<&Greeting>) -> Check {
-    let by_url = server.starts_with("tls://") || server.starts_with("wss://");
-    if by_url || greeting.is_some_and(|greeting| greeting.tls_required) {
+fn encryption(server: &str, encrypted: bool) -> Check {
+    if encrypted {
         Check::ok("tls", "the connection is encrypted")
     } else if leaves_the_machine(server) {
         Check::warn(
@@ -72,11 +72,18 @@ fn login(server: &str, greeting: &Greeting) -> Check {
     }
 }
 
-/// Answers and acknowledgements arrive at a subject below `_INBOX`, where a confirmation is a message to oneself
+/// Answers and acknowledgements arrive at a subject below `_INBOX`
 async fn inbox(bridge: &Bridge) -> Check {
     let start = Instant::now();
-    match bridge.confirm().await {
-        Ok(()) => Check::ok("inbox", format!("answers arrive, round trip {} us", start.elapsed().as_micros())),
+    let subject = format!("_INBOX.doctor.{}", bridge.sender_id());
+    let listened = match bridge.confirm().await {
+        Ok(()) => bridge.subscribe(&subject).await.map(drop),
+        Err(error) => Err(error),
+    };
+    match listened {
+        Ok(()) => {
+            Check::ok("inbox", format!("answers can arrive, two round trips in {} us", start.elapsed().as_micros()))
+        }
         Err(error) => {
             let mut check = Check::failed("inbox", &error.into());
             check.fix.get_or_insert_with(|| "allow publish and subscribe on _INBOX.> for this user".to_owned());

@@ -45,7 +45,8 @@ pub(crate) struct Receive {
     /// Tell each sender that its message is printed, or why it can't be read
     ///
     /// It is told once the line is written, so a killed receiver is sent the
-    /// message again. A repeat is not printed again.
+    /// message again, and may print it again in its next life. Within one life a
+    /// repeat is not printed again.
     #[arg(long)]
     ack: bool,
     /// Follow links to this origin too, besides the file server's
@@ -123,11 +124,12 @@ impl Receive {
         let mut tally = Tally::default();
         let end = self.print_all(&bridge, &mut inbox, &mut tally).await;
         send::end(&bridge).await;
-        let end = end?;
         let Tally { seen, unread, acknowledged } = tally;
-        let losses = losses(&inbox, self.queue.is_some());
-        output::note(&format!("received {seen}, unreadable {unread}, acknowledged {acknowledged}, {losses}"));
-        match (end, self.count) {
+        if !matches!(end, Err(Failure::OutputClosed)) {
+            let losses = losses(&inbox, self.queue.is_some());
+            output::note(&format!("received {seen}, unreadable {unread}, acknowledged {acknowledged}, {losses}"));
+        }
+        match (end?, self.count) {
             (End::Closed, _) => Err(Failure::ConnectionClosed),
             (End::Time, Some(wanted)) => Err(Failure::TimeRanOut { seen, wanted, unread }),
             _ if unread > 0 => Err(Failure::Unread { unread, seen }),
@@ -160,9 +162,10 @@ impl Receive {
                 },
                 () = until(deadline) => return Ok(End::Time),
             };
-            if message.as_ref().is_err_and(is_nats_own) {
-                continue;
-            }
+            let message = match message {
+                Err(error) if is_last(&error) => return Err((*error.error).into()),
+                message => message,
+            };
             let report = tokio::select! {
                 biased;
                 () = &mut stopped => return Ok(End::Stopped),
@@ -179,9 +182,9 @@ impl Receive {
     }
 }
 
-/// Whether it is no envelope but an answer between NATS clients, such as a confirmation, that `>` lets us overhear
-pub(crate) fn is_nats_own(error: &ReceiveError) -> bool {
-    error.subject.starts_with("_INBOX.") && error.header.is_none() && error.error.dataname().is_none()
+/// Whether it is about the subscription and not about a message: nothing more comes
+pub(crate) fn is_last(error: &ReceiveError) -> bool {
+    matches!(*error.error, natsbridge::Error::Broker(_))
 }
 
 /// Returns at this time; never where there is none

@@ -138,7 +138,7 @@ impl Reply {
                     // An answer is not answered: two programs would go on for ever.
                     Some(Ok(message)) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => {}
                     Some(Ok(message)) => running.push(handle(&program, message)),
-                    Some(Err(unread)) if receive::is_nats_own(&unread) => {}
+                    Some(Err(last)) if receive::is_last(&last) => return Err((*last.error).into()),
                     Some(Err(unread)) => {
                         tally.unread += 1;
                         tracing::warn!(error = %unread, subject = unread.subject, "a message can't be read");
