@@ -32,6 +32,7 @@ const FILESERVER_LONG: &str = "\
 File server for large payloads [env: FILESERVER_URL] [default: http://localhost:8080]
 
 Its token is read from the variable FILESERVER_TOKEN only.";
+const FILESERVER_CA: &str = "PEM file of further authorities to trust for file servers [env: FILESERVER_CA]";
 const S3: &str = "Bucket for large payloads, s3://BUCKET, in place of a file server [env: S3_URL]";
 const S3_LONG: &str = "\
 Bucket for large payloads, in place of a file server [env: S3_URL]
@@ -61,6 +62,8 @@ pub(crate) struct Global {
     tls_first: bool,
     #[arg(long, global = true, value_name = "URL", help = FILESERVER, long_help = FILESERVER_LONG)]
     fileserver: Option<String>,
+    #[arg(long, global = true, value_name = "FILE", help = FILESERVER_CA)]
+    fileserver_ca: Option<String>,
     #[arg(long, global = true, value_name = "URL", conflicts_with = "fileserver", help = S3, long_help = S3_LONG)]
     s3: Option<String>,
     /// Log more: -v for each message, -vv for each attempt
@@ -98,6 +101,7 @@ impl Global {
             "NATS_CERT" => self.tls_cert.as_ref(),
             "NATS_KEY" => self.tls_key.as_ref(),
             "FILESERVER_URL" => self.fileserver.as_ref(),
+            "FILESERVER_CA" => self.fileserver_ca.as_ref(),
             _ => None,
         };
         let who = ["NATS_CREDS", "NATS_NKEY", "NATS_TOKEN", "NATS_USER", "NATS_PASSWORD"];

@@ -75,6 +75,7 @@ Variables:
   NATS_TOKEN       the token to log in to NATS with; or NATS_USER and
                    NATS_PASSWORD
   FILESERVER_URL   as --fileserver
+  FILESERVER_CA    as --fileserver-ca
   FILESERVER_TOKEN the token that the file server asks uploaders for
   FILESERVER_CA    PEM file of authorities that file servers' certificates may
                    be of, besides the system's

@@ -51,6 +51,9 @@ fn a_servers_own_authority_is_trusted_where_it_is_named() {
 
     std::fs::write(server.folder().join("ca.pem"), Authority::new("theirs").unwrap().pem).unwrap();
     check(&send(&server, &["--tls-ca", "ca.pem"], &[]), 3, &["not trusted", "--tls-ca"]);
+    // A file server's authorities are named by themselves.
+    check(&send(&server, &["--tls-ca", "ca.pem", "--fileserver-ca", "ca.pem"], &[]), 3, &["not trusted"]);
+    check(&send(&server, &["--fileserver-ca", "absent.pem"], &[]), 2, &["FILESERVER_CA", "absent.pem"]);
     let expired = tls_server(&Authority::new("ours").unwrap(), true, "");
     check(&send(&expired, &["--tls-ca", "ca.pem"], &[]), 3, &["expired"]);
 }
