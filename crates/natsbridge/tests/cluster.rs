@@ -98,13 +98,12 @@ async fn members_of_a_group_at_different_nodes_leave_and_every_message_reaches_o
     let (leaving, sender, staying) =
         (connected_to(&nodes, 0).await, connected_to(&nodes, 1).await, connected_to(&nodes, 2).await);
     let mut stays = staying.subscribe_queue("cluster.work", "g").await.unwrap();
-    let counting = tokio::spawn(async move {
-        let mut count = 0_u64;
+    let (count, mut stayed) = watch::channel(0_u64);
+    tokio::spawn(async move {
         while let Some(message) = stays.next().await {
             message.unwrap();
-            count += 1;
+            count.send_modify(|count| *count += 1);
         }
-        count
     });
     let (stop, stopped) = watch::channel(false);
     let sending = tokio::spawn(async move {
@@ -132,8 +131,8 @@ async fn members_of_a_group_at_different_nodes_leave_and_every_message_reaches_o
     stop.send(true).unwrap();
     let sent = sending.await.unwrap();
     // What the sender's node has processed, its neighbour may still be told of.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let arrived = tokio::time::timeout(PATIENCE, stayed.wait_for(|stayed| left + stayed >= sent)).await.is_ok();
+    assert!(arrived, "{left} of {sent} reached the one that left, and not all others the one that stayed");
     staying.drain().await.unwrap();
-    let stayed = counting.await.unwrap();
-    assert_eq!(left + stayed, sent, "{left} and {stayed}");
+    assert_eq!(left + *stayed.borrow(), sent);
 }
