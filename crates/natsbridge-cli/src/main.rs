@@ -77,8 +77,6 @@ Variables:
   FILESERVER_URL   as --fileserver
   FILESERVER_CA    as --fileserver-ca
   FILESERVER_TOKEN the token that the file server asks uploaders for
-  FILESERVER_CA    PEM file of authorities that file servers' certificates may
-                   be of, besides the system's
   S3_URL           as --s3; its keys are read from AWS_ACCESS_KEY_ID and so on
   SIZE_THRESHOLD   bytes from which a payload becomes a link
   RUST_LOG         what is logged, such as natsbridge=debug
