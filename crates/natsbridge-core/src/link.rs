@@ -187,8 +187,11 @@ pub fn redacted(url: &str) -> String {
     let text = text.trim_matches(|c: char| c <= ' ');
     let end = text.find(['?', '#']).unwrap_or(text.len());
     let (plain, hidden) = text.split_at(end);
-    let (scheme, rest) = plain.split_at(authority_start(plain));
-    let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
+    let (start, special) = authority_start(plain);
+    let (scheme, rest) = plain.split_at(start);
+    // A backslash is a slash for browsers' schemes, and part of the name or password for `nats`.
+    let slashes: &[char] = if special { &['/', '\\'] } else { &['/'] };
+    let (authority, path) = rest.split_at(rest.find(slashes).unwrap_or(rest.len()));
     // A password with a slash in it ends up in what looks like the path; a colon that no port follows gives it away.
     let broken =
         authority.rsplit_once(':').is_some_and(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit() || b == b']'));
@@ -203,15 +206,17 @@ pub fn redacted(url: &str) -> String {
     shown_within(&format!("{scheme}{shown}{cut}"), 300).into_owned()
 }
 
-/// Where user info would begin: behind the scheme and its slashes, of which a parser takes any number either way
-fn authority_start(text: &str) -> usize {
-    let Some((scheme, rest)) = text.split_once(':') else { return 0 };
+/// Where user info would begin, and whether the scheme is one of the browsers'
+///
+/// It is behind the scheme and its slashes, of which a parser takes any number either way.
+fn authority_start(text: &str) -> (usize, bool) {
+    let Some((scheme, rest)) = text.split_once(':') else { return (0, false) };
     let named = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
     let slashes = rest.len() - rest.trim_start_matches(['/', '\\']).len();
     // Without slashes `user:password` looks the same, but for the schemes whose parser adds the slashes.
     let special = ["http", "https", "ws", "wss", "ftp"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    if named && (slashes > 0 || special) { scheme.len() + 1 + slashes } else { 0 }
+    if named && (slashes > 0 || special) { (scheme.len() + 1 + slashes, special) } else { (0, false) }
 }
 
 #[cfg(test)]
@@ -235,6 +240,7 @@ mod tests {
             ("http:///user:secret@files.test", "http:///files.test"),
             ("ht\ntp:/user:secret@files.test", "http:/files.test"),
             ("nats://user:secret?secret@files.test", "nats://?…"),
+            (r"nats://ann\x:secret@files.test:4222", "nats://files.test:4222"),
             ("user:secret@files.test", "files.test"),
             ("localhost:8080/x", "localhost:8080/x"),
             ("not a url?secret", "not a url?…"),

@@ -46,7 +46,11 @@ pub fn forbidden(url: &Url) -> bool {
         Some(Host::Ipv4(ip)) => forbidden_v4(ip),
         Some(Host::Ipv6(ip)) => forbidden_v6(ip),
         // What a resolver of the system would take for an address must have become one by now.
-        Some(Host::Domain(name)) => name.parse::<IpAddr>().is_ok() || name.trim_end_matches('.').parse::<u32>().is_ok(),
+        Some(Host::Domain(name)) => {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            let digits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+            digits || name.parse::<IpAddr>().is_ok()
+        }
         None => true,
     }
 }
