@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::envelope::Metadata;
 
-/// Bytes of the longest JSON that [`write`] writes
+/// Bytes of the longest JSON that [`write()`] writes
 pub(crate) const MAX_LEN: usize = SEQ.len() + 20 + EPOCH.len() + EPOCH_LEN + END.len();
 
 const SEQ: &str = "{\"seq\":";
@@ -29,7 +29,7 @@ pub(crate) fn write(seq: u64, epoch: Uuid, out: &mut String) {
     }
 }
 
-/// The length of metadata as [`write`] writes it, at the beginning of a text; `None` for every other form
+/// The length of metadata as [`write()`] writes it, at the beginning of a text; `None` for every other form
 pub(crate) fn found(text: &[u8]) -> Option<usize> {
     /// Digits of which any number fits 64 bits
     const DIGITS: usize = 19;

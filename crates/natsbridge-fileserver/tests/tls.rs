@@ -8,12 +8,13 @@ use natsbridge_fileserver::server::{FileServer, ServerConfig, ServerHandle};
 use natsbridge_fileserver::{
     Downloader, FetchErrorKind, Fetcher, HttpStore, RootCertificates, StoreErrorKind, Target, Uploader,
 };
-use natsbridge_testkit::tls::{Authority, Certificate, TlsFront};
+use natsbridge_testkit::certificates::{Authority, Certificate};
+use natsbridge_testkit::tls::TlsFront;
 use support::*;
 use tempfile::TempDir;
 
 /// An embedded file server behind TLS
-async fn server(certificate: Certificate) -> (TlsFront, ServerHandle, TempDir) {
+async fn server(certificate: &Certificate) -> (TlsFront, ServerHandle, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let config = ServerConfig::new(folder.path()).listen(([127, 0, 0, 1], 0).into());
     let server = FileServer::bind(config).await.unwrap().start();
@@ -21,15 +22,15 @@ async fn server(certificate: Certificate) -> (TlsFront, ServerHandle, TempDir) {
 }
 
 fn roots(authority: &Authority) -> RootCertificates {
-    RootCertificates::from_pem(authority.pem()).unwrap()
+    RootCertificates::from_pem(&authority.pem).unwrap()
 }
 
 #[tokio::test]
 async fn a_server_of_an_authority_that_was_named_is_trusted_both_ways() {
     let authority = Authority::new("ours").unwrap();
-    let (front, _server, _folder) = server(authority.certificate().unwrap()).await;
+    let (front, _server, _folder) = server(&authority.server("localhost", false).unwrap()).await;
     // Several authorities in one file, and a key between them.
-    let pem = format!("{}\n{}", Authority::new("another").unwrap().pem(), authority.pem());
+    let pem = format!("{}\n{}", Authority::new("another").unwrap().pem, authority.pem);
     let roots = RootCertificates::from_pem(pem).unwrap();
     let store = plik(&front.url()).root_certificates(roots.clone()).build().unwrap();
     let payload = bytes(700_000);
@@ -68,7 +69,7 @@ async fn refusals(url: &str, roots: Option<RootCertificates>) -> Vec<String> {
 #[tokio::test]
 async fn a_server_of_another_authority_is_not_trusted_and_not_asked_again() {
     let authority = Authority::new("ours").unwrap();
-    let (front, _server, _folder) = server(authority.certificate().unwrap()).await;
+    let (front, _server, _folder) = server(&authority.server("localhost", false).unwrap()).await;
     for roots in [None, Some(roots(&Authority::new("another").unwrap()))] {
         for said in refusals(&front.url(), roots).await {
             assert!(said.contains("UnknownIssuer") && said.contains("FILESERVER_CA"), "{said}");
@@ -79,7 +80,7 @@ async fn a_server_of_another_authority_is_not_trusted_and_not_asked_again() {
 #[tokio::test]
 async fn an_expired_certificate_is_called_expired() {
     let authority = Authority::new("ours").unwrap();
-    let (front, _server, _folder) = server(authority.expired_certificate().unwrap()).await;
+    let (front, _server, _folder) = server(&authority.server("localhost", true).unwrap()).await;
     for said in refusals(&front.url(), Some(roots(&authority))).await {
         assert!(said.contains("expired") && said.contains("check its date"), "{said}");
     }
@@ -94,7 +95,7 @@ async fn a_bucket_of_an_authority_that_was_named_is_trusted_and_another_is_not()
     let nanio = Nanio::start().unwrap();
     let authority = Authority::new("ours").unwrap();
     let address = nanio.url().trim_start_matches("http://").parse().unwrap();
-    let front = TlsFront::start(address, authority.certificate().unwrap()).await.unwrap();
+    let front = TlsFront::start(address, &authority.server("localhost", false).unwrap()).await.unwrap();
     let store = |roots| {
         let store = BucketStore::s3(Nanio::BUCKET).endpoint(front.url()).region("us-east-1");
         let store = store.access_key(Nanio::ACCESS_KEY, Nanio::SECRET_KEY).retry(RetryPolicy::never());
