@@ -1,4 +1,4 @@
-//! `cargo xtask api`: what the published libraries offer, as text in `docs/api.txt`, so that no name changes by accident.
+//! `cargo xtask api`: what the libraries libraries offer, as text in `docs/api.txt`, so that no name changes by accident.
 //!
 //! rustdoc describes a library as JSON, which is an unstable output whose format changes with Rust's versions. So the
 //! list is made with one version of Rust, which writes a format that the reader (`examples/api.rs`) knows; rustdoc alone
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::failure::{Context, Failure, Outcome};
 use crate::process;
-use crate::workspace::{cargo, published, root};
+use crate::workspace::{cargo, libraries, root};
 
 /// Where the list is kept
 const FILE: &str = "docs/api.txt";
@@ -53,7 +53,7 @@ pub(crate) fn check() -> Outcome<()> {
 
 /// The libraries' lists, one after the other
 fn list() -> Outcome<String> {
-    let libraries: Vec<_> = published()?.into_iter().filter(|package| package.library).collect();
+    let libraries = libraries()?;
     let mut rustdoc = cargo();
     // The whole workspace, as the step `doc` does: what that compiled serves here too.
     rustdoc

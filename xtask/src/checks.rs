@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::failure::Outcome;
 use crate::process;
 use crate::tools;
-use crate::workspace::{cargo, published, root};
+use crate::workspace::{cargo, libraries, root};
 
 /// `cargo xtask fmt`
 pub(crate) fn fmt() -> Outcome<()> {
@@ -33,13 +33,13 @@ pub(crate) fn doc() -> Outcome<()> {
     process::run(cargo().args(words).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
-/// `cargo xtask features`: every published crate with no feature, with each one alone, and with all
+/// `cargo xtask features`: every published library with no feature, with each one alone, and with all
 ///
-/// Libraries and programs only: cargo then leaves the features out that tests would switch on.
+/// Libraries only: cargo then leaves the features out that tests would switch on, and the program has none.
 pub(crate) fn features() -> Outcome<()> {
     let mut hack = Command::new(tools::hack()?);
-    hack.current_dir(root()).args(["hack", "clippy", "--locked", "--quiet", "--lib", "--bins", "--each-feature"]);
-    for package in published()? {
+    hack.current_dir(root()).args(["hack", "clippy", "--locked", "--quiet", "--lib", "--each-feature"]);
+    for package in libraries()? {
         hack.args(["--package", &package.name]);
     }
     // Not by RUSTFLAGS, which would compile all dependencies again.

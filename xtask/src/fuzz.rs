@@ -3,8 +3,10 @@
 mod seeds;
 
 use std::fs::{self, File};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use crate::failure::{Context, Failure, Outcome};
 use crate::process;
@@ -138,7 +140,10 @@ impl<'a> Wish<'a> {
     }
 }
 
-/// Builds all targets once, then runs those asked for, one after the other; fails at the first find
+/// Targets that run side by side
+const ABREAST: usize = 2;
+
+/// Builds all targets once, then runs those asked for, a few at a time; fails when one has found something
 pub(crate) fn run(words: &[&str]) -> Outcome<()> {
     let wish = Wish::read(words)?;
     let programs = build()?;
@@ -146,8 +151,19 @@ pub(crate) fn run(words: &[&str]) -> Outcome<()> {
         return process::run(fuzzer(&programs.join(name)).arg(input));
     }
     println!("{:<12}{:>10}{:>14}{:>10}{:>10}", "target", "seconds", "executions", "seeds", "corpus");
-    for target in TARGETS.iter().filter(|target| wish.target.is_none_or(|name| name == target.name)) {
-        target.fuzz(&programs.join(target.name), wish.seconds.unwrap_or(SECONDS))?;
+    let wanted: Vec<_> = TARGETS.iter().filter(|target| wish.target.is_none_or(|name| name == target.name)).collect();
+    let seconds = wish.seconds.unwrap_or(SECONDS);
+    for few in wanted.chunks(ABREAST) {
+        let outcomes = thread::scope(|scope| {
+            let start = |target: &'static Target| {
+                let program = programs.join(target.name);
+                scope.spawn(move || target.fuzz(&program, seconds))
+            };
+            let running: Vec<_> = few.iter().copied().map(start).collect();
+            let ended = running.into_iter().map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            ended.collect::<Vec<_>>()
+        });
+        outcomes.into_iter().collect::<Outcome<()>>()?;
     }
     Ok(())
 }

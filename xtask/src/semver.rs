@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::failure::Outcome;
 use crate::process;
 use crate::tools;
-use crate::workspace::{published, root};
+use crate::workspace::{libraries, root};
 
 pub(crate) fn run() -> Outcome<()> {
     let Some(tag) = last_tag(&root()) else {
@@ -14,7 +14,7 @@ pub(crate) fn run() -> Outcome<()> {
         return Ok(());
     };
     println!("compared with {tag}");
-    let libraries: Vec<_> = published()?.into_iter().filter(|package| package.library).collect();
+    let libraries = libraries()?;
     let names: Vec<_> = libraries.iter().map(|package| package.name.as_str()).collect();
     compare(&root(), &tag, &names)
 }

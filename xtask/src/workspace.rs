@@ -63,6 +63,11 @@ pub(crate) fn published() -> Outcome<Vec<Package>> {
     Ok(members()?.into_iter().filter(|package| package.published).collect())
 }
 
+/// The published crates that have a library
+pub(crate) fn libraries() -> Outcome<Vec<Package>> {
+    Ok(published()?.into_iter().filter(|package| package.library).collect())
+}
+
 /// What every build of a command asks for, so that dependencies are compiled with the same features and only once
 pub(crate) const ALIKE: [&str; 2] = ["--workspace", "--all-features"];
 
