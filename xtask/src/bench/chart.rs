@@ -39,10 +39,10 @@ pub(crate) struct Chart {
 }
 
 const COLOURS: [&str; 4] = ["#0b6e99", "#c9a227", "#8a8f98", "#b5533c"];
-const WIDTH: f64 = 880.0;
+const WIDTH: f64 = 920.0;
 /// Where bars begin and end
-const LEFT: f64 = 260.0;
-const RIGHT: f64 = 740.0;
+const LEFT: f64 = 300.0;
+const RIGHT: f64 = 780.0;
 const TOP: f64 = 92.0;
 const BAR: f64 = 17.0;
 const GAP: f64 = 13.0;
