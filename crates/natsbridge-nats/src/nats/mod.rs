@@ -30,6 +30,10 @@ use inbox::Inbox;
 use pump::Pump;
 use signals::Signals;
 
+/// How long a new subscription waits for a refusal that the server sent before it confirmed; on a busy machine the task
+/// that brings it may get its turn late
+const REFUSAL_GRACE: Duration = Duration::from_millis(20);
+
 /// A connection to a NATS server or cluster that repairs itself
 ///
 /// Clones share the connection; each keeps its own books for [`confirm`](Broker::confirm). Call
@@ -134,6 +138,15 @@ impl Inner {
         }
     }
 
+    /// As `not_refused`, for a refusal whose task has yet to get its turn; the time is waited where there is none
+    async fn not_refused_for(&self, grace: Duration, since: u64, phrase: &str) -> Result<(), BrokerError> {
+        let mut changes = self.connection.signals.changes();
+        let refused = async { while self.not_refused(since, phrase).is_ok() && changes.changed().await.is_ok() {} };
+        // At the end of the time the answer is the one that stands.
+        let _ = tokio::time::timeout(grace, refused).await;
+        self.not_refused(since, phrase)
+    }
+
     async fn publish_confirmed(&self, outgoing: Outgoing) -> Result<(), BrokerError> {
         let phrase = format!("Publish to \"{}\"", outgoing.subject);
         let since = self.connection.signals.refusal_count();
@@ -175,7 +188,7 @@ impl Inner {
         if self.connection.client.connection_state() == State::Connected
             && self.connection.barrier(sent_on).await.is_ok()
         {
-            self.not_refused(since, &phrase)?;
+            self.not_refused_for(REFUSAL_GRACE, since, &phrase).await?;
         }
         Ok(subscription)
     }
