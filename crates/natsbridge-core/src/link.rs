@@ -243,6 +243,7 @@ mod tests {
             (r"nats://ann\x:secret@files.test:4222", "nats://files.test:4222"),
             ("user:secret@files.test", "files.test"),
             ("localhost:8080/x", "localhost:8080/x"),
+            ("htlps:/a/b/%2e.#secret", "htlps:/a/b/%2e.?…"),
             ("not a url?secret", "not a url?…"),
             ("", ""),
         ] {

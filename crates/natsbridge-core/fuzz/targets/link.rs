@@ -15,16 +15,13 @@ fuzz_target!(|data: &[u8]| {
     let shown = redacted(link);
     let parsed = Url::parse(link);
 
-    // Where the URL's own grammar sees a secret, nobody else sees it.
+    // Counted in the text, as the parsed path has lost what a `..` behind it removes.
     if let Ok(url) = &parsed {
-        let secret = url.username().contains(SECRET)
-            || url.password().is_some_and(|password| password.contains(SECRET))
-            || url.query().is_some_and(|query| query.contains(SECRET))
-            || url.fragment().is_some_and(|fragment| fragment.contains(SECRET));
-        let elsewhere = url.host_str().is_some_and(|host| host.contains(SECRET))
-            || url.path().contains(SECRET)
-            || url.scheme().contains(SECRET);
-        assert!(!secret || elsewhere || !shown.contains(SECRET), "{link:?} is shown as {shown:?}");
+        let plain: String = link.chars().filter(|c| !matches!(c, '\t' | '\r' | '\n')).collect();
+        let plain = plain.split(['?', '#']).next().unwrap_or_default();
+        let count = |text: &str| text.matches(SECRET).count();
+        let user_info = count(url.username()) + url.password().map_or(0, count);
+        assert!(count(plain) > user_info || !shown.contains(SECRET), "{link:?} is shown as {shown:?}");
     }
 
     for allowed in [&[][..], &["http://files.test"]] {
