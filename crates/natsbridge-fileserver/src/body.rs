@@ -7,28 +7,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
-use md5::Digest as _;
 use natsbridge_core::{Digest, DigestStream, Source};
 use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::checksum::Checksum;
 
 /// Bytes in one chunk: large enough that reading a file costs few calls, small enough to keep a transfer's memory low
 ///
 /// Two exist at a time: one is read and digested while the other is sent.
 const CHUNK: usize = 512 * 1024;
 
-/// What is computed on the way; MD5 costs twice what SHA-256 does
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Digests {
-    Sha256,
-    Sha256AndMd5,
-}
-
 /// What was read when all was read
 #[derive(Debug, Clone)]
 pub(crate) struct Sums {
     pub(crate) sha256: Digest,
-    /// Lower-case hex, as Plik writes it; only where it was asked for
-    pub(crate) md5: Option<String>,
+    /// The one that the server will answer with
+    pub(crate) checksum: Option<Checksum>,
 }
 
 #[derive(Debug, Default)]
@@ -45,15 +39,16 @@ pub(crate) struct Reading(Arc<Mutex<Tally>>);
 impl Reading {
     /// Opens a source: the watcher, and the chunks to send
     ///
-    /// A file that does not have the length it had when the message was made is refused, here or at its last chunk.
+    /// The checksum, if any, is computed besides the digest. A file that does not have the length it had when the message
+    /// was made is refused, here or at its last chunk.
     pub(crate) async fn open(
         source: &Source,
-        digests: Digests,
+        checksum: Option<Checksum>,
     ) -> io::Result<(Self, impl Stream<Item = io::Result<Bytes>> + Send + use<>)> {
         let watcher = Self(Arc::default());
         let reading = watcher.clone();
         let source = source.clone();
-        let reader = spawn_blocking(move || Reader::open(source, digests)).await??;
+        let reader = spawn_blocking(move || Reader::open(source, checksum)).await??;
         let reader = if reader.left == 0 {
             reading.finish(reader);
             None
@@ -113,7 +108,7 @@ struct Reader {
     place: Place,
     left: u64,
     sha256: DigestStream,
-    md5: Option<md5::Md5>,
+    checksum: Option<Checksum>,
 }
 
 enum Place {
@@ -122,7 +117,7 @@ enum Place {
 }
 
 impl Reader {
-    fn open(source: Source, digests: Digests) -> io::Result<Self> {
+    fn open(source: Source, checksum: Option<Checksum>) -> io::Result<Self> {
         let left = source.len();
         let place = match source {
             Source::Bytes(bytes) => Place::Bytes(bytes),
@@ -134,11 +129,7 @@ impl Reader {
                 Place::File(file)
             }
         };
-        let md5 = match digests {
-            Digests::Sha256 => None,
-            Digests::Sha256AndMd5 => Some(md5::Md5::new()),
-        };
-        Ok(Self { place, left, sha256: DigestStream::default(), md5 })
+        Ok(Self { place, left, sha256: DigestStream::default(), checksum })
     }
 
     /// Reads the next chunk while the one before it is sent
@@ -158,8 +149,8 @@ impl Reader {
             }
         };
         self.sha256.update(&chunk);
-        if let Some(md5) = &mut self.md5 {
-            md5.update(&chunk);
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(&chunk);
         }
         self.left = self.left.saturating_sub(u64::try_from(room).unwrap_or(u64::MAX));
         if let Place::File(file) = &mut self.place
@@ -172,8 +163,7 @@ impl Reader {
     }
 
     fn sums(self) -> Sums {
-        let hex = |md5: md5::Md5| md5.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Sums { sha256: self.sha256.finish(), md5: self.md5.map(hex) }
+        Sums { sha256: self.sha256.finish(), checksum: self.checksum }
     }
 }
 
@@ -192,7 +182,7 @@ mod tests {
     use super::*;
 
     async fn read(source: &Source) -> io::Result<(Vec<u8>, Reading)> {
-        let (reading, chunks) = Reading::open(source, Digests::Sha256).await?;
+        let (reading, chunks) = Reading::open(source, None).await?;
         let bytes = chunks.try_fold(Vec::new(), |mut all, chunk| async move {
             assert!(chunk.len() <= CHUNK);
             all.extend_from_slice(&chunk);
@@ -215,17 +205,17 @@ mod tests {
                 assert_eq!(reading.sums().map(|sums| sums.sha256), Some(Digest::of(&bytes)));
             }
         }
-        let (reading, chunks) = Reading::open(&Source::from("abc"), Digests::Sha256AndMd5).await?;
+        let (reading, chunks) = Reading::open(&Source::from("abc"), Some(Checksum::md5())).await?;
         chunks.try_for_each(|_| std::future::ready(Ok(()))).await?;
-        let md5 = reading.sums().and_then(|sums| sums.md5);
-        assert_eq!(md5.as_deref(), Some("900150983cd24fb0d6963f7d28e17f72"));
+        let md5 = reading.sums().and_then(|sums| sums.checksum);
+        assert_eq!(md5.map(|md5| md5.finish()).as_deref(), Some("900150983cd24fb0d6963f7d28e17f72"));
         Ok(())
     }
 
     #[tokio::test]
     async fn bytes_in_memory_are_not_copied() -> io::Result<()> {
         let bytes = Bytes::from(vec![7; CHUNK * 2]);
-        let (_, chunks) = Reading::open(&Source::Bytes(bytes.clone()), Digests::Sha256).await?;
+        let (_, chunks) = Reading::open(&Source::Bytes(bytes.clone()), None).await?;
         let chunks: Vec<Bytes> = chunks.try_collect().await?;
         assert_eq!(
             chunks.iter().map(|chunk| chunk.as_ptr()).collect::<Vec<_>>(),
@@ -242,12 +232,12 @@ mod tests {
         let len = u64::try_from(CHUNK * 2).unwrap_or(0);
         for wrong in [len - 1, len + 1] {
             let wrong = Source::File { path: path.clone(), len: wrong };
-            assert!(Reading::open(&wrong, Digests::Sha256).await.is_err());
+            assert!(Reading::open(&wrong, None).await.is_err());
         }
         for change in [CHUNK * 3, CHUNK] {
             std::fs::write(&path, vec![1; CHUNK * 2])?;
             let source = Source::File { path: path.clone(), len };
-            let (reading, chunks) = Reading::open(&source, Digests::Sha256).await?;
+            let (reading, chunks) = Reading::open(&source, None).await?;
             std::fs::write(&path, vec![1; change])?;
             assert!(chunks.try_collect::<Vec<_>>().await.is_err(), "{change} bytes after the start");
             assert!(reading.failure().is_some() && reading.sums().is_none());

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::body::{Digests, Reading, Sums};
+use crate::body::{Reading, Sums};
 use crate::breaker::{Breaker, BreakerPolicy};
 use crate::client::install_crypto_provider;
 use crate::observe;
@@ -337,7 +337,7 @@ impl Bucket {
     }
 
     async fn put(&self, path: &Path, source: &Source) -> Result<Sums, Failure> {
-        let (reading, chunks) = Reading::open(source, Digests::Sha256).await?;
+        let (reading, chunks) = Reading::open(source, None).await?;
         let mut chunks = pin!(chunks);
         if source.len() <= PART {
             let payload: Vec<Bytes> = chunks.try_collect().await?;

@@ -11,7 +11,7 @@ use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use url::Position;
 use uuid::Uuid;
 
-use crate::body::{Digests, Reading};
+use crate::body::Reading;
 use crate::breaker::BreakerPolicy;
 use crate::client::{Credentials, GivenUrl};
 use crate::retry::RetryPolicy;
@@ -153,7 +153,7 @@ impl Http {
     }
 
     async fn attempt(&self, url: &str, source: &Source) -> Result<Stored, Failure> {
-        let opened = Reading::open(source, Digests::Sha256).await;
+        let opened = Reading::open(source, None).await;
         let (reading, chunks) = opened.map_err(|error| Failure::last(Kind::LocalFile, error))?;
         let request = self
             .request(Method::PUT, url)

@@ -36,6 +36,7 @@ mod body;
 mod breaker;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 mod bucket;
+mod checksum;
 mod client;
 #[cfg(feature = "contract")]
 pub mod contract;

@@ -12,7 +12,7 @@ use natsbridge_core::{Downloaded, Life, Link, Object, Source, Uploaded};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::body::{Digests, Reading};
+use crate::body::Reading;
 use crate::handler::deliver;
 use crate::{
     Downloader, FetchError, FetchErrorKind, Origin, Receipt, StoreError, StoreErrorKind, Stored, Target, Uploader,
@@ -119,7 +119,7 @@ impl Uploader for MemoryStore {
             let failed = |cause| {
                 StoreError::new(StoreErrorKind::LocalFile, self.name()).about(&*object.dataname).with_source(cause)
             };
-            let (reading, chunks) = Reading::open(source, Digests::Sha256).await.map_err(failed)?;
+            let (reading, chunks) = Reading::open(source, None).await.map_err(failed)?;
             let bytes = match source {
                 Source::Bytes(bytes) => {
                     chunks.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(failed)?;

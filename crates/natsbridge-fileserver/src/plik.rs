@@ -14,8 +14,9 @@ use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::body::{Digests, Reading, Sums};
+use crate::body::{Reading, Sums};
 use crate::breaker::BreakerPolicy;
+use crate::checksum::Checksum;
 use crate::client::{Credentials, GivenUrl};
 use crate::plik_wire::{Config, Create, Created, Kept};
 use crate::retry::RetryPolicy;
@@ -265,8 +266,8 @@ impl Plik {
     }
 
     async fn send(&self, created: &Created, source: &Source) -> Result<(Kept, Sums), Failure> {
-        let digests = if created.sha256 { Digests::Sha256 } else { Digests::Sha256AndMd5 };
-        let opened = Reading::open(source, digests).await;
+        let checksum = if created.crc64nvme { Checksum::crc64nvme() } else { Checksum::md5() };
+        let opened = Reading::open(source, Some(checksum)).await;
         let (reading, chunks) = opened.map_err(|error| Failure::last(Kind::LocalFile, error))?;
         let part = Part::stream_with_length(Body::wrap_stream(chunks), source.len()).file_name(FILE_NAME);
         let path = format!("/file/{}", escaped(&created.id));

@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::StoreErrorKind as Kind;
 use crate::body::Sums;
+use crate::checksum::Checksum;
 use crate::upload::Failure;
 
 /// Asks for an upload
@@ -18,14 +19,14 @@ pub(crate) struct Create {
     one_shot: bool,
     /// Seconds; zero would mean the server's default
     ttl: u64,
-    /// Asks for SHA-256 in place of MD5: a key of the embedded server, which Plik ignores like any it does not know
-    sha256: bool,
+    /// Asks for this checksum in place of MD5: a key of the embedded server, which Plik ignores like any it does not know
+    crc64nvme: bool,
 }
 
 impl From<Life> for Create {
     fn from(life: Life) -> Self {
         let ttl = life.ttl.as_secs().saturating_add(u64::from(life.ttl.subsec_nanos() > 0));
-        Self { one_shot: life.one_shot, ttl: ttl.clamp(1, MAX_TTL), sha256: true }
+        Self { one_shot: life.one_shot, ttl: ttl.clamp(1, MAX_TTL), crc64nvme: true }
     }
 }
 
@@ -44,9 +45,9 @@ pub(crate) struct Created {
     pub(crate) one_shot: bool,
     #[serde(default)]
     pub(crate) stream: bool,
-    /// Whether the server will answer with SHA-256 and not with MD5; Plik never says so
+    /// Whether the server will answer with this checksum and not with MD5; Plik never says so
     #[serde(default)]
-    pub(crate) sha256: bool,
+    pub(crate) crc64nvme: bool,
     #[serde(default)]
     ttl: i64,
     #[serde(default)]
@@ -86,18 +87,18 @@ pub(crate) struct Kept {
     #[serde(default)]
     file_md5: String,
     #[serde(default)]
-    file_sha256: String,
+    file_crc64nvme: String,
 }
 
 impl Kept {
     /// Why this is not what was sent, if it is not
     pub(crate) fn mismatch(&self, size: u64, sums: &Sums) -> Option<String> {
-        let sha256 = sums.sha256.to_string();
-        let (name, found, sent) = match &sums.md5 {
-            Some(md5) => ("MD5", &self.file_md5, md5),
-            None => ("SHA-256", &self.file_sha256, &sha256),
+        let (name, found, sent) = match &sums.checksum {
+            Some(checksum @ Checksum::Crc64Nvme(_)) => (checksum.name(), &self.file_crc64nvme, checksum.finish()),
+            Some(checksum @ Checksum::Md5(_)) => (checksum.name(), &self.file_md5, checksum.finish()),
+            None => return Some("nothing was computed to compare with".to_owned()),
         };
-        let kept = self.status == "uploaded" && self.file_size == size && found.eq_ignore_ascii_case(sent);
+        let kept = self.status == "uploaded" && self.file_size == size && found.eq_ignore_ascii_case(&sent);
         (!kept).then(|| {
             format!(
                 "the server has {} bytes with {name} `{found}` in status `{}`, sent were {size} with `{sent}`",

@@ -84,7 +84,7 @@ async fn an_upload_asks_for_the_configuration_creates_sends_and_describes_what_i
     assert_eq!((uploaded.size, uploaded.sha256, uploaded.one_shot), (600_000, Digest::of(&payload), true));
     assert_eq!(uploaded.expires_at.unwrap().unix_timestamp(), 1_795_336_876);
     let requests = server.requests();
-    assert_eq!(body(&requests[1]), serde_json::json!({"oneShot": true, "ttl": 3600, "sha256": true}));
+    assert_eq!(body(&requests[1]), serde_json::json!({"oneShot": true, "ttl": 3600, "crc64nvme": true}));
     assert_eq!(requests[2].header("x-uploadtoken"), Some("jx0Qb1dkPEQAsle3plR4BAqwYcFr81hB"));
     assert_eq!(
         requests[2].header("content-length").unwrap(),
@@ -138,7 +138,7 @@ async fn trap_3_what_the_server_forces_is_what_the_envelope_says() {
     let server = accepting(CREATED, b"payload").await;
     let wanted = object(b"payload").life(Life::expiring(Duration::from_secs(60)));
     let stored = plik(&server.url()).build().unwrap().upload(&wanted, &source(b"payload")).await.unwrap();
-    assert_eq!(body(&server.requests()[1]), serde_json::json!({"oneShot": false, "ttl": 60, "sha256": true}));
+    assert_eq!(body(&server.requests()[1]), serde_json::json!({"oneShot": false, "ttl": 60, "crc64nvme": true}));
     assert!(stored.uploaded.one_shot);
     assert_eq!(stored.uploaded.expires_at.unwrap().unix_timestamp(), 1_795_336_876);
 
@@ -267,15 +267,16 @@ async fn trap_8_what_the_server_says_it_stored_is_compared() {
 }
 
 #[tokio::test]
-async fn a_server_that_offers_sha256_is_held_to_it_and_any_other_to_its_md5() {
+async fn a_server_that_offers_a_crc_is_held_to_it_and_any_other_to_its_md5() {
     let payload = b"payload";
-    let offering = CREATED.replacen('{', r#"{"sha256":true,"#, 1);
-    let kept = |sha256: &str| kept_with(7, "", "uploaded").replacen('{', &format!(r#"{{"fileSha256":"{sha256}","#), 1);
-    let right = kept(&Digest::of(payload).to_string());
+    let offering = CREATED.replacen('{', r#"{"crc64nvme":true,"#, 1);
+    let kept = |crc: &str| kept_with(7, "", "uploaded").replacen('{', &format!(r#"{{"fileCrc64nvme":"{crc}","#), 1);
+    let crc = |bytes: &[u8]| format!("{:016x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes));
+    let right = kept(&crc(payload));
     let server = server([json(CONFIG), json(&offering), json(&right)]).await;
     assert!(upload(&server, payload).await.is_ok());
-    // Other bytes, no digest, and a digest from a server that did not offer it.
-    let other = kept(&Digest::of(b"Payload").to_string());
+    // Other bytes, no checksum, and a checksum from a server that did not offer it.
+    let other = kept(&crc(b"Payload"));
     for (created, answer) in [(&*offering, other), (&*offering, kept("")), (CREATED, right.clone())] {
         let server =
             self::server([json(CONFIG), json(created), json(&answer), json("ok"), json(&offering), json(&right)]).await;
@@ -338,7 +339,7 @@ async fn trap_10_limits_are_known_before_and_too_big_is_a_400() {
     plik(&server.url()).build().unwrap().upload(&wanted, &source(b"payload")).await.unwrap();
     assert_eq!(
         body(&server.requests()[1]),
-        serde_json::json!({"oneShot": false, "ttl": 60, "sha256": true}),
+        serde_json::json!({"oneShot": false, "ttl": 60, "crc64nvme": true}),
         "the nearest that is offered"
     );
 }

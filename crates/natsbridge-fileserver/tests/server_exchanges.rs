@@ -447,21 +447,21 @@ async fn steps_28_and_34_a_truncated_form_is_refused_and_a_chunked_one_taken() {
 }
 
 #[tokio::test]
-async fn who_asks_for_sha256_gets_it_in_place_of_the_md5_and_nobody_else_sees_a_new_key() {
+async fn who_asks_for_a_crc_gets_it_in_place_of_the_md5_and_nobody_else_sees_a_new_key() {
     let server = Server::start().await;
     let content = noise(600_000);
-    let sha256 = natsbridge_core::Digest::of(&content).to_string();
-    let created = server.send(post("/upload", "", r#"{"ttl":60,"sha256":true}"#)).await.json();
-    assert_eq!(created["sha256"], true);
+    let crc = format!("{:016x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &content));
+    let created = server.send(post("/upload", "", r#"{"ttl":60,"crc64nvme":true}"#)).await.json();
+    assert_eq!(created["crc64nvme"], true);
     let upload = Upload { id: text(&created["id"]), token: text(&created["uploadToken"]) };
     let sent = server.send(upload.form("a.bin", &content)).await.json();
-    assert_eq!((text(&sent["fileSha256"]), text(&sent["fileMd5"])), (sha256.clone(), String::new()));
+    assert_eq!((text(&sent["fileCrc64nvme"]), text(&sent["fileMd5"])), (crc, String::new()));
     let whole = server.get(&format!("/file/{}/{}/a.bin", upload.id, text(&sent["id"]))).await;
     assert!(whole.body == content);
-    assert_eq!(whole.header("etag"), format!("\"{sha256}\""));
-    for body in ["{}", r#"{"sha256":false}"#, r#"{"sha256":"yes"}"#] {
+    assert_eq!(whole.header("etag"), format!("\"{}\"", text(&sent["id"])));
+    for body in ["{}", r#"{"crc64nvme":false}"#, r#"{"crc64nvme":"yes"}"#] {
         let created = server.send(post("/upload", "", body)).await;
-        assert_eq!((created.status, created.json().get("sha256")), (200, None), "{body}");
+        assert_eq!((created.status, created.json().get("crc64nvme")), (200, None), "{body}");
     }
 }
 

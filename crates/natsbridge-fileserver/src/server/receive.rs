@@ -1,4 +1,4 @@
-//! Takes a file: multipart in, content to disk, size and digest on the way.
+//! Takes a file: multipart in, content to disk, size and checksum on the way.
 
 use std::{
     fs::File,
@@ -16,16 +16,16 @@ use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, StatusCode, header};
-use md5::{Digest as _, Md5};
 use multer::{Field, Multipart};
-use natsbridge_core::DigestStream;
 use tokio::task::JoinHandle;
+
+use crate::checksum::Checksum;
 
 use super::{
     api::{App, MAX_FILES, expired_or_absent},
     disposition::Disposition,
     error::Refusal,
-    ids::{Id, hex},
+    ids::Id,
     record::{FileRecord, Status},
     sniff::{SNIFF_LENGTH, content_type},
     wishes::{check_name, human_size},
@@ -183,7 +183,7 @@ struct Incoming {
     /// With the writing thread while `writing` is set
     sink: Option<Sink>,
     writing: Option<JoinHandle<io::Result<Sink>>>,
-    /// As they came, since a copy would cost as much as a tenth of the digest
+    /// As they came, since a copy would cost more than the checksum
     batch: Vec<Bytes>,
     batched: usize,
     settled: bool,
@@ -192,34 +192,10 @@ struct Incoming {
 /// The disk's end of an upload
 struct Sink {
     content: File,
-    digest: Running,
+    checksum: Checksum,
     size: u64,
     /// The first bytes, by which the content type is guessed
     head: Vec<u8>,
-}
-
-/// The digest of a file while it arrives
-enum Running {
-    /// Plik's, which takes twice the time of the other
-    Md5(Md5),
-    /// For who asked for it when the upload was made
-    Sha256(DigestStream),
-}
-
-impl Running {
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Md5(md5) => md5.update(bytes),
-            Self::Sha256(sha256) => sha256.update(bytes),
-        }
-    }
-
-    fn finish(self, record: &mut FileRecord) {
-        match self {
-            Self::Md5(md5) => record.file_md5 = hex(&md5.finalize()),
-            Self::Sha256(sha256) => record.file_sha256 = sha256.finish().to_string(),
-        }
-    }
 }
 
 impl Incoming {
@@ -230,10 +206,10 @@ impl Incoming {
         };
         let sink = app
             .disk(move |app| {
-                let mut digest = Running::Md5(Md5::new());
+                let mut checksum = Checksum::md5();
                 let begun = app.store.begin_file(upload, file, |record| {
-                    if record.sha256 {
-                        digest = Running::Sha256(DigestStream::default());
+                    if record.crc64nvme {
+                        checksum = Checksum::crc64nvme();
                     }
                     match target {
                         Target::New => add(&mut record.files, file, name),
@@ -241,7 +217,7 @@ impl Incoming {
                     }
                 })?;
                 let content = begun.ok_or_else(|| expired_or_absent(upload))?;
-                Ok(Sink { content, digest, size: 0, head: Vec::new() })
+                Ok(Sink { content, checksum, size: 0, head: Vec::new() })
             })
             .await?;
         Ok(Self {
@@ -292,7 +268,7 @@ impl Incoming {
         let stored = self
             .app
             .disk(move |app| {
-                let Sink { digest, size, head, .. } = sink;
+                let Sink { checksum, size, head, .. } = sink;
                 let done = app.store.edit(upload, |record| {
                     let Some(found) = record.file_mut(file).filter(|found| found.status == Status::Uploading) else {
                         return Err(expired_or_absent(upload));
@@ -300,7 +276,10 @@ impl Incoming {
                     found.status = Status::Uploaded;
                     found.file_size = size;
                     found.file_type = content_type(&head).to_owned();
-                    digest.finish(found);
+                    match &checksum {
+                        Checksum::Md5(_) => found.file_md5 = checksum.finish(),
+                        Checksum::Crc64Nvme(_) => found.file_crc64nvme = checksum.finish(),
+                    }
                     Ok(found.clone())
                 })?;
                 done.ok_or_else(|| expired_or_absent(upload))
@@ -345,7 +324,7 @@ impl Sink {
             let missing = SNIFF_LENGTH.saturating_sub(self.head.len());
             self.head.extend(piece.iter().take(missing));
             self.content.write_all(piece)?;
-            self.digest.update(piece);
+            self.checksum.update(piece);
             self.size += u64::try_from(piece.len()).map_err(io::Error::other)?;
         }
         Ok(self)

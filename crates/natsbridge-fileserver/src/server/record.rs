@@ -43,7 +43,7 @@ pub(super) struct FileRecord {
     pub(super) file_md5: String,
     /// In place of the MD5, for an upload whose maker asked for it; Plik has no such key
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(super) file_sha256: String,
+    pub(super) file_crc64nvme: String,
     pub(super) file_type: String,
     pub(super) file_size: u64,
     pub(super) reference: String,
@@ -57,7 +57,7 @@ impl FileRecord {
             file_name: name,
             status,
             file_md5: String::new(),
-            file_sha256: String::new(),
+            file_crc64nvme: String::new(),
             file_type: String::new(),
             file_size: 0,
             reference: String::new(),
@@ -78,7 +78,7 @@ pub(super) struct Record {
     pub(super) one_shot: bool,
     pub(super) removable: bool,
     #[serde(default)]
-    pub(super) sha256: bool,
+    pub(super) crc64nvme: bool,
     /// SHA-256 of the upload token, hexadecimal; the token itself is not kept
     token_sha256: String,
     created_at: String,
@@ -91,8 +91,8 @@ pub(super) struct Record {
 pub(super) struct Wishes {
     pub(super) one_shot: bool,
     pub(super) removable: bool,
-    /// SHA-256 of files in place of MD5
-    pub(super) sha256: bool,
+    /// CRC-64/NVME of files in place of MD5
+    pub(super) crc64nvme: bool,
     /// Seconds
     pub(super) ttl: u64,
     pub(super) comments: String,
@@ -110,7 +110,7 @@ impl Record {
             comments: wishes.comments,
             one_shot: wishes.one_shot,
             removable: wishes.removable,
-            sha256: wishes.sha256,
+            crc64nvme: wishes.crc64nvme,
             token_sha256: SecretDigest::of(token).to_hex(),
             created_at: rfc3339(now),
             expire_at: rfc3339(now.saturating_add(ttl)),
@@ -153,7 +153,7 @@ impl Record {
             protected_by_password: false,
             created_at: &self.created_at,
             expire_at: &self.expire_at,
-            sha256: self.sha256,
+            crc64nvme: self.crc64nvme,
         }
     }
 }
@@ -181,7 +181,7 @@ pub(super) struct View<'a> {
     expire_at: &'a str,
     /// A key that Plik does not have, only for who asked for it
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    sha256: bool,
+    crc64nvme: bool,
 }
 
 fn rfc3339(moment: OffsetDateTime) -> String {

@@ -40,7 +40,7 @@ pub(super) fn read(body: &[u8], config: &ServerConfig) -> Result<Wishes, Refusal
             "extend_ttl" => extend = boolean(value, "extend_ttl")?,
             "ttl" => ttl = integer(value, "ttl")?,
             // Plik knows no such key, so it never is a reason to refuse.
-            "sha256" => wishes.sha256 = *value == Value::Bool(true),
+            "crc64nvme" => wishes.crc64nvme = *value == Value::Bool(true),
             "password" => password = text(value, "password")?,
             "comments" => wishes.comments = text(value, "comments")?,
             "files" => wishes.files = files(value, config.max_size)?,
