@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::numbers::{self, Found};
 use crate::source::size_of_bytes;
-use crate::wire::write::json_of;
+use crate::wire::scan::has_control;
+use crate::wire::write::{is_plain, json_of, total};
 use crate::{Digest, Encoding, PayloadType, Purpose, Transport, redacted, timestamp};
 
 /// Metadata of a message or a payload: JSON by key (specification, section 6)
@@ -49,30 +50,39 @@ fields! {
 #[derive(Clone)]
 pub struct Header {
     text: String,
+    /// Where each field ends in the text
     ends: [usize; FIELDS.len()],
+    /// Whether each field stands behind its opening (the first without `",`), as it does on the wire; where something is
+    /// to be escaped, one field stands behind the other
+    as_json: bool,
     /// Set from the beginning, unless there are numbers behind the text fields
     metadata: OnceLock<Metadata>,
 }
 
+/// What stands between two fields and not before the first
+pub(crate) const BETWEEN: &str = "\",";
+
 impl Header {
     /// Joins the fields, which stand in wire order
     pub(crate) fn new(fields: [&str; FIELDS.len()], metadata: Metadata) -> Self {
+        let as_json = fields.iter().all(|field| is_plain(field));
         let len: usize = fields.iter().map(|field| field.len()).sum();
-        let mut text = String::with_capacity(len + numbers::MAX_LEN);
+        let openings = if as_json { total(&OPENINGS) } else { 0 };
+        let mut text = String::with_capacity(openings + len + numbers::MAX_LEN);
         let mut ends = [0; FIELDS.len()];
-        for (end, field) in ends.iter_mut().zip(fields) {
+        for (index, (end, field)) in ends.iter_mut().zip(fields).enumerate() {
+            if as_json {
+                text.push_str(opening(index));
+            }
             text.push_str(field);
             *end = text.len();
         }
-        Self { text, ends, metadata: metadata.into() }
+        Self { text, ends, as_json, metadata: metadata.into() }
     }
 
     /// Joins fields that are yet to be checked; `None` where one of them is not UTF-8
     pub(crate) fn from_utf8(fields: [&[u8]; FIELDS.len()], metadata: Found<'_>) -> Option<Self> {
-        let (numbers, metadata): (&[u8], _) = match metadata {
-            Found::Numbers(json) => (json, OnceLock::new()),
-            Found::Map(metadata) => (&[], metadata.into()),
-        };
+        let (numbers, metadata) = metadata.split();
         let len: usize = fields.iter().map(|field| field.len()).sum();
         let mut text = Vec::with_capacity(len + numbers.len());
         let mut ends = [0; FIELDS.len()];
@@ -83,12 +93,35 @@ impl Header {
         text.extend_from_slice(numbers);
         let text = String::from_utf8(text).ok()?;
         // Two fields that are no text by themselves could be one together.
-        ends.iter().all(|end| text.is_char_boundary(*end)).then_some(Self { text, ends, metadata })
+        ends.iter().all(|end| text.is_char_boundary(*end)).then_some(Self { text, ends, as_json: false, metadata })
     }
 
-    /// All text fields, one behind the other
+    /// Takes fields as they stand on the wire, each behind its opening; `None` where they are not UTF-8, or hold
+    /// characters that JSON wants escaped
+    pub(crate) fn from_json(json: &[u8], lens: [usize; FIELDS.len()], metadata: Found<'_>) -> Option<Self> {
+        let (numbers, metadata) = metadata.split();
+        let mut ends = [0; FIELDS.len()];
+        let mut at = 0;
+        for (index, (end, len)) in ends.iter_mut().zip(lens).enumerate() {
+            at += opening(index).len() + len;
+            *end = at;
+        }
+        // Behind each field stands an ASCII quote, so what is UTF-8 together is so one by one.
+        let json = std::str::from_utf8(json).ok().filter(|json| json.len() == at && !has_control(json.as_bytes()))?;
+        let mut text = String::with_capacity(json.len() + numbers.len());
+        text.push_str(json);
+        text.push_str(std::str::from_utf8(numbers).ok()?);
+        Some(Self { text, ends, as_json: true, metadata })
+    }
+
+    /// All text fields, one behind the other or as members of a JSON object
     pub(crate) fn text(&self) -> &str {
         &self.text[..self.ends[FIELDS.len() - 1]]
+    }
+
+    /// The text fields as the first members of a JSON object, without the last quote; `None` where one has to be escaped
+    pub(crate) fn members(&self) -> Option<&str> {
+        self.as_json.then(|| self.text())
     }
 
     /// The JSON of metadata that is nothing but numbers, else nothing
@@ -106,12 +139,12 @@ impl Header {
 
     /// The text fields in wire order
     pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends);
-        starts.zip(self.ends).map(|(start, end)| &self.text[start..end])
+        (0..FIELDS.len()).map(|index| self.field(index))
     }
 
     fn field(&self, index: usize) -> &str {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        let before = if index == 0 { 0 } else { self.ends[index - 1] };
+        let start = before + if self.as_json { opening(index).len() } else { 0 };
         &self.text[start..self.ends[index]]
     }
 
@@ -241,13 +274,18 @@ impl Header {
     }
 }
 
+/// What stands before a field among the members of a header
+pub(crate) fn opening(index: usize) -> &'static str {
+    if index == 0 { &OPENINGS[0][BETWEEN.len()..] } else { OPENINGS[index] }
+}
+
 impl PartialEq for Header {
     fn eq(&self, other: &Self) -> bool {
         let metadata = || match (self.numbers(), other.numbers()) {
             ("", _) | (_, "") => self.metadata() == other.metadata(),
             (ours, theirs) => ours == theirs,
         };
-        self.ends == other.ends && self.text() == other.text() && metadata()
+        self.fields().eq(other.fields()) && metadata()
     }
 }
 
@@ -268,26 +306,46 @@ pub(crate) enum Body {
     Link { url: Box<str>, size: u64 },
 }
 
-/// A payload's identifier: a UUID's text needs no allocation
+/// A payload's identifier: a UUID's text needs no allocation, and no look at what is to be escaped in it
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Id {
-    Uuid([u8; 36]),
+    /// Letters, digits and hyphens
+    Uuid([u8; UUID_LEN]),
     Other(Box<str>),
+}
+
+/// Bytes of a UUID as text
+pub(crate) const UUID_LEN: usize = 36;
+
+/// Whether a text is of the characters that a UUID is written in, in any order
+///
+/// Without an early end, so that many bytes are looked at at once.
+pub(crate) fn is_uuid_text(text: &[u8]) -> bool {
+    text.iter().fold(true, |plain, byte| plain & (byte.is_ascii_alphanumeric() | (*byte == b'-')))
 }
 
 impl Id {
     pub(crate) fn as_str(&self) -> &str {
         match self {
-            // Made from text.
+            // Nothing but ASCII.
             Self::Uuid(text) => std::str::from_utf8(text).unwrap_or_default(),
             Self::Other(text) => text,
         }
     }
 }
 
+impl From<Uuid> for Id {
+    fn from(uuid: Uuid) -> Self {
+        let mut text = [0; UUID_LEN];
+        uuid.hyphenated().encode_lower(&mut text);
+        Self::Uuid(text)
+    }
+}
+
 impl From<&str> for Id {
     fn from(text: &str) -> Self {
-        text.as_bytes().try_into().map_or_else(|_| Self::Other(text.into()), Self::Uuid)
+        let uuid = text.as_bytes().try_into().ok().filter(|uuid: &[u8; UUID_LEN]| is_uuid_text(uuid));
+        uuid.map_or_else(|| Self::Other(text.into()), Self::Uuid)
     }
 }
 

@@ -1,17 +1,17 @@
 //! The numbers that senders put on their messages: metadata of nothing else is kept as JSON, without a map of its own.
 
+use std::sync::OnceLock;
+
 use uuid::Uuid;
 
-use crate::envelope::Metadata;
+use crate::envelope::{Metadata, UUID_LEN, is_uuid_text};
 
 /// Bytes of the longest JSON that [`write()`] writes
-pub(crate) const MAX_LEN: usize = SEQ.len() + 20 + EPOCH.len() + EPOCH_LEN + END.len();
+pub(crate) const MAX_LEN: usize = SEQ.len() + 20 + EPOCH.len() + UUID_LEN + END.len();
 
 const SEQ: &str = "{\"seq\":";
 const EPOCH: &str = ",\"epoch\":\"";
 const END: &str = "\"}";
-/// A UUID as text
-const EPOCH_LEN: usize = 36;
 
 /// What was found as a header's metadata
 pub(crate) enum Found<'a> {
@@ -21,9 +21,19 @@ pub(crate) enum Found<'a> {
     Map(Metadata),
 }
 
+impl<'a> Found<'a> {
+    /// The JSON to keep, and the map where there is one
+    pub(crate) fn split(self) -> (&'a [u8], OnceLock<Metadata>) {
+        match self {
+            Self::Numbers(json) => (json, OnceLock::new()),
+            Self::Map(metadata) => (&[], metadata.into()),
+        }
+    }
+}
+
 /// Appends the JSON of metadata that is nothing but numbers
 pub(crate) fn write(seq: u64, epoch: Uuid, out: &mut String) {
-    let mut buffer = [0; EPOCH_LEN];
+    let mut buffer = [0; UUID_LEN];
     for piece in [SEQ, itoa::Buffer::new().format(seq), EPOCH, epoch.hyphenated().encode_lower(&mut buffer), END] {
         out.push_str(piece);
     }
@@ -38,16 +48,14 @@ pub(crate) fn found(text: &[u8]) -> Option<usize> {
     if rest.first() == Some(&b'0') || !(1..=DIGITS).contains(&digits) {
         return None;
     }
-    let (epoch, rest) = rest[digits..].strip_prefix(EPOCH.as_bytes())?.split_at_checked(EPOCH_LEN)?;
-    // Without an early end, so that many bytes are looked at at once.
-    let plain = epoch.iter().fold(true, |plain, byte| plain & (byte.is_ascii_alphanumeric() | (*byte == b'-')));
-    let rest = rest.strip_prefix(END.as_bytes()).filter(|_| plain)?;
+    let (epoch, rest) = rest[digits..].strip_prefix(EPOCH.as_bytes())?.split_at_checked(UUID_LEN)?;
+    let rest = rest.strip_prefix(END.as_bytes()).filter(|_| is_uuid_text(epoch))?;
     Some(text.len() - rest.len())
 }
 
 /// `seq` and `epoch` out of JSON that was [`found`] or written
 pub(crate) fn parts(json: &str) -> Option<(u64, &str)> {
-    let (seq, epoch) = json.split_at_checked(json.len().checked_sub(EPOCH_LEN + END.len())?)?;
+    let (seq, epoch) = json.split_at_checked(json.len().checked_sub(UUID_LEN + END.len())?)?;
     let seq = seq.strip_prefix(SEQ)?.strip_suffix(EPOCH)?;
     Some((seq.parse().ok()?, epoch.strip_suffix(END)?))
 }

@@ -136,7 +136,7 @@ struct Choice {
 impl Choice {
     fn link_len(&self, limits: &Limits) -> u64 {
         let Draft { id, dataname, payload_type, metadata } = &self.draft;
-        len(write::direct_len(id.as_str(), dataname, *payload_type, 0, metadata)).saturating_add(limits.link_allowance)
+        len(write::direct_len(id, dataname, *payload_type, 0, metadata)).saturating_add(limits.link_allowance)
     }
 }
 
@@ -167,7 +167,9 @@ fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Heade
 
 /// The URLs without user info, and without the query that could hold a token
 pub(crate) fn without_secrets(urls: &str) -> Cow<'_, str> {
-    if !urls.contains(['@', '?', '#', ',', ' ']) {
+    // Without an early end, so that many bytes are looked at at once: it is done for every message.
+    let found = urls.bytes().fold(false, |found, byte| found | matches!(byte, b'@' | b'?' | b'#' | b',' | b' '));
+    if !found {
         return Cow::Borrowed(urls);
     }
     let each = urls.split(',').map(|url| redacted(url).trim_end_matches("?…").to_owned());
@@ -193,16 +195,14 @@ fn fitted(part: Part, limits: &Limits, digest_direct: bool, stamp: &mut Stamp<'_
             metadata.shift_remove(ours);
         }
     }
-    let mut id = [0; 36];
-    (stamp.new_id)().hyphenated().encode_lower(&mut id);
-    let id = Id::Uuid(id);
+    let id = Id::from((stamp.new_id)());
     let wants_link = size >= limits.threshold() && links_allowed(limits);
     let direct_len = match &source {
         Source::Bytes(bytes) if !wants_link => {
             if digest_direct {
                 metadata.insert("sha256".to_owned(), Json::from(Digest::of(bytes).to_string()));
             }
-            Some(len(write::direct_len(id.as_str(), &name, payload_type, bytes.len(), &metadata)))
+            Some(len(write::direct_len(&id, &name, payload_type, bytes.len(), &metadata)))
         }
         Source::File { .. } if !links_allowed(limits) => {
             return Err(PlanError::LinksNotAllowed { dataname: name.into(), size, reason: no_links(limits) });

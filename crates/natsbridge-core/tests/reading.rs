@@ -8,7 +8,7 @@
 )]
 
 use natsbridge_core::{
-    Arrival, Checks, Digest, Downloaded, Envelope, EnvelopeError, OpenError, Part, PayloadType, Purpose, Source,
+    Arrival, Checks, Digest, Downloaded, Envelope, EnvelopeError, Header, OpenError, Part, PayloadType, Purpose, Source,
 };
 use serde_json::{Value as Json, json};
 
@@ -245,6 +245,64 @@ fn an_envelope_without_payloads_is_none() {
     }
 }
 
+/// Every text field with its name, in the order of the wire
+fn fields(header: &Header) -> [(&'static str, String); 12] {
+    [
+        ("correlation_id", header.correlation_id()),
+        ("msg_id", header.msg_id()),
+        ("timestamp", header.timestamp()),
+        ("send_to", header.send_to()),
+        ("msg_purpose", header.msg_purpose().as_str()),
+        ("sender_name", header.sender_name()),
+        ("sender_id", header.sender_id()),
+        ("receiver_name", header.receiver_name()),
+        ("receiver_id", header.receiver_id()),
+        ("reply_to", header.reply_to()),
+        ("reply_to_msg_id", header.reply_to_msg_id()),
+        ("broker_url", header.broker_url()),
+    ]
+    .map(|(name, field)| (name, field.to_owned()))
+}
+
+/// An envelope as our own writers put it: every field, in order, without a space
+fn usual() -> String {
+    let names = fields(Envelope::from_json(br#"{"payloads":[]}"#).unwrap().header()).map(|(name, _)| name);
+    let fields = names.map(|name| format!(r#""{name}":"the {name}""#)).join(",");
+    let payload = r#"{"id":"01234567-89ab-cdef-0123-456789abcdef","dataname":"lunch","payload_type":"text","transport":"direct","encoding":"base64","size":2,"data":"aGk=","metadata":{}}"#;
+    let metadata = r#"{"seq":7,"epoch":"01234567-89ab-cdef-0123-456789abcdef"}"#;
+    format!(r#"{{{fields},"metadata":{metadata},"payloads":[{payload}]}}"#)
+}
+
+#[test]
+fn an_envelope_reads_the_same_in_every_form_that_json_has_for_it() {
+    let usual = usual();
+    let read = Envelope::from_json(usual.as_bytes()).unwrap();
+    for (name, field) in fields(read.header()) {
+        assert_eq!(field, format!("the {name}"));
+    }
+    assert_eq!(read.to_json(), usual.as_bytes());
+    let value: Json = serde_json::from_str(&usual).unwrap();
+    let backwards: serde_json::Map<_, _> = value.as_object().unwrap().clone().into_iter().rev().collect();
+    for other in [
+        serde_json::to_string_pretty(&value).unwrap(),
+        serde_json::to_string(&backwards).unwrap(),
+        usual.replace("the send_to", r"the send\u005fto"),
+        usual.replace("\"sender_id\"", "\"later\":1,\"sender_id\""),
+        usual.replace("\"sender_id\"", r#""sender\u005fid""#),
+    ] {
+        assert_ne!(other, usual);
+        let other = Envelope::from_json(other.as_bytes()).unwrap();
+        assert_eq!((&other, other.to_json()), (&read, read.to_json()));
+    }
+    for (found, fault) in [("the send_to", "the\u{1}send_to"), ("the msg_id\"", "the msg_id\",\"msg_id\":\"\"")] {
+        let error = refused(&usual.replace(found, fault));
+        assert!(matches!(error, EnvelopeError::NotJson { .. }), "{error}");
+    }
+    let mut bytes = usual.into_bytes();
+    bytes[30] = 0xff;
+    assert_eq!(Envelope::from_json(&bytes).unwrap_err().code(), "not_json");
+}
+
 /// What the scanner accepts, `serde_json` accepts too, and both read the same; the other way round, what it refuses is
 /// either refused by `serde_json` or no envelope
 fn agrees_with_the_reference(bytes: &[u8]) {
@@ -252,8 +310,9 @@ fn agrees_with_the_reference(bytes: &[u8]) {
     match (Envelope::from_json(bytes), reference) {
         (Ok(read), Ok(value)) => {
             let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-            assert_eq!(read.header().msg_id(), text("msg_id"));
-            assert_eq!(read.header().sender_name(), text("sender_name"));
+            for (name, read) in fields(read.header()) {
+                assert_eq!(read, text(name), "{name}");
+            }
             assert_eq!(read.payloads().len(), value["payloads"].as_array().unwrap().len());
             for (payload, value) in read.payloads().iter().zip(value["payloads"].as_array().unwrap()) {
                 assert_eq!(payload.dataname(), value["dataname"].as_str().unwrap_or_default());
@@ -280,6 +339,7 @@ proptest::proptest! {
         edits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::sample::select(
             br#"{}[]":,\ un0-eE.+trfals/bd"#.iter().copied().chain([0, 9, 10, 0x1f, 0x7f, 0xc3, 0xa9, 0xff]).collect::<Vec<_>>())), 0..4),
         swap in proptest::prelude::any::<bool>(),
+        as_usual in proptest::prelude::any::<bool>(),
     ) {
         let extra = r#","later":{"a":[1,-2.5e3,true,null,"\u00e9\n"]}, "metadata" : {"k" : [ ] , "é":"x\\"}}"#;
         let mut json = envelope(payload(json!({"dataname": "a\"b", "metadata": {"n": [1, {"m": "é"}]}, "size": 2})));
@@ -288,6 +348,9 @@ proptest::proptest! {
         }
         json.truncate(json.len() - 1);
         json.push_str(extra);
+        if as_usual {
+            json = usual();
+        }
         let mut bytes = json.into_bytes();
         agrees_with_the_reference(&bytes);
         for (at, byte) in edits {

@@ -1,5 +1,5 @@
 //! The envelope's JSON: its writer and its reader.
 
 mod read;
-mod scan;
+pub(crate) mod scan;
 pub(crate) mod write;

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
-use super::scan::{Raw, Scanner, has_control};
+use super::scan::{Members, Raw, Scanner, has_control};
 use crate::base64;
-use crate::envelope::{Body, Envelope, FIELDS, Header, Metadata, Payload};
+use crate::envelope::{Body, Envelope, FIELDS, Header, Metadata, OPENINGS, Payload};
 use crate::error::{EnvelopeError, PayloadFault};
 use crate::numbers::{self, Found};
 use crate::source::size_of_bytes;
@@ -23,15 +23,16 @@ impl Envelope {
     pub fn from_json(json: &[u8]) -> Result<Self, EnvelopeError> {
         let mut scanner = Scanner::new(json);
         let mut payloads = RawPayloads::Other;
-        let values = scanner.object("an envelope: one JSON object", &MEMBERS, |scanner, index| match index {
-            PAYLOADS => raw_payloads(scanner, &mut payloads),
-            _ => scanner.value(),
-        })?;
+        let members =
+            scanner.object("an envelope: one JSON object", &MEMBERS, &OPENINGS, |scanner, index| match index {
+                PAYLOADS => raw_payloads(scanner, &mut payloads),
+                _ => scanner.value(),
+            })?;
         scanner.end()?;
 
         let reader = Reader(&scanner);
-        let header = reader.header(&values)?;
-        match (payloads, values[PAYLOADS]) {
+        let header = reader.header(&members)?;
+        match (payloads, members.values[PAYLOADS]) {
             (RawPayloads::List(list), Some(_)) => {
                 let payloads = list.into_iter().enumerate().map(|(index, raw)| reader.payload(index, raw));
                 Ok(header.seal(payloads.collect::<Result<Vec<_>, _>>()?))
@@ -63,6 +64,10 @@ const PAYLOADS: usize = FIELDS.len() + 1;
 const PAYLOAD_MEMBERS: [&str; 8] =
     ["id", "dataname", "payload_type", "transport", "encoding", "size", "data", "metadata"];
 
+/// What stands before the first of them where our own writers wrote it
+const PAYLOAD_OPENINGS: [&str; 5] =
+    ["\",\"id\":\"", "\",\"dataname\":\"", "\",\"payload_type\":\"", "\",\"transport\":\"", "\",\"encoding\":\""];
+
 /// The value of `payloads`
 enum RawPayloads<'a> {
     /// An array; `None` for an item that is not an object
@@ -82,7 +87,10 @@ fn raw_payloads<'a>(scanner: &mut Scanner<'a>, payloads: &mut RawPayloads<'a>) -
     let raw = scanner.items(|scanner| {
         list.push(match scanner.peek() {
             Some(b'{') => {
-                Some(scanner.object("a payload: a JSON object", &PAYLOAD_MEMBERS, |scanner, _| scanner.value())?)
+                let what = "a payload: a JSON object";
+                let members =
+                    scanner.object(what, &PAYLOAD_MEMBERS, &PAYLOAD_OPENINGS, |scanner, _| scanner.value())?;
+                Some(members.values)
             }
             _ => {
                 scanner.skip()?;
@@ -135,8 +143,21 @@ fn cut(text: &str) -> String {
 
 impl<'a> Reader<'_, 'a> {
     /// The text fields are checked together: one allocation, and one look whether they are UTF-8
-    fn header(&self, values: &[Option<Raw<'a>>; MEMBERS.len()]) -> Result<Header, EnvelopeError> {
+    fn header(&self, members: &Members<'a, { MEMBERS.len() }>) -> Result<Header, EnvelopeError> {
         const EMPTY: Cow<'_, [u8]> = Cow::Borrowed(&[]);
+        let values = &members.values;
+        let metadata = || match values[METADATA] {
+            Some(raw) if numbers::found(raw.as_bytes()) == Some(raw.as_bytes().len()) => {
+                Ok(Found::Numbers(raw.as_bytes()))
+            }
+            raw => self.metadata(raw).map(Found::Map).map_err(Fault::in_envelope),
+        };
+        if let Some(json) = members.usual {
+            let lens = std::array::from_fn(|index| values[index].and_then(|raw| raw.plain()).map_or(0, <[u8]>::len));
+            if let Some(header) = Header::from_json(json, lens, metadata()?) {
+                return Ok(header);
+            }
+        }
         let mut contents = [EMPTY; FIELDS.len()];
         for ((content, raw), field) in contents.iter_mut().zip(values).zip(FIELDS) {
             let Some(raw) = raw.filter(|raw| !raw.is_null()) else { continue };
@@ -145,11 +166,7 @@ impl<'a> Reader<'_, 'a> {
             }
             *content = self.0.content(raw)?;
         }
-        let metadata = match values[METADATA] {
-            Some(raw) if numbers::found(raw.as_bytes()) == Some(raw.as_bytes().len()) => Found::Numbers(raw.as_bytes()),
-            raw => Found::Map(self.metadata(raw).map_err(Fault::in_envelope)?),
-        };
-        let header = Header::from_utf8(contents.each_ref().map(AsRef::as_ref), metadata);
+        let header = Header::from_utf8(contents.each_ref().map(AsRef::as_ref), metadata()?);
         if header.as_ref().is_none_or(|header| has_control(header.text().as_bytes())) {
             // Read one by one, to say where it is not JSON or not UTF-8; control characters may have been escaped, too.
             let given = values.iter().take(FIELDS.len()).flatten().filter(|raw| !raw.is_null());

@@ -9,6 +9,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::codec::json::reason;
+use crate::envelope::BETWEEN;
 use crate::error::EnvelopeError;
 use crate::numbers;
 
@@ -25,6 +26,16 @@ pub(super) struct Raw<'a> {
     bytes: &'a [u8],
     /// Whether a string holds a backslash; meaningless for the rest
     escaped: bool,
+}
+
+/// What was found in an object
+#[derive(Debug)]
+pub(super) struct Members<'a, const N: usize> {
+    /// By the place of their names
+    pub(super) values: [Option<Raw<'a>>; N],
+    /// The text from the first opening to the end of its last string, without the quote, where all stand as our own
+    /// writers put them
+    pub(super) usual: Option<&'a [u8]>,
 }
 
 impl<'a> Raw<'a> {
@@ -55,21 +66,31 @@ impl<'a> Scanner<'a> {
 
     /// Takes an object, and gives the values of the named members; the rest is passed over
     ///
-    /// `value` takes one member's value, given its place among the names. Members that stand in the order of the names
-    /// are found without a search.
+    /// `openings` stand before the members that come first where our own writers wrote the object. `value` takes any
+    /// other member's value, given its place among the names. Members that stand in the order of the names are found
+    /// without a search.
     pub(super) fn object<const N: usize>(
         &mut self,
         what: &str,
         names: &[&str; N],
+        openings: &[&str],
         mut value: impl FnMut(&mut Self, usize) -> Result<Raw<'a>, EnvelopeError>,
-    ) -> Result<[Option<Raw<'a>>; N], EnvelopeError> {
+    ) -> Result<Members<'a, N>, EnvelopeError> {
         let mut values = [None; N];
         self.expect(b'{', what)?;
         if self.eat(b'}') {
-            return Ok(values);
+            return Ok(Members { values, usual: None });
         }
-        let mut next = 0;
+        let begin = self.at;
+        let mut next = self.strings(openings, &mut values);
+        let usual = (next == openings.len()).then(|| &self.text[begin..self.at - 1]);
+        let mut is_first = next == 0;
         loop {
+            if !is_first && !self.eat(b',') {
+                self.expect(b'}', "`,` or `}`")?;
+                return Ok(Members { values, usual });
+            }
+            is_first = false;
             match self.key(names, next)? {
                 Some(index) if values[index].is_some() => {
                     return Err(self.error(format!("duplicate key `{}`", names[index])));
@@ -80,12 +101,32 @@ impl<'a> Scanner<'a> {
                 }
                 None => self.skip()?,
             }
-            if self.eat(b',') {
-                continue;
-            }
-            self.expect(b'}', "`,` or `}`")?;
-            return Ok(values);
         }
+    }
+
+    /// Takes strings as long as each stands behind its opening, without spaces between or escapes within, as our own
+    /// writers put them; answers how many
+    ///
+    /// An opening begins with the quote that ends the string before, and ends with the one that begins its own.
+    fn strings(&mut self, openings: &[&str], values: &mut [Option<Raw<'a>>]) -> usize {
+        let mut taken = 0;
+        let mut rest = self.text.get(self.at..).unwrap_or_default();
+        for (opening, value) in openings.iter().zip(values) {
+            let opening = if taken == 0 { &opening[BETWEEN.len()..] } else { opening };
+            let Some(behind) = rest.strip_prefix(opening.as_bytes()) else { break };
+            let end = match memchr::memchr2(b'"', b'\\', behind) {
+                Some(end) if behind[end] == b'"' => end,
+                _ => break,
+            };
+            // Quotes included: the opening ends with the first.
+            let first = self.text.len() - behind.len() - 1;
+            let last = first + 1 + end;
+            *value = Some(Raw { bytes: &self.text[first..=last], escaped: false });
+            self.at = last + 1;
+            rest = &self.text[last..];
+            taken += 1;
+        }
+        taken
     }
 
     /// Takes a key and its colon; `None` for one that has no name here
@@ -257,7 +298,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// Whether there are characters that JSON wants escaped; without an early end, so that many bytes are looked at at once
-pub(super) fn has_control(bytes: &[u8]) -> bool {
+pub(crate) fn has_control(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |found, byte| found | (*byte < 0x20))
 }
 

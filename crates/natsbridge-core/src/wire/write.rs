@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use crate::PayloadType;
 use crate::base64;
-use crate::envelope::{Body, Envelope, Header, Metadata, OPENINGS, Payload};
-use crate::{Encoding, PayloadType, Transport};
+use crate::envelope::{BETWEEN, Body, Envelope, Header, Id, Metadata, OPENINGS, Payload, opening};
 
 impl Envelope {
     /// Writes the JSON that crosses NATS, in one pass into one buffer of exact size
@@ -47,88 +47,91 @@ pub(crate) const fn commas(payloads: usize) -> usize {
 
 /// Bytes that a direct payload adds, without a comma
 pub(crate) fn direct_len(
-    id: &str,
+    id: &Id,
     dataname: &str,
     payload_type: PayloadType,
     size: usize,
     metadata: &Metadata,
 ) -> usize {
-    fixed_len(id, dataname, payload_type, Transport::Direct)
+    fixed_len(id, dataname, payload_type, DIRECT)
         + decimal_len(u64::try_from(size).unwrap_or(u64::MAX))
         + base64::encoded_len(size)
         + json_of(metadata).len()
 }
 
-/// Bytes of an envelope without payloads that are the same for all
-const HEADER_LEN: usize = total(&OPENINGS) - "\",".len() + "{".len() + METADATA.len() + PAYLOADS.len() + "]}".len();
+/// Behind the last text field
 const METADATA: &str = "\",\"metadata\":";
 const PAYLOADS: &str = ",\"payloads\":[";
+/// Bytes of an envelope without payloads that are neither text fields nor metadata
+const HEADER_LEN: usize = "{".len() + METADATA.len() + PAYLOADS.len() + "]}".len();
 
 fn header_len(header: &Header, metadata: &[u8]) -> usize {
-    HEADER_LEN + escaped_len(header.text()) + metadata.len()
+    let fields = header.members().map_or_else(|| members_len(header.text()), str::len);
+    HEADER_LEN + fields + metadata.len()
 }
 
 fn header(header: &Header, metadata: &[u8], out: &mut Vec<u8>) {
-    // One look at all of them: what has to be escaped is rare, and twelve looks at short texts take longer.
-    let plain = is_plain(header.text());
     out.push(b'{');
-    for (index, (opening, field)) in OPENINGS.iter().zip(header.fields()).enumerate() {
-        let opening = if index == 0 { &opening["\",".len()..] } else { opening };
-        out.extend_from_slice(opening.as_bytes());
-        if plain {
-            out.extend_from_slice(field.as_bytes());
-        } else {
-            escaped(field, out);
-        }
+    match header.members() {
+        Some(members) => out.extend_from_slice(members.as_bytes()),
+        None => members(header, out),
     }
     out.extend_from_slice(METADATA.as_bytes());
     out.extend_from_slice(metadata);
     out.extend_from_slice(PAYLOADS.as_bytes());
 }
 
-const KEYS: [&str; 8] = [
-    "{\"id\":\"",
-    "\",\"dataname\":\"",
-    "\",\"payload_type\":\"",
-    "\",\"transport\":\"",
-    "\",\"encoding\":\"",
-    "\",\"size\":",
-    ",\"data\":\"",
-    "\",\"metadata\":",
-];
-const KEYS_LEN: usize = total(&KEYS) + "}".len();
+/// Length of the text fields as members, for fields that stand one behind the other
+fn members_len(text: &str) -> usize {
+    total(&OPENINGS) - BETWEEN.len() + escaped_len(text)
+}
 
-fn fixed_len(id: &str, dataname: &str, payload_type: PayloadType, transport: Transport) -> usize {
-    let encoding = match transport {
-        Transport::Direct => Encoding::Base64,
-        Transport::Link => Encoding::None,
+/// Appends the text fields as members, without the last quote
+fn members(header: &Header, out: &mut Vec<u8>) {
+    for (index, field) in header.fields().enumerate() {
+        out.extend_from_slice(opening(index).as_bytes());
+        escaped(field, out);
+    }
+}
+
+const KEYS: [&str; 5] =
+    ["{\"id\":\"", "\",\"dataname\":\"", "\",\"payload_type\":\"", ",\"data\":\"", "\",\"metadata\":"];
+const KEYS_LEN: usize = total(&KEYS) + "}".len();
+/// From the end of `payload_type` to the size, for bytes
+const DIRECT: &str = "\",\"transport\":\"direct\",\"encoding\":\"base64\",\"size\":";
+/// The same for a link
+const LINK: &str = "\",\"transport\":\"link\",\"encoding\":\"none\",\"size\":";
+
+fn fixed_len(id: &Id, dataname: &str, payload_type: PayloadType, transport: &str) -> usize {
+    let id = match id {
+        Id::Uuid(text) => text.len(),
+        Id::Other(text) => escaped_len(text),
     };
-    let words = payload_type.as_str().len() + transport.as_str().len() + encoding.as_str().len();
-    KEYS_LEN + escaped_len(id) + escaped_len(dataname) + words
+    KEYS_LEN + id + escaped_len(dataname) + payload_type.as_str().len() + transport.len()
 }
 
 fn payload_len(payload: &Payload, metadata: &[u8]) -> usize {
-    let fixed = fixed_len(payload.id(), &payload.dataname, payload.payload_type, payload.transport());
-    let data = match &payload.body {
-        Body::Direct(bytes) => base64::encoded_len(bytes.len()),
-        Body::Link { url, .. } => escaped_len(url),
+    let (transport, data) = match &payload.body {
+        Body::Direct(bytes) => (DIRECT, base64::encoded_len(bytes.len())),
+        Body::Link { url, .. } => (LINK, escaped_len(url)),
     };
+    let fixed = fixed_len(&payload.id, &payload.dataname, payload.payload_type, transport);
     fixed + decimal_len(payload.size()) + data + metadata.len()
 }
 
 fn payload(payload: &Payload, metadata: &[u8], out: &mut Vec<u8>) {
-    let [id, dataname, payload_type, transport, encoding, size, data, meta] = KEYS.map(str::as_bytes);
+    let [id, dataname, payload_type, data, meta] = KEYS.map(str::as_bytes);
     out.extend_from_slice(id);
-    escaped(payload.id(), out);
+    match &payload.id {
+        Id::Uuid(text) => out.extend_from_slice(text),
+        Id::Other(text) => escaped(text, out),
+    }
     out.extend_from_slice(dataname);
     escaped(&payload.dataname, out);
     out.extend_from_slice(payload_type);
     out.extend_from_slice(payload.payload_type.as_str().as_bytes());
-    out.extend_from_slice(transport);
-    out.extend_from_slice(payload.transport().as_str().as_bytes());
-    out.extend_from_slice(encoding);
-    out.extend_from_slice(payload.encoding().as_str().as_bytes());
-    out.extend_from_slice(size);
+    let transport = if matches!(payload.body, Body::Direct(_)) { DIRECT } else { LINK };
+    out.extend_from_slice(transport.as_bytes());
     out.extend_from_slice(itoa::Buffer::new().format(payload.size()).as_bytes());
     out.extend_from_slice(data);
     match &payload.body {
@@ -151,7 +154,7 @@ pub(crate) fn json_of(metadata: &Metadata) -> Cow<'static, [u8]> {
 }
 
 /// Bytes of several texts together
-const fn total(texts: &[&str]) -> usize {
+pub(crate) const fn total(texts: &[&str]) -> usize {
     let mut len = 0;
     let mut index = 0;
     while index < texts.len() {
@@ -204,7 +207,7 @@ fn escaped_len(text: &str) -> usize {
 }
 
 /// Whether nothing is to be escaped; without an early end, so that the compiler can look at many bytes at once
-fn is_plain(text: &str) -> bool {
+pub(crate) fn is_plain(text: &str) -> bool {
     !text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'))
 }
 
@@ -215,6 +218,7 @@ fn decimal_len(number: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Encoding, Transport};
 
     #[test]
     fn strings_are_escaped_as_json_does_and_their_length_is_known() {
@@ -224,6 +228,16 @@ mod tests {
             assert_eq!(out.len(), escaped_len(text));
             let quoted = [b"\"", out.as_slice(), b"\""].concat();
             assert_eq!(serde_json::from_slice::<String>(&quoted).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_words_for_a_transport_are_those_that_are_read() {
+        for (written, transport, encoding) in
+            [(DIRECT, Transport::Direct, Encoding::Base64), (LINK, Transport::Link, Encoding::None)]
+        {
+            let (transport, encoding) = (transport.as_str(), encoding.as_str());
+            assert_eq!(written, format!("\",\"transport\":\"{transport}\",\"encoding\":\"{encoding}\",\"size\":"));
         }
     }
 
