@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::numbers::{self, Found};
 use crate::source::size_of_bytes;
 use crate::wire::scan::has_control;
-use crate::wire::write::{is_plain, json_of, total};
+use crate::wire::write::{json_of, to_escape, total};
 use crate::{Digest, Encoding, PayloadType, Purpose, Transport, redacted, timestamp};
 
 /// Metadata of a message or a payload: JSON by key (specification, section 6)
@@ -50,37 +50,43 @@ fields! {
 #[derive(Clone)]
 pub struct Header {
     text: String,
-    /// Where each field ends in the text
-    ends: [usize; FIELDS.len()],
+    /// Where each field ends in the text; half the size of `usize`, as headers are moved a lot
+    ends: [u32; FIELDS.len()],
     /// Whether each field stands behind its opening (the first without `",`), as it does on the wire; where something is
     /// to be escaped, one field stands behind the other
     as_json: bool,
-    /// Set from the beginning, unless there are numbers behind the text fields
-    metadata: OnceLock<Metadata>,
+    /// Set from the beginning, unless it is empty or there are numbers behind the text fields
+    metadata: OnceLock<Box<Metadata>>,
 }
 
 /// What stands between two fields and not before the first
 pub(crate) const BETWEEN: &str = "\",";
 
 impl Header {
-    /// Joins the fields, which stand in wire order
-    pub(crate) fn new(fields: [&str; FIELDS.len()], metadata: Metadata) -> Self {
-        let as_json = fields.iter().all(|field| is_plain(field));
+    /// Joins the fields, which stand in wire order; `None` where they have 4 GiB together
+    pub(crate) fn new(fields: [&str; FIELDS.len()], metadata: Metadata) -> Option<Self> {
+        let metadata = numbers::kept(metadata);
         let len: usize = fields.iter().map(|field| field.len()).sum();
-        let openings = if as_json { total(&OPENINGS) } else { 0 };
-        let mut text = String::with_capacity(openings + len + numbers::MAX_LEN);
+        let mut text = String::with_capacity(total(&OPENINGS) + len + numbers::MAX_LEN);
         let mut ends = [0; FIELDS.len()];
         for (index, (end, field)) in ends.iter_mut().zip(fields).enumerate() {
-            if as_json {
-                text.push_str(opening(index));
-            }
+            text.push_str(opening(index));
             text.push_str(field);
-            *end = text.len();
+            *end = u32::try_from(text.len()).ok()?;
         }
-        Self { text, ends, as_json, metadata: metadata.into() }
+        // One look at all of them: what has to be escaped is rare, and twelve looks at short texts take longer.
+        if to_escape(&text) == TO_ESCAPE {
+            return Some(Self { text, ends, as_json: true, metadata });
+        }
+        text.clear();
+        for (end, field) in ends.iter_mut().zip(fields) {
+            text.push_str(field);
+            *end = u32::try_from(text.len()).ok()?;
+        }
+        Some(Self { text, ends, as_json: false, metadata })
     }
 
-    /// Joins fields that are yet to be checked; `None` where one of them is not UTF-8
+    /// Joins fields that are yet to be checked; `None` where one of them is not UTF-8, or they have 4 GiB together
     pub(crate) fn from_utf8(fields: [&[u8]; FIELDS.len()], metadata: Found<'_>) -> Option<Self> {
         let (numbers, metadata) = metadata.split();
         let len: usize = fields.iter().map(|field| field.len()).sum();
@@ -88,12 +94,13 @@ impl Header {
         let mut ends = [0; FIELDS.len()];
         for (end, field) in ends.iter_mut().zip(fields) {
             text.extend_from_slice(field);
-            *end = text.len();
+            *end = u32::try_from(text.len()).ok()?;
         }
         text.extend_from_slice(numbers);
         let text = String::from_utf8(text).ok()?;
         // Two fields that are no text by themselves could be one together.
-        ends.iter().all(|end| text.is_char_boundary(*end)).then_some(Self { text, ends, as_json: false, metadata })
+        let header = Self { text, ends, as_json: false, metadata };
+        (0..FIELDS.len()).all(|index| header.text.is_char_boundary(header.end(index))).then_some(header)
     }
 
     /// Takes fields as they stand on the wire, each behind its opening; `None` where they are not UTF-8, or hold
@@ -104,7 +111,7 @@ impl Header {
         let mut at = 0;
         for (index, (end, len)) in ends.iter_mut().zip(lens).enumerate() {
             at += opening(index).len() + len;
-            *end = at;
+            *end = u32::try_from(at).ok()?;
         }
         // Behind each field stands an ASCII quote, so what is UTF-8 together is so one by one.
         let json = std::str::from_utf8(json).ok().filter(|json| json.len() == at && !has_control(json.as_bytes()))?;
@@ -116,7 +123,7 @@ impl Header {
 
     /// All text fields, one behind the other or as members of a JSON object
     pub(crate) fn text(&self) -> &str {
-        &self.text[..self.ends[FIELDS.len() - 1]]
+        &self.text[..self.end(FIELDS.len() - 1)]
     }
 
     /// The text fields as the first members of a JSON object, without the last quote; `None` where one has to be escaped
@@ -126,14 +133,19 @@ impl Header {
 
     /// The JSON of metadata that is nothing but numbers, else nothing
     fn numbers(&self) -> &str {
-        &self.text[self.ends[FIELDS.len() - 1]..]
+        &self.text[self.end(FIELDS.len() - 1)..]
+    }
+
+    fn end(&self, index: usize) -> usize {
+        usize::try_from(self.ends[index]).unwrap_or(usize::MAX)
     }
 
     /// The JSON of the metadata
     pub(crate) fn metadata_json(&self) -> Cow<'_, [u8]> {
-        match self.numbers() {
-            "" => json_of(self.metadata()),
-            numbers => Cow::Borrowed(numbers.as_bytes()),
+        match (self.numbers(), self.metadata.get()) {
+            ("", None) => Cow::Borrowed(b"{}"),
+            ("", Some(metadata)) => json_of(metadata),
+            (numbers, _) => Cow::Borrowed(numbers.as_bytes()),
         }
     }
 
@@ -143,9 +155,9 @@ impl Header {
     }
 
     fn field(&self, index: usize) -> &str {
-        let before = if index == 0 { 0 } else { self.ends[index - 1] };
+        let before = if index == 0 { 0 } else { self.end(index - 1) };
         let start = before + if self.as_json { opening(index).len() } else { 0 };
-        &self.text[start..self.ends[index]]
+        &self.text[start..self.end(index)]
     }
 
     /// Follows a flow of messages across programs; UUID text
@@ -230,19 +242,23 @@ impl Header {
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         // What stands there was written here or checked when it was read.
-        self.metadata.get_or_init(|| serde_json::from_str(self.numbers()).unwrap_or_default())
+        self.metadata.get_or_init(|| match self.numbers() {
+            "" => Box::default(),
+            numbers => serde_json::from_str(numbers).unwrap_or_default(),
+        })
     }
 
     /// Writes the sender's counter for the subject, and when it began to count, into the metadata (wire.md, `seq` and
     /// `epoch`)
     pub fn number(&mut self, seq: u64, epoch: Uuid) {
+        let end = self.end(FIELDS.len() - 1);
         match self.metadata.get_mut() {
-            Some(metadata) if !metadata.is_empty() && self.text.len() == self.ends[FIELDS.len() - 1] => {
+            Some(metadata) if !metadata.is_empty() && self.text.len() == end => {
                 metadata.insert("seq".to_owned(), seq.into());
                 metadata.insert("epoch".to_owned(), epoch.to_string().into());
             }
             _ => {
-                self.text.truncate(self.ends[FIELDS.len() - 1]);
+                self.text.truncate(end);
                 numbers::write(seq, epoch, &mut self.text);
                 self.metadata = OnceLock::new();
             }
@@ -278,6 +294,9 @@ impl Header {
 pub(crate) fn opening(index: usize) -> &'static str {
     if index == 0 { &OPENINGS[0][BETWEEN.len()..] } else { OPENINGS[index] }
 }
+
+/// How many characters of all openings would have to be escaped if they were no JSON
+const TO_ESCAPE: usize = FIELDS.len() * 4 - BETWEEN.len() + 1;
 
 impl PartialEq for Header {
     fn eq(&self, other: &Self) -> bool {

@@ -23,12 +23,17 @@ pub(crate) enum Found<'a> {
 
 impl<'a> Found<'a> {
     /// The JSON to keep, and the map where there is one
-    pub(crate) fn split(self) -> (&'a [u8], OnceLock<Metadata>) {
+    pub(crate) fn split(self) -> (&'a [u8], OnceLock<Box<Metadata>>) {
         match self {
             Self::Numbers(json) => (json, OnceLock::new()),
-            Self::Map(metadata) => (&[], metadata.into()),
+            Self::Map(metadata) => (&[], kept(metadata)),
         }
     }
+}
+
+/// A map as a header keeps it, which is not at all while it is empty
+pub(crate) fn kept(metadata: Metadata) -> OnceLock<Box<Metadata>> {
+    if metadata.is_empty() { OnceLock::new() } else { Box::new(metadata).into() }
 }
 
 /// Appends the JSON of metadata that is nothing but numbers

@@ -107,7 +107,12 @@ impl Draft {
 /// [`PlanError`]; nothing has been uploaded by then.
 pub fn plan(mut message: Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<(Header, Vec<Step>), PlanError> {
     let metadata = std::mem::take(&mut message.metadata);
-    let header = header(&message, metadata, stamp);
+    let header = header(&message, metadata, stamp).ok_or_else(|| PlanError::MessageTooLarge {
+        size: u64::from(u32::MAX),
+        limit: limits.max_message_size,
+        direct: Vec::new(),
+        links_allowed: links_allowed(limits),
+    })?;
     let life = message.link_life();
     let digest_direct = message.digest_direct;
     let mut drafts = Vec::with_capacity(message.parts.len());
@@ -140,7 +145,7 @@ impl Choice {
     }
 }
 
-fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Header {
+fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Option<Header> {
     let mut buffers = [[0; 36]; 3];
     let [correlation, msg, sender] = &mut buffers;
     let correlation_id = given_or_new(message.correlation_id.as_deref(), correlation, stamp);

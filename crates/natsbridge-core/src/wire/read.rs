@@ -172,7 +172,11 @@ impl<'a> Reader<'_, 'a> {
             let given = values.iter().take(FIELDS.len()).flatten().filter(|raw| !raw.is_null());
             given.copied().try_for_each(|raw| self.0.text(raw).map(drop))?;
         }
-        header.ok_or_else(|| EnvelopeError::NotJson { line: 1, column: 1, reason: "the text is not UTF-8".to_owned() })
+        header.ok_or_else(|| EnvelopeError::NotJson {
+            line: 1,
+            column: 1,
+            reason: "the text fields are not UTF-8, or have 4 GiB".to_owned(),
+        })
     }
 
     /// A string; `""` where it is missing or null
