@@ -112,6 +112,8 @@ pub struct BucketStoreBuilder {
     retry: RetryPolicy,
     breaker: BreakerPolicy,
     roots: RootCertificates,
+    /// An option that was set and is not one of this cloud
+    misplaced: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -143,6 +145,7 @@ impl BucketStoreBuilder {
             retry: RetryPolicy::default(),
             breaker: BreakerPolicy::default(),
             roots: RootCertificates::default(),
+            misplaced: None,
         }
     }
 
@@ -159,31 +162,34 @@ impl BucketStoreBuilder {
     pub fn endpoint(self, url: impl Into<String>) -> Self {
         let url = url.into();
         let plain = url.starts_with("http://");
-        self.s3_option(|s3| s3.with_endpoint(url).with_allow_http(plain))
+        self.s3_option("endpoint", |s3| s3.with_endpoint(url).with_allow_http(plain))
     }
 
     /// Sets the region, default from the environment or `us-east-1`
     #[cfg(feature = "s3")]
     #[must_use]
     pub fn region(self, region: impl Into<String>) -> Self {
-        self.s3_option(|s3| s3.with_region(region))
+        self.s3_option("region", |s3| s3.with_region(region))
     }
 
     /// Sets the access key and its secret (NFR-303)
     #[cfg(feature = "s3")]
     #[must_use]
     pub fn access_key(self, id: impl Into<String>, secret: impl Into<String>) -> Self {
-        self.s3_option(|s3| s3.with_access_key_id(id).with_secret_access_key(secret))
+        self.s3_option("access_key", |s3| s3.with_access_key_id(id).with_secret_access_key(secret))
     }
 
     #[cfg(feature = "s3")]
     fn s3_option(
         mut self,
+        name: &'static str,
         set: impl FnOnce(object_store::aws::AmazonS3Builder) -> object_store::aws::AmazonS3Builder,
     ) -> Self {
         #[allow(irrefutable_let_patterns, reason = "refutable as soon as another cloud is compiled in")]
         if let Cloud::S3(s3) = &mut self.cloud {
             **s3 = set(std::mem::take(&mut **s3));
+        } else {
+            self.misplaced = Some(name);
         }
         self
     }
@@ -222,6 +228,10 @@ impl BucketStoreBuilder {
     /// [`ConfigError`] if something that is needed is missing or can't be used.
     pub fn build(self) -> Result<BucketStore, ConfigError> {
         install_crypto_provider();
+        if let Some(option) = self.misplaced {
+            let problem = format!("`{option}` is an option of S3 alone; set the environment variables of this cloud");
+            return Err(ConfigError::new("the bucket", problem));
+        }
         let (max_retries, init_backoff, max_backoff) = self.retry.values();
         let backoff = BackoffConfig { init_backoff, max_backoff, base: 2.0 };
         let retry = RetryConfig {
@@ -436,6 +446,19 @@ impl Uploader for BucketStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+    #[test]
+    fn an_option_of_another_cloud_is_refused_by_its_name() {
+        for (builder, option) in [
+            (BucketStore::gcs("b").endpoint("http://127.0.0.1:1"), "`endpoint`"),
+            (BucketStore::azure("b").region("us-east-1"), "`region`"),
+            (BucketStore::azure("b").access_key("id", "s3cr3t"), "`access_key`"),
+        ] {
+            let error = builder.build().map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(option) && !error.contains("s3cr3t"), "{error}");
+        }
+    }
 
     #[test]
     fn a_part_is_as_large_as_the_number_of_parts_demands() {

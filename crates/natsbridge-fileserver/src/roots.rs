@@ -71,7 +71,40 @@ impl object_store::client::HttpConnector for RootCertificates {
         for certificate in self.0.iter() {
             options = options.with_root_certificate(object_store::Certificate::from_der(certificate)?);
         }
-        object_store::client::ReqwestConnector::default().connect(&options)
+        let client = object_store::client::ReqwestConnector::default().connect(&options)?;
+        Ok(object_store::client::HttpClient::new(bucket::Client(client)))
+    }
+}
+
+#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+mod bucket {
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+    use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService};
+
+    use super::is_untrusted;
+
+    /// A client whose caller tries again after a failed connection, and not after one to a server that is not trusted
+    #[derive(Debug)]
+    pub(super) struct Client(pub(super) HttpClient);
+
+    impl HttpService for Client {
+        // As `async_trait` writes it.
+        fn call<'life, 'call>(&'life self, request: HttpRequest) -> BoxFuture<'call, Result<HttpResponse, HttpError>>
+        where
+            'life: 'call,
+            Self: 'call,
+        {
+            let answer = self.0.execute(request);
+            answer
+                .map(|answer| answer.map_err(|error| if is_untrusted(&error) { lasting(error) } else { error }))
+                .boxed()
+        }
+    }
+
+    /// An error of a kind that is not tried again
+    fn lasting(error: HttpError) -> HttpError {
+        HttpError::new(HttpErrorKind::Unknown, error)
     }
 }
 

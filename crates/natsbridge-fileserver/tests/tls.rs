@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use natsbridge_fileserver::server::{FileServer, ServerConfig, ServerHandle};
 use natsbridge_fileserver::{
     Downloader, FetchErrorKind, Fetcher, HttpStore, RootCertificates, StoreErrorKind, Target, Uploader,
@@ -96,9 +98,11 @@ async fn a_bucket_of_an_authority_that_was_named_is_trusted_and_another_is_not()
     let authority = Authority::new("ours").unwrap();
     let address = nanio.url().trim_start_matches("http://").parse().unwrap();
     let front = TlsFront::start(address, &authority.server("localhost", false).unwrap()).await.unwrap();
+    // Waiting for a second attempt would take longer than the test may.
+    let patient = RetryPolicy::default().base_delay(Duration::from_secs(600)).max_delay(Duration::from_secs(600));
     let store = |roots| {
         let store = BucketStore::s3(Nanio::BUCKET).endpoint(front.url()).region("us-east-1");
-        let store = store.access_key(Nanio::ACCESS_KEY, Nanio::SECRET_KEY).retry(RetryPolicy::never());
+        let store = store.access_key(Nanio::ACCESS_KEY, Nanio::SECRET_KEY).retry(patient);
         store.root_certificates(roots).build().unwrap()
     };
     let stored = store(roots(&authority)).upload(&object(b"payload"), &source(b"payload")).await.unwrap();
