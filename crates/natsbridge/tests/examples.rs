@@ -32,7 +32,7 @@ impl Example {
         let folder = here.parent().and_then(|deps| deps.parent()).unwrap().join("examples");
         let program = folder.join(name).with_extension(env::consts::EXE_EXTENSION);
         let mut command = Command::new(&program);
-        for name in ["NATS_CREDS", "FILESERVER_URL", "FILESERVER_TOKEN", "SIZE_THRESHOLD"] {
+        for name in ["NATS_CREDS", "FILESERVER_URL", "FILESERVER_TOKEN", "FILESERVER_CA", "SIZE_THRESHOLD"] {
             command.env_remove(name);
         }
         command.args(args).envs(servers.iter().copied()).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
