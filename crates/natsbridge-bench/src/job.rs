@@ -16,6 +16,9 @@ const LIMIT: Duration = Duration::from_secs(90);
 pub enum Scenario {
     /// Messages per second that a publisher gets to a raw receiver
     Publish,
+    /// As [`Publish`](Self::Publish), with nothing between core and the connection: the envelope is planned and written for
+    /// every message, with given identifiers and time
+    Written,
     /// Messages per second that a receiver takes from a raw publisher
     Receive,
     /// Messages per second from the value at the publisher to the value at the receiver
@@ -38,6 +41,7 @@ impl Scenario {
     pub const fn verb(self) -> &'static str {
         match self {
             Self::Publish => "publish",
+            Self::Written => "publish what core writes",
             Self::Receive => "receive",
             Self::Through => "send and receive",
             Self::Latency => "one-way latency",

@@ -69,6 +69,11 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
             lines.push(line.target(target.map(Target::AtLeast)));
         }
     }
+    // What is left of the speed when nothing but the envelope is added: no bridge can be faster.
+    let job = Job::new(Scenario::Written, Side::Natsbridge, nats_url);
+    let job = Job { size: 1_000, count: 40_000 * effort.volume, ..job };
+    let line = throughput(effort, &job, "publish 1 KB, written by core alone", &mut lines)?;
+    lines.push(line);
     // As many in a quick run: the figure is set for this number.
     let job = Job { size: 1_000, count: 100_000, ..Job::new(Scenario::Through, Side::Natsbridge, nats_url) };
     let line = throughput(effort, &job, "send and receive 100,000 messages of 1 KB", &mut lines)?;

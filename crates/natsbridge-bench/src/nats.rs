@@ -8,10 +8,11 @@ use async_nats::{Client, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use natsbridge::{Bridge, Config, DeliverOptions, Inbox};
+use natsbridge::{Bridge, Config, DeliverOptions, Inbox, PayloadType, Value};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::bridge::sealed;
 use crate::job::{Job, Scenario, Side};
 use crate::sample::number;
 use crate::{Failure, workload};
@@ -32,6 +33,8 @@ pub async fn prepare(job: &Job) -> Result<Run, Failure> {
     match (job.scenario, job.side) {
         (Scenario::Publish, Side::Natsbridge) => publish(job, Sender::bridges(job).await?).await,
         (Scenario::Publish, Side::Other) => publish(job, Sender::clients(job).await?).await,
+        (Scenario::Written, Side::Natsbridge) => publish(job, Sender::writers(job).await?).await,
+        (Scenario::Written, Side::Other) => publish(job, Sender::clients(job).await?).await,
         (Scenario::Receive, _) | (Scenario::Through, Side::Other) => receive(job, Sender::clients(job).await?).await,
         (Scenario::Through, Side::Natsbridge) => receive(job, Sender::bridges(job).await?).await,
         (Scenario::Latency, _) => latency(job).await,
@@ -68,6 +71,7 @@ async fn listen(bridge: &Bridge) -> Result<Inbox, Failure> {
 enum Sender {
     Bridge(Bridge, Bytes),
     Client(Client, Arc<[Bytes]>),
+    Writer(Client, Bytes),
 }
 
 impl Sender {
@@ -88,10 +92,22 @@ impl Sender {
         Ok(senders)
     }
 
+    async fn writers(job: &Job) -> Result<Vec<Self>, Failure> {
+        let mut senders = Vec::new();
+        for _ in 0..job.publishers {
+            senders.push(Self::Writer(client(job).await?, workload::bytes(job.size)));
+        }
+        Ok(senders)
+    }
+
     async fn send(&self, number: u64) -> Result<(), Failure> {
         match self {
             Self::Bridge(bridge, payload) => {
                 bridge.message(SUBJECT.as_str()).binary("payload", payload.clone()).send().await?;
+            }
+            Self::Writer(client, payload) => {
+                let values = [("payload", PayloadType::Binary, Value::Bytes(payload.clone()))];
+                client.publish(SUBJECT, sealed(values)?.to_json()).await?;
             }
             Self::Client(client, messages) => {
                 let turn = usize::try_from(number)? % messages.len();

@@ -1,17 +1,22 @@
 //! Where a download goes while it is incomplete: memory or a temporary file, its digest computed on the way.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use natsbridge_core::{Digest, DigestStream, Downloaded, Source};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 
 use crate::Target;
 
-/// Bytes collected before they are digested, and written to a file; two such batches exist per download
-const BATCH: usize = 512 * 1024;
+/// Bytes collected before they are digested, and written to a file
+const BATCH: usize = 256 * 1024;
+/// Batches that wait or are worked on while the next is collected: with only one, either side would wait for the other
+const BATCHES: u32 = 3;
 /// Most pieces in a batch, so that a server that sends single bytes does not fill memory with what surrounds them
 const PIECES: usize = 1024;
 /// Most bytes of memory that are taken in advance on a stranger's word; as many again when these have arrived
@@ -30,12 +35,85 @@ pub(crate) struct Sink {
     worker: Worker,
 }
 
-/// Digests and writes on a thread of its own, while the next bytes arrive
-enum Worker {
-    Waiting(Digester),
-    Working(JoinHandle<io::Result<Digester>>),
-    /// It failed, or the future that waited for it was dropped
-    Broken,
+/// Digests and writes on a thread where it may block, while the next bytes arrive
+///
+/// The thread is only taken while there is something to do: a slow server holds none.
+struct Worker {
+    /// One permit for each batch that is not done yet
+    room: Arc<Semaphore>,
+    work: Arc<Mutex<Work>>,
+}
+
+struct Work {
+    batches: VecDeque<(Vec<Bytes>, OwnedSemaphorePermit)>,
+    /// With whoever works, while somebody does, and nowhere after a failure
+    digester: Option<Digester>,
+    failed: Option<io::Error>,
+}
+
+impl Worker {
+    fn new(digester: Digester) -> Self {
+        let work = Work { batches: VecDeque::new(), digester: Some(digester), failed: None };
+        Self { room: Arc::new(Semaphore::new(all())), work: Arc::new(Mutex::new(work)) }
+    }
+
+    /// Hands over a batch, after waiting for room
+    async fn give(&self, batch: Vec<Bytes>) -> io::Result<()> {
+        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return Err(self.failure()) };
+        let mut work = locked(&self.work);
+        work.batches.push_back((batch, permit));
+        if let Some(digester) = work.digester.take() {
+            let (room, work) = (Arc::clone(&self.room), Arc::clone(&self.work));
+            spawn_blocking(move || take_all(digester, &room, &work));
+        }
+        Ok(())
+    }
+
+    /// Takes the digester when everything that was given is done
+    async fn done(&self) -> io::Result<Digester> {
+        let Ok(_permits) = self.room.acquire_many(BATCHES).await else { return Err(self.failure()) };
+        let digester = locked(&self.work).digester.take();
+        digester.ok_or_else(|| self.failure())
+    }
+
+    fn put_back(&self, digester: Digester) {
+        locked(&self.work).digester = Some(digester);
+    }
+
+    fn failure(&self) -> io::Error {
+        let failed = locked(&self.work).failed.take();
+        failed.unwrap_or_else(|| io::Error::other("an earlier part of the download could not be kept"))
+    }
+}
+
+/// Works until there is nothing more, or something fails
+fn take_all(mut digester: Digester, room: &Semaphore, work: &Mutex<Work>) {
+    let mut held = locked(work);
+    while let Some((batch, permit)) = held.batches.pop_front() {
+        drop(held);
+        let taken = digester.take(&batch);
+        held = locked(work);
+        if let Err(error) = taken {
+            held.failed = Some(error);
+            held.batches.clear();
+            room.close();
+            return;
+        }
+        if held.batches.is_empty() {
+            // Before the last permit is given back, which says that it is there.
+            held.digester = Some(digester);
+            drop(permit);
+            return;
+        }
+    }
+}
+
+fn locked(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
+    work.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn all() -> usize {
+    usize::try_from(BATCHES).unwrap_or(1)
 }
 
 struct Digester {
@@ -44,14 +122,14 @@ struct Digester {
 }
 
 impl Digester {
-    fn take(mut self, batch: &[Bytes]) -> io::Result<Self> {
+    fn take(&mut self, batch: &[Bytes]) -> io::Result<()> {
         for piece in batch {
             if let Some(file) = &mut self.file {
                 file.write_all(piece)?;
             }
             self.digest.update(piece);
         }
-        Ok(self)
+        Ok(())
     }
 
     fn restarted(mut self) -> io::Result<Self> {
@@ -93,7 +171,7 @@ impl Sink {
                 (None, Some(Temporary { path, keep: false }), Some(file))
             }
         };
-        let worker = Worker::Waiting(Digester { digest: DigestStream::default(), file });
+        let worker = Worker::new(Digester { digest: DigestStream::default(), file });
         Ok(Self { memory, temporary, expected: 0, received: 0, batch: Vec::new(), batched: 0, worker })
     }
 
@@ -119,22 +197,10 @@ impl Sink {
         if self.batched >= BATCH || self.batch.len() >= PIECES { self.flush().await } else { Ok(()) }
     }
 
-    /// Hands the batch to the worker when it is done with the one before
     async fn flush(&mut self) -> io::Result<()> {
-        let digester = self.waiting().await?;
         let batch = std::mem::take(&mut self.batch);
         self.batched = 0;
-        self.worker = Worker::Working(spawn_blocking(move || digester.take(&batch)));
-        Ok(())
-    }
-
-    /// Waits until the worker has done everything it was given
-    async fn waiting(&mut self) -> io::Result<Digester> {
-        match std::mem::replace(&mut self.worker, Worker::Broken) {
-            Worker::Waiting(digester) => Ok(digester),
-            Worker::Working(work) => work.await?,
-            Worker::Broken => Err(io::Error::other("an earlier part of the download could not be kept")),
-        }
+        self.worker.give(batch).await
     }
 
     /// Forgets everything and starts from zero
@@ -142,8 +208,8 @@ impl Sink {
         if self.received == 0 {
             return Ok(());
         }
-        let digester = self.waiting().await?;
-        self.worker = Worker::Working(spawn_blocking(move || digester.restarted()));
+        let digester = self.worker.done().await?;
+        self.worker.put_back(spawn_blocking(move || digester.restarted()).await??);
         if let Some(memory) = &mut self.memory {
             memory.clear();
         }
@@ -157,9 +223,9 @@ impl Sink {
         if !self.batch.is_empty() {
             self.flush().await?;
         }
-        let digester = self.waiting().await?;
+        let digester = self.worker.done().await?;
         let digest = digester.digest.clone().finish();
-        self.worker = Worker::Waiting(digester);
+        self.worker.put_back(digester);
         Ok(digest)
     }
 
