@@ -1,4 +1,4 @@
-//! `cargo xtask api`: what the libraries libraries offer, as text in `docs/api.txt`, so that no name changes by accident.
+//! `cargo xtask api`: what the published libraries offer, as text in `docs/api.txt`, so that no name changes by accident.
 //!
 //! rustdoc describes a library as JSON, which is an unstable output whose format changes with Rust's versions. So the
 //! list is made with one version of Rust, which writes a format that the reader (`examples/api.rs`) knows; rustdoc alone

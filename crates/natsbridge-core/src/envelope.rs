@@ -295,8 +295,8 @@ pub(crate) fn opening(index: usize) -> &'static str {
     if index == 0 { &OPENINGS[0][BETWEEN.len()..] } else { OPENINGS[index] }
 }
 
-/// How many characters of all openings would have to be escaped if they were no JSON
-const TO_ESCAPE: usize = FIELDS.len() * 4 - BETWEEN.len() + 1;
+/// How many characters of all openings would have to be escaped if they were no JSON: four quotes each, the first three
+const TO_ESCAPE: usize = FIELDS.len() * 4 - 1;
 
 impl PartialEq for Header {
     fn eq(&self, other: &Self) -> bool {
@@ -496,5 +496,24 @@ impl Envelope {
     #[must_use]
     pub fn payloads(&self) -> &[Payload] {
         &self.payloads
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_kept_as_json_unless_something_in_it_is_to_be_escaped() {
+        let mut fields = [""; FIELDS.len()];
+        fields[3] = "lab.rés";
+        let plain = Header::new(fields, Metadata::new()).unwrap();
+        assert!(plain.members().is_some_and(|json| json.starts_with("\"correlation_id\":\"\",\"msg_id\"")));
+        fields[5] = "a \"b\"";
+        let quoted = Header::new(fields, Metadata::new()).unwrap();
+        assert_eq!((quoted.members(), quoted.text()), (None, "lab.résa \"b\""));
+        for header in [plain, quoted] {
+            assert_eq!(header.send_to(), "lab.rés");
+        }
     }
 }

@@ -86,8 +86,20 @@ impl Worker {
     }
 }
 
+/// Ends all waiting when a worker panics: there is nobody else who would give its room back
+struct ClosedByPanic<'a>(&'a Semaphore);
+
+impl Drop for ClosedByPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close();
+        }
+    }
+}
+
 /// Works until there is nothing more, or something fails
 fn take_all(mut digester: Digester, room: &Semaphore, work: &Mutex<Work>) {
+    let _closed = ClosedByPanic(room);
     let mut held = locked(work);
     while let Some((batch, permit)) = held.batches.pop_front() {
         drop(held);
@@ -259,6 +271,24 @@ fn make_room(memory: &mut Vec<u8>, needed: usize, expected: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_can_t_be_written_is_said_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("read-only");
+        std::fs::write(&path, "").unwrap();
+        let worker = Worker::new(Digester { digest: DigestStream::default(), file: File::open(path).ok() });
+        let given = async {
+            loop {
+                if let Err(error) = worker.give(vec![Bytes::from_static(b"payload")]).await {
+                    break error;
+                }
+            }
+        };
+        let error = tokio::time::timeout(std::time::Duration::from_secs(10), given).await.unwrap();
+        assert!(error.raw_os_error().is_some(), "{error}");
+        assert!(worker.done().await.is_err());
+    }
 
     #[test]
     fn memory_is_taken_once_for_what_is_expected_and_never_far_ahead_of_what_came() {
