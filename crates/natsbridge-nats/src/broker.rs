@@ -85,8 +85,8 @@ pub trait Broker: Send + Sync + Debug {
     ///
     /// # Errors
     /// Those of [`Self::publish`] and [`Self::confirm`], about this message alone. `PermissionDenied` is best effort with
-    /// a real server: under heavy load a refusal can come too late for the call, and is then only an
-    /// [`Event`](crate::Event).
+    /// a real server: the first call for a subject waits 20 ms for a refusal that is late; where even that is too short, on
+    /// a machine under heavy load, the refusal is only an [`Event`](crate::Event).
     fn publish_confirmed(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>>;
 
     /// Listens to a filter, alone or as a member of a queue group

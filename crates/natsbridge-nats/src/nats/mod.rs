@@ -7,9 +7,10 @@ mod inbox;
 mod pump;
 mod signals;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
@@ -30,9 +31,12 @@ use inbox::Inbox;
 use pump::Pump;
 use signals::Signals;
 
-/// How long a new subscription waits for a refusal that the server sent before it confirmed; on a busy machine the task
-/// that brings it may get its turn late
+/// How long a new subscription, or the first confirmed publish to a subject, waits for a refusal that the server sent
+/// before it confirmed; on a busy machine the task that brings it may get its turn late
 const REFUSAL_GRACE: Duration = Duration::from_millis(20);
+
+/// Subjects that are remembered as allowed
+const MAX_ALLOWED: usize = 1_024;
 
 /// A connection to a NATS server or cluster that repairs itself
 ///
@@ -54,9 +58,31 @@ struct Inner {
     options: ConnectOptions,
     pumps: Mutex<Vec<Pump>>,
     draining: AtomicBool,
+    allowed: Mutex<Allowed>,
     /// Held by everyone who still needs the connection to be made again after it broke.
     alive: Arc<()>,
     runtime: Handle,
+}
+
+/// Subjects to which a confirmed publish was not refused, so that the next one need not wait for a late refusal
+#[derive(Debug, Default)]
+struct Allowed {
+    /// Connection and number of refusals for which they were: after either changed, each is waited for again
+    as_of: (u64, u64),
+    subjects: BTreeSet<Subject>,
+}
+
+impl Allowed {
+    fn holds(&self, as_of: (u64, u64), subject: &Subject) -> bool {
+        self.as_of == as_of && self.subjects.contains(subject)
+    }
+
+    fn note(&mut self, as_of: (u64, u64), subject: Subject) {
+        if self.as_of != as_of || self.subjects.len() >= MAX_ALLOWED {
+            *self = Self { as_of, subjects: BTreeSet::new() };
+        }
+        self.subjects.insert(subject);
+    }
 }
 
 impl NatsBroker {
@@ -71,6 +97,7 @@ impl NatsBroker {
             options,
             pumps: Mutex::default(),
             draining: AtomicBool::new(false),
+            allowed: Mutex::default(),
             alive,
             runtime: Handle::current(),
         };
@@ -151,9 +178,19 @@ impl Inner {
         let phrase = format!("Publish to \"{}\"", outgoing.subject);
         let since = self.connection.signals.refusal_count();
         let sent_on = self.connection.number();
+        let subject = outgoing.subject.clone();
         self.hand_over(outgoing).await?;
         self.connection.barrier(sent_on).await?;
-        self.not_refused(since, &phrase)
+        if self.allowed().holds((sent_on, since), &subject) {
+            return self.not_refused(since, &phrase);
+        }
+        self.not_refused_for(REFUSAL_GRACE, since, &phrase).await?;
+        self.allowed().note((sent_on, since), subject);
+        Ok(())
+    }
+
+    fn allowed(&self) -> MutexGuard<'_, Allowed> {
+        self.allowed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn subscribe(&self, filter: SubjectFilter, queue: Option<QueueGroup>) -> Result<Subscription, BrokerError> {
@@ -340,5 +377,27 @@ impl Drop for Inner {
             }
             drop(alive);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_remembered_as_allowed_until_the_connection_or_the_refusals_change() {
+        let subject = |number: usize| Subject::new(format!("a.{number}")).unwrap();
+        let mut allowed = Allowed::default();
+        assert!(!allowed.holds((0, 0), &subject(0)));
+        allowed.note((1, 0), subject(0));
+        allowed.note((1, 0), subject(1));
+        assert!(allowed.holds((1, 0), &subject(0)) && allowed.holds((1, 0), &subject(1)));
+        assert!(!allowed.holds((2, 0), &subject(0)) && !allowed.holds((1, 1), &subject(0)));
+        allowed.note((1, 1), subject(1));
+        assert!(allowed.holds((1, 1), &subject(1)) && !allowed.holds((1, 0), &subject(0)));
+        for number in 0..=2 * MAX_ALLOWED {
+            allowed.note((1, 1), subject(number));
+        }
+        assert!(allowed.subjects.len() <= MAX_ALLOWED && allowed.holds((1, 1), &subject(2 * MAX_ALLOWED)));
     }
 }
