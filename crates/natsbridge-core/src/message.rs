@@ -32,8 +32,8 @@ impl Part {
         value: impl Into<Value>,
     ) -> Result<Self, OpenError> {
         let name = name.into();
-        match codec::encode(payload_type, value.into()) {
-            Ok(bytes) => Ok(Self::from_source(name, payload_type, bytes)),
+        match codec::source(payload_type, value.into()) {
+            Ok(source) => Ok(Self { name, payload_type, source, metadata: Metadata::new() }),
             Err(error) => Err(named(&name, error)),
         }
     }
@@ -88,12 +88,12 @@ impl Part {
         &self.metadata
     }
 
-    /// The serialised bytes, where they are in memory
+    /// The serialised bytes, where they are in memory and in one piece
     #[must_use]
     pub const fn bytes(&self) -> Option<&Bytes> {
         match &self.source {
             Source::Bytes(bytes) => Some(bytes),
-            Source::File { .. } => None,
+            Source::Pieces(_) | Source::File { .. } => None,
         }
     }
 
@@ -110,7 +110,7 @@ impl Part {
     /// # Errors
     /// [`OpenFault::Codec`] under the part's name: bytes that are not what the type says, or that are in a file.
     pub fn into_value(self) -> Result<Value, OpenError> {
-        let Source::Bytes(bytes) = self.source else { return Err(named(&self.name, CodecError::InFile)) };
+        let Some(bytes) = self.source.into_bytes() else { return Err(named(&self.name, CodecError::InFile)) };
         codec::decode(self.payload_type, bytes).map_err(|error| named(&self.name, error))
     }
 }

@@ -202,6 +202,11 @@ fn fitted(part: Part, limits: &Limits, digest_direct: bool, stamp: &mut Stamp<'_
     }
     let id = Id::from((stamp.new_id)());
     let wants_link = size >= limits.threshold() && links_allowed(limits);
+    let source = match source {
+        // What is in pieces is large; it travels direct only where the threshold was raised.
+        Source::Pieces(pieces) if !wants_link => Source::Bytes(pieces.concat().into()),
+        source => source,
+    };
     let direct_len = match &source {
         Source::Bytes(bytes) if !wants_link => {
             if digest_direct {
@@ -212,7 +217,7 @@ fn fitted(part: Part, limits: &Limits, digest_direct: bool, stamp: &mut Stamp<'_
         Source::File { .. } if !links_allowed(limits) => {
             return Err(PlanError::LinksNotAllowed { dataname: name.into(), size, reason: no_links(limits) });
         }
-        Source::Bytes(_) | Source::File { .. } => None,
+        Source::Bytes(_) | Source::Pieces(_) | Source::File { .. } => None,
     };
     Ok(Choice { draft: Draft { id, dataname: name, payload_type, metadata }, source, direct_len })
 }
@@ -234,16 +239,13 @@ fn readable(part: Part, limits: &Limits) -> Result<Part, PlanError> {
     if limits.receiver.reads(part.payload_type) {
         return Ok(part);
     }
-    match part {
-        Part { name, payload_type, source: Source::Bytes(bytes), metadata } if limits.convert_tables => {
-            let rows =
-                codec::decode(payload_type, bytes).and_then(|table| codec::encode(PayloadType::JsonTable, table));
-            match rows {
-                Ok(rows) => Ok(Part::from_source(name, PayloadType::JsonTable, rows).with_metadata(metadata)),
-                Err(source) => Err(PlanError::Convert { dataname: name.into(), source }),
-            }
-        }
-        part => Err(PlanError::UnreadableType { dataname: part.name.into(), receiver: limits.receiver }),
+    let Part { name, payload_type, source, metadata } = part;
+    let Some(bytes) = source.into_bytes().filter(|_| limits.convert_tables) else {
+        return Err(PlanError::UnreadableType { dataname: name.into(), receiver: limits.receiver });
+    };
+    match codec::decode(payload_type, bytes).and_then(|table| codec::encode(PayloadType::JsonTable, table)) {
+        Ok(rows) => Ok(Part::from_source(name, PayloadType::JsonTable, rows).with_metadata(metadata)),
+        Err(source) => Err(PlanError::Convert { dataname: name.into(), source }),
     }
 }
 

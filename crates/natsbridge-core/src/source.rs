@@ -1,6 +1,7 @@
 //! Where a payload's serialised bytes are: in memory, or in a file that core names and never opens.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -10,6 +11,8 @@ use bytes::Bytes;
 pub enum Source {
     /// In memory
     Bytes(Bytes),
+    /// In memory, one piece behind the other: a large table, whose columns stay where they are
+    Pieces(Arc<[Bytes]>),
     /// In a file of `len` bytes; who reads it checks that it still has that length
     File {
         /// Where the file is
@@ -25,6 +28,7 @@ impl Source {
     pub fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => size_of_bytes(bytes),
+            Self::Pieces(pieces) => pieces.iter().map(|piece| size_of_bytes(piece)).sum(),
             Self::File { len, .. } => *len,
         }
     }
@@ -33,6 +37,16 @@ impl Source {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The bytes, where they are in memory; several pieces are copied into one
+    #[must_use]
+    pub fn into_bytes(self) -> Option<Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Pieces(pieces) => Some(pieces.concat().into()),
+            Self::File { .. } => None,
+        }
     }
 }
 

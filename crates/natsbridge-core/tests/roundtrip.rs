@@ -1,6 +1,7 @@
 //! The law that tests everything: open(plan(m)) = m, however it travelled.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::as_conversions,
     clippy::needless_pass_by_value,
@@ -33,7 +34,7 @@ fn sent(message: Message, limits: &Limits) -> Result<(Envelope, HashMap<String, 
         payloads.push(match step {
             Step::Ready(payload) => payload,
             Step::Upload(upload) => {
-                let Source::Bytes(bytes) = upload.source().clone() else { panic!("no files here") };
+                let bytes = upload.source().clone().into_bytes().expect("no files here");
                 let url = format!("http://files.test/{}", store.len());
                 store.insert(url.clone(), bytes.clone());
                 upload.uploaded(Uploaded::new(url, bytes.len() as u64, Digest::of(&bytes)))?
@@ -203,6 +204,29 @@ fn the_header_keeps_every_field_and_its_order() {
     let header = Envelope::from_json(json.as_bytes()).unwrap().header().clone();
     assert_eq!(&header, envelope.header());
     assert_eq!(header.sent_at(), OffsetDateTime::from_unix_timestamp(1_778_660_130).ok());
+}
+
+#[cfg(feature = "arrow")]
+#[test]
+fn a_large_table_travels_direct_where_it_may() {
+    use std::sync::Arc;
+
+    use arrow_array::{Int64Array, RecordBatch};
+    let numbers = Arc::new(Int64Array::from_iter_values(0..70_000)) as _;
+    let table = natsbridge_core::Table::from(RecordBatch::try_from_iter([("n", numbers)]).unwrap());
+    let value = Value::from(table);
+    let part = Part::new("t", PayloadType::ArrowTable, value.clone()).unwrap();
+    assert!(matches!(part.source(), Source::Pieces(_)));
+    for (threshold, transport) in [(500_000, Transport::Link), (u64::MAX, Transport::Direct)] {
+        let message = Message::new("a").part(part.clone());
+        let (envelope, store) = sent(message, &Limits::default().size_threshold(threshold)).unwrap();
+        assert_eq!(envelope.payloads()[0].transport(), transport);
+        let (_, mut parts) = received(&envelope.to_json(), &store);
+        assert_eq!(parts.pop().unwrap().into_value().unwrap(), value);
+    }
+    let browser = Limits::default().receiver(Receiver::Browser).convert_tables(true);
+    let (envelope, _) = sent(Message::new("a").part(part), &browser).unwrap();
+    assert_eq!(envelope.payloads()[0].payload_type(), PayloadType::JsonTable);
 }
 
 /// Arrow tables of three columns, one of them with nulls; without the feature the same as rows

@@ -6,11 +6,11 @@ mod table_support;
 use std::sync::Arc;
 
 use arrow_array::types::Int8Type;
-use arrow_array::{Array, DictionaryArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
+use arrow_array::{Array, BooleanArray, DictionaryArray, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
 use arrow_ipc::CompressionType;
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
-use natsbridge_core::{CodecError, Rows, Table, TableLimits};
+use natsbridge_core::{CodecError, Part, PayloadType, Rows, Source, Table, TableLimits, Value};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use table_support::{batch, columns, file, one_column, sample, samples, stream};
@@ -96,6 +96,30 @@ fn columns_are_slices_of_the_input() {
     let back = read(&sent);
     let values = back.batches()[0].column(0).to_data().buffers()[0].as_ptr();
     assert!(sent.as_ptr_range().contains(&values));
+}
+
+#[test]
+fn a_large_table_is_sent_in_pieces_of_which_the_columns_are_the_arrays_own() {
+    let numbers = Int64Array::from_iter_values(0..100_000);
+    let flags = BooleanArray::from_iter((0..100_000).map(|n| Some(n % 3 == 0)));
+    let own = [numbers.values().as_ptr().cast::<u8>(), numbers.slice(50_000, 50_000).values().as_ptr().cast()];
+    let whole = batch(vec![("n", Arc::new(numbers)), ("f", Arc::new(flags))]);
+    let table = Table::new(whole.schema(), vec![whole.slice(0, 50_000), whole.slice(50_000, 50_000)]).unwrap();
+    let part = Part::new("t", PayloadType::ArrowTable, table.clone()).unwrap();
+    let Source::Pieces(pieces) = part.source() else { panic!("in pieces") };
+    assert!(pieces.iter().all(|piece| !piece.is_empty()) && pieces.len() <= 5);
+    assert!(own.iter().all(|column| pieces.iter().any(|piece| piece.as_ptr() == *column)));
+    let stream = table.to_ipc().unwrap();
+    assert_eq!(pieces.concat(), stream);
+    assert_eq!((part.size(), part.bytes()), (stream.len() as u64, None));
+    assert_eq!(part.into_value().unwrap(), Value::from(table.clone()));
+
+    let small = Table::from(whole.slice(0, 50_000));
+    assert_eq!(small.to_source().unwrap(), Source::Bytes(small.to_ipc().unwrap()));
+    let crumbs = Table::new(whole.schema(), (0..5_000).map(|n| whole.slice(n * 20, 20)).collect()).unwrap();
+    let Source::Pieces(pieces) = crumbs.to_source().unwrap() else { panic!("in pieces") };
+    assert!(pieces.len() <= 50, "{} pieces: short ones are together", pieces.len());
+    assert_eq!(pieces.concat(), crumbs.to_ipc().unwrap());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Reading a source once, in order, as chunks for a request body, with its digests and length computed in that pass.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,7 +113,8 @@ struct Reader {
 }
 
 enum Place {
-    Bytes(Bytes),
+    /// Pieces that are yet to be read, none of them empty
+    Memory(VecDeque<Bytes>),
     File(File),
 }
 
@@ -120,7 +122,10 @@ impl Reader {
     fn open(source: Source, checksum: Option<Checksum>) -> io::Result<Self> {
         let left = source.len();
         let place = match source {
-            Source::Bytes(bytes) => Place::Bytes(bytes),
+            Source::Bytes(bytes) => Place::Memory(VecDeque::from([bytes])),
+            Source::Pieces(pieces) => {
+                Place::Memory(pieces.iter().filter(|piece| !piece.is_empty()).cloned().collect())
+            }
             Source::File { path, len } => {
                 let file = File::open(path)?;
                 if file.metadata()?.len() != len {
@@ -139,11 +144,17 @@ impl Reader {
 
     /// The next chunk of a source that has more
     fn next(&mut self) -> io::Result<Bytes> {
-        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(CHUNK);
         let chunk = match &mut self.place {
-            Place::Bytes(bytes) => bytes.split_to(room),
+            Place::Memory(pieces) => {
+                let mut piece = pieces.pop_front().unwrap_or_default();
+                let chunk = piece.split_to(piece.len().min(CHUNK));
+                if !piece.is_empty() {
+                    pieces.push_front(piece);
+                }
+                chunk
+            }
             Place::File(file) => {
-                let mut chunk = vec![0; room];
+                let mut chunk = vec![0; usize::try_from(self.left).unwrap_or(usize::MAX).min(CHUNK)];
                 file.read_exact(&mut chunk).map_err(ended_early)?;
                 chunk.into()
             }
@@ -152,7 +163,7 @@ impl Reader {
         if let Some(checksum) = &mut self.checksum {
             checksum.update(&chunk);
         }
-        self.left = self.left.saturating_sub(u64::try_from(room).unwrap_or(u64::MAX));
+        self.left = self.left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
         if let Place::File(file) = &mut self.place
             && self.left == 0
             && file.read(&mut [0])? != 0
@@ -199,7 +210,9 @@ mod tests {
             let path = folder.path().join(len.to_string());
             std::fs::write(&path, &bytes)?;
             let file = Source::File { path, len: u64::try_from(len).unwrap_or(0) };
-            for source in [Source::from(bytes.clone()), file] {
+            let cut = len / 3;
+            let pieces = [&bytes[..cut], &[], &bytes[cut..]].map(Bytes::copy_from_slice);
+            for source in [Source::from(bytes.clone()), Source::Pieces(pieces.into()), file] {
                 let (seen, reading) = read(&source).await?;
                 assert_eq!(seen, bytes);
                 assert_eq!(reading.sums().map(|sums| sums.sha256), Some(Digest::of(&bytes)));

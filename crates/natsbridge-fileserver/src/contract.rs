@@ -45,6 +45,7 @@ pub async fn all(up: &dyn Uploader, down: &dyn Downloader, large: u64) -> Checke
     for size in [0, 1, 499_999, 500_000] {
         memory_round_trip(up, down, size).await?;
     }
+    pieces_round_trip(up, down).await?;
     file_round_trip(up, down, 0).await?;
     file_round_trip(up, down, large).await?;
     hostile_names(up, down).await?;
@@ -69,6 +70,21 @@ pub async fn memory_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: u
         .map_err(|error| because("what was uploaded can be read")(error.into()))?;
     hold("the bytes in memory are those that were uploaded", downloaded.source == Source::Bytes(bytes.clone()))?;
     hold("the digest is the one of the bytes", downloaded.sha256 == Digest::of(&bytes))?;
+    up.delete(&stored.receipt).await.map_err(deletion_failed)
+}
+
+/// What is uploaded in pieces comes back as one, whatever their sizes
+///
+/// # Errors
+/// A [`Violation`].
+pub async fn pieces_round_trip(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
+    let bytes = pattern(1_500_000, 8);
+    let cuts = [0..1, 1..1, 1..700_001, 700_001..700_100, 700_100..1_500_000];
+    let pieces = Source::Pieces(cuts.into_iter().map(|cut| bytes.slice(cut)).collect());
+    let (stored, link) = stored_from(up, "pieces", &pieces, &bytes, Life::default()).await?;
+    let downloaded =
+        down.download(&link, Target::Memory).await.map_err(|error| because("pieces can be read")(error.into()))?;
+    hold("the bytes are those of the pieces", downloaded.source == Source::Bytes(bytes))?;
     up.delete(&stored.receipt).await.map_err(deletion_failed)
 }
 
@@ -248,9 +264,19 @@ fn deletion_failed(error: StoreError) -> Violation {
 
 /// Uploads bytes and checks what the store says of them
 async fn stored(up: &dyn Uploader, name: &str, bytes: &Bytes, life: Life) -> Result<(Stored, Link), Violation> {
-    let source = Source::Bytes(bytes.clone());
+    stored_from(up, name, &Source::Bytes(bytes.clone()), bytes, life).await
+}
+
+/// Uploads a source of these bytes and checks what the store says of them
+async fn stored_from(
+    up: &dyn Uploader,
+    name: &str,
+    source: &Source,
+    bytes: &Bytes,
+    life: Life,
+) -> Result<(Stored, Link), Violation> {
     let object = Object::new(name, PayloadType::Binary, source.len()).life(life);
-    let stored = up.upload(&object, &source).await.map_err(|error| because("bytes can be uploaded")(error.into()))?;
+    let stored = up.upload(&object, source).await.map_err(|error| because("bytes can be uploaded")(error.into()))?;
     hold("the size is that of the bytes", stored.uploaded.size == source.len())?;
     hold("the digest is that of the bytes", stored.uploaded.sha256 == Digest::of(bytes))?;
     hold("a receipt does not show its secret", format!("{:?}", stored.receipt) == format!("{:?}", Receipt::new("")))?;

@@ -24,7 +24,7 @@ use crate::{
 /// use natsbridge_fileserver::{BoxError, upload_handler};
 ///
 /// let handler = upload_handler(|object: Object, source: Source| async move {
-///     let Source::Bytes(bytes) = source else { return Err("files are not for this server".into()) };
+///     let Some(bytes) = source.into_bytes() else { return Err("files are not for this server".into()) };
 ///     // …send them somewhere…
 ///     Ok::<_, BoxError>(Uploaded::new("https://files.example.com/1", object.size, Digest::of(&bytes)))
 /// });

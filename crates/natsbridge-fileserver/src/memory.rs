@@ -125,7 +125,7 @@ impl Uploader for MemoryStore {
                     chunks.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(failed)?;
                     bytes.clone()
                 }
-                Source::File { .. } => {
+                Source::Pieces(_) | Source::File { .. } => {
                     let all = chunks.try_fold(BytesMut::new(), |mut all, chunk| {
                         all.extend_from_slice(&chunk);
                         std::future::ready(Ok(all))

@@ -30,7 +30,7 @@ async fn by_two_closures() -> Result<(), Box<dyn Error>> {
     let upload = upload_handler(move |object: Object, source: Source| {
         let folder = writes.clone();
         async move {
-            let Source::Bytes(bytes) = source else { return Err("this example sends no files".into()) };
+            let Some(bytes) = source.into_bytes() else { return Err("this example sends no files".into()) };
             // The digest names the file: the payload's own name is any text and never a path.
             let digest = Digest::of(&bytes);
             tokio::fs::write(folder.join(digest.to_string()), &bytes).await?;

@@ -258,6 +258,7 @@ pub(crate) async fn downloaded(download: Download, downloader: &dyn Downloader) 
 pub(crate) async fn bytes_of(part: &Part) -> Result<Bytes, Error> {
     match part.source() {
         Source::Bytes(bytes) => Ok(bytes.clone()),
+        Source::Pieces(pieces) => Ok(pieces.concat().into()),
         Source::File { path, .. } => {
             tokio::fs::read(path).await.map(Bytes::from).map_err(|source| unreadable(part.name(), path, source))
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 #[cfg(feature = "arrow")]
 pub use self::table::{Table, TableLimits};
-use crate::{CodecError, PayloadType, Value};
+use crate::{CodecError, PayloadType, Source, Value};
 
 /// Serialises a value as its payload type says (requirements 6.2, specification, section 3)
 ///
@@ -27,19 +27,32 @@ pub fn encode(payload_type: PayloadType, value: Value) -> Result<Bytes, CodecErr
         #[cfg(feature = "arrow")]
         (PayloadType::JsonTable, Value::Table(table)) => json::encode_rows(&table.to_rows()?),
         #[cfg(feature = "arrow")]
-        (PayloadType::ArrowTable, Value::Table(table)) => table.to_ipc(),
-        #[cfg(feature = "arrow")]
-        (PayloadType::ArrowTable, Value::Rows(rows)) => Table::from_rows(&rows)?.to_ipc(),
-        #[cfg(feature = "arrow")]
-        (PayloadType::ArrowTable, Value::Json(json)) => Table::from_rows(&json::rows_of(json)?)?.to_ipc(),
+        (PayloadType::ArrowTable, value) => table_of(value)?.to_ipc(),
         #[cfg(not(feature = "arrow"))]
         (PayloadType::ArrowTable, _) => Err(CodecError::NoArrow),
         (PayloadType::Image | PayloadType::Audio | PayloadType::Video | PayloadType::Binary, Value::Bytes(bytes)) => {
             Ok(bytes)
         }
-        (payload_type, value) => {
-            Err(CodecError::WrongValue { payload_type, expected: expected(payload_type), found: value.kind() })
-        }
+        (payload_type, value) => Err(wrong(payload_type, &value)),
+    }
+}
+
+/// As [`encode`], for an upload: of a large table the columns are not copied
+pub(crate) fn source(payload_type: PayloadType, value: Value) -> Result<Source, CodecError> {
+    match payload_type {
+        #[cfg(feature = "arrow")]
+        PayloadType::ArrowTable => table_of(value)?.to_source(),
+        _ => encode(payload_type, value).map(Source::Bytes),
+    }
+}
+
+#[cfg(feature = "arrow")]
+fn table_of(value: Value) -> Result<Table, CodecError> {
+    match value {
+        Value::Table(table) => Ok(table),
+        Value::Rows(rows) => Table::from_rows(&rows),
+        Value::Json(json) => Table::from_rows(&json::rows_of(json)?),
+        value => Err(wrong(PayloadType::ArrowTable, &value)),
     }
 }
 
@@ -59,6 +72,10 @@ pub fn decode(payload_type: PayloadType, bytes: Bytes) -> Result<Value, CodecErr
         PayloadType::ArrowTable => Err(CodecError::NoArrow),
         PayloadType::Image | PayloadType::Audio | PayloadType::Video | PayloadType::Binary => Ok(Value::Bytes(bytes)),
     }
+}
+
+fn wrong(payload_type: PayloadType, value: &Value) -> CodecError {
+    CodecError::WrongValue { payload_type, expected: expected(payload_type), found: value.kind() }
 }
 
 const fn expected(payload_type: PayloadType) -> &'static str {

@@ -135,9 +135,9 @@ fn sent(given: &Json) -> Result<Json, Refusal> {
         payloads.push(match step {
             Step::Ready(payload) => payload,
             Step::Upload(upload) => {
-                let Source::Bytes(bytes) = upload.source() else { return Err(Refusal::Own("a file".into())) };
+                let Some(bytes) = upload.source().clone().into_bytes() else { return Err(Refusal::Own("a file".into())) };
                 let url = urls.next().ok_or_else(|| Refusal::Own("more uploads than URLs".into()))?;
-                let uploaded = Uploaded::new(url, upload.object().size, Digest::of(bytes));
+                let uploaded = Uploaded::new(url, upload.object().size, Digest::of(&bytes));
                 upload.uploaded(uploaded)?
             }
         });

@@ -18,7 +18,10 @@ use bytes::Bytes;
 
 pub use limits::TableLimits;
 
-use crate::{CodecError, Rows};
+use crate::{CodecError, Limits, Rows, Source};
+
+/// Bytes from which a piece of a stream stays where it is; shorter ones are copied together
+const PIECE: usize = 64 * 1024;
 
 /// Record batches with their schema
 ///
@@ -98,19 +101,48 @@ impl Table {
     /// # Errors
     /// [`CodecError::Table`] for a type that the IPC format can't carry.
     pub fn to_ipc(&self) -> Result<Bytes, CodecError> {
+        Ok(joined(&self.pieces()?))
+    }
+
+    /// The same stream to be uploaded: from 500,000 bytes on in pieces, in which the columns are not copied
+    ///
+    /// # Errors
+    /// As [`Table::to_ipc`].
+    pub fn to_source(&self) -> Result<Source, CodecError> {
+        let pieces = self.pieces()?;
+        let len: usize = pieces.iter().map(Buffer::len).sum();
+        if u64::try_from(len).is_ok_and(|len| len < Limits::SIZE_THRESHOLD) {
+            return Ok(Source::Bytes(joined(&pieces)));
+        }
+        let mut kept = Vec::new();
+        let mut short = Vec::new();
+        for piece in pieces {
+            if piece.len() < PIECE {
+                short.extend_from_slice(&piece);
+            }
+            if !short.is_empty() && (short.len() >= PIECE || piece.len() >= PIECE) {
+                kept.push(std::mem::take(&mut short).into());
+            }
+            if piece.len() >= PIECE {
+                kept.push(Bytes::from_owner(piece));
+            }
+        }
+        if !short.is_empty() {
+            kept.push(short.into());
+        }
+        Ok(Source::Pieces(kept.into()))
+    }
+
+    /// The stream, its columns as slices of the arrays
+    fn pieces(&self) -> Result<Vec<Buffer>, CodecError> {
         let unwritable = |error: ArrowError| damaged(format!("it can't be written: {error}"));
-        // Uncompressed columns come out as slices of the arrays, so their bytes are copied once, into a buffer that fits.
         let mut encoder = StreamEncoder::try_new(&self.schema).map_err(unwritable)?;
         let mut pieces = Vec::new();
         for batch in &self.batches {
             pieces.extend(encoder.encode(batch).map_err(unwritable)?);
         }
         pieces.extend(encoder.finish().map_err(unwritable)?);
-        let mut stream = Vec::with_capacity(pieces.iter().map(Buffer::len).sum());
-        for piece in &pieces {
-            stream.extend_from_slice(piece);
-        }
-        Ok(stream.into())
+        Ok(pieces)
     }
 
     /// Reads an Arrow IPC stream or file, also with LZ4 or ZSTD bodies (specification, section 3)
@@ -172,6 +204,15 @@ impl From<RecordBatch> for Table {
     fn from(batch: RecordBatch) -> Self {
         Self { schema: batch.schema(), batches: vec![batch] }
     }
+}
+
+/// Copied once, into a buffer that fits
+fn joined(pieces: &[Buffer]) -> Bytes {
+    let mut stream = Vec::with_capacity(pieces.iter().map(Buffer::len).sum());
+    for piece in pieces {
+        stream.extend_from_slice(piece);
+    }
+    stream.into()
 }
 
 fn damaged(reason: impl Into<String>) -> CodecError {
