@@ -156,7 +156,7 @@ pub fn all(count: Count, nats_url: &str) -> Result<Vec<Line>, Failure> {
         let line = Line::new("allocations", case.name, number(counted.times), "allocations");
         lines.push(line.target(Some(Target::AtMost(number(case.limit)))));
     }
-    lines.push(copied(count)?);
+    lines.extend(copied(count)?);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     for scenario in [Scenario::Publish, Scenario::Receive] {
         for size in nats::SIZES {
@@ -172,15 +172,24 @@ pub fn all(count: Count, nats_url: &str) -> Result<Vec<Line>, Failure> {
     Ok(lines)
 }
 
-/// Bytes allocated while a table is read, by the bytes of the table: a copy of the columns would make it 1
-fn copied(count: Count) -> Result<Line, Failure> {
-    let stream = tables::table(1_000_000)?.to_ipc()?;
+/// Bytes allocated while a table is made ready for an upload, and while one is read, by the bytes of the table: a copy of the
+/// columns would make it 1
+///
+/// # Errors
+/// What Arrow says.
+pub fn copied(count: Count) -> Result<[Line; 2], Failure> {
+    let table = tables::table(1_000_000)?;
+    let stream = table.to_ipc()?;
     let size = number(stream.len().try_into()?);
-    let mut table = None;
-    let counted = count(&mut || table = Some(Table::from_ipc(&stream, &TableLimits::default())));
-    table.ok_or("nothing was read")??;
-    let name = "bytes allocated to read an arrowtable of 1,000,000 rows";
-    Ok(Line::new("tables", name, number(counted.bytes) / size, "× its size").target(Some(Target::AtMost(0.01))))
+    let (mut sent, mut read) = (None, None);
+    let sending = count(&mut || sent = Some(table.to_source()));
+    let reading = count(&mut || read = Some(Table::from_ipc(&stream, &TableLimits::default())));
+    sent.ok_or("nothing was sent")??;
+    read.ok_or("nothing was read")??;
+    Ok([("send", sending), ("read", reading)].map(|(verb, counted)| {
+        let name = format!("bytes allocated to {verb} an arrowtable of 1,000,000 rows");
+        Line::new("tables", name, number(counted.bytes) / size, "× its size").target(Some(Target::AtMost(0.01)))
+    }))
 }
 
 /// Allocations per message of sender, receiver and both their connections, on one thread

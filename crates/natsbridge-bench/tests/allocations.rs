@@ -1,7 +1,7 @@
 //! The regression guard: allocations per call are counted, which repeats exactly, unlike seconds.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "test code")]
 
-use natsbridge_bench::allocations::{Case, Counted};
+use natsbridge_bench::allocations::{Case, Counted, copied};
 
 fn counted(call: &mut dyn FnMut()) -> Counted {
     let info = allocation_counter::measure(call);
@@ -23,6 +23,13 @@ fn a_count_is_the_same_every_time() {
     for case in Case::all().unwrap() {
         let counts: Vec<Counted> = (0..3).map(|_| case.count(counted)).collect();
         assert!(counts.iter().all(|count| count == &counts[0]), "{}: {counts:?}", case.name);
+    }
+}
+
+#[test]
+fn the_columns_of_a_large_table_are_not_copied() {
+    for line in copied(counted).unwrap() {
+        assert_eq!(line.met(), Some(true), "{}", line.to_json());
     }
 }
 
