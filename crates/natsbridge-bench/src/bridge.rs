@@ -1,9 +1,11 @@
 //! NATSBridge's own path through core, with identifiers and time given, as the textbook's are.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
-use natsbridge_core::{Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Stamp, Step, Value, plan};
+use natsbridge_core::{
+    Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Sender, Stamp, Step, Value, plan,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -13,7 +15,8 @@ use crate::Failure;
 pub const ID: Uuid = Uuid::from_u128(0x1234_5678_90ab_4def_8234_5678_90ab_cdef);
 
 /// Shared by all messages, as a bridge shares it
-static BROKER_URL: LazyLock<Arc<str>> = LazyLock::new(|| "nats://localhost:4222".into());
+static SENDER: LazyLock<Sender> =
+    LazyLock::new(|| Sender::default().id(ID.to_string()).broker_url("nats://localhost:4222"));
 
 /// Plans a message whose payloads all travel direct
 ///
@@ -21,12 +24,11 @@ static BROKER_URL: LazyLock<Arc<str>> = LazyLock::new(|| "nats://localhost:4222"
 /// What core says, or that a payload wants to be a link.
 pub fn sealed(values: impl IntoIterator<Item = (&'static str, PayloadType, Value)>) -> Result<Envelope, Failure> {
     let mut message = Message::new("lab.results");
-    message.broker_url = Arc::clone(&BROKER_URL);
     for (name, payload_type, value) in values {
         message.parts.push(Part::new(name, payload_type, value)?);
     }
     let mut new_id = || ID;
-    let mut stamp = Stamp { now: OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
+    let mut stamp = Stamp { sender: &SENDER, now: OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
     let (header, steps) = plan(message, &Limits::default(), &mut stamp)?;
     let mut payloads = Vec::with_capacity(steps.len());
     for step in steps {

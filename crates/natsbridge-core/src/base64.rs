@@ -1,8 +1,11 @@
 //! Base64 on the wire: written in the standard alphabet with padding, read strictly first and tolerantly after.
 
+use std::mem::MaybeUninit;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64_simd::AsOut as _;
 
 /// Takes what is left once white space is gone and the alphabet is one: padding or none
 const TOLERANT: GeneralPurpose = GeneralPurpose::new(
@@ -18,6 +21,15 @@ pub(crate) const fn encoded_len(bytes: usize) -> usize {
 /// Appends the standard, padded form
 pub(crate) fn encode_into(bytes: &[u8], out: &mut Vec<u8>) {
     base64_simd::STANDARD.encode_append(bytes, out);
+}
+
+/// Hands out the standard, padded form step by step
+pub(crate) fn encode_in_steps(bytes: &[u8], mut put: impl FnMut(&[u8])) {
+    const STEP: usize = 1_536;
+    let mut text = [MaybeUninit::uninit(); encoded_len(STEP)];
+    for step in bytes.chunks(STEP) {
+        put(base64_simd::STANDARD.encode(step, text.as_mut_slice().as_out()));
+    }
 }
 
 /// Decodes the standard, padded form alone; `None` for anything else
@@ -72,9 +84,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_encoder_writes_what_the_reference_writes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let mut text = Vec::new();
+        fn the_fast_encoder_writes_what_the_reference_writes(bytes in proptest::collection::vec(any::<u8>(), 0..4_000)) {
+            let (mut text, mut steps) = (Vec::new(), Vec::new());
             encode_into(&bytes, &mut text);
+            encode_in_steps(&bytes, |step| steps.extend_from_slice(step));
+            prop_assert_eq!(&steps, &text);
             let text = String::from_utf8(text).unwrap();
             prop_assert_eq!(&text, &base64::engine::general_purpose::STANDARD.encode(&bytes));
             prop_assert_eq!(text.len(), encoded_len(bytes.len()));

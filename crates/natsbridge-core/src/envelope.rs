@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::notes::Notes;
 use crate::numbers::{self, Found};
 use crate::source::size_of_bytes;
 use crate::wire::scan::has_control;
@@ -20,11 +21,25 @@ pub type Metadata = Map<String, Json>;
 
 /// Declares the text fields of a header, in the order in which they stand on the wire
 macro_rules! fields {
-    ($($name:literal)+) => {
+    ($first:literal $($name:literal)+) => {
         /// The text fields of a header, in the order in which they stand on the wire
-        pub(crate) const FIELDS: [&str; [$($name),+].len()] = [$($name),+];
+        pub(crate) const FIELDS: [&str; [$first, $($name),+].len()] = [$first, $($name),+];
         /// What stands before each field's text: the end of the field before, and its name
-        pub(crate) const OPENINGS: [&str; FIELDS.len()] = [$(concat!("\",\"", $name, "\":\"")),+];
+        pub(crate) const OPENINGS: [&str; FIELDS.len()] =
+            [concat!("\",\"", $first, "\":\""), $(concat!("\",\"", $name, "\":\"")),+];
+
+        /// Appends the fields as members, and says where each ends; `None` where they have 4 GiB together
+        ///
+        /// Written out for every field, so that the compiler knows how long each opening is.
+        fn join(fields: [&str; FIELDS.len()], text: &mut String) -> Option<[u32; FIELDS.len()]> {
+            let mut fields = fields.into_iter();
+            let mut member = |opening: &'static str| {
+                text.push_str(opening);
+                text.push_str(fields.next().unwrap_or_default());
+                u32::try_from(text.len()).ok()
+            };
+            Some([member(concat!("\"", $first, "\":\""))?, $(member(concat!("\",\"", $name, "\":\""))?),+])
+        }
     };
 }
 
@@ -68,12 +83,7 @@ impl Header {
         let metadata = numbers::kept(metadata);
         let len: usize = fields.iter().map(|field| field.len()).sum();
         let mut text = String::with_capacity(total(&OPENINGS) + len + numbers::MAX_LEN);
-        let mut ends = [0; FIELDS.len()];
-        for (index, (end, field)) in ends.iter_mut().zip(fields).enumerate() {
-            text.push_str(opening(index));
-            text.push_str(field);
-            *end = u32::try_from(text.len()).ok()?;
-        }
+        let mut ends = join(fields, &mut text)?;
         // One look at all of them: what has to be escaped is rare, and twelve looks at short texts take longer.
         if to_escape(&text) == TO_ESCAPE {
             return Some(Self { text, ends, as_json: true, metadata });
@@ -374,7 +384,7 @@ pub struct Payload {
     pub(crate) id: Id,
     pub(crate) dataname: Box<str>,
     pub(crate) payload_type: PayloadType,
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: Notes,
     /// The size that the envelope states, where it is not the size of the direct bytes
     pub(crate) stated_size: Option<u64>,
     pub(crate) body: Body,
@@ -453,8 +463,8 @@ impl Payload {
 
     /// Payload-level metadata
     #[must_use]
-    pub const fn metadata(&self) -> &Metadata {
-        &self.metadata
+    pub fn metadata(&self) -> &Metadata {
+        self.metadata.map()
     }
 
     /// The digest that the metadata states, where it states one in the right form
@@ -473,7 +483,7 @@ impl fmt::Debug for Payload {
             .field("transport", &self.transport())
             .field("size", &self.size())
             .field("url", &self.url().map(redacted))
-            .field("metadata", &self.metadata)
+            .field("metadata", self.metadata())
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,8 @@ use serde_json::Value as Json;
 
 use crate::envelope::{Body, Envelope, Header, Metadata, Payload};
 use crate::error::{OpenError, OpenFault};
-use crate::{Digest, Downloaded, Link, Part, PayloadType, Transport, timestamp};
+use crate::notes::Notes;
+use crate::{Digest, Downloaded, Link, Part, PayloadType, Source, Transport, timestamp};
 
 /// How suspicious a receiver is
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub enum Arrival {
 pub struct Download {
     link: Link,
     payload_type: PayloadType,
-    metadata: Metadata,
+    metadata: Notes,
 }
 
 impl Download {
@@ -89,8 +90,8 @@ impl Download {
 
     /// Metadata as the sender wrote it
     #[must_use]
-    pub const fn metadata(&self) -> &Metadata {
-        &self.metadata
+    pub fn metadata(&self) -> &Metadata {
+        self.metadata.map()
     }
 
     /// Turns what was downloaded into the part
@@ -107,7 +108,10 @@ impl Download {
         };
         match fault {
             Some(fault) => Err(OpenError { dataname: self.link.dataname, fault }),
-            None => Ok(Part::from_source(self.link.dataname, self.payload_type, source).with_metadata(self.metadata)),
+            None => {
+                let name = self.link.dataname.into();
+                Ok(Part { name, payload_type: self.payload_type, source, metadata: self.metadata })
+            }
         }
     }
 }
@@ -138,7 +142,9 @@ fn arrival(payload: Payload, checks: &Checks) -> Arrival {
     };
     let Payload { dataname, payload_type, metadata, body, .. } = payload;
     match body {
-        Body::Direct(bytes) => Arrival::Ready(Part::from_source(dataname, payload_type, bytes).with_metadata(metadata)),
+        Body::Direct(bytes) => {
+            Arrival::Ready(Part { name: dataname, payload_type, source: Source::Bytes(bytes), metadata })
+        }
         Body::Link { url, size } => {
             let mut link = Link::new(dataname, url);
             link.size = (size > 0).then_some(size);
@@ -151,7 +157,7 @@ fn arrival(payload: Payload, checks: &Checks) -> Arrival {
 }
 
 /// The digest that the sender wrote; what is no digest must not switch the check off
-fn stated_digest(metadata: &Metadata) -> Result<Option<Digest>, OpenFault> {
+fn stated_digest(metadata: &Notes) -> Result<Option<Digest>, OpenFault> {
     match metadata.get("sha256") {
         None | Some(Json::Null) => Ok(None),
         Some(stated) => {

@@ -6,11 +6,14 @@
 //! [`Envelope::to_json`], and back by [`Envelope::from_json`] → [`Envelope::open`] → (download) → [`decode`].
 //!
 //! ```
-//! use natsbridge_core::{Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Stamp, Step, Value, plan};
+//! use natsbridge_core::{
+//!     Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Sender, Stamp, Step, Value, plan,
+//! };
 //!
 //! let message = Message::new("chat.room").part(Part::new("greeting", PayloadType::Text, "hello")?);
 //! let mut new_id = || uuid::Uuid::nil(); // a program draws random ones
-//! let mut stamp = Stamp { now: time::OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
+//! let sender = Sender::default().name("greeter");
+//! let mut stamp = Stamp { sender: &sender, now: time::OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
 //! let (header, steps) = plan(message, &Limits::default(), &mut stamp)?;
 //! let payloads = steps.into_iter().map(|step| match step {
 //!     Step::Ready(payload) => payload,
@@ -34,6 +37,7 @@ mod inbound;
 mod limits;
 mod link;
 mod message;
+mod notes;
 mod numbers;
 mod outbound;
 mod source;
@@ -51,7 +55,7 @@ pub use error::{CodecError, EnvelopeError, OpenError, OpenFault, PayloadFault, P
 pub use inbound::{Arrival, Checks, Download};
 pub use limits::{Limits, Receiver};
 pub use link::{Downloaded, Life, Link, Object, Uploaded, redacted};
-pub use message::{Message, Part};
+pub use message::{Message, Part, Sender};
 pub use outbound::{Stamp, Step, Upload, plan};
 pub use source::Source;
 pub use value::{Rows, Value};

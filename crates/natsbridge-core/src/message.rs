@@ -1,13 +1,12 @@
 //! A message as people hold it: where it goes, who sends it, and its parts in order.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
 use crate::error::{OpenError, OpenFault};
+use crate::notes::Notes;
 use crate::outbound::without_secrets;
 use crate::{CodecError, Life, Metadata, PayloadType, Purpose, Source, Value, codec};
 
@@ -17,7 +16,7 @@ pub struct Part {
     pub(crate) name: Box<str>,
     pub(crate) payload_type: PayloadType,
     pub(crate) source: Source,
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: Notes,
 }
 
 impl Part {
@@ -33,7 +32,7 @@ impl Part {
     ) -> Result<Self, OpenError> {
         let name = name.into();
         match codec::source(payload_type, value.into()) {
-            Ok(source) => Ok(Self { name, payload_type, source, metadata: Metadata::new() }),
+            Ok(source) => Ok(Self { name, payload_type, source, metadata: Notes::default() }),
             Err(error) => Err(named(&name, error)),
         }
     }
@@ -41,20 +40,20 @@ impl Part {
     /// Takes bytes that are serialised already; who reads them finds out whether they are what the type says
     #[must_use]
     pub fn from_source(name: impl Into<Box<str>>, payload_type: PayloadType, source: impl Into<Source>) -> Self {
-        Self { name: name.into(), payload_type, source: source.into(), metadata: Metadata::new() }
+        Self { name: name.into(), payload_type, source: source.into(), metadata: Notes::default() }
     }
 
     /// Names a file of `len` bytes that holds the serialised payload; it always travels by link
     #[must_use]
     pub fn from_file(name: impl Into<Box<str>>, payload_type: PayloadType, path: impl Into<PathBuf>, len: u64) -> Self {
         let source = Source::File { path: path.into(), len };
-        Self { name: name.into(), payload_type, source, metadata: Metadata::new() }
+        Self { name: name.into(), payload_type, source, metadata: Notes::default() }
     }
 
     /// Adds metadata of the sender's own; the keys of the specification are written by the library
     #[must_use]
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
-        self.metadata = metadata;
+        self.metadata = metadata.into();
         self
     }
 
@@ -84,8 +83,8 @@ impl Part {
 
     /// Metadata as the sender wrote it
     #[must_use]
-    pub const fn metadata(&self) -> &Metadata {
-        &self.metadata
+    pub fn metadata(&self) -> &Metadata {
+        self.metadata.map()
     }
 
     /// The serialised bytes, where they are in memory and in one piece
@@ -119,10 +118,54 @@ fn named(name: &str, error: CodecError) -> OpenError {
     OpenError { dataname: name.to_owned(), fault: OpenFault::Codec(error) }
 }
 
-/// Everything that one envelope says, before it is decided what travels how
+/// Who sends: what all messages of a program have in common
+///
+/// Fields of the envelope with the defaults of requirements 11.1: the name `NATSBridge`, a new identifier for every message,
+/// and no URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    name: Cow<'static, str>,
+    id: Option<Box<str>>,
+    broker_url: Box<str>,
+}
+
+impl Sender {
+    /// Sets the program's name
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets the program's identifier
+    #[must_use]
+    pub fn id(mut self, id: impl Into<Box<str>>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Sets its NATS URL, of which user names, passwords and tokens are left out (NFR-302)
+    #[must_use]
+    pub fn broker_url(mut self, url: &str) -> Self {
+        self.broker_url = without_secrets(url).into();
+        self
+    }
+
+    pub(crate) fn fields(&self) -> (&str, Option<&str>, &str) {
+        (&self.name, self.id.as_deref(), &self.broker_url)
+    }
+}
+
+impl Default for Sender {
+    fn default() -> Self {
+        Self { name: Cow::Borrowed("NATSBridge"), id: None, broker_url: Box::default() }
+    }
+}
+
+/// Everything that one envelope says of itself, before it is decided what travels how
 ///
 /// Fields bear the wire's names; what is left empty or `None` is filled by the plan (requirements 11.1).
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Message {
     /// The NATS subject
@@ -133,10 +176,6 @@ pub struct Message {
     pub msg_id: Option<Cow<'static, str>>,
     /// Why it is sent; default `chat`
     pub msg_purpose: Purpose,
-    /// The sending program's name; default `NATSBridge`. Shared, as is all that a program's messages have in common
-    pub sender_name: Arc<str>,
-    /// The sending program's identifier; a new one where `None`
-    pub sender_id: Option<Arc<str>>,
     /// The receiving program's name; empty for all
     pub receiver_name: Cow<'static, str>,
     /// The receiving program's identifier; empty for all
@@ -145,8 +184,6 @@ pub struct Message {
     pub reply_to: Cow<'static, str>,
     /// The `msg_id` that it answers; empty for none
     pub reply_to_msg_id: Cow<'static, str>,
-    /// The sender's NATS URL; user names, passwords and tokens are removed by the plan
-    pub broker_url: Arc<str>,
     /// Message-level metadata
     pub metadata: Metadata,
     /// The parts, in order
@@ -163,20 +200,15 @@ impl Message {
     /// A message to a subject, with the defaults of requirements 11.1
     #[must_use]
     pub fn new(send_to: impl Into<Cow<'static, str>>) -> Self {
-        static SENDER_NAME: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("NATSBridge"));
-        static NO_URL: LazyLock<Arc<str>> = LazyLock::new(Arc::default);
         Self {
             send_to: send_to.into(),
             correlation_id: None,
             msg_id: None,
             msg_purpose: Purpose::Chat,
-            sender_name: Arc::clone(&SENDER_NAME),
-            sender_id: None,
             receiver_name: Cow::Borrowed(""),
             receiver_id: Cow::Borrowed(""),
             reply_to: Cow::Borrowed(""),
             reply_to_msg_id: Cow::Borrowed(""),
-            broker_url: Arc::clone(&NO_URL),
             metadata: Metadata::new(),
             parts: Vec::new(),
             life: None,
@@ -199,28 +231,5 @@ impl Message {
             None if !self.receiver_id.is_empty() && !self.awaits_ack => Life::one_shot(Life::DEFAULT_TTL),
             None => Life::default(),
         }
-    }
-}
-
-impl fmt::Debug for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message")
-            .field("send_to", &self.send_to)
-            .field("correlation_id", &self.correlation_id)
-            .field("msg_id", &self.msg_id)
-            .field("msg_purpose", &self.msg_purpose)
-            .field("sender_name", &self.sender_name)
-            .field("sender_id", &self.sender_id)
-            .field("receiver_name", &self.receiver_name)
-            .field("receiver_id", &self.receiver_id)
-            .field("reply_to", &self.reply_to)
-            .field("reply_to_msg_id", &self.reply_to_msg_id)
-            .field("broker_url", &without_secrets(&self.broker_url))
-            .field("metadata", &self.metadata)
-            .field("parts", &self.parts)
-            .field("life", &self.life)
-            .field("awaits_ack", &self.awaits_ack)
-            .field("digest_direct", &self.digest_direct)
-            .finish()
     }
 }

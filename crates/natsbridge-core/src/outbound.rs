@@ -1,18 +1,23 @@
 //! Decides, before anything is uploaded, which payload travels how, so that the whole envelope fits the broker.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-use serde_json::Value as Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::envelope::{Body, FIELDS, Header, Id, Metadata, Payload};
 use crate::error::PlanError;
+use crate::notes::Notes;
 use crate::wire::write;
-use crate::{Digest, Limits, Message, Object, Part, PayloadType, Source, Uploaded, codec, redacted, timestamp};
+use crate::{
+    Digest, Life, Limits, Message, Object, Part, PayloadType, Sender, Source, Uploaded, codec, redacted, timestamp,
+};
 
-/// The identifiers and the time that a message is given; core draws neither itself
+/// What a message does not know by itself: who sends it, when, and the identifiers it is given; core draws none
 pub struct Stamp<'a> {
+    /// Who sends
+    pub sender: &'a Sender,
     /// Now
     pub now: OffsetDateTime,
     /// Draws a new random identifier
@@ -32,7 +37,7 @@ pub enum Step {
     /// Nothing: it travels inside the envelope
     Ready(Payload),
     /// It has to be uploaded first
-    Upload(Upload),
+    Upload(Box<Upload>),
 }
 
 /// A payload that has to be uploaded before it is one
@@ -70,12 +75,12 @@ impl Upload {
         }
         let mut draft = self.draft;
         let metadata = &mut draft.metadata;
-        metadata.insert("sha256".to_owned(), Json::from(uploaded.sha256.to_string()));
+        metadata.insert("sha256", uploaded.sha256.to_string());
         if let Some(at) = uploaded.expires_at {
-            metadata.insert("expires_at".to_owned(), Json::from(timestamp::write(at)));
+            metadata.insert("expires_at", timestamp::write(at));
         }
         if uploaded.one_shot {
-            metadata.insert("one_shot".to_owned(), Json::from(true));
+            metadata.insert("one_shot", true);
         }
         let body = Body::Link { url: uploaded.url.into(), size: uploaded.size };
         Ok(draft.with(body))
@@ -88,13 +93,18 @@ struct Draft {
     id: Id,
     dataname: Box<str>,
     payload_type: PayloadType,
-    metadata: Metadata,
+    metadata: Notes,
 }
 
 impl Draft {
     fn with(self, body: Body) -> Payload {
         let Self { id, dataname, payload_type, metadata } = self;
         Payload { id, dataname, payload_type, metadata, stated_size: None, body }
+    }
+
+    fn into_upload(self, source: Source, life: Life) -> Step {
+        let object = Object::new(&*self.dataname, self.payload_type, source.len()).life(life);
+        Step::Upload(Box::new(Upload { object, source, draft: self }))
     }
 }
 
@@ -115,43 +125,21 @@ pub fn plan(mut message: Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Res
     })?;
     let life = message.link_life();
     let digest_direct = message.digest_direct;
-    let mut drafts = Vec::with_capacity(message.parts.len());
+    let mut steps = Vec::with_capacity(message.parts.len());
     for part in message.parts {
-        drafts.push(fitted(part, limits, digest_direct, stamp)?);
+        steps.push(fitted(part, limits, life, digest_direct, stamp)?);
     }
-    fit(&header, &mut drafts, limits)?;
-    let steps = drafts.into_iter().map(|Choice { draft, source, direct_len }| match (source, direct_len) {
-        (Source::Bytes(bytes), Some(_)) => Step::Ready(draft.with(Body::Direct(bytes))),
-        (source, _) => {
-            let object = Object::new(&*draft.dataname, draft.payload_type, source.len()).life(life);
-            Step::Upload(Upload { object, source, draft })
-        }
-    });
-    Ok((header, steps.collect()))
-}
-
-/// A part on its way to a step
-struct Choice {
-    draft: Draft,
-    source: Source,
-    /// Bytes of the envelope that it takes when direct; `None` for a link
-    direct_len: Option<u64>,
-}
-
-impl Choice {
-    fn link_len(&self, limits: &Limits) -> u64 {
-        let Draft { id, dataname, payload_type, metadata } = &self.draft;
-        len(write::direct_len(id, dataname, *payload_type, 0, metadata)).saturating_add(limits.link_allowance)
-    }
+    fit(&header, &mut steps, limits, life)?;
+    Ok((header, steps))
 }
 
 fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Option<Header> {
     let mut buffers = [[0; 36]; 3];
-    let [correlation, msg, sender] = &mut buffers;
+    let [correlation, msg, own] = &mut buffers;
+    let (sender_name, sender_id, broker_url) = stamp.sender.fields();
     let correlation_id = given_or_new(message.correlation_id.as_deref(), correlation, stamp);
     let msg_id = given_or_new(message.msg_id.as_deref(), msg, stamp);
-    let sender_id = given_or_new(message.sender_id.as_deref(), sender, stamp);
-    let broker_url = without_secrets(&message.broker_url);
+    let sender_id = given_or_new(sender_id, own, stamp);
     let timestamp = timestamp::written(stamp.now);
     let fields: [&str; FIELDS.len()] = [
         correlation_id,
@@ -159,13 +147,13 @@ fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Optio
         std::str::from_utf8(&timestamp).unwrap_or_default(),
         &message.send_to,
         message.msg_purpose.as_str(),
-        &message.sender_name,
+        sender_name,
         sender_id,
         &message.receiver_name,
         &message.receiver_id,
         &message.reply_to,
         &message.reply_to_msg_id,
-        &broker_url,
+        broker_url,
     ];
     Header::new(fields, metadata)
 }
@@ -189,37 +177,34 @@ fn given_or_new<'a>(given: Option<&'a str>, buffer: &'a mut [u8; 36], stamp: &mu
 }
 
 /// Checks one part against its receiver and chooses by the threshold alone
-fn fitted(part: Part, limits: &Limits, digest_direct: bool, stamp: &mut Stamp<'_>) -> Result<Choice, PlanError> {
+fn fitted(
+    part: Part,
+    limits: &Limits,
+    life: Life,
+    digest_direct: bool,
+    stamp: &mut Stamp<'_>,
+) -> Result<Step, PlanError> {
     let Part { name, payload_type, source, mut metadata } = readable(part, limits)?;
     let size = source.len();
     if let Some(limit) = limits.receiver.max_payload().filter(|limit| size > *limit) {
         return Err(PlanError::PayloadTooLarge { dataname: name.into(), size, limit, receiver: limits.receiver });
     }
-    if !metadata.is_empty() {
-        for ours in ["sha256", "expires_at", "one_shot"] {
-            metadata.shift_remove(ours);
-        }
-    }
-    let id = Id::from((stamp.new_id)());
+    metadata.remove(&["sha256", "expires_at", "one_shot"]);
+    let mut draft = Draft { id: Id::from((stamp.new_id)()), dataname: name, payload_type, metadata };
     let wants_link = size >= limits.threshold() && links_allowed(limits);
-    let source = match source {
-        // What is in pieces is large; it travels direct only where the threshold was raised.
-        Source::Pieces(pieces) if !wants_link => Source::Bytes(pieces.concat().into()),
-        source => source,
-    };
-    let direct_len = match &source {
-        Source::Bytes(bytes) if !wants_link => {
-            if digest_direct {
-                metadata.insert("sha256".to_owned(), Json::from(Digest::of(bytes).to_string()));
-            }
-            Some(len(write::direct_len(&id, &name, payload_type, bytes.len(), &metadata)))
-        }
+    let bytes = match source {
         Source::File { .. } if !links_allowed(limits) => {
-            return Err(PlanError::LinksNotAllowed { dataname: name.into(), size, reason: no_links(limits) });
+            return Err(PlanError::LinksNotAllowed { dataname: draft.dataname.into(), size, reason: no_links(limits) });
         }
-        Source::Bytes(_) | Source::Pieces(_) | Source::File { .. } => None,
+        Source::Bytes(bytes) if !wants_link => bytes,
+        // What is in pieces is large; it travels direct only where the threshold was raised.
+        Source::Pieces(pieces) if !wants_link => pieces.concat().into(),
+        source => return Ok(draft.into_upload(source, life)),
     };
-    Ok(Choice { draft: Draft { id, dataname: name, payload_type, metadata }, source, direct_len })
+    if digest_direct {
+        draft.metadata.insert("sha256", Digest::of(&bytes).to_string());
+    }
+    Ok(Step::Ready(draft.with(Body::Direct(bytes))))
 }
 
 const fn links_allowed(limits: &Limits) -> bool {
@@ -244,40 +229,85 @@ fn readable(part: Part, limits: &Limits) -> Result<Part, PlanError> {
         return Err(PlanError::UnreadableType { dataname: name.into(), receiver: limits.receiver });
     };
     match codec::decode(payload_type, bytes).and_then(|table| codec::encode(PayloadType::JsonTable, table)) {
-        Ok(rows) => Ok(Part::from_source(name, PayloadType::JsonTable, rows).with_metadata(metadata)),
+        Ok(rows) => Ok(Part { name, payload_type: PayloadType::JsonTable, source: Source::Bytes(rows), metadata }),
         Err(source) => Err(PlanError::Convert { dataname: name.into(), source }),
     }
 }
 
-/// Turns the largest direct parts into links until the envelope fits
-fn fit(header: &Header, choices: &mut [Choice], limits: &Limits) -> Result<(), PlanError> {
+/// Turns the largest direct payloads into links until the envelope fits
+fn fit(header: &Header, steps: &mut Vec<Step>, limits: &Limits, life: Life) -> Result<(), PlanError> {
     let limit = limits.max_message_size;
-    let each = |choice: &Choice| choice.direct_len.unwrap_or_else(|| choice.link_len(limits));
-    let mut total = choices.iter().map(each).fold(limits.header_allowance, u64::saturating_add);
-    total = total.saturating_add(len(write::empty_len(header) + write::commas(choices.len())));
+    let mut total = steps.iter().map(|step| step_len(step, limits)).fold(limits.header_allowance, u64::saturating_add);
+    total = total.saturating_add(len(write::empty_len(header) + write::commas(steps.len())));
     if total <= limit {
         return Ok(());
     }
     if links_allowed(limits) {
-        let mut order: Vec<usize> = (0..choices.len()).filter(|index| choices[*index].direct_len.is_some()).collect();
+        let sized = |(index, step): (usize, &Step)| match step {
+            Step::Ready(payload) => Some((index, payload.size())),
+            Step::Upload(_) => None,
+        };
+        let mut order: Vec<_> = steps.iter().enumerate().filter_map(sized).collect();
         // A stable sort: of two equal payloads the first becomes the link.
-        order.sort_by_key(|index| std::cmp::Reverse(choices[*index].source.len()));
-        for index in order {
-            let saved = choices[index].direct_len.unwrap_or(0).saturating_sub(choices[index].link_len(limits));
+        order.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+        let mut links = BTreeSet::new();
+        for (index, _) in order {
+            let saved = step_len(&steps[index], limits).saturating_sub(link_len(&steps[index], limits));
             if total <= limit || saved == 0 {
                 break;
             }
             total -= saved;
-            choices[index].direct_len = None;
-            choices[index].draft.metadata.shift_remove("sha256");
+            links.insert(index);
         }
+        let linked = |(index, step)| if links.contains(&index) { linked(step, life) } else { step };
+        *steps = std::mem::take(steps).into_iter().enumerate().map(linked).collect();
     }
     if total <= limit {
         return Ok(());
     }
-    let direct = choices.iter().filter(|choice| choice.direct_len.is_some());
-    let direct = direct.map(|choice| (choice.draft.dataname.to_string(), choice.source.len())).collect();
-    Err(PlanError::MessageTooLarge { size: total, limit, direct, links_allowed: links_allowed(limits) })
+    let direct = steps.iter().filter_map(|step| match step {
+        Step::Ready(payload) => Some((payload.dataname().to_owned(), payload.size())),
+        Step::Upload(_) => None,
+    });
+    Err(PlanError::MessageTooLarge {
+        size: total,
+        limit,
+        direct: direct.collect(),
+        links_allowed: links_allowed(limits),
+    })
+}
+
+/// Bytes of the envelope that a step's payload takes, without a comma
+fn step_len(step: &Step, limits: &Limits) -> u64 {
+    match step {
+        Step::Ready(payload) => len(write::payload_len(payload)),
+        Step::Upload(_) => link_len(step, limits),
+    }
+}
+
+/// The same, if it becomes a link
+fn link_len(step: &Step, limits: &Limits) -> u64 {
+    let bare = match step {
+        Step::Ready(Payload { id, dataname, payload_type, metadata, .. }) => {
+            write::link_len(id, dataname, *payload_type, metadata)
+        }
+        Step::Upload(upload) => {
+            let Draft { id, dataname, payload_type, metadata } = &upload.draft;
+            write::link_len(id, dataname, *payload_type, metadata)
+        }
+    };
+    len(bare).saturating_add(limits.link_allowance)
+}
+
+/// What would have travelled direct, as an upload
+fn linked(step: Step, life: Life) -> Step {
+    match step {
+        Step::Ready(Payload { id, dataname, payload_type, mut metadata, body: Body::Direct(bytes), .. }) => {
+            metadata.remove(&["sha256"]);
+            Draft { id, dataname, payload_type, metadata }.into_upload(bytes.into(), life)
+        }
+        step => step,
+    }
 }
 
 fn len(bytes: usize) -> u64 {

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use natsbridge_core::{
     Arrival, Checks, Digest, Downloaded, Envelope, Header, Limits, Message, Part, PayloadType, PlanError, Purpose,
-    Receiver, Rows, Source, Stamp, Step, Transport, Uploaded, Value, plan,
+    Receiver, Rows, Sender, Source, Stamp, Step, Transport, Uploaded, Value, plan,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -21,13 +21,21 @@ use time::OffsetDateTime;
 
 /// Plans, uploads into a map, seals
 fn sent(message: Message, limits: &Limits) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
+    sent_by(&Sender::default(), message, limits)
+}
+
+fn sent_by(
+    sender: &Sender,
+    message: Message,
+    limits: &Limits,
+) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
     let mut count = 0_u128;
     let mut new_id = || {
         count += 1;
         uuid::Uuid::from_u128(count)
     };
     let now = OffsetDateTime::from_unix_timestamp(1_778_660_130).unwrap();
-    let (header, steps) = plan(message, limits, &mut Stamp { now, new_id: &mut new_id })?;
+    let (header, steps) = plan(message, limits, &mut Stamp { sender, now, new_id: &mut new_id })?;
     let mut store = HashMap::new();
     let mut payloads = Vec::new();
     for step in steps {
@@ -165,7 +173,8 @@ fn a_link_says_how_it_lives() {
     use natsbridge_core::Life;
     let life_of = |message: Message| {
         let mut new_id = uuid::Uuid::nil;
-        let mut stamp = Stamp { now: OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
+        let sender = Sender::default();
+        let mut stamp = Stamp { sender: &sender, now: OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
         let (_, mut steps) = plan(message.part(binary("b", 500_000)), &Limits::default(), &mut stamp).unwrap();
         let Some(Step::Upload(upload)) = steps.pop() else { panic!("a link") };
         upload.object().life
@@ -187,15 +196,14 @@ fn the_header_keeps_every_field_and_its_order() {
     let mut message = Message::new("a.b");
     message.correlation_id = Some("c-1".into());
     message.msg_purpose = Purpose::Nack;
-    message.sender_name = "måler \"1\"\n".into();
     message.receiver_name = "r".into();
     message.receiver_id = "r-1".into();
     message.reply_to = "a.reply".into();
     message.reply_to_msg_id = "m-0".into();
-    message.broker_url = "nats://user:secret@a:4222, nats://token@b:4222".into();
+    let sender = Sender::default().name("måler \"1\"\n").broker_url("nats://user:secret@a:4222, nats://token@b:4222");
     message.metadata =
         [("code".to_owned(), json!("expired")), ("big".to_owned(), json!(u64::MAX))].into_iter().collect();
-    let (envelope, _) = sent(message, &Limits::default()).unwrap();
+    let (envelope, _) = sent_by(&sender, message, &Limits::default()).unwrap();
     let json = String::from_utf8(envelope.to_json().to_vec()).unwrap();
     assert_eq!(
         json,

@@ -112,7 +112,7 @@ fn a_large_table_is_sent_in_pieces_of_which_the_columns_are_the_arrays_own() {
     let stream = table.to_ipc().unwrap();
     assert_eq!(pieces.concat(), stream);
     assert_eq!((part.size(), part.bytes()), (stream.len() as u64, None));
-    assert_eq!(part.into_value().unwrap(), Value::from(table.clone()));
+    assert_eq!(part.into_value().unwrap(), Value::from(table));
 
     let small = Table::from(whole.slice(0, 50_000));
     assert_eq!(small.to_source().unwrap(), Source::Bytes(small.to_ipc().unwrap()));

@@ -123,9 +123,7 @@ impl Reader {
         let left = source.len();
         let place = match source {
             Source::Bytes(bytes) => Place::Memory(VecDeque::from([bytes])),
-            Source::Pieces(pieces) => {
-                Place::Memory(pieces.iter().filter(|piece| !piece.is_empty()).cloned().collect())
-            }
+            Source::Pieces(pieces) => Place::Memory(pieces.iter().filter(|piece| !piece.is_empty()).cloned().collect()),
             Source::File { path, len } => {
                 let file = File::open(path)?;
                 if file.metadata()?.len() != len {

@@ -145,6 +145,15 @@ impl BrokerError {
         Self::new(BrokerErrorKind::TooLarge { size, limit }, message)
     }
 
+    /// The server's limit shrank between the look at it and the hand-over
+    pub(crate) fn too_large_by_now(size: u64, limit: u64) -> Self {
+        let message = format!(
+            "a message of {size} bytes exceeds the limit of {limit} bytes that the server has just set; send it again, large \
+             payloads by link"
+        );
+        Self::new(BrokerErrorKind::TooLarge { size, limit }, message)
+    }
+
     pub(crate) fn no_responders(subject: &str) -> Self {
         let message = format!("nobody listens to {subject:?}; start a responder or check the subject");
         Self::new(BrokerErrorKind::NoResponders, message)

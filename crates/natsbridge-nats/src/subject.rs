@@ -62,10 +62,6 @@ impl Subject {
         check(subject.as_str(), Use::Publish).is_ok().then_some(Self(subject))
     }
 
-    pub(crate) fn to_nats(&self) -> async_nats::Subject {
-        self.0.clone()
-    }
-
     pub(crate) fn into_nats(self) -> async_nats::Subject {
         self.0
     }

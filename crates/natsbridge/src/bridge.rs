@@ -1,9 +1,10 @@
 //! The bridge: a connection to NATS, a file server and this program's name, for people who want the whole job done.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use natsbridge_core::{Envelope, Limits, Message, Purpose};
+use bytes::BytesMut;
+use natsbridge_core::{Envelope, Limits, Message, Purpose, Sender};
 use natsbridge_fileserver::{Downloader, Fetcher, Uploader};
 use natsbridge_nats::{
     Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectFilter,
@@ -15,7 +16,7 @@ use crate::deliver::{self, Answers, DeliverOptions, Delivered};
 use crate::draft::Draft;
 use crate::inbox::{Inbox, Incoming};
 use crate::perform::{Sealed, Sealer};
-use crate::sequence::Counter;
+use crate::sequence::{self, Counter};
 use crate::{Error, ReceiveError, observe, smart};
 
 /// Sends and receives messages over one connection; clones share it
@@ -42,14 +43,18 @@ pub struct Bridge(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    broker: Box<dyn Broker>,
+    broker: Arc<dyn Broker>,
+    /// The same, where it is a connection: what every message goes through takes no box there
+    nats: Option<Arc<NatsBroker>>,
     config: Config,
-    sender_name: Arc<str>,
-    sender_id: Arc<str>,
-    broker_url: Arc<str>,
+    sender: Sender,
+    sender_id: String,
+    broker_url: String,
     uploader: OnceLock<Arc<dyn Uploader>>,
     downloader: Arc<dyn Downloader>,
     counter: Counter,
+    /// Of small messages on their way to the broker
+    memory: Mutex<BytesMut>,
     answers: Answers,
 }
 
@@ -60,8 +65,9 @@ impl Bridge {
     /// [`Error::Broker`] when no server answers in time, naming the URL without its secrets; [`Error::Config`] when a
     /// setting can't be used.
     pub async fn connect(config: Config) -> Result<Self, Error> {
-        let broker = config.nats.clone().connect().await?;
-        Self::with_broker::<NatsBroker>(broker, config)
+        let nats = Arc::new(config.nats.clone().connect().await?);
+        let broker: Arc<dyn Broker> = Arc::<NatsBroker>::clone(&nats);
+        Self::new(broker, Some(nats), config)
     }
 
     /// Uses a connection of the program's own, or a [`MemoryBroker`](crate::MemoryBroker) in tests
@@ -69,6 +75,10 @@ impl Bridge {
     /// # Errors
     /// [`Error::Config`] when a setting can't be used.
     pub fn with_broker<B: Broker + 'static>(broker: B, config: Config) -> Result<Self, Error> {
+        Self::new(Arc::new(broker), None, config)
+    }
+
+    fn new(broker: Arc<dyn Broker>, nats: Option<Arc<NatsBroker>>, config: Config) -> Result<Self, Error> {
         let downloader = match &config.downloader {
             Some(downloader) => Arc::clone(downloader),
             None => smart::fetcher(
@@ -81,14 +91,19 @@ impl Bridge {
                 &config.allowed_origins,
             )?,
         };
+        let broker_url = broker.server_url();
+        let sender_id = config.sender_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+        let sender = Sender::default().name(config.sender_name.clone()).id(sender_id.as_str()).broker_url(&broker_url);
         Ok(Self(Arc::new(Inner {
-            broker_url: broker.server_url().into(),
-            broker: Box::new(broker),
-            sender_name: config.sender_name.as_str().into(),
-            sender_id: config.sender_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string()).into(),
+            broker,
+            nats,
+            sender,
+            sender_id,
+            broker_url,
             uploader: config.uploader.clone().map_or_else(OnceLock::new, OnceLock::from),
             downloader,
             counter: Counter::new(),
+            memory: Mutex::default(),
             answers: Answers::default(),
             config,
         })))
@@ -96,11 +111,7 @@ impl Bridge {
 
     /// Begins a message to a subject
     pub fn message(&self, subject: impl Into<String>) -> Draft {
-        let mut message = Box::new(Message::new(subject.into()));
-        message.sender_name = Arc::clone(&self.0.sender_name);
-        message.sender_id = Some(Arc::clone(&self.0.sender_id));
-        message.broker_url = Arc::clone(&self.0.broker_url);
-        Draft::new(self.clone(), message)
+        Draft::new(self.clone(), Box::new(Message::new(subject.into())))
     }
 
     /// Begins news about this program's state, for whoever watches the subject (purpose `updateStatus`)
@@ -194,16 +205,19 @@ impl Bridge {
     /// Uploads what has to be uploaded and seals the message
     pub(crate) async fn seal(&self, message: Box<Message>, limits: Limits) -> Result<(Subject, Sealed), Error> {
         let counted = self.0.counter.counted(&message)?;
+        let limits = limits.header_allowance(sequence::ROOM);
         let uploader = || self.uploader();
         let sealer = Sealer {
-            limits,
+            sender: &self.0.sender,
+            limits: &limits,
             uploader: &uploader,
             transfers: self.0.config.transfers,
             counted: Some(&counted),
+            memory: Some(&self.0.memory),
             direct_fallback: self.0.config.direct_fallback,
         };
         let sealed = sealer.seal(message).await?;
-        Ok((counted.subject, sealed))
+        Ok((counted.subject.clone(), sealed))
     }
 
     /// Publishes a sealed message; when that fails, what it uploaded is deleted
@@ -211,6 +225,8 @@ impl Bridge {
         let outgoing = Outgoing::new(subject, sealed.json);
         let published = if confirmed {
             self.0.broker.publish_confirmed(outgoing).await
+        } else if let Some(nats) = &self.0.nats {
+            nats.publish_unboxed(outgoing).await
         } else {
             self.0.broker.publish(outgoing).await
         };

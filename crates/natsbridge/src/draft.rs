@@ -218,8 +218,7 @@ impl Draft {
     /// [`Error::Config`]; [`Error::Broker`] when it can't be published. Nothing is published then, and what was uploaded is
     /// deleted.
     pub async fn send(self) -> Result<Envelope, Error> {
-        let bridge = self.bridge.clone();
-        let (subject, sealed) = self.seal().await?;
+        let (bridge, subject, sealed) = self.seal().await?;
         bridge.publish(subject, sealed, false).await
     }
 
@@ -228,8 +227,7 @@ impl Draft {
     /// # Errors
     /// As [`Draft::send`], and [`Error::Broker`] when the server does not confirm it in time.
     pub async fn send_confirmed(self) -> Result<Envelope, Error> {
-        let bridge = self.bridge.clone();
-        let (subject, sealed) = self.seal().await?;
+        let (bridge, subject, sealed) = self.seal().await?;
         bridge.publish(subject, sealed, true).await
     }
 
@@ -243,10 +241,9 @@ impl Draft {
     /// the message for good; [`Error::Config`] when a `reply_to` was set, since the acknowledgements go there.
     pub async fn deliver(mut self, options: &DeliverOptions) -> Result<Delivered, Error> {
         self.without_reply_to()?;
-        let bridge = self.bridge.clone();
-        self.message.reply_to = bridge.answers_inbox().await?.as_str().to_owned().into();
+        self.message.reply_to = self.bridge.answers_inbox().await?.as_str().to_owned().into();
         self.message.awaits_ack = true;
-        let (subject, sealed) = self.seal().await?;
+        let (bridge, subject, sealed) = self.seal().await?;
         bridge.deliver(subject, sealed, options).await
     }
 
@@ -257,13 +254,12 @@ impl Draft {
     /// [`Error::Delivery`] when the answer is a NACK, [`Error::Config`] when a `reply_to` was set, and what is wrong with
     /// the answer.
     pub async fn request(self, timeout: Duration) -> Result<Incoming, ReceiveError> {
-        let bridge = self.bridge.clone();
         let subject = self.message.send_to.to_string();
         if let Err(error) = self.without_reply_to() {
             return Err(ReceiveError::new(error, subject));
         }
         match self.seal().await {
-            Ok((subject, sealed)) => bridge.request(subject, sealed, timeout).await,
+            Ok((bridge, subject, sealed)) => bridge.request(subject, sealed, timeout).await,
             Err(error) => Err(ReceiveError::new(error, subject)),
         }
     }
@@ -276,7 +272,7 @@ impl Draft {
         Err(ConfigError::new("reply_to", reason))
     }
 
-    async fn seal(self) -> Result<(natsbridge_nats::Subject, Sealed), Error> {
+    async fn seal(self) -> Result<(Bridge, natsbridge_nats::Subject, Sealed), Error> {
         let Self { bridge, mut message, files, failed, receiver, convert_tables } = self;
         if let Some(error) = failed {
             return Err((*error).into());
@@ -285,10 +281,12 @@ impl Draft {
         for part in files {
             let Some(part) = message.parts.get_mut(part) else { continue };
             if let Source::File { path, .. } = part.source() {
-                *part = perform::part_of_file(part.name(), part.payload_type(), path, &limits).await?;
+                // In a box, so that the future of a message without files stays small.
+                *part = Box::pin(perform::part_of_file(part.name(), part.payload_type(), path, &limits)).await?;
             }
         }
-        bridge.seal(message, limits).await
+        let (subject, sealed) = bridge.seal(message, limits).await?;
+        Ok((bridge, subject, sealed))
     }
 }
 

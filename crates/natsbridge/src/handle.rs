@@ -85,7 +85,7 @@ impl Handle {
 
     /// Metadata as the sender wrote it; `None` for a payload that failed its check
     #[must_use]
-    pub const fn metadata(&self) -> Option<&Metadata> {
+    pub fn metadata(&self) -> Option<&Metadata> {
         match &self.0 {
             State::Ready { part, .. } => Some(part.metadata()),
             State::Link { download, .. } => Some(download.metadata()),

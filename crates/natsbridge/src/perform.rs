@@ -1,20 +1,21 @@
 //! The only room that does IO for a message: it reads small files, performs uploads and downloads, and cleans up.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use natsbridge_core::{
-    Download, Envelope, Limits, Message, Part, Payload, PayloadType, PlanError, Source, Stamp, Step, plan,
+    Download, Envelope, Header, Limits, Message, Part, Payload, PayloadType, PlanError, Sender, Source, Stamp, Step,
+    plan,
 };
-use natsbridge_fileserver::{Downloader, Receipt, Stored, Target, Uploader};
+use natsbridge_fileserver::{Downloader, Receipt, StoreError, Stored, Target, Uploader};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::config::ConfigError;
-use crate::sequence::{self, Counted};
+use crate::sequence::Counted;
 use crate::{Error, observe};
 
 /// Gives the uploader, which is made when the first payload needs it
@@ -48,14 +49,22 @@ pub(crate) async fn part_of_file(
     Ok(Part::from_source(name, payload_type, bytes))
 }
 
+/// The most bytes in a message's payloads for which its JSON shares memory with others'
+const SMALL: u64 = 4_096;
+/// Bytes that small messages share
+const SHARED: usize = 32 * 1024;
+
 /// Everything that turns a message into an envelope
 pub(crate) struct Sealer<'a> {
-    pub(crate) limits: Limits,
+    pub(crate) sender: &'a Sender,
+    pub(crate) limits: &'a Limits,
     pub(crate) uploader: UploaderSource<'a>,
     /// Uploads at once
     pub(crate) transfers: usize,
     /// Numbers the message when its uploads are done, so that a failed one leaves no gap
     pub(crate) counted: Option<&'a Counted>,
+    /// Where small messages are written beside each other, unless another task is at it
+    pub(crate) memory: Option<&'a Mutex<BytesMut>>,
     /// Whether payloads may travel direct, as far as the broker takes them, when the file server can't be reached
     pub(crate) direct_fallback: bool,
 }
@@ -67,66 +76,84 @@ impl Sealer<'_> {
     pub(crate) async fn seal(&self, message: Box<Message>) -> Result<Sealed, Error> {
         // Before the plan, which has to know the size of everything.
         #[cfg(feature = "otel")]
-        let message = {
-            let mut message = message;
-            *message = crate::trace::traced(*message);
-            message
-        };
+        let message = crate::trace::traced(message);
         let spare = self.direct_fallback.then(|| message.clone());
-        let sealed = self.seal_within(message, &self.limits).await;
-        match (sealed, spare) {
-            (Err(Error::Store(error)), Some(message)) if error.is_retryable() => {
-                let without_links = self.limits.clone().size_threshold(u64::MAX).links(false);
-                let Ok(message) = in_memory(message, without_links.max_message_size).await else {
-                    return Err(error.into());
-                };
-                tracing::warn!(
-                    error = observe::cause(&error),
-                    "payloads travel direct, as the file server can't be reached"
-                );
-                // What does not fit the broker either is reported as what it is: an upload that failed.
-                self.seal_within(message, &without_links).await.map_err(|_| error.into())
+        let (header, steps) = self.planned(message, self.limits)?;
+        if steps.iter().any(|step| matches!(step, Step::Upload(_))) {
+            // In a box, so that the future of a message without uploads, as most are, stays small.
+            return Box::pin(self.seal_uploading(header, steps, spare)).await;
+        }
+        Ok(self.sealed(header, steps.into_iter().filter_map(ready).collect())?)
+    }
+
+    async fn seal_uploading(
+        &self,
+        header: Header,
+        steps: Vec<Step>,
+        spare: Option<Box<Message>>,
+    ) -> Result<Sealed, Error> {
+        let left = Arc::new(Left { uploader: (self.uploader)()?, receipts: Mutex::default() });
+        let mut uploads = Uploads(Some(Arc::clone(&left)));
+        let uploaded = left.perform(steps, self.transfers).await;
+        let error = match uploaded.and_then(|payloads| Ok(self.sealed(header, payloads)?)) {
+            Ok(sealed) => return Ok(Sealed { uploads, ..sealed }),
+            Err(error) => error,
+        };
+        uploads.delete().await;
+        match (error, spare) {
+            (Error::Store(error), Some(message)) if error.is_retryable() => {
+                self.seal_direct(message, &error).await.map_err(|_| error.into())
             }
-            (sealed, _) => sealed,
+            (error, _) => Err(error),
         }
     }
 
-    async fn seal_within(&self, message: Box<Message>, limits: &Limits) -> Result<Sealed, Error> {
-        let limits = limits.clone().header_allowance(if self.counted.is_some() { sequence::ROOM } else { 0 });
-        let (mut header, steps) =
-            plan(*message, &limits, &mut Stamp { now: OffsetDateTime::now_utc(), new_id: &mut Uuid::new_v4 })?;
-        let mut uploads = Uploads::default();
-        let payloads = if steps.iter().any(|step| matches!(step, Step::Upload(_))) {
-            let uploader = (self.uploader)()?;
-            uploads.uploader = Some(Arc::clone(&uploader));
-            let payloads = uploaded(steps, uploader.as_ref(), &uploads.receipts, self.transfers).await;
-            match payloads {
-                Ok(payloads) => payloads,
-                Err(error) => {
-                    uploads.delete().await;
-                    return Err(error);
-                }
-            }
-        } else {
-            let mut payloads = Vec::with_capacity(steps.len());
-            payloads.extend(steps.into_iter().filter_map(ready));
-            payloads
-        };
+    /// Seals the message without uploads, as the file server can't be reached
+    ///
+    /// # Errors
+    /// When it does not fit the broker; who asked reports what it is: an upload that failed.
+    async fn seal_direct(&self, message: Box<Message>, error: &StoreError) -> Result<Sealed, Error> {
+        let limits = self.limits.clone().size_threshold(u64::MAX).links(false);
+        let message = in_memory(message, limits.max_message_size).await?;
+        tracing::warn!(error = observe::cause(error), "payloads travel direct, as the file server can't be reached");
+        let (header, steps) = self.planned(message, &limits)?;
+        Ok(self.sealed(header, steps.into_iter().filter_map(ready).collect())?)
+    }
+
+    fn planned(&self, message: Box<Message>, limits: &Limits) -> Result<(Header, Vec<Step>), PlanError> {
+        let (sender, now) = (self.sender, OffsetDateTime::now_utc());
+        plan(*message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4 })
+    }
+
+    /// Numbers the message and writes it
+    fn sealed(&self, mut header: Header, payloads: Vec<Payload>) -> Result<Sealed, PlanError> {
         if let Some(counted) = self.counted {
             counted.number(&mut header);
         }
         let envelope = header.seal(payloads);
-        let json = envelope.to_json();
+        let json = self.written(&envelope);
         let size = u64::try_from(json.len()).unwrap_or(u64::MAX);
-        let limit = limits.max_message_size;
+        let limit = self.limits.max_message_size;
         if size > limit {
             // Only URLs longer than the room planned for them lead here.
             let direct = envelope.payloads().iter().filter(|payload| payload.url().is_none());
             let direct = direct.map(|payload| (payload.dataname().to_owned(), payload.size())).collect();
-            uploads.delete().await;
-            return Err(PlanError::MessageTooLarge { size, limit, direct, links_allowed: true }.into());
+            return Err(PlanError::MessageTooLarge { size, limit, direct, links_allowed: true });
         }
-        Ok(Sealed { envelope, json, uploads })
+        Ok(Sealed { envelope, json, uploads: Uploads::default() })
+    }
+
+    fn written(&self, envelope: &Envelope) -> Bytes {
+        let small = || envelope.payloads().iter().map(Payload::size).sum::<u64>() <= SMALL;
+        match self.memory.filter(|_| small()).and_then(|memory| memory.try_lock().ok()) {
+            Some(mut memory) => {
+                if memory.capacity() == 0 {
+                    *memory = BytesMut::with_capacity(SHARED);
+                }
+                envelope.to_json_in(&mut memory)
+            }
+            None => envelope.to_json(),
+        }
     }
 }
 
@@ -150,40 +177,54 @@ fn ready(step: Step) -> Option<Payload> {
     }
 }
 
-/// Performs the steps, several uploads at once; every finished upload leaves its receipt, whatever becomes of the others
-async fn uploaded(
-    steps: Vec<Step>,
-    uploader: &dyn Uploader,
-    receipts: &Mutex<Vec<Receipt>>,
-    transfers: usize,
-) -> Result<Vec<Payload>, Error> {
-    let mut payloads: Vec<BoxFuture<'_, Result<Payload, Error>>> = Vec::with_capacity(steps.len());
-    for step in steps {
-        payloads.push(Box::pin(async move {
-            match step {
-                Step::Ready(payload) => Ok(payload),
-                Step::Upload(upload) => {
-                    let Stored { uploaded, receipt } = uploader.upload(upload.object(), upload.source()).await?;
-                    receipts.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
-                    Ok(upload.uploaded(uploaded)?)
-                }
-            }
-        }));
-    }
-    stream::iter(payloads).buffered(transfers.max(1)).try_collect().await
+/// What a message has left at the file server, if anything; deleted unless it is kept
+#[derive(Debug, Default)]
+pub(crate) struct Uploads(Option<Arc<Left>>);
+
+#[derive(Debug)]
+struct Left {
+    uploader: Arc<dyn Uploader>,
+    receipts: Mutex<Vec<Receipt>>,
 }
 
-/// What a message has left at the file server; deleted unless it is kept
-#[derive(Debug, Default)]
-pub(crate) struct Uploads {
-    uploader: Option<Arc<dyn Uploader>>,
-    receipts: Mutex<Vec<Receipt>>,
+impl Left {
+    /// Performs the steps, several uploads at once; every finished upload leaves its receipt, whatever becomes of the others
+    async fn perform(&self, steps: Vec<Step>, transfers: usize) -> Result<Vec<Payload>, Error> {
+        let mut payloads: Vec<BoxFuture<'_, Result<Payload, Error>>> = Vec::with_capacity(steps.len());
+        for step in steps {
+            payloads.push(Box::pin(async move {
+                match step {
+                    Step::Ready(payload) => Ok(payload),
+                    Step::Upload(upload) => {
+                        let Stored { uploaded, receipt } =
+                            self.uploader.upload(upload.object(), upload.source()).await?;
+                        self.receipts().push(receipt);
+                        Ok(upload.uploaded(uploaded)?)
+                    }
+                }
+            }));
+        }
+        stream::iter(payloads).buffered(transfers.max(1)).try_collect().await
+    }
+
+    async fn delete(&self) {
+        let receipts = std::mem::take(&mut *self.receipts());
+        for receipt in receipts {
+            if let Err(error) = self.uploader.delete(&receipt).await {
+                tracing::warn!(error = observe::cause(&error), "an upload of an unsent message stays until it expires");
+            }
+        }
+    }
+
+    fn receipts(&self) -> MutexGuard<'_, Vec<Receipt>> {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Uploads {
     /// The message is on its way: its links are the receivers' now
     pub(crate) fn keep(mut self) {
-        self.take();
+        self.0 = None;
     }
 
     /// The publish failed: the links stay where the message may have left all the same, else they are deleted
@@ -197,53 +238,36 @@ impl Uploads {
 
     /// Deletes every upload of the message, as well as that can be done (specification, section 8)
     pub(crate) async fn delete(&mut self) {
-        let receipts = self.take();
-        if let Some(uploader) = &self.uploader {
-            delete_all(uploader.as_ref(), receipts).await;
+        if let Some(left) = self.0.take() {
+            left.delete().await;
         }
     }
 
     /// Leaves the links to the receivers, with the right to delete them later
     pub(crate) fn detach(mut self) -> Detached {
-        Detached { receipts: self.take(), uploader: self.uploader.take() }
-    }
-
-    fn take(&mut self) -> Vec<Receipt> {
-        std::mem::take(self.receipts.get_mut().unwrap_or_else(PoisonError::into_inner))
+        Detached(self.0.take())
     }
 }
 
 /// Uploads that stay unless they are deleted
-pub(crate) struct Detached {
-    uploader: Option<Arc<dyn Uploader>>,
-    receipts: Vec<Receipt>,
-}
+pub(crate) struct Detached(Option<Arc<Left>>);
 
 impl Detached {
     pub(crate) async fn delete(self) {
-        if let Some(uploader) = &self.uploader {
-            delete_all(uploader.as_ref(), self.receipts).await;
+        if let Some(left) = self.0 {
+            left.delete().await;
         }
     }
 }
 
 impl Drop for Uploads {
     fn drop(&mut self) {
-        let receipts = self.take();
-        let Some(uploader) = self.uploader.take().filter(|_| !receipts.is_empty()) else { return };
+        let Some(left) = self.0.take() else { return };
+        let uploads = left.receipts().len();
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                runtime.spawn(async move { delete_all(uploader.as_ref(), receipts).await });
-            }
-            Err(_) => tracing::warn!(uploads = receipts.len(), "uploads of an unsent message stay until they expire"),
-        }
-    }
-}
-
-async fn delete_all(uploader: &dyn Uploader, receipts: Vec<Receipt>) {
-    for receipt in receipts {
-        if let Err(error) = uploader.delete(&receipt).await {
-            tracing::warn!(error = observe::cause(&error), "an upload of an unsent message stays until it expires");
+            _ if uploads == 0 => {}
+            Ok(runtime) => drop(runtime.spawn(async move { left.delete().await })),
+            Err(_) => tracing::warn!(uploads, "uploads of an unsent message stay until they expire"),
         }
     }
 }

@@ -20,16 +20,16 @@ const MAX_SUBJECTS: usize = 65_536;
 #[derive(Debug)]
 pub(crate) struct Counter {
     epoch: Uuid,
-    counted: Mutex<HashMap<Box<str>, Counted>>,
+    counted: Mutex<HashMap<Box<str>, Arc<Counted>>>,
 }
 
 /// A subject that was checked once, and how often it was sent to
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Counted {
     pub(crate) subject: Subject,
     epoch: Uuid,
     /// Nothing where messages are not counted
-    sent: Option<Arc<AtomicU64>>,
+    sent: Option<AtomicU64>,
 }
 
 impl Counter {
@@ -38,16 +38,17 @@ impl Counter {
     }
 
     /// The subject that a message goes to
-    pub(crate) fn counted(&self, message: &Message) -> Result<Counted, SubjectError> {
+    pub(crate) fn counted(&self, message: &Message) -> Result<Arc<Counted>, SubjectError> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(counted) = counted.get(&*message.send_to) {
-            return Ok(counted.clone());
+            return Ok(Arc::clone(counted));
         }
-        let mut new = Counted { subject: Subject::new(&*message.send_to)?, epoch: self.epoch, sent: None };
         // An answer goes to a subject of its own: there is nothing to count, and no end of such subjects.
-        if message.reply_to_msg_id.is_empty() && counted.len() < MAX_SUBJECTS {
-            new.sent = Some(Arc::default());
-            counted.insert(message.send_to.as_ref().into(), new.clone());
+        let counts = message.reply_to_msg_id.is_empty() && counted.len() < MAX_SUBJECTS;
+        let subject = Subject::new(&*message.send_to)?;
+        let new = Arc::new(Counted { subject, epoch: self.epoch, sent: counts.then(AtomicU64::default) });
+        if counts {
+            counted.insert(message.send_to.as_ref().into(), Arc::clone(&new));
         }
         Ok(new)
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use natsbridge_core::{Checks, Envelope, Header, Life, Message, Metadata, Part, PayloadType, Purpose, Receiver, Value};
+use natsbridge_core::{
+    Checks, Envelope, Header, Life, Message, Metadata, Part, PayloadType, Purpose, Receiver, Sender, Value,
+};
 use natsbridge_fileserver::{Downloader, Fetcher, FetcherBuilder, PlikStore, RetryPolicy, RootCertificates, Uploader};
 
 use crate::config::{self, Config, ConfigError, Secret};
@@ -36,15 +38,15 @@ impl<T: Into<Value>> From<T> for Data {
 #[derive(Debug, Clone)]
 pub struct SendOptions {
     config: Config,
+    sender: Sender,
     message: Message,
     uploader: OnceLock<Arc<dyn Uploader>>,
 }
 
 impl Default for SendOptions {
     fn default() -> Self {
-        let mut message = Message::new("");
-        message.broker_url = Config::NATS_URL.into();
-        Self { config: Config::default(), message, uploader: OnceLock::new() }
+        let sender = Sender::default().broker_url(Config::NATS_URL);
+        Self { config: Config::default(), sender, message: Message::new(""), uploader: OnceLock::new() }
     }
 }
 
@@ -64,7 +66,7 @@ macro_rules! setters {
 impl SendOptions {
     setters! {
         /// Sets the NATS URL named in the envelope, without its secrets; default `nats://localhost:4222`
-        broker_url: impl Into<String> => |options, value| options.message.broker_url = value.into().into();
+        broker_url: impl Into<String> => |options, value| options.sender = options.sender.clone().broker_url(&value.into());
         /// Sets the file server for large payloads; default `http://localhost:8080`
         fileserver_url: impl Into<String> => |options, value| {
             options.config.fileserver_url = value.into();
@@ -96,7 +98,7 @@ impl SendOptions {
         /// Sets why it is sent; default `chat`
         msg_purpose: Purpose => |options, value| options.message.msg_purpose = value;
         /// Sets the sending program's name; default `NATSBridge`
-        sender_name: impl Into<String> => |options, value| options.message.sender_name = value.into().into();
+        sender_name: impl Into<String> => |options, value| options.sender = options.sender.clone().name(value.into());
         /// Sets the receiving program's name; default empty, for all
         receiver_name: impl Into<String> => |options, value| options.message.receiver_name = value.into().into();
         /// Sets the receiving program's identifier; default empty, for all. A link to one receiver is one-shot
@@ -108,7 +110,7 @@ impl SendOptions {
         /// Sets the message's identifier; default a new one
         msg_id: impl Into<String> => |options, value| options.message.msg_id = Some(value.into().into());
         /// Sets the sending program's identifier; default a new one
-        sender_id: impl Into<String> => |options, value| options.message.sender_id = Some(value.into().into());
+        sender_id: impl Into<String> => |options, value| options.sender = options.sender.clone().id(value.into());
         /// Sets message-level metadata; default empty
         metadata: Metadata => |options, value| options.message.metadata = value;
         /// Sets how long links live and how often they may be read; default as the specification says
@@ -154,7 +156,7 @@ where
     I: IntoIterator<Item = (N, Data, PayloadType)>,
     N: Into<Box<str>>,
 {
-    let SendOptions { config, message, uploader } = options;
+    let SendOptions { config, sender, message, uploader } = options;
     let mut message = message.clone();
     message.send_to = subject.into().into();
     for (name, data, payload_type) in data {
@@ -165,10 +167,12 @@ where
     }
     let uploader = || made_once(uploader, || plik(config));
     let sealer = Sealer {
-        limits: config.limits.clone(),
+        sender,
+        limits: &config.limits,
         uploader: &uploader,
         transfers: config.transfers,
         counted: None,
+        memory: None,
         direct_fallback: config.direct_fallback,
     };
     let sealed = sealer.seal(Box::new(message)).await?;

@@ -11,7 +11,7 @@ use crate::inbox::Incoming;
 const TRACEPARENT: &str = "traceparent";
 
 /// The message with the current trace context in its metadata, where there is one; the caller's own stays
-pub(crate) fn traced(mut message: Message) -> Message {
+pub(crate) fn traced(mut message: Box<Message>) -> Box<Message> {
     if message.metadata.contains_key(TRACEPARENT) {
         return message;
     }
@@ -95,7 +95,7 @@ mod tests {
     fn what_is_sent_is_read_again() {
         let sent = parsed(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         assert!(sent.is_remote() && sent.is_sampled());
-        let message = traced(Message::new("a"));
+        let message = traced(Box::new(Message::new("a")));
         assert!(message.metadata.is_empty(), "without a context nothing is sent");
         let _current = Context::new().with_remote_span_context(sent.clone()).attach();
         let metadata = traced(message).metadata;
@@ -107,7 +107,7 @@ mod tests {
     fn a_context_of_the_callers_own_stays() {
         let span = parsed(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         let _current = Context::new().with_remote_span_context(span).attach();
-        let mut message = Message::new("a");
+        let mut message = Box::new(Message::new("a"));
         message.metadata.insert(TRACEPARENT.to_owned(), "mine".into());
         assert_eq!(traced(message).metadata[TRACEPARENT], "mine");
     }

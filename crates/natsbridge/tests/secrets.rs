@@ -166,9 +166,7 @@ fn no_public_type_shows_a_secret_that_it_holds() {
     let json = json!({"payloads": [{"dataname": "clip", "payload_type": "video", "transport": "link",
         "data": with_user_info}]});
     tell(&open(json.to_string(), &ReceiveOptions::default()).unwrap());
-    let mut message = natsbridge_core::Message::new("a.b");
-    message.broker_url = nats.into();
-    tell(&message);
+    tell(&natsbridge_core::Sender::default().broker_url(&nats));
     let _ = writeln!(seen(), "{}", redacted(&with_user_info));
     nothing_leaked(&["files.test", "one.test", "readings", "clip"]);
 }

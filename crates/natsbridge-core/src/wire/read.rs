@@ -237,7 +237,14 @@ impl<'a> Reader<'_, 'a> {
             Body::Direct(bytes) => stated_size.filter(|stated| *stated != size_of_bytes(bytes)),
             Body::Link { .. } => None,
         };
-        Ok(Payload { id: (&*id).into(), dataname: dataname.into(), payload_type, metadata, stated_size, body })
+        Ok(Payload {
+            id: (&*id).into(),
+            dataname: dataname.into(),
+            payload_type,
+            metadata: metadata.into(),
+            stated_size,
+            body,
+        })
     }
 
     /// The serialised bytes of a direct payload, in whichever encoding the peer chose

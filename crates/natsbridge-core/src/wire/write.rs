@@ -2,37 +2,82 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::PayloadType;
 use crate::base64;
 use crate::envelope::{BETWEEN, Body, Envelope, Header, Id, Metadata, OPENINGS, Payload, opening};
+use crate::notes::Notes;
 
 impl Envelope {
     /// Writes the JSON that crosses NATS, in one pass into one buffer of exact size
     #[must_use]
     pub fn to_json(&self) -> Bytes {
-        written(self)
+        let (metadata, len) = self.measured();
+        let mut out = Vec::with_capacity(len);
+        write(self, &metadata, &mut out);
+        debug_assert_eq!(out.len(), len, "the size is known before");
+        out.into()
+    }
+
+    /// The same JSON beside that of other messages in memory they share, which goes back to the system with the last of them
+    ///
+    /// For a sender of many small messages, as an allocation for each, given back by the thread that sends it, takes longer
+    /// than writing it. `memory` is made larger where the JSON does not fit.
+    #[must_use]
+    pub fn to_json_in(&self, memory: &mut BytesMut) -> Bytes {
+        let (metadata, len) = self.measured();
+        memory.reserve(len);
+        write(self, &metadata, memory);
+        debug_assert_eq!(memory.len(), len, "the size is known before");
+        memory.split().freeze()
+    }
+
+    /// The JSON of the metadata, and how long the whole will be
+    fn measured(&self) -> (Cow<'_, [u8]>, usize) {
+        let metadata = self.header.metadata_json();
+        let payloads: usize = self.payloads.iter().map(payload_len).sum();
+        let len = header_len(&self.header, &metadata) + payloads + commas(self.payloads.len());
+        (metadata, len)
     }
 }
 
-fn written(envelope: &Envelope) -> Bytes {
-    let metadata = envelope.header.metadata_json();
-    let payloads: usize =
-        envelope.payloads.iter().map(|payload| payload_len(payload, &json_of(&payload.metadata))).sum();
-    let len = header_len(&envelope.header, &metadata) + payloads + commas(envelope.payloads.len());
+/// What JSON is written into
+trait Out {
+    fn put(&mut self, bytes: &[u8]);
 
-    let mut out = Vec::with_capacity(len);
-    header(&envelope.header, &metadata, &mut out);
+    fn put_base64(&mut self, bytes: &[u8]);
+}
+
+impl Out for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn put_base64(&mut self, bytes: &[u8]) {
+        base64::encode_into(bytes, self);
+    }
+}
+
+impl Out for BytesMut {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn put_base64(&mut self, bytes: &[u8]) {
+        base64::encode_in_steps(bytes, |step| self.extend_from_slice(step));
+    }
+}
+
+fn write(envelope: &Envelope, metadata: &[u8], out: &mut impl Out) {
+    header(&envelope.header, metadata, out);
     for (index, item) in envelope.payloads.iter().enumerate() {
         if index > 0 {
-            out.push(b',');
+            out.put(b",");
         }
-        payload(item, &json_of(&item.metadata), &mut out);
+        payload(item, &notes(&item.metadata), out);
     }
-    out.extend_from_slice(b"]}");
-    debug_assert_eq!(out.len(), len, "the size is known before");
-    out.into()
+    out.put(b"]}");
 }
 
 /// Bytes of an envelope with this header and no payloads
@@ -45,18 +90,19 @@ pub(crate) const fn commas(payloads: usize) -> usize {
     payloads.saturating_sub(1)
 }
 
-/// Bytes that a direct payload adds, without a comma
-pub(crate) fn direct_len(
-    id: &Id,
-    dataname: &str,
-    payload_type: PayloadType,
-    size: usize,
-    metadata: &Metadata,
-) -> usize {
-    fixed_len(id, dataname, payload_type, DIRECT)
-        + decimal_len(u64::try_from(size).unwrap_or(u64::MAX))
-        + base64::encoded_len(size)
-        + json_of(metadata).len()
+/// Bytes that a payload adds without its size, its data and a comma
+fn bare_len(id: &Id, dataname: &str, payload_type: PayloadType, transport: &str, metadata: &Notes) -> usize {
+    let id = match id {
+        Id::Uuid(text) => text.len(),
+        Id::Other(text) => escaped_len(text),
+    };
+    let fields = id + escaped_len(dataname) + payload_type.as_str().len() + transport.len();
+    KEYS_LEN + fields + notes(metadata).len()
+}
+
+/// Bytes that a link adds without its URL, what its store adds to the metadata, and a comma
+pub(crate) fn link_len(id: &Id, dataname: &str, payload_type: PayloadType, metadata: &Notes) -> usize {
+    bare_len(id, dataname, payload_type, DIRECT, metadata) + decimal_len(0)
 }
 
 /// Behind the last text field
@@ -70,15 +116,15 @@ fn header_len(header: &Header, metadata: &[u8]) -> usize {
     HEADER_LEN + fields + metadata.len()
 }
 
-fn header(header: &Header, metadata: &[u8], out: &mut Vec<u8>) {
-    out.push(b'{');
+fn header(header: &Header, metadata: &[u8], out: &mut impl Out) {
+    out.put(b"{");
     match header.members() {
-        Some(members) => out.extend_from_slice(members.as_bytes()),
+        Some(members) => out.put(members.as_bytes()),
         None => members(header, out),
     }
-    out.extend_from_slice(METADATA.as_bytes());
-    out.extend_from_slice(metadata);
-    out.extend_from_slice(PAYLOADS.as_bytes());
+    out.put(METADATA.as_bytes());
+    out.put(metadata);
+    out.put(PAYLOADS.as_bytes());
 }
 
 /// Length of the text fields as members, for fields that stand one behind the other
@@ -87,9 +133,9 @@ fn members_len(text: &str) -> usize {
 }
 
 /// Appends the text fields as members, without the last quote
-fn members(header: &Header, out: &mut Vec<u8>) {
+fn members(header: &Header, out: &mut impl Out) {
     for (index, field) in header.fields().enumerate() {
-        out.extend_from_slice(opening(index).as_bytes());
+        out.put(opening(index).as_bytes());
         escaped(field, out);
     }
 }
@@ -102,50 +148,49 @@ const DIRECT: &str = "\",\"transport\":\"direct\",\"encoding\":\"base64\",\"size
 /// The same for a link
 const LINK: &str = "\",\"transport\":\"link\",\"encoding\":\"none\",\"size\":";
 
-fn fixed_len(id: &Id, dataname: &str, payload_type: PayloadType, transport: &str) -> usize {
-    let id = match id {
-        Id::Uuid(text) => text.len(),
-        Id::Other(text) => escaped_len(text),
-    };
-    KEYS_LEN + id + escaped_len(dataname) + payload_type.as_str().len() + transport.len()
-}
-
-fn payload_len(payload: &Payload, metadata: &[u8]) -> usize {
+/// Bytes that a payload adds, without a comma
+pub(crate) fn payload_len(payload: &Payload) -> usize {
+    let Payload { id, dataname, payload_type, metadata, .. } = payload;
     let (transport, data) = match &payload.body {
         Body::Direct(bytes) => (DIRECT, base64::encoded_len(bytes.len())),
         Body::Link { url, .. } => (LINK, escaped_len(url)),
     };
-    let fixed = fixed_len(&payload.id, &payload.dataname, payload.payload_type, transport);
-    fixed + decimal_len(payload.size()) + data + metadata.len()
+    bare_len(id, dataname, *payload_type, transport, metadata) + decimal_len(payload.size()) + data
 }
 
-fn payload(payload: &Payload, metadata: &[u8], out: &mut Vec<u8>) {
+fn payload(payload: &Payload, metadata: &[u8], out: &mut impl Out) {
     let [id, dataname, payload_type, data, meta] = KEYS.map(str::as_bytes);
-    out.extend_from_slice(id);
+    out.put(id);
     match &payload.id {
-        Id::Uuid(text) => out.extend_from_slice(text),
+        Id::Uuid(text) => out.put(text),
         Id::Other(text) => escaped(text, out),
     }
-    out.extend_from_slice(dataname);
+    out.put(dataname);
     escaped(&payload.dataname, out);
-    out.extend_from_slice(payload_type);
-    out.extend_from_slice(payload.payload_type.as_str().as_bytes());
+    out.put(payload_type);
+    out.put(payload.payload_type.as_str().as_bytes());
     let transport = if matches!(payload.body, Body::Direct(_)) { DIRECT } else { LINK };
-    out.extend_from_slice(transport.as_bytes());
-    out.extend_from_slice(itoa::Buffer::new().format(payload.size()).as_bytes());
-    out.extend_from_slice(data);
+    out.put(transport.as_bytes());
+    out.put(itoa::Buffer::new().format(payload.size()).as_bytes());
+    out.put(data);
     match &payload.body {
-        Body::Direct(bytes) => base64::encode_into(bytes, out),
+        Body::Direct(bytes) => out.put_base64(bytes),
         Body::Link { url, .. } => escaped(url, out),
     }
-    out.extend_from_slice(meta);
-    out.extend_from_slice(metadata);
-    out.push(b'}');
+    out.put(meta);
+    out.put(metadata);
+    out.put(b"}");
+}
+
+const EMPTY: &[u8] = b"{}";
+
+/// The JSON of a payload's metadata
+fn notes(metadata: &Notes) -> Cow<'static, [u8]> {
+    if metadata.is_empty() { Cow::Borrowed(EMPTY) } else { json_of(metadata.map()) }
 }
 
 /// The JSON of any metadata
 pub(crate) fn json_of(metadata: &Metadata) -> Cow<'static, [u8]> {
-    const EMPTY: &[u8] = b"{}";
     if metadata.is_empty() {
         return Cow::Borrowed(EMPTY);
     }
@@ -165,30 +210,23 @@ pub(crate) const fn total(texts: &[&str]) -> usize {
 }
 
 /// Appends what stands between the quotes of a JSON string
-fn escaped(text: &str, out: &mut Vec<u8>) {
+fn escaped(text: &str, out: &mut impl Out) {
     if is_plain(text) {
-        out.extend_from_slice(text.as_bytes());
+        out.put(text.as_bytes());
         return;
     }
     const HEX: &[u8; 16] = b"0123456789abcdef";
     for byte in text.bytes() {
         match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            0..0x20 => out.extend_from_slice(&[
-                b'\\',
-                b'u',
-                b'0',
-                b'0',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]),
-            _ => out.push(byte),
+            b'"' => out.put(b"\\\""),
+            b'\\' => out.put(b"\\\\"),
+            b'\n' => out.put(b"\\n"),
+            b'\r' => out.put(b"\\r"),
+            b'\t' => out.put(b"\\t"),
+            0x08 => out.put(b"\\b"),
+            0x0c => out.put(b"\\f"),
+            0..0x20 => out.put(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            _ => out.put(&[byte]),
         }
     }
 }
@@ -241,6 +279,31 @@ mod tests {
             let quoted = [b"\"", out.as_slice(), b"\""].concat();
             assert_eq!(serde_json::from_slice::<String>(&quoted).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn messages_beside_each_other_are_what_they_are_alone() {
+        let envelope = |size: usize| {
+            let payload = Payload {
+                id: "a \"b\"".into(),
+                dataname: "n".into(),
+                payload_type: PayloadType::Binary,
+                metadata: Notes::default(),
+                stated_size: None,
+                body: Body::Direct(vec![7; size].into()),
+            };
+            let fields = [""; OPENINGS.len()];
+            Header::new(fields, Metadata::new()).unwrap().seal(vec![payload.clone(), payload])
+        };
+        let mut memory = BytesMut::with_capacity(10_000);
+        let sizes = [0, 1, 1_000, 1_536, 1_537, 5_000];
+        let together = sizes.map(|size| envelope(size).to_json_in(&mut memory));
+        assert_eq!(together, sizes.map(|size| envelope(size).to_json()));
+        assert_eq!(together[0].as_ptr_range().end, together[1].as_ptr(), "they share memory");
+        assert!(
+            !together[0].as_ptr_range().contains(&together[5].as_ptr()),
+            "which is made anew for what does not fit"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use natsbridge::{
     Digest, Downloaded, Downloader, Error, FetchError, FetchErrorKind, Header, Limits, Link, Part, PayloadType,
     Purpose, ReceiveOptions, Receiver, Source, Target, Transport, Uploaded, open,
 };
-use natsbridge_core::{Message, Stamp, Step, plan};
+use natsbridge_core::{Message, Sender, Stamp, Step, plan};
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
@@ -120,13 +120,13 @@ fn fields(header: &Header) -> Json {
 
 /// Plans and seals what is given, as `smartsend` does, with the vector's identifiers, time and uploads
 fn sent(given: &Json) -> Result<Json, Refusal> {
-    let message = message(given)?;
+    let (message, sender) = message(given)?;
     let words = |key: &str| given[key].as_array().into_iter().flatten().filter_map(Json::as_str);
     let mut ids: VecDeque<Uuid> = words("ids").filter_map(|id| id.parse().ok()).collect();
     let mut new_id = || ids.pop_front().unwrap_or_default();
     let now = given["timestamp"].as_str().unwrap_or_default();
     let now = OffsetDateTime::parse(now, &Iso8601::DEFAULT).map_err(|error| Refusal::Own(error.into()))?;
-    let mut stamp = Stamp { now, new_id: &mut new_id };
+    let mut stamp = Stamp { sender: &sender, now, new_id: &mut new_id };
     let (header, steps) = plan(message, &limits(&given["limits"]), &mut stamp)?;
 
     let mut urls = words("uploads");
@@ -135,7 +135,9 @@ fn sent(given: &Json) -> Result<Json, Refusal> {
         payloads.push(match step {
             Step::Ready(payload) => payload,
             Step::Upload(upload) => {
-                let Some(bytes) = upload.source().clone().into_bytes() else { return Err(Refusal::Own("a file".into())) };
+                let Some(bytes) = upload.source().clone().into_bytes() else {
+                    return Err(Refusal::Own("a file".into()));
+                };
                 let url = urls.next().ok_or_else(|| Refusal::Own("more uploads than URLs".into()))?;
                 let uploaded = Uploaded::new(url, upload.object().size, Digest::of(&bytes));
                 upload.uploaded(uploaded)?
@@ -149,23 +151,23 @@ fn sent(given: &Json) -> Result<Json, Refusal> {
     Ok(json!({"expect": {"envelope": envelope, "transports": transports}, "json": text}))
 }
 
-fn message(given: &Json) -> Result<Message, Refusal> {
+fn message(given: &Json) -> Result<(Message, Sender), Refusal> {
     let mut message = Message::new(given["subject"].as_str().unwrap_or_default().to_owned());
-    message.broker_url = natsbridge::Config::NATS_URL.into();
+    let mut sender = Sender::default().broker_url(natsbridge::Config::NATS_URL);
     for (key, option) in given["options"].as_object().into_iter().flatten() {
         let text = || option.as_str().unwrap_or_default().to_owned().into();
-        let shared = || option.as_str().unwrap_or_default().into();
+        let owned = || option.as_str().unwrap_or_default().to_owned();
         match key.as_str() {
             "correlation_id" => message.correlation_id = Some(text()),
             "msg_id" => message.msg_id = Some(text()),
-            "sender_id" => message.sender_id = Some(shared()),
+            "sender_id" => sender = sender.id(owned()),
             "msg_purpose" => message.msg_purpose = Purpose::from(option.as_str().unwrap_or_default()),
-            "sender_name" => message.sender_name = shared(),
+            "sender_name" => sender = sender.name(owned()),
             "receiver_name" => message.receiver_name = text(),
             "receiver_id" => message.receiver_id = text(),
             "reply_to" => message.reply_to = text(),
             "reply_to_msg_id" => message.reply_to_msg_id = text(),
-            "broker_url" => message.broker_url = shared(),
+            "broker_url" => sender = sender.broker_url(&owned()),
             "metadata" => message.metadata = option.as_object().cloned().unwrap_or_default(),
             "digest_direct" => message.digest_direct = option == &json!(true),
             other => return Err(Refusal::Own(format!("no option {other}").into())),
@@ -179,7 +181,7 @@ fn message(given: &Json) -> Result<Message, Refusal> {
         let value = value::read(payload_type, &part["value"]).map_err(Refusal::Own)?;
         message = message.part(Part::new(name, payload_type, value)?);
     }
-    Ok(message)
+    Ok((message, sender))
 }
 
 fn limits(given: &Json) -> Limits {
