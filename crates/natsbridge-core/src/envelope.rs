@@ -33,12 +33,18 @@ macro_rules! fields {
         /// Written out for every field, so that the compiler knows how long each opening is.
         fn join(fields: [&str; FIELDS.len()], text: &mut String) -> Option<[u32; FIELDS.len()]> {
             let mut fields = fields.into_iter();
-            let mut member = |opening: &'static str| {
-                text.push_str(opening);
-                text.push_str(fields.next().unwrap_or_default());
-                u32::try_from(text.len()).ok()
-            };
-            Some([member(concat!("\"", $first, "\":\""))?, $(member(concat!("\",\"", $name, "\":\""))?),+])
+            Some([
+                {
+                    text.push_str(concat!("\"", $first, "\":\""));
+                    text.push_str(fields.next()?);
+                    u32::try_from(text.len()).ok()?
+                },
+                $({
+                    text.push_str(concat!("\",\"", $name, "\":\""));
+                    text.push_str(fields.next()?);
+                    u32::try_from(text.len()).ok()?
+                }),+
+            ])
         }
     };
 }
