@@ -225,7 +225,8 @@ fn readable(part: Part, limits: &Limits) -> Result<Part, PlanError> {
         return Ok(part);
     }
     let Part { name, payload_type, source, metadata } = part;
-    let Some(bytes) = source.into_bytes().filter(|_| limits.convert_tables) else {
+    let bytes = if limits.convert_tables { source.into_bytes() } else { None };
+    let Some(bytes) = bytes else {
         return Err(PlanError::UnreadableType { dataname: name.into(), receiver: limits.receiver });
     };
     match codec::decode(payload_type, bytes).and_then(|table| codec::encode(PayloadType::JsonTable, table)) {
@@ -259,8 +260,8 @@ fn fit(header: &Header, steps: &mut Vec<Step>, limits: &Limits, life: Life) -> R
             total -= saved;
             links.insert(index);
         }
-        let linked = |(index, step)| if links.contains(&index) { linked(step, life) } else { step };
-        *steps = std::mem::take(steps).into_iter().enumerate().map(linked).collect();
+        let chosen = |(index, step)| if links.contains(&index) { linked(step, life) } else { step };
+        *steps = std::mem::take(steps).into_iter().enumerate().map(chosen).collect();
     }
     if total <= limit {
         return Ok(());

@@ -15,7 +15,7 @@ use crate::config::{Config, ConfigError};
 use crate::deliver::{self, Answers, DeliverOptions, Delivered};
 use crate::draft::Draft;
 use crate::inbox::{Inbox, Incoming};
-use crate::perform::{Planned, Sealed, Sealer};
+use crate::perform::{Sealed, Sealer};
 use crate::sequence::{self, Counter};
 use crate::{Error, ReceiveError, observe, smart};
 
@@ -216,11 +216,7 @@ impl Bridge {
             memory: Some(&self.0.memory),
             direct_fallback: self.0.config.direct_fallback,
         };
-        let sealed = match sealer.plan(message)? {
-            Planned::Sealed(sealed) => sealed,
-            // In a box, so that the future of a message without uploads, as most are, stays small.
-            Planned::Uploads(planned) => Box::pin(sealer.seal_uploading(planned)).await?,
-        };
+        let sealed = sealer.seal(message).await?;
         Ok((counted.subject.clone(), sealed))
     }
 

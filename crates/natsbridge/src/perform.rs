@@ -29,15 +29,6 @@ pub(crate) struct Sealed {
     pub(crate) uploads: Uploads,
 }
 
-/// What a plan leads to
-pub(crate) enum Planned {
-    Sealed(Sealed),
-    Uploads(Box<ToUpload>),
-}
-
-/// The header, the steps, and the message once more where it may travel without its links
-type ToUpload = (Header, Vec<Step>, Option<Box<Message>>);
-
 /// A file as a part: read into memory where it is small enough to travel direct, named where it is not
 pub(crate) async fn part_of_file(
     name: &str,
@@ -83,29 +74,25 @@ impl Sealer<'_> {
     ///
     /// Dropping the future stops the uploads and deletes the finished ones.
     pub(crate) async fn seal(&self, message: Box<Message>) -> Result<Sealed, Error> {
-        match self.plan(message)? {
-            Planned::Sealed(sealed) => Ok(sealed),
-            Planned::Uploads(planned) => self.seal_uploading(planned).await,
-        }
-    }
-
-    /// Plans the message, and seals it where nothing has to be uploaded
-    ///
-    /// Not async: what most messages need is done by plain calls.
-    pub(crate) fn plan(&self, message: Box<Message>) -> Result<Planned, PlanError> {
         // Before the plan, which has to know the size of everything.
         #[cfg(feature = "otel")]
         let message = crate::trace::traced(message);
         let spare = self.direct_fallback.then(|| message.clone());
         let (header, steps) = self.planned(message, self.limits)?;
         if steps.iter().any(|step| matches!(step, Step::Upload(_))) {
-            return Ok(Planned::Uploads(Box::new((header, steps, spare))));
+            // In a box, so that the future of a message without uploads, as most are, stays small.
+            return Box::pin(self.seal_uploading(header, steps, spare)).await;
         }
-        self.sealed(header, steps.into_iter().filter_map(ready).collect()).map(Planned::Sealed)
+        Ok(self.sealed(header, steps.into_iter().filter_map(ready).collect())?)
     }
 
-    pub(crate) async fn seal_uploading(&self, planned: Box<ToUpload>) -> Result<Sealed, Error> {
-        let (header, steps, spare) = *planned;
+    /// Uploads, seals, and deletes the uploads where that fails; `spare` may travel without links then
+    async fn seal_uploading(
+        &self,
+        header: Header,
+        steps: Vec<Step>,
+        spare: Option<Box<Message>>,
+    ) -> Result<Sealed, Error> {
         let left = Arc::new(Left { uploader: (self.uploader)()?, receipts: Mutex::default() });
         let mut uploads = Uploads(Some(Arc::clone(&left)));
         let uploaded = left.perform(steps, self.transfers).await;
