@@ -1,14 +1,19 @@
 //! Large payloads by link: against the Object Store of NATS, and against curl on the same file server.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use async_nats::jetstream;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use natsbridge::{
-    Bridge, Config, Downloader as _, Fetcher, Link, Object, PayloadType, PlikStore, Source, Target, Uploader as _,
+    Bridge, Config, Downloader as _, Fetcher, Link, Object, Origin, PayloadType, PlikStore, Receipt, Source, StoreError,
+    Stored, Target, Uploader,
 };
 use tokio::io::AsyncReadExt as _;
 
@@ -65,7 +70,55 @@ impl Drop for FileServer {
     }
 }
 
+/// The embedded file server, and what to delete there after a message, as the Object Store's side does
+///
+/// With files that pile up, each round would measure how fast the machine finds memory that was never used before.
+#[derive(Debug)]
+struct Tidy {
+    store: PlikStore,
+    receipts: Mutex<Vec<Receipt>>,
+}
+
+impl Tidy {
+    fn new(files_url: &str) -> Result<Self, Failure> {
+        Ok(Self { store: PlikStore::new(files_url)?, receipts: Mutex::default() })
+    }
+
+    async fn clear(&self) -> Result<(), Failure> {
+        let receipts = std::mem::take(&mut *self.receipts.lock().unwrap_or_else(PoisonError::into_inner));
+        for receipt in &receipts {
+            self.store.delete(receipt).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Uploader for Tidy {
+    fn name(&self) -> Cow<'_, str> {
+        self.store.name()
+    }
+
+    fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
+        let uploaded = self.store.upload(object, source).map(|stored| {
+            let stored = stored?;
+            self.receipts.lock().unwrap_or_else(PoisonError::into_inner).push(stored.receipt.clone());
+            Ok(stored)
+        });
+        uploaded.boxed()
+    }
+
+    fn delete<'a>(&'a self, receipt: &'a Receipt) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.delete(receipt)
+    }
+
+    fn origins(&self) -> Vec<Origin> {
+        self.store.origins()
+    }
+}
+
 /// Seconds of each message with one large payload, from before it is sent to its verified bytes in memory
+///
+/// What it stored is deleted afterwards, outside the time measured.
 pub(crate) async fn message(job: &Job) -> Result<Vec<f64>, Failure> {
     match job.side {
         Side::Natsbridge => by_link(job).await,
@@ -74,8 +127,9 @@ pub(crate) async fn message(job: &Job) -> Result<Vec<f64>, Failure> {
 }
 
 async fn by_link(job: &Job) -> Result<Vec<f64>, Failure> {
+    let store = Arc::new(Tidy::new(&job.files_url)?);
     let mut config = Config::new(&job.nats_url);
-    config.fileserver_url.clone_from(&job.files_url);
+    config.uploader = Some(Arc::<Tidy>::clone(&store));
     let bridge = Bridge::connect(config).await?;
     let mut inbox = bridge.subscribe("bench.link").await?;
     let payload = workload::bytes(job.size);
@@ -94,6 +148,7 @@ async fn by_link(job: &Job) -> Result<Vec<f64>, Failure> {
         if received != *payload {
             return Err("other bytes arrived than were sent".into());
         }
+        store.clear().await?;
     }
     Ok(seconds)
 }
@@ -120,6 +175,7 @@ async fn by_object_store(job: &Job) -> Result<Vec<f64>, Failure> {
         if received != *payload {
             return Err("other bytes arrived than were sent".into());
         }
+        store.delete(&name).await?;
     }
     context.delete_object_store(&bucket).await?;
     Ok(seconds)

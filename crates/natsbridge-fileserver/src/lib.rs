@@ -46,6 +46,7 @@ mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
 mod glance;
+mod growing;
 mod handler;
 mod http;
 mod memory;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use crate::Target;
+use crate::growing::GrowingFile;
 
 /// Bytes collected before they are digested, and written to a file
 const BATCH: usize = 256 * 1024;
@@ -76,6 +77,15 @@ impl Worker {
         digester.ok_or_else(|| self.failure())
     }
 
+    /// Says how many bytes there will be, unless somebody is at work already
+    ///
+    /// A download that succeeds is as long as was said, so that nothing reserved is left over.
+    fn expect(&self, size: u64) {
+        if let Some(file) = locked(&self.work).digester.as_mut().and_then(|digester| digester.file.as_mut()) {
+            file.expect(size);
+        }
+    }
+
     fn put_back(&self, digester: Digester) {
         locked(&self.work).digester = Some(digester);
     }
@@ -130,15 +140,15 @@ fn all() -> usize {
 
 struct Digester {
     digest: DigestStream,
-    file: Option<File>,
+    file: Option<GrowingFile>,
 }
 
 impl Digester {
     fn take(&mut self, batch: &[Bytes]) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            file.write(batch)?;
+        }
         for piece in batch {
-            if let Some(file) = &mut self.file {
-                file.write_all(piece)?;
-            }
             self.digest.update(piece);
         }
         Ok(())
@@ -146,8 +156,7 @@ impl Digester {
 
     fn restarted(mut self) -> io::Result<Self> {
         if let Some(file) = &mut self.file {
-            file.seek(SeekFrom::Start(0))?;
-            file.set_len(0)?;
+            file.restart()?;
         }
         self.digest = DigestStream::default();
         Ok(self)
@@ -180,16 +189,17 @@ impl Sink {
                     File::options().write(true).create_new(true).open(&path).map(|file| (file, path))
                 })
                 .await??;
-                (None, Some(Temporary { path, keep: false }), Some(file))
+                (None, Some(Temporary { path, keep: false }), Some(GrowingFile::new(file)))
             }
         };
         let worker = Worker::new(Digester { digest: DigestStream::default(), file });
         Ok(Self { memory, temporary, expected: 0, received: 0, batch: Vec::new(), batched: 0, worker })
     }
 
-    /// Says how many bytes there will be, so that memory is taken once and not in steps
+    /// Says how many bytes there will be, so that memory is taken once and not in steps, and space for a file ahead
     pub(crate) fn expect(&mut self, size: u64) {
         self.expected = usize::try_from(size).unwrap_or(usize::MAX);
+        self.worker.expect(size);
     }
 
     /// How many bytes there are
@@ -277,7 +287,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("read-only");
         std::fs::write(&path, "").unwrap();
-        let worker = Worker::new(Digester { digest: DigestStream::default(), file: File::open(path).ok() });
+        let worker = Worker::new(Digester { digest: DigestStream::default(), file: File::open(path).ok().map(GrowingFile::new) });
         let given = async {
             loop {
                 if let Err(error) = worker.give(vec![Bytes::from_static(b"payload")]).await {

@@ -1,8 +1,7 @@
 //! Takes a file: multipart in, content to disk, size and checksum on the way.
 
 use std::{
-    fs::File,
-    io::{self, Write as _},
+    io,
     pin::Pin,
     sync::{
         Arc,
@@ -19,7 +18,7 @@ use http::{HeaderMap, StatusCode, header};
 use multer::{Field, Multipart};
 use tokio::task::JoinHandle;
 
-use crate::checksum::Checksum;
+use crate::{checksum::Checksum, growing::GrowingFile};
 
 use super::{
     api::{App, MAX_FILES, expired_or_absent},
@@ -87,7 +86,7 @@ pub(super) async fn receive(
         return Err(Refusal::bad_request("missing file name from multipart form"));
     }
 
-    let mut incoming = Incoming::begin(app, upload, target, name).await.map_err(Refusal::closing)?;
+    let mut incoming = Incoming::begin(app, upload, target, name, announced.unwrap_or(0)).await.map_err(Refusal::closing)?;
     framing.store(u64::MAX, Ordering::Relaxed);
     let outcome = copy(&mut field, &mut incoming, app.config.max_size, idle, &too_big).await;
     if let Err(refusal) = outcome {
@@ -191,15 +190,21 @@ struct Incoming {
 
 /// The disk's end of an upload
 struct Sink {
-    content: File,
+    content: GrowingFile,
     checksum: Checksum,
-    size: u64,
     /// The first bytes, by which the content type is guessed
     head: Vec<u8>,
 }
 
 impl Incoming {
-    async fn begin(app: &Arc<App>, upload: Id, target: Target, name: String) -> Result<Self, Refusal> {
+    /// `announced` is the length of the whole body, 0 if it was not said: a little more than the file's
+    async fn begin(
+        app: &Arc<App>,
+        upload: Id,
+        target: Target,
+        name: String,
+        announced: u64,
+    ) -> Result<Self, Refusal> {
         let file = match target {
             Target::New => Id::random(),
             Target::Declared(id) => id,
@@ -216,8 +221,9 @@ impl Incoming {
                         Target::Declared(_) => claim_declared(&mut record.files, file, &name),
                     }
                 })?;
-                let content = begun.ok_or_else(|| expired_or_absent(upload))?;
-                Ok(Sink { content, checksum, size: 0, head: Vec::new() })
+                let mut content = GrowingFile::new(begun.ok_or_else(|| expired_or_absent(upload))?);
+                content.expect(announced);
+                Ok(Sink { content, checksum, head: Vec::new() })
             })
             .await?;
         Ok(Self {
@@ -268,13 +274,14 @@ impl Incoming {
         let stored = self
             .app
             .disk(move |app| {
-                let Sink { checksum, size, head, .. } = sink;
+                let Sink { mut content, checksum, head } = sink;
+                content.finish()?;
                 let done = app.store.edit(upload, |record| {
                     let Some(found) = record.file_mut(file).filter(|found| found.status == Status::Uploading) else {
                         return Err(expired_or_absent(upload));
                     };
                     found.status = Status::Uploaded;
-                    found.file_size = size;
+                    found.file_size = content.written();
                     found.file_type = content_type(&head).to_owned();
                     match &checksum {
                         Checksum::Md5(_) => found.file_md5 = checksum.finish(),
@@ -320,12 +327,11 @@ impl Drop for Incoming {
 
 impl Sink {
     fn take(mut self, batch: &[Bytes]) -> io::Result<Self> {
+        self.content.write(batch)?;
         for piece in batch {
             let missing = SNIFF_LENGTH.saturating_sub(self.head.len());
             self.head.extend(piece.iter().take(missing));
-            self.content.write_all(piece)?;
             self.checksum.update(piece);
-            self.size += u64::try_from(piece.len()).map_err(io::Error::other)?;
         }
         Ok(self)
     }
