@@ -13,7 +13,7 @@ use crate::notes::Notes;
 use crate::numbers::{self, Found};
 use crate::source::size_of_bytes;
 use crate::wire::scan::has_control;
-use crate::wire::write::{json_of, to_escape, total};
+use crate::wire::write::{is_plain, json_of, total};
 use crate::{Digest, Encoding, PayloadType, Purpose, Transport, redacted, timestamp};
 
 /// Metadata of a message or a payload: JSON by key (specification, section 6)
@@ -85,16 +85,18 @@ pub(crate) const BETWEEN: &str = "\",";
 
 impl Header {
     /// Joins the fields, which stand in wire order; `None` where they have 4 GiB together
-    pub(crate) fn new(fields: [&str; FIELDS.len()], metadata: Metadata) -> Option<Self> {
+    ///
+    /// `plain` says that nothing in them has to be escaped: a caller knows that of most of them without a look.
+    pub(crate) fn new(fields: [&str; FIELDS.len()], plain: bool, metadata: Metadata) -> Option<Self> {
+        debug_assert!(!plain || fields.into_iter().all(is_plain), "what has to be escaped is no JSON");
         let metadata = numbers::kept(metadata);
         let len: usize = fields.iter().map(|field| field.len()).sum();
         let mut text = String::with_capacity(total(&OPENINGS) + len + numbers::MAX_LEN);
-        let mut ends = join(fields, &mut text)?;
-        // One look at all of them: what has to be escaped is rare, and twelve looks at short texts take longer.
-        if to_escape(&text) == TO_ESCAPE {
+        if plain {
+            let ends = join(fields, &mut text)?;
             return Some(Self { text, ends, as_json: true, metadata });
         }
-        text.clear();
+        let mut ends = [0; FIELDS.len()];
         for (end, field) in ends.iter_mut().zip(fields) {
             text.push_str(field);
             *end = u32::try_from(text.len()).ok()?;
@@ -311,9 +313,6 @@ pub(crate) fn opening(index: usize) -> &'static str {
     if index == 0 { &OPENINGS[0][BETWEEN.len()..] } else { OPENINGS[index] }
 }
 
-/// How many characters of all openings would have to be escaped if they were no JSON: four quotes each, the first three
-const TO_ESCAPE: usize = FIELDS.len() * 4 - 1;
-
 impl PartialEq for Header {
     fn eq(&self, other: &Self) -> bool {
         let metadata = || match (self.numbers(), other.numbers()) {
@@ -523,10 +522,10 @@ mod tests {
     fn a_header_is_kept_as_json_unless_something_in_it_is_to_be_escaped() {
         let mut fields = [""; FIELDS.len()];
         fields[3] = "lab.rés";
-        let plain = Header::new(fields, Metadata::new()).unwrap();
+        let plain = Header::new(fields, true, Metadata::new()).unwrap();
         assert!(plain.members().is_some_and(|json| json.starts_with("\"correlation_id\":\"\",\"msg_id\"")));
         fields[5] = "a \"b\"";
-        let quoted = Header::new(fields, Metadata::new()).unwrap();
+        let quoted = Header::new(fields, false, Metadata::new()).unwrap();
         assert_eq!((quoted.members(), quoted.text()), (None, "lab.résa \"b\""));
         for header in [plain, quoted] {
             assert_eq!(header.send_to(), "lab.rés");

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::error::{OpenError, OpenFault};
 use crate::notes::Notes;
 use crate::outbound::without_secrets;
+use crate::wire::write::is_plain;
 use crate::{CodecError, Life, Metadata, PayloadType, Purpose, Source, Value, codec};
 
 /// One named value of a message, serialised as its type says
@@ -127,6 +128,8 @@ pub struct Sender {
     name: Cow<'static, str>,
     id: Option<Box<str>>,
     broker_url: Box<str>,
+    /// Whether nothing in it has to be escaped in JSON
+    plain: bool,
 }
 
 impl Sender {
@@ -134,21 +137,31 @@ impl Sender {
     #[must_use]
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = name.into();
-        self
+        self.looked_at()
     }
 
     /// Sets the program's identifier
     #[must_use]
     pub fn id(mut self, id: impl Into<Box<str>>) -> Self {
         self.id = Some(id.into());
-        self
+        self.looked_at()
     }
 
     /// Sets its NATS URL, of which user names, passwords and tokens are left out (NFR-302)
     #[must_use]
     pub fn broker_url(mut self, url: &str) -> Self {
         self.broker_url = without_secrets(url).into();
-        self
+        self.looked_at()
+    }
+
+    fn looked_at(self) -> Self {
+        let (name, id, broker_url) = self.fields();
+        let plain = [name, id.unwrap_or_default(), broker_url].into_iter().all(is_plain);
+        Self { plain, ..self }
+    }
+
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.plain
     }
 
     pub(crate) fn fields(&self) -> (&str, Option<&str>, &str) {
@@ -158,7 +171,7 @@ impl Sender {
 
 impl Default for Sender {
     fn default() -> Self {
-        Self { name: Cow::Borrowed("NATSBridge"), id: None, broker_url: Box::default() }
+        Self { name: Cow::Borrowed("NATSBridge"), id: None, broker_url: Box::default(), plain: true }
     }
 }
 

@@ -141,6 +141,18 @@ fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Optio
     let msg_id = given_or_new(message.msg_id.as_deref(), msg, stamp);
     let sender_id = given_or_new(sender_id, own, stamp);
     let timestamp = timestamp::written(stamp.now);
+    let given = [
+        message.correlation_id.as_deref().unwrap_or_default(),
+        message.msg_id.as_deref().unwrap_or_default(),
+        &message.send_to,
+        message.msg_purpose.as_str(),
+        &message.receiver_name,
+        &message.receiver_id,
+        &message.reply_to,
+        &message.reply_to_msg_id,
+    ];
+    // Identifiers that were drawn and a time hold nothing to escape, and a sender is looked at once for all messages.
+    let plain = stamp.sender.is_plain() && given.into_iter().all(write::is_plain);
     let fields: [&str; FIELDS.len()] = [
         correlation_id,
         msg_id,
@@ -155,7 +167,7 @@ fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Optio
         &message.reply_to_msg_id,
         broker_url,
     ];
-    Header::new(fields, metadata)
+    Header::new(fields, plain, metadata)
 }
 
 /// The URLs without user info, and without the query that could hold a token
@@ -238,8 +250,15 @@ fn readable(part: Part, limits: &Limits) -> Result<Part, PlanError> {
 /// Turns the largest direct payloads into links until the envelope fits
 fn fit(header: &Header, steps: &mut Vec<Step>, limits: &Limits, life: Life) -> Result<(), PlanError> {
     let limit = limits.max_message_size;
-    let mut total = steps.iter().map(|step| step_len(step, limits)).fold(limits.header_allowance, u64::saturating_add);
-    total = total.saturating_add(len(write::empty_len(header) + write::commas(steps.len())));
+    let with = |step_len: fn(&Step, &Limits) -> u64| {
+        let around = limits.header_allowance.saturating_add(len(write::empty_len(header) + write::commas(steps.len())));
+        steps.iter().map(|step| step_len(step, limits)).fold(around, u64::saturating_add)
+    };
+    // Most messages are far from the limit, which shows without a look at what in them has to be escaped.
+    if with(step_len_at_most) <= limit {
+        return Ok(());
+    }
+    let mut total = with(step_len);
     if total <= limit {
         return Ok(());
     }
@@ -282,6 +301,14 @@ fn fit(header: &Header, steps: &mut Vec<Step>, limits: &Limits, life: Life) -> R
 fn step_len(step: &Step, limits: &Limits) -> u64 {
     match step {
         Step::Ready(payload) => len(write::payload_len(payload)),
+        Step::Upload(_) => link_len(step, limits),
+    }
+}
+
+/// The same or a little more
+fn step_len_at_most(step: &Step, limits: &Limits) -> u64 {
+    match step {
+        Step::Ready(payload) => len(write::payload_len_at_most(payload)),
         Step::Upload(_) => link_len(step, limits),
     }
 }

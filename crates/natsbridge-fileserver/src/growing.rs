@@ -37,6 +37,7 @@ impl GrowingFile {
     }
 
     /// How many bytes were written
+    #[cfg(any(test, feature = "server"))]
     pub(crate) const fn written(&self) -> u64 {
         self.written
     }
@@ -72,6 +73,7 @@ impl GrowingFile {
     }
 
     /// Gives back what was reserved and not needed
+    #[cfg(any(test, feature = "server"))]
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         if self.reserved > self.written {
             self.file.set_len(self.written)?;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use natsbridge_core::{Envelope, Limits, Message, Purpose, Sender};
+use natsbridge_core::{Limits, Message, Purpose, Sender};
 use natsbridge_fileserver::{Downloader, Fetcher, Uploader};
 use natsbridge_nats::{
     Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectFilter,
@@ -220,9 +220,9 @@ impl Bridge {
         Ok((counted.subject.clone(), sealed))
     }
 
-    /// Publishes a sealed message; when that fails, what it uploaded is deleted
-    pub(crate) async fn publish(&self, subject: Subject, sealed: Sealed, confirmed: bool) -> Result<Envelope, Error> {
-        let outgoing = Outgoing::new(subject, sealed.json);
+    /// Publishes a sealed message, whose JSON is taken; when that fails, what it uploaded is deleted
+    pub(crate) async fn publish(&self, subject: Subject, sealed: &mut Sealed, confirmed: bool) -> Result<(), Error> {
+        let outgoing = Outgoing::new(subject, std::mem::take(&mut sealed.json));
         let published = if confirmed {
             self.0.broker.publish_confirmed(outgoing).await
         } else if let Some(nats) = &self.0.nats {
@@ -230,13 +230,14 @@ impl Bridge {
         } else {
             self.0.broker.publish(outgoing).await
         };
+        let uploads = std::mem::take(&mut sealed.uploads);
         if let Err(error) = published {
-            sealed.uploads.end(may_have_left(&error)).await;
+            uploads.end(may_have_left(&error)).await;
             return Err(error.into());
         }
-        sealed.uploads.keep();
+        uploads.keep();
         observe::sent(&sealed.envelope);
-        Ok(sealed.envelope)
+        Ok(())
     }
 
     /// The subject where this bridge awaits acknowledgements

@@ -218,8 +218,7 @@ impl Draft {
     /// [`Error::Config`]; [`Error::Broker`] when it can't be published. Nothing is published then, and what was uploaded is
     /// deleted.
     pub async fn send(self) -> Result<Envelope, Error> {
-        let (bridge, subject, sealed) = self.seal().await?;
-        bridge.publish(subject, sealed, false).await
+        self.publish(false).await
     }
 
     /// Publishes the message and waits until the server has processed it
@@ -227,8 +226,7 @@ impl Draft {
     /// # Errors
     /// As [`Draft::send`], and [`Error::Broker`] when the server does not confirm it in time.
     pub async fn send_confirmed(self) -> Result<Envelope, Error> {
-        let (bridge, subject, sealed) = self.seal().await?;
-        bridge.publish(subject, sealed, true).await
+        self.publish(true).await
     }
 
     /// Publishes the message until it is acknowledged as often as asked (NFR-201, at least once)
@@ -262,6 +260,12 @@ impl Draft {
             Ok((bridge, subject, sealed)) => bridge.request(subject, sealed, timeout).await,
             Err(error) => Err(ReceiveError::new(error, subject)),
         }
+    }
+
+    async fn publish(self, confirmed: bool) -> Result<Envelope, Error> {
+        let (bridge, subject, mut sealed) = self.seal().await?;
+        bridge.publish(subject, &mut sealed, confirmed).await?;
+        Ok(sealed.envelope)
     }
 
     fn without_reply_to(&self) -> Result<(), ConfigError> {

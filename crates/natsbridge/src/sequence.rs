@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use natsbridge_core::{Header, Message};
 use natsbridge_nats::{Subject, SubjectError};
 use uuid::Uuid;
@@ -20,7 +21,7 @@ const MAX_SUBJECTS: usize = 65_536;
 #[derive(Debug)]
 pub(crate) struct Counter {
     epoch: Uuid,
-    counted: Mutex<HashMap<Box<str>, Arc<Counted>>>,
+    counted: Mutex<HashMap<Box<str>, Arc<Counted>, RandomState>>,
 }
 
 /// A subject that was checked once, and how often it was sent to
