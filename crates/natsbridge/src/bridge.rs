@@ -7,16 +7,18 @@ use bytes::BytesMut;
 use natsbridge_core::{Limits, Message, Purpose, Sender};
 use natsbridge_fileserver::{Downloader, Fetcher, Uploader};
 use natsbridge_nats::{
-    Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectFilter,
+    Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectError,
+    SubjectFilter,
 };
 use uuid::Uuid;
 
 use crate::config::{Config, ConfigError};
 use crate::deliver::{self, Answers, DeliverOptions, Delivered};
 use crate::draft::Draft;
+use crate::error::Handed;
 use crate::inbox::{Inbox, Incoming};
 use crate::perform::{Sealed, Sealer};
-use crate::sequence::{self, Counter};
+use crate::sequence::{self, Counted, Counter};
 use crate::{Error, ReceiveError, observe, smart};
 
 /// Sends and receives messages over one connection; clones share it
@@ -202,9 +204,13 @@ impl Bridge {
         smart::made_once(&self.0.uploader, || smart::plik(&self.0.config))
     }
 
+    /// The subject that a message goes to, with its count
+    pub(crate) fn counted(&self, message: &Message) -> Result<Arc<Counted>, SubjectError> {
+        self.0.counter.counted(message)
+    }
+
     /// Uploads what has to be uploaded and seals the message
-    pub(crate) async fn seal(&self, message: Box<Message>, limits: Limits) -> Result<(Subject, Sealed), Error> {
-        let counted = self.0.counter.counted(&message)?;
+    pub(crate) async fn seal(&self, message: Box<Message>, limits: Limits, counted: &Counted) -> Handed<Sealed> {
         let limits = limits.header_allowance(sequence::ROOM);
         let uploader = || self.uploader();
         let sealer = Sealer {
@@ -212,16 +218,15 @@ impl Bridge {
             limits: &limits,
             uploader: &uploader,
             transfers: self.0.config.transfers,
-            counted: Some(&counted),
+            counted: Some(counted),
             memory: Some(&self.0.memory),
             direct_fallback: self.0.config.direct_fallback,
         };
-        let sealed = sealer.seal(message).await?;
-        Ok((counted.subject.clone(), sealed))
+        sealer.seal(message).await
     }
 
     /// Publishes a sealed message, whose JSON is taken; when that fails, what it uploaded is deleted
-    pub(crate) async fn publish(&self, subject: Subject, sealed: &mut Sealed, confirmed: bool) -> Result<(), Error> {
+    pub(crate) async fn publish(&self, subject: Subject, sealed: &mut Sealed, confirmed: bool) -> Handed<()> {
         let outgoing = Outgoing::new(subject, std::mem::take(&mut sealed.json));
         let published = if confirmed {
             self.0.broker.publish_confirmed(outgoing).await

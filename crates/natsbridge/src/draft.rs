@@ -9,9 +9,11 @@ use natsbridge_core::{
     CodecError, Envelope, Life, Limits, Message, Metadata, OpenError, OpenFault, Part, PayloadType, Purpose, Receiver,
     Source, Value,
 };
+use natsbridge_nats::Subject;
 use serde::Serialize;
 
 use crate::bridge::Bridge;
+use crate::error::Handed;
 use crate::inbox::Incoming;
 use crate::perform::{self, Sealed};
 use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};
@@ -218,7 +220,7 @@ impl Draft {
     /// [`Error::Config`]; [`Error::Broker`] when it can't be published. Nothing is published then, and what was uploaded is
     /// deleted.
     pub async fn send(self) -> Result<Envelope, Error> {
-        self.publish(false).await
+        Ok(self.publish(false).await?)
     }
 
     /// Publishes the message and waits until the server has processed it
@@ -226,7 +228,7 @@ impl Draft {
     /// # Errors
     /// As [`Draft::send`], and [`Error::Broker`] when the server does not confirm it in time.
     pub async fn send_confirmed(self) -> Result<Envelope, Error> {
-        self.publish(true).await
+        Ok(self.publish(true).await?)
     }
 
     /// Publishes the message until it is acknowledged as often as asked (NFR-201, at least once)
@@ -262,9 +264,11 @@ impl Draft {
         }
     }
 
-    async fn publish(self, confirmed: bool) -> Result<Envelope, Error> {
-        let (bridge, subject, mut sealed) = self.seal().await?;
-        bridge.publish(subject, &mut sealed, confirmed).await?;
+    async fn publish(self, confirmed: bool) -> Handed<Envelope> {
+        let (bridge, message, limits) = self.ready().await?;
+        let counted = bridge.counted(&message)?;
+        let mut sealed = bridge.seal(message, limits, &counted).await?;
+        bridge.publish(counted.subject.clone(), &mut sealed, confirmed).await?;
         Ok(sealed.envelope)
     }
 
@@ -276,10 +280,18 @@ impl Draft {
         Err(ConfigError::new("reply_to", reason))
     }
 
-    async fn seal(self) -> Result<(Bridge, natsbridge_nats::Subject, Sealed), Error> {
+    async fn seal(self) -> Handed<(Bridge, Subject, Sealed)> {
+        let (bridge, message, limits) = self.ready().await?;
+        let counted = bridge.counted(&message)?;
+        let sealed = bridge.seal(message, limits, &counted).await?;
+        Ok((bridge, counted.subject.clone(), sealed))
+    }
+
+    /// Reads the small files among the parts, and says within what limits the message is planned
+    async fn ready(self) -> Handed<(Bridge, Box<Message>, Limits)> {
         let Self { bridge, mut message, files, failed, receiver, convert_tables } = self;
         if let Some(error) = failed {
-            return Err((*error).into());
+            return Err(Box::new((*error).into()));
         }
         let limits: Limits = bridge.limits().receiver(receiver).convert_tables(convert_tables);
         for part in files {
@@ -289,8 +301,7 @@ impl Draft {
                 *part = Box::pin(perform::part_of_file(part.name(), part.payload_type(), path, &limits)).await?;
             }
         }
-        let (subject, sealed) = bridge.seal(message, limits).await?;
-        Ok((bridge, subject, sealed))
+        Ok((bridge, message, limits))
     }
 }
 

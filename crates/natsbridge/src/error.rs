@@ -83,6 +83,27 @@ pub enum Error {
     },
 }
 
+/// A result that is handed up for every message: with the error in a box, it is no larger to move than its value
+pub(crate) type Handed<T> = Result<T, Box<Error>>;
+
+impl From<Box<Error>> for Error {
+    fn from(error: Box<Error>) -> Self {
+        *error
+    }
+}
+
+macro_rules! boxed {
+    ($($error:ty),+) => {
+        $(impl From<$error> for Box<Error> {
+            fn from(error: $error) -> Self {
+                Self::new(error.into())
+            }
+        })+
+    };
+}
+
+boxed!(BrokerError, ConfigError, PlanError, StoreError, SubjectError);
+
 impl Error {
     /// The stable word for this error (docs/specification.md, "Error codes")
     #[must_use]

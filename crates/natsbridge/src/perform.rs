@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::config::ConfigError;
+use crate::error::Handed;
 use crate::sequence::Counted;
 use crate::{Error, observe};
 
@@ -73,7 +74,7 @@ impl Sealer<'_> {
     /// Plans the message, uploads what has to be uploaded, and writes the envelope
     ///
     /// Dropping the future stops the uploads and deletes the finished ones.
-    pub(crate) async fn seal(&self, message: Box<Message>) -> Result<Sealed, Error> {
+    pub(crate) async fn seal(&self, message: Box<Message>) -> Handed<Sealed> {
         // Before the plan, which has to know the size of everything.
         #[cfg(feature = "otel")]
         let message = crate::trace::traced(message);
@@ -83,7 +84,7 @@ impl Sealer<'_> {
             // In a box, so that the future of a message without uploads, as most are, stays small.
             return Box::pin(self.seal_uploading(header, steps, spare)).await;
         }
-        Ok(self.sealed(header, steps.into_iter().filter_map(ready).collect())?)
+        self.sealed(header, steps.into_iter().filter_map(ready).collect())
     }
 
     /// Uploads, seals, and deletes the uploads where that fails; `spare` may travel without links then
@@ -92,20 +93,20 @@ impl Sealer<'_> {
         header: Header,
         steps: Vec<Step>,
         spare: Option<Box<Message>>,
-    ) -> Result<Sealed, Error> {
+    ) -> Handed<Sealed> {
         let left = Arc::new(Left { uploader: (self.uploader)()?, receipts: Mutex::default() });
         let mut uploads = Uploads(Some(Arc::clone(&left)));
         let uploaded = left.perform(steps, self.transfers).await;
-        let error = match uploaded.and_then(|payloads| Ok(self.sealed(header, payloads)?)) {
+        let error = match uploaded.and_then(|payloads| self.sealed(header, payloads)) {
             Ok(sealed) => return Ok(Sealed { uploads, ..sealed }),
             Err(error) => error,
         };
         uploads.delete().await;
-        match (error, spare) {
-            (Error::Store(error), Some(message)) if error.is_retryable() => {
-                self.seal_direct(message, &error).await.map_err(|_| error.into())
+        match (&*error, spare) {
+            (Error::Store(store), Some(message)) if store.is_retryable() => {
+                self.seal_direct(message, store).await.map_err(|_| error)
             }
-            (error, _) => Err(error),
+            _ => Err(error),
         }
     }
 
@@ -113,21 +114,21 @@ impl Sealer<'_> {
     ///
     /// # Errors
     /// When it does not fit the broker; who asked reports what it is: an upload that failed.
-    async fn seal_direct(&self, message: Box<Message>, error: &StoreError) -> Result<Sealed, Error> {
+    async fn seal_direct(&self, message: Box<Message>, error: &StoreError) -> Handed<Sealed> {
         let limits = self.limits.clone().size_threshold(u64::MAX).links(false);
         let message = in_memory(message, limits.max_message_size).await?;
         tracing::warn!(error = observe::cause(error), "payloads travel direct, as the file server can't be reached");
         let (header, steps) = self.planned(message, &limits)?;
-        Ok(self.sealed(header, steps.into_iter().filter_map(ready).collect())?)
+        self.sealed(header, steps.into_iter().filter_map(ready).collect())
     }
 
-    fn planned(&self, message: Box<Message>, limits: &Limits) -> Result<(Header, Vec<Step>), PlanError> {
+    fn planned(&self, message: Box<Message>, limits: &Limits) -> Handed<(Header, Vec<Step>)> {
         let (sender, now) = (self.sender, OffsetDateTime::now_utc());
-        plan(*message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4 })
+        Ok(plan(*message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4 })?)
     }
 
     /// Numbers the message and writes it
-    fn sealed(&self, mut header: Header, payloads: Vec<Payload>) -> Result<Sealed, PlanError> {
+    fn sealed(&self, mut header: Header, payloads: Vec<Payload>) -> Handed<Sealed> {
         if let Some(counted) = self.counted {
             counted.number(&mut header);
         }
@@ -139,7 +140,7 @@ impl Sealer<'_> {
             // Only URLs longer than the room planned for them lead here.
             let direct = envelope.payloads().iter().filter(|payload| payload.url().is_none());
             let direct = direct.map(|payload| (payload.dataname().to_owned(), payload.size())).collect();
-            return Err(PlanError::MessageTooLarge { size, limit, direct, links_allowed: true });
+            return Err(PlanError::MessageTooLarge { size, limit, direct, links_allowed: true }.into());
         }
         Ok(Sealed { envelope, json, uploads: Uploads::default() })
     }
@@ -190,8 +191,8 @@ struct Left {
 
 impl Left {
     /// Performs the steps, several uploads at once; every finished upload leaves its receipt, whatever becomes of the others
-    async fn perform(&self, steps: Vec<Step>, transfers: usize) -> Result<Vec<Payload>, Error> {
-        let mut payloads: Vec<BoxFuture<'_, Result<Payload, Error>>> = Vec::with_capacity(steps.len());
+    async fn perform(&self, steps: Vec<Step>, transfers: usize) -> Handed<Vec<Payload>> {
+        let mut payloads: Vec<BoxFuture<'_, Handed<Payload>>> = Vec::with_capacity(steps.len());
         for step in steps {
             payloads.push(Box::pin(async move {
                 match step {
