@@ -12,8 +12,8 @@ use async_nats::jetstream;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use natsbridge::{
-    Bridge, Config, Downloader as _, Fetcher, Link, Object, Origin, PayloadType, PlikStore, Receipt, Source, StoreError,
-    Stored, Target, Uploader,
+    Bridge, Config, Downloader as _, Fetcher, Link, Object, Origin, PayloadType, PlikStore, Receipt, Source,
+    StoreError, Stored, Target, Uploader,
 };
 use tokio::io::AsyncReadExt as _;
 

@@ -75,6 +75,7 @@ fn check(parts: &[Part], limits: &Limits) -> Envelope {
     let json = envelope.to_json();
     assert!(json.len() as u64 <= limits.max_message_size, "{} bytes", json.len());
     assert_eq!(Envelope::from_json(&json).unwrap(), envelope, "what is written is what is read");
+    assert_eq!(envelope.to_json_in(&mut bytes::BytesMut::new()), json);
     let (header, back) = received(&json, &store);
     assert_eq!(header.send_to(), "lab.results");
     assert_eq!(back.len(), parts.len());
@@ -212,6 +213,39 @@ fn the_header_keeps_every_field_and_its_order() {
     let header = Envelope::from_json(json.as_bytes()).unwrap().header().clone();
     assert_eq!(&header, envelope.header());
     assert_eq!(header.sent_at(), OffsetDateTime::from_unix_timestamp(1_778_660_130).ok());
+}
+
+#[test]
+fn what_json_wants_escaped_is_escaped_wherever_it_stands() {
+    const ODD: &str = "\"\\\n\u{1}";
+    let set: [fn(&mut Message); 8] = [
+        |message| message.send_to = ODD.into(),
+        |message| message.correlation_id = Some(ODD.into()),
+        |message| message.msg_id = Some(ODD.into()),
+        |message| message.msg_purpose = ODD.into(),
+        |message| message.receiver_name = ODD.into(),
+        |message| message.receiver_id = ODD.into(),
+        |message| message.reply_to = ODD.into(),
+        |message| message.reply_to_msg_id = ODD.into(),
+    ];
+    let messages = set.map(|set| {
+        let mut message = Message::new("a");
+        set(&mut message);
+        message
+    });
+    let usual = Sender::default().id("s-1").broker_url("nats://localhost:4222");
+    let senders = [usual.clone().name(ODD), usual.clone().id(ODD), usual.clone().broker_url(ODD)];
+    let named = Message::new("a").part(binary(ODD, 10));
+    let cases = messages.into_iter().map(|message| (&usual, message));
+    let cases = cases.chain(senders.iter().map(|sender| (sender, Message::new("a")))).chain([(&usual, named)]);
+    let mut memory = bytes::BytesMut::new();
+    for (sender, message) in cases {
+        let (envelope, _) = sent_by(sender, message.part(binary("b", 10)), &Limits::default()).unwrap();
+        let json = envelope.to_json();
+        assert_eq!(Envelope::from_json(&json).unwrap(), envelope);
+        assert!(String::from_utf8_lossy(&json).contains(r#""\"\\\n\u0001""#), "{json:?}");
+        assert_eq!(envelope.to_json_in(&mut memory), json);
+    }
 }
 
 #[cfg(feature = "arrow")]

@@ -287,7 +287,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("read-only");
         std::fs::write(&path, "").unwrap();
-        let worker = Worker::new(Digester { digest: DigestStream::default(), file: File::open(path).ok().map(GrowingFile::new) });
+        let worker = Worker::new(Digester {
+            digest: DigestStream::default(),
+            file: File::open(path).ok().map(GrowingFile::new),
+        });
         let given = async {
             loop {
                 if let Err(error) = worker.give(vec![Bytes::from_static(b"payload")]).await {

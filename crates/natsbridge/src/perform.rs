@@ -88,12 +88,7 @@ impl Sealer<'_> {
     }
 
     /// Uploads, seals, and deletes the uploads where that fails; `spare` may travel without links then
-    async fn seal_uploading(
-        &self,
-        header: Header,
-        steps: Vec<Step>,
-        spare: Option<Box<Message>>,
-    ) -> Handed<Sealed> {
+    async fn seal_uploading(&self, header: Header, steps: Vec<Step>, spare: Option<Box<Message>>) -> Handed<Sealed> {
         let left = Arc::new(Left { uploader: (self.uploader)()?, receipts: Mutex::default() });
         let mut uploads = Uploads(Some(Arc::clone(&left)));
         let uploaded = left.perform(steps, self.transfers).await;

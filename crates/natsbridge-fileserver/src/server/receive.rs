@@ -86,7 +86,8 @@ pub(super) async fn receive(
         return Err(Refusal::bad_request("missing file name from multipart form"));
     }
 
-    let mut incoming = Incoming::begin(app, upload, target, name, announced.unwrap_or(0)).await.map_err(Refusal::closing)?;
+    let mut incoming =
+        Incoming::begin(app, upload, target, name, announced.unwrap_or(0)).await.map_err(Refusal::closing)?;
     framing.store(u64::MAX, Ordering::Relaxed);
     let outcome = copy(&mut field, &mut incoming, app.config.max_size, idle, &too_big).await;
     if let Err(refusal) = outcome {
@@ -198,13 +199,7 @@ struct Sink {
 
 impl Incoming {
     /// `announced` is the length of the whole body, 0 if it was not said: a little more than the file's
-    async fn begin(
-        app: &Arc<App>,
-        upload: Id,
-        target: Target,
-        name: String,
-        announced: u64,
-    ) -> Result<Self, Refusal> {
+    async fn begin(app: &Arc<App>, upload: Id, target: Target, name: String, announced: u64) -> Result<Self, Refusal> {
         let file = match target {
             Target::New => Id::random(),
             Target::Declared(id) => id,
