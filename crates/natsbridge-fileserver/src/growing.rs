@@ -164,6 +164,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
+    #[allow(clippy::print_stderr, reason = "says why there is nothing to see")]
     fn space_is_reserved_ahead_where_the_file_system_can() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let mut file = opened(&folder)?;

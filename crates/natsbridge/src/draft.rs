@@ -13,7 +13,7 @@ use natsbridge_nats::Subject;
 use serde::Serialize;
 
 use crate::bridge::Bridge;
-use crate::error::Handed;
+use crate::error::{Handed, Raised};
 use crate::inbox::Incoming;
 use crate::perform::{self, Sealed};
 use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};
@@ -220,7 +220,7 @@ impl Draft {
     /// [`Error::Config`]; [`Error::Broker`] when it can't be published. Nothing is published then, and what was uploaded is
     /// deleted.
     pub async fn send(self) -> Result<Envelope, Error> {
-        Ok(self.publish(false).await?)
+        self.publish(false).await.map_err(Raised::into_error)
     }
 
     /// Publishes the message and waits until the server has processed it
@@ -228,7 +228,7 @@ impl Draft {
     /// # Errors
     /// As [`Draft::send`], and [`Error::Broker`] when the server does not confirm it in time.
     pub async fn send_confirmed(self) -> Result<Envelope, Error> {
-        Ok(self.publish(true).await?)
+        self.publish(true).await.map_err(Raised::into_error)
     }
 
     /// Publishes the message until it is acknowledged as often as asked (NFR-201, at least once)
@@ -243,7 +243,7 @@ impl Draft {
         self.without_reply_to()?;
         self.message.reply_to = self.bridge.answers_inbox().await?.as_str().to_owned().into();
         self.message.awaits_ack = true;
-        let (bridge, subject, sealed) = self.seal().await?;
+        let (bridge, subject, sealed) = self.seal().await.map_err(Raised::into_error)?;
         bridge.deliver(subject, sealed, options).await
     }
 
@@ -260,7 +260,7 @@ impl Draft {
         }
         match self.seal().await {
             Ok((bridge, subject, sealed)) => bridge.request(subject, sealed, timeout).await,
-            Err(error) => Err(ReceiveError::new(error, subject)),
+            Err(error) => Err(ReceiveError::new(error.into_error(), subject)),
         }
     }
 
@@ -291,7 +291,7 @@ impl Draft {
     async fn ready(self) -> Handed<(Bridge, Box<Message>, Limits)> {
         let Self { bridge, mut message, files, failed, receiver, convert_tables } = self;
         if let Some(error) = failed {
-            return Err(Box::new((*error).into()));
+            return Err((*error).into());
         }
         let limits: Limits = bridge.limits().receiver(receiver).convert_tables(convert_tables);
         for part in files {

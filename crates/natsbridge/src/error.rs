@@ -83,26 +83,31 @@ pub enum Error {
     },
 }
 
-/// A result that is handed up for every message: with the error in a box, it is no larger to move than its value
-pub(crate) type Handed<T> = Result<T, Box<Error>>;
+/// A result that is handed up for every message
+pub(crate) type Handed<T> = Result<T, Raised>;
 
-impl From<Box<Error>> for Error {
-    fn from(error: Box<Error>) -> Self {
-        *error
+/// An error on its way up, in a box: so a result is no larger to move than its value
+#[derive(Debug)]
+pub(crate) struct Raised(Box<Error>);
+
+impl Raised {
+    pub(crate) const fn error(&self) -> &Error {
+        &self.0
+    }
+
+    pub(crate) fn into_error(self) -> Error {
+        *self.0
     }
 }
 
-macro_rules! boxed {
-    ($($error:ty),+) => {
-        $(impl From<$error> for Box<Error> {
-            fn from(error: $error) -> Self {
-                Self::new(error.into())
-            }
-        })+
-    };
+impl<E> From<E> for Raised
+where
+    Error: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self(Box::new(error.into()))
+    }
 }
-
-boxed!(BrokerError, ConfigError, PlanError, StoreError, SubjectError);
 
 impl Error {
     /// The stable word for this error (docs/specification.md, "Error codes")

@@ -97,7 +97,7 @@ impl Sealer<'_> {
             Err(error) => error,
         };
         uploads.delete().await;
-        match (&*error, spare) {
+        match (error.error(), spare) {
             (Error::Store(store), Some(message)) if store.is_retryable() => {
                 self.seal_direct(message, store).await.map_err(|_| error)
             }

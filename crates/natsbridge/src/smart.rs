@@ -13,6 +13,7 @@ use natsbridge_core::{
 use natsbridge_fileserver::{Downloader, Fetcher, FetcherBuilder, PlikStore, RetryPolicy, RootCertificates, Uploader};
 
 use crate::config::{self, Config, ConfigError, Secret};
+use crate::error::Raised;
 use crate::fetcher::LateFetcher;
 use crate::handle::Handle;
 use crate::perform::{self, Sealer};
@@ -175,7 +176,7 @@ where
         memory: None,
         direct_fallback: config.direct_fallback,
     };
-    let sealed = sealer.seal(Box::new(message)).await?;
+    let sealed = sealer.seal(Box::new(message)).await.map_err(Raised::into_error)?;
     sealed.uploads.keep();
     observe::sent(&sealed.envelope);
     Ok((sealed.envelope, sealed.json))
