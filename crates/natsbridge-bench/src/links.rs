@@ -205,11 +205,11 @@ pub(crate) async fn transfer(job: &Job) -> Result<Vec<f64>, Failure> {
     Ok(vec![uploading, downloading])
 }
 
-/// Seconds that curl says it took to upload the file, and to download it again
+/// Seconds that curl says it took to upload the file, and to download it again; `stored` is the server's folder
 ///
 /// # Errors
 /// When curl is missing or fails.
-pub fn curl(file: &Path, files_url: &str) -> Result<[f64; 2], Failure> {
+pub fn curl(file: &Path, files_url: &str, stored: &Path) -> Result<[f64; 2], Failure> {
     let form = format!("file=@{}", file.display());
     let mut url = String::new();
     let uploading = timed_curl(&["-F", &form, "-H", "Expect:", files_url], &mut url)?;
@@ -219,6 +219,9 @@ pub fn curl(file: &Path, files_url: &str) -> Result<[f64; 2], Failure> {
         return Err("curl downloaded another number of bytes".into());
     }
     fs::remove_file(target)?;
+    // A quick upload gives no token to delete it with, and ours is deleted, too.
+    let upload = url.trim().split('/').nth(4).ok_or("curl was told no link")?;
+    fs::remove_dir_all(stored.join("uploads").join(upload))?;
     Ok([uploading, downloading])
 }
 

@@ -158,7 +158,7 @@ pub fn large(
         lines.extend(rounds.memory(&format!("{name} by link"), "Object Store"));
     }
     if links::has_curl() {
-        lines.extend(transfers(effort, &server, folder.path())?);
+        lines.extend(transfers(effort, &server, folder.path(), &stored)?);
     } else {
         note("curl is not installed: no comparison with it".to_owned());
     }
@@ -169,7 +169,7 @@ pub fn large(
     Ok(lines)
 }
 
-fn transfers(effort: Effort, server: &FileServer, folder: &Path) -> Result<Vec<Line>, Failure> {
+fn transfers(effort: Effort, server: &FileServer, folder: &Path, stored: &Path) -> Result<Vec<Line>, Failure> {
     let bytes = 100_000_000;
     let file = folder.join("payload.bin");
     let payload = workload::bytes(bytes);
@@ -184,7 +184,7 @@ fn transfers(effort: Effort, server: &FileServer, folder: &Path) -> Result<Vec<L
         up.extend(values.first());
         down.extend(values.get(1));
         peaks.extend(peak_kib.map(|kib| number(kib) / 1024.0));
-        let [uploading, downloading] = links::curl(&file, &server.url)?;
+        let [uploading, downloading] = links::curl(&file, &server.url, stored)?;
         curl_up.push(uploading);
         curl_down.push(downloading);
         let began = std::time::Instant::now();

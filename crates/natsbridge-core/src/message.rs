@@ -137,24 +137,24 @@ impl Sender {
     #[must_use]
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = name.into();
-        self.looked_at()
+        self.checked_plain()
     }
 
     /// Sets the program's identifier
     #[must_use]
     pub fn id(mut self, id: impl Into<Box<str>>) -> Self {
         self.id = Some(id.into());
-        self.looked_at()
+        self.checked_plain()
     }
 
     /// Sets its NATS URL, of which user names, passwords and tokens are left out (NFR-302)
     #[must_use]
     pub fn broker_url(mut self, url: &str) -> Self {
         self.broker_url = without_secrets(url).into();
-        self.looked_at()
+        self.checked_plain()
     }
 
-    fn looked_at(self) -> Self {
+    fn checked_plain(self) -> Self {
         let (name, id, broker_url) = self.fields();
         let plain = [name, id.unwrap_or_default(), broker_url].into_iter().all(is_plain);
         Self { plain, ..self }

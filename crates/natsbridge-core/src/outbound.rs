@@ -151,7 +151,8 @@ fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Optio
         &message.reply_to,
         &message.reply_to_msg_id,
     ];
-    // Identifiers that were drawn and a time hold nothing to escape, and a sender is looked at once for all messages.
+    // Every field but those that are drawn or written here, which hold nothing to escape, and those of the sender, which is
+    // looked at once for all messages.
     let plain = stamp.sender.is_plain() && given.into_iter().all(write::is_plain);
     let fields: [&str; FIELDS.len()] = [
         correlation_id,
@@ -250,8 +251,8 @@ fn readable(part: Part, limits: &Limits) -> Result<Part, PlanError> {
 /// Turns the largest direct payloads into links until the envelope fits
 fn fit(header: &Header, steps: &mut Vec<Step>, limits: &Limits, life: Life) -> Result<(), PlanError> {
     let limit = limits.max_message_size;
+    let around = limits.header_allowance.saturating_add(len(write::empty_len(header) + write::commas(steps.len())));
     let with = |step_len: fn(&Step, &Limits) -> u64| {
-        let around = limits.header_allowance.saturating_add(len(write::empty_len(header) + write::commas(steps.len())));
         steps.iter().map(|step| step_len(step, limits)).fold(around, u64::saturating_add)
     };
     // Most messages are far from the limit, which shows without a look at what in them has to be escaped.

@@ -78,8 +78,6 @@ impl Worker {
     }
 
     /// Says how many bytes there will be, unless somebody is at work already
-    ///
-    /// A download that succeeds is as long as was said, so that nothing reserved is left over.
     fn expect(&self, size: u64) {
         if let Some(file) = locked(&self.work).digester.as_mut().and_then(|digester| digester.file.as_mut()) {
             file.expect(size);
@@ -254,6 +252,11 @@ impl Sink {
     /// Hands out what was received; the file is the caller's from here on
     pub(crate) async fn finish(mut self) -> io::Result<Downloaded> {
         let sha256 = self.digest().await?;
+        if self.temporary.is_some() {
+            let mut digester = self.worker.done().await?;
+            // The end is where the bytes ended, whatever a server had announced.
+            spawn_blocking(move || digester.file.as_mut().map(GrowingFile::finish)).await?;
+        }
         let source = match (self.memory, self.temporary) {
             (_, Some(mut temporary)) => {
                 temporary.keep = true;

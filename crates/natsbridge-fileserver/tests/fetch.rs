@@ -135,6 +135,24 @@ async fn a_cut_download_resumes_where_the_server_has_a_strong_etag() {
 }
 
 #[tokio::test]
+#[cfg(unix)]
+async fn a_file_keeps_no_space_that_a_server_announced_and_did_not_fill() {
+    use std::os::unix::fs::MetadataExt as _;
+    let payload = bytes(10_000_000);
+    let tagged = [("ETag", "\"v1\"")];
+    let rest = [("ETag", "\"v1\""), ("Content-Range", "bytes 1500000-1500099/1500100")];
+    let server =
+        server([Reply::new(200, &tagged, &payload).cut_after(1_500_000), Reply::new(206, &rest, bytes(100))]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip");
+    let link = Link::new("clip", format!("{}/file/u/f/clip", server.url()));
+    fetcher().build().unwrap().download(&link, Target::File(path.clone())).await.unwrap();
+    let found = std::fs::metadata(path).unwrap();
+    assert_eq!(found.len(), 1_500_100);
+    assert!(found.blocks() * 512 < 1_600_000, "{} bytes are kept", found.blocks() * 512);
+}
+
+#[tokio::test]
 async fn a_resumption_that_the_server_ignores_or_gets_wrong_starts_from_zero() {
     let payload = bytes(10_000);
     let tagged = [("ETag", "\"v1\"")];

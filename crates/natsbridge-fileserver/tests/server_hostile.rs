@@ -14,7 +14,7 @@ mod server_support;
 use std::time::{Duration, Instant};
 
 use natsbridge_fileserver::server::{FileServer, ServerConfig, ServerError, sweep};
-use server_support::{BOUNDARY, Connection, Server, config, form, get, noise, post, serve, with_headers};
+use server_support::{BOUNDARY, Connection, Server, config, form, form_body, get, noise, post, serve, with_headers};
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
@@ -222,6 +222,26 @@ async fn an_interrupted_upload_leaves_nothing() {
     server.wait_for_no_content().await;
     // Step 27 of the recorded exchanges: the upload itself takes another file.
     assert_eq!(server.send(&request).await.status, 200);
+}
+
+#[tokio::test]
+#[cfg(unix)]
+async fn an_upload_keeps_no_space_that_was_announced_and_not_filled() {
+    use std::os::unix::fs::MetadataExt as _;
+    let server = Server::start().await;
+    let upload = server.create("{}").await;
+    let content = noise(1_500_000);
+    let headers = format!(
+        "X-UploadToken: {}\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: 100000000\r\n",
+        upload.token
+    );
+    let head = with_headers("POST", &format!("/file/{}", upload.id), &headers);
+    let answer = server.send([head.as_bytes(), &form_body("a.bin", &content)].concat()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let found = server.files_on_disk().into_iter().map(|path| std::fs::metadata(path).unwrap());
+    let found = found.max_by_key(std::fs::Metadata::len).unwrap();
+    assert_eq!(found.len(), 1_500_000);
+    assert!(found.blocks() * 512 < 1_600_000, "{} bytes are kept", found.blocks() * 512);
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use natsbridge_core::{Limits, Message, Purpose, Sender};
+use bytes::{Bytes, BytesMut};
+use natsbridge_core::{Envelope, Limits, Message, Purpose, Sender};
 use natsbridge_fileserver::{Downloader, Fetcher, Uploader};
 use natsbridge_nats::{
     Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectError,
@@ -15,9 +15,9 @@ use uuid::Uuid;
 use crate::config::{Config, ConfigError};
 use crate::deliver::{self, Answers, DeliverOptions, Delivered};
 use crate::draft::Draft;
-use crate::error::Handed;
+use crate::error::Boxed;
 use crate::inbox::{Inbox, Incoming};
-use crate::perform::{Sealed, Sealer};
+use crate::perform::{Sealed, Sealer, Uploads};
 use crate::sequence::{self, Counted, Counter};
 use crate::{Error, ReceiveError, observe, smart};
 
@@ -205,12 +205,12 @@ impl Bridge {
     }
 
     /// The subject that a message goes to, with its count
-    pub(crate) fn counted(&self, message: &Message) -> Result<Arc<Counted>, SubjectError> {
-        self.0.counter.counted(message)
+    pub(crate) fn counted(&self, message: &Message, answers: bool) -> Result<Arc<Counted>, SubjectError> {
+        self.0.counter.counted(message, answers)
     }
 
     /// Uploads what has to be uploaded and seals the message
-    pub(crate) async fn seal(&self, message: Box<Message>, limits: Limits, counted: &Counted) -> Handed<Sealed> {
+    pub(crate) async fn seal(&self, message: Box<Message>, limits: Limits, counted: &Counted) -> Boxed<Sealed> {
         let limits = limits.header_allowance(sequence::ROOM);
         let uploader = || self.uploader();
         let sealer = Sealer {
@@ -225,23 +225,32 @@ impl Bridge {
         sealer.seal(message).await
     }
 
-    /// Publishes a sealed message, whose JSON is taken; when that fails, what it uploaded is deleted
-    pub(crate) async fn publish(&self, subject: Subject, sealed: &mut Sealed, confirmed: bool) -> Handed<()> {
-        let outgoing = Outgoing::new(subject, std::mem::take(&mut sealed.json));
-        let published = if confirmed {
-            self.0.broker.publish_confirmed(outgoing).await
-        } else if let Some(nats) = &self.0.nats {
-            nats.publish_unboxed(outgoing).await
+    /// Publishes a sealed message; when that fails, what it uploaded is deleted
+    pub(crate) async fn publish(
+        &self,
+        subject: Subject,
+        json: Bytes,
+        uploads: Uploads,
+        envelope: &Envelope,
+        confirmed: bool,
+    ) -> Boxed<()> {
+        let outgoing = Outgoing::new(subject, json);
+        let (published, left) = if confirmed {
+            // From here on a receiver may be reading the links, also when this future is dropped.
+            let left = uploads.detach();
+            (self.0.broker.publish_confirmed(outgoing).await, left)
         } else {
-            self.0.broker.publish(outgoing).await
+            let published = match &self.0.nats {
+                Some(nats) => nats.publish_unboxed(outgoing).await,
+                None => self.0.broker.publish(outgoing).await,
+            };
+            (published, uploads.detach())
         };
-        let uploads = std::mem::take(&mut sealed.uploads);
         if let Err(error) = published {
-            uploads.end(may_have_left(&error)).await;
+            left.end(may_have_left(&error)).await;
             return Err(error.into());
         }
-        uploads.keep();
-        observe::sent(&sealed.envelope);
+        observe::sent(envelope);
         Ok(())
     }
 
@@ -269,9 +278,10 @@ impl Bridge {
     ) -> Result<Incoming, ReceiveError> {
         let asked = subject.as_str().to_owned();
         let outgoing = Outgoing::new(subject, sealed.json);
+        // From here on a receiver may be reading the links, also when this future is dropped.
+        let left = sealed.uploads.detach();
         match self.0.broker.request(outgoing, timeout).await {
             Ok(answer) => {
-                sealed.uploads.keep();
                 observe::sent(&sealed.envelope);
                 let mut incoming = Incoming::open(self, answer)?;
                 if incoming.header().msg_purpose() == Purpose::Nack {
@@ -286,7 +296,7 @@ impl Bridge {
                     // It was sent, and nobody answered.
                     observe::sent(&sealed.envelope);
                 }
-                sealed.uploads.end(may_have_left(&error)).await;
+                left.end(may_have_left(&error)).await;
                 Err(ReceiveError::new(error, asked))
             }
         }

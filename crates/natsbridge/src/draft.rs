@@ -13,7 +13,7 @@ use natsbridge_nats::Subject;
 use serde::Serialize;
 
 use crate::bridge::Bridge;
-use crate::error::{Handed, Raised};
+use crate::error::{Boxed, BoxedError};
 use crate::inbox::Incoming;
 use crate::perform::{self, Sealed};
 use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};
@@ -51,11 +51,20 @@ pub struct Draft {
     failed: Option<Box<OpenError>>,
     receiver: Receiver,
     convert_tables: bool,
+    /// Whether it answers a message, at a subject that a stranger named
+    answers: bool,
 }
 
 impl Draft {
     pub(crate) const fn new(bridge: Bridge, message: Box<Message>) -> Self {
-        Self { bridge, message, files: Vec::new(), failed: None, receiver: Receiver::Desktop, convert_tables: false }
+        let receiver = Receiver::Desktop;
+        Self { bridge, message, files: Vec::new(), failed: None, receiver, convert_tables: false, answers: false }
+    }
+
+    /// Says that it answers a message
+    pub(crate) const fn answering(mut self) -> Self {
+        self.answers = true;
+        self
     }
 
     /// Adds text
@@ -220,7 +229,7 @@ impl Draft {
     /// [`Error::Config`]; [`Error::Broker`] when it can't be published. Nothing is published then, and what was uploaded is
     /// deleted.
     pub async fn send(self) -> Result<Envelope, Error> {
-        self.publish(false).await.map_err(Raised::into_error)
+        self.publish(false).await.map_err(BoxedError::into_error)
     }
 
     /// Publishes the message and waits until the server has processed it
@@ -228,7 +237,7 @@ impl Draft {
     /// # Errors
     /// As [`Draft::send`], and [`Error::Broker`] when the server does not confirm it in time.
     pub async fn send_confirmed(self) -> Result<Envelope, Error> {
-        self.publish(true).await.map_err(Raised::into_error)
+        self.publish(true).await.map_err(BoxedError::into_error)
     }
 
     /// Publishes the message until it is acknowledged as often as asked (NFR-201, at least once)
@@ -243,7 +252,7 @@ impl Draft {
         self.without_reply_to()?;
         self.message.reply_to = self.bridge.answers_inbox().await?.as_str().to_owned().into();
         self.message.awaits_ack = true;
-        let (bridge, subject, sealed) = self.seal().await.map_err(Raised::into_error)?;
+        let (bridge, subject, sealed) = self.seal().await.map_err(BoxedError::into_error)?;
         bridge.deliver(subject, sealed, options).await
     }
 
@@ -264,12 +273,10 @@ impl Draft {
         }
     }
 
-    async fn publish(self, confirmed: bool) -> Handed<Envelope> {
-        let (bridge, message, limits) = self.ready().await?;
-        let counted = bridge.counted(&message)?;
-        let mut sealed = bridge.seal(message, limits, &counted).await?;
-        bridge.publish(counted.subject.clone(), &mut sealed, confirmed).await?;
-        Ok(sealed.envelope)
+    async fn publish(self, confirmed: bool) -> Boxed<Envelope> {
+        let (bridge, subject, Sealed { envelope, json, uploads }) = self.seal().await?;
+        bridge.publish(subject, json, uploads, &envelope, confirmed).await?;
+        Ok(envelope)
     }
 
     fn without_reply_to(&self) -> Result<(), ConfigError> {
@@ -280,16 +287,8 @@ impl Draft {
         Err(ConfigError::new("reply_to", reason))
     }
 
-    async fn seal(self) -> Handed<(Bridge, Subject, Sealed)> {
-        let (bridge, message, limits) = self.ready().await?;
-        let counted = bridge.counted(&message)?;
-        let sealed = bridge.seal(message, limits, &counted).await?;
-        Ok((bridge, counted.subject.clone(), sealed))
-    }
-
-    /// Reads the small files among the parts, and says within what limits the message is planned
-    async fn ready(self) -> Handed<(Bridge, Box<Message>, Limits)> {
-        let Self { bridge, mut message, files, failed, receiver, convert_tables } = self;
+    async fn seal(self) -> Boxed<(Bridge, Subject, Sealed)> {
+        let Self { bridge, mut message, files, failed, receiver, convert_tables, answers } = self;
         if let Some(error) = failed {
             return Err((*error).into());
         }
@@ -301,7 +300,9 @@ impl Draft {
                 *part = Box::pin(perform::part_of_file(part.name(), part.payload_type(), path, &limits)).await?;
             }
         }
-        Ok((bridge, message, limits))
+        let counted = bridge.counted(&message, answers)?;
+        let sealed = bridge.seal(message, limits, &counted).await?;
+        Ok((bridge, counted.subject.clone(), sealed))
     }
 }
 

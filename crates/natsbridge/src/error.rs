@@ -84,13 +84,13 @@ pub enum Error {
 }
 
 /// A result that is handed up for every message
-pub(crate) type Handed<T> = Result<T, Raised>;
+pub(crate) type Boxed<T> = Result<T, BoxedError>;
 
 /// An error on its way up, in a box: so a result is no larger to move than its value
 #[derive(Debug)]
-pub(crate) struct Raised(Box<Error>);
+pub(crate) struct BoxedError(Box<Error>);
 
-impl Raised {
+impl BoxedError {
     pub(crate) const fn error(&self) -> &Error {
         &self.0
     }
@@ -100,7 +100,7 @@ impl Raised {
     }
 }
 
-impl<E> From<E> for Raised
+impl<E> From<E> for BoxedError
 where
     Error: From<E>,
 {

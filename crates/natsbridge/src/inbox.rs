@@ -504,7 +504,7 @@ fn answer(bridge: &Bridge, header: &Header, reply: Option<&Subject>, purpose: Pu
         ("", Some(reply)) => reply.as_str(),
         (reply_to, _) => reply_to,
     };
-    let draft = bridge.message(to).purpose(purpose).correlation_id(header.correlation_id());
+    let draft = bridge.message(to).answering().purpose(purpose).correlation_id(header.correlation_id());
     let draft = draft.reply_to_msg_id(header.msg_id());
     Ok(draft.receiver_name(header.sender_name()).receiver_id(header.sender_id()))
 }

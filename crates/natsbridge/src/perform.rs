@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::config::ConfigError;
-use crate::error::Handed;
+use crate::error::Boxed;
 use crate::sequence::Counted;
 use crate::{Error, observe};
 
@@ -74,7 +74,7 @@ impl Sealer<'_> {
     /// Plans the message, uploads what has to be uploaded, and writes the envelope
     ///
     /// Dropping the future stops the uploads and deletes the finished ones.
-    pub(crate) async fn seal(&self, message: Box<Message>) -> Handed<Sealed> {
+    pub(crate) async fn seal(&self, message: Box<Message>) -> Boxed<Sealed> {
         // Before the plan, which has to know the size of everything.
         #[cfg(feature = "otel")]
         let message = crate::trace::traced(message);
@@ -88,7 +88,7 @@ impl Sealer<'_> {
     }
 
     /// Uploads, seals, and deletes the uploads where that fails; `spare` may travel without links then
-    async fn seal_uploading(&self, header: Header, steps: Vec<Step>, spare: Option<Box<Message>>) -> Handed<Sealed> {
+    async fn seal_uploading(&self, header: Header, steps: Vec<Step>, spare: Option<Box<Message>>) -> Boxed<Sealed> {
         let left = Arc::new(Left { uploader: (self.uploader)()?, receipts: Mutex::default() });
         let mut uploads = Uploads(Some(Arc::clone(&left)));
         let uploaded = left.perform(steps, self.transfers).await;
@@ -109,7 +109,7 @@ impl Sealer<'_> {
     ///
     /// # Errors
     /// When it does not fit the broker; who asked reports what it is: an upload that failed.
-    async fn seal_direct(&self, message: Box<Message>, error: &StoreError) -> Handed<Sealed> {
+    async fn seal_direct(&self, message: Box<Message>, error: &StoreError) -> Boxed<Sealed> {
         let limits = self.limits.clone().size_threshold(u64::MAX).links(false);
         let message = in_memory(message, limits.max_message_size).await?;
         tracing::warn!(error = observe::cause(error), "payloads travel direct, as the file server can't be reached");
@@ -117,13 +117,13 @@ impl Sealer<'_> {
         self.sealed(header, steps.into_iter().filter_map(ready).collect())
     }
 
-    fn planned(&self, message: Box<Message>, limits: &Limits) -> Handed<(Header, Vec<Step>)> {
+    fn planned(&self, message: Box<Message>, limits: &Limits) -> Boxed<(Header, Vec<Step>)> {
         let (sender, now) = (self.sender, OffsetDateTime::now_utc());
         Ok(plan(*message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4 })?)
     }
 
     /// Numbers the message and writes it
-    fn sealed(&self, mut header: Header, payloads: Vec<Payload>) -> Handed<Sealed> {
+    fn sealed(&self, mut header: Header, payloads: Vec<Payload>) -> Boxed<Sealed> {
         if let Some(counted) = self.counted {
             counted.number(&mut header);
         }
@@ -186,8 +186,8 @@ struct Left {
 
 impl Left {
     /// Performs the steps, several uploads at once; every finished upload leaves its receipt, whatever becomes of the others
-    async fn perform(&self, steps: Vec<Step>, transfers: usize) -> Handed<Vec<Payload>> {
-        let mut payloads: Vec<BoxFuture<'_, Handed<Payload>>> = Vec::with_capacity(steps.len());
+    async fn perform(&self, steps: Vec<Step>, transfers: usize) -> Boxed<Vec<Payload>> {
+        let mut payloads: Vec<BoxFuture<'_, Boxed<Payload>>> = Vec::with_capacity(steps.len());
         for step in steps {
             payloads.push(Box::pin(async move {
                 match step {
@@ -219,20 +219,6 @@ impl Left {
 }
 
 impl Uploads {
-    /// The message is on its way: its links are the receivers' now
-    pub(crate) fn keep(mut self) {
-        self.0 = None;
-    }
-
-    /// The publish failed: the links stay where the message may have left all the same, else they are deleted
-    pub(crate) async fn end(mut self, may_have_left: bool) {
-        if may_have_left {
-            self.keep();
-        } else {
-            self.delete().await;
-        }
-    }
-
     /// Deletes every upload of the message, as well as that can be done (specification, section 8)
     pub(crate) async fn delete(&mut self) {
         if let Some(left) = self.0.take() {
@@ -250,6 +236,13 @@ impl Uploads {
 pub(crate) struct Detached(Option<Arc<Left>>);
 
 impl Detached {
+    /// The publish failed: the links stay where the message may have left all the same, else they are deleted
+    pub(crate) async fn end(self, may_have_left: bool) {
+        if !may_have_left {
+            self.delete().await;
+        }
+    }
+
     pub(crate) async fn delete(self) {
         if let Some(left) = self.0 {
             left.delete().await;

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use foldhash::fast::RandomState;
 use natsbridge_core::{Header, Message};
 use natsbridge_nats::{Subject, SubjectError};
 use uuid::Uuid;
@@ -21,7 +20,7 @@ const MAX_SUBJECTS: usize = 65_536;
 #[derive(Debug)]
 pub(crate) struct Counter {
     epoch: Uuid,
-    counted: Mutex<HashMap<Box<str>, Arc<Counted>, RandomState>>,
+    counted: Mutex<HashMap<Box<str>, Arc<Counted>>>,
 }
 
 /// A subject that was checked once, and how often it was sent to
@@ -38,14 +37,14 @@ impl Counter {
         Self { epoch: Uuid::new_v4(), counted: Mutex::default() }
     }
 
-    /// The subject that a message goes to
-    pub(crate) fn counted(&self, message: &Message) -> Result<Arc<Counted>, SubjectError> {
+    /// The subject that a message goes to; that of an answer is a stranger's word, and not remembered
+    pub(crate) fn counted(&self, message: &Message, answers: bool) -> Result<Arc<Counted>, SubjectError> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(counted) = counted.get(&*message.send_to) {
             return Ok(Arc::clone(counted));
         }
         // An answer goes to a subject of its own: there is nothing to count, and no end of such subjects.
-        let counts = message.reply_to_msg_id.is_empty() && counted.len() < MAX_SUBJECTS;
+        let counts = !answers && message.reply_to_msg_id.is_empty() && counted.len() < MAX_SUBJECTS;
         let subject = Subject::new(&*message.send_to)?;
         let new = Arc::new(Counted { subject, epoch: self.epoch, sent: counts.then(AtomicU64::default) });
         if counts {
@@ -226,9 +225,9 @@ mod tests {
         let counter = Counter::new();
         let mut first = header("x", 7);
         for _ in 0..2 {
-            counter.counted(&Message::new("a")).unwrap().number(&mut first);
+            counter.counted(&Message::new("a"), false).unwrap().number(&mut first);
         }
-        counter.counted(&Message::new("b")).unwrap().number(&mut header("x", 7));
+        counter.counted(&Message::new("b"), false).unwrap().number(&mut header("x", 7));
         assert_eq!(first.metadata()["seq"], json!(2));
         assert_eq!(first.metadata()["epoch"], json!(counter.epoch.to_string()));
     }
@@ -237,10 +236,13 @@ mod tests {
     fn answers_are_neither_counted_nor_remembered() {
         let counter = Counter::new();
         let mut answer = Message::new("reply.1");
-        answer.reply_to_msg_id = "m".into();
-        let mut unnumbered = header("x", 7);
-        counter.counted(&answer).unwrap().number(&mut unnumbered);
-        assert_eq!(unnumbered.seq(), Some(7));
+        // The second, to a message that has no identifier.
+        for (answered, answers) in [("m", false), ("", true)] {
+            answer.reply_to_msg_id = answered.into();
+            let mut unnumbered = header("x", 7);
+            counter.counted(&answer, answers).unwrap().number(&mut unnumbered);
+            assert_eq!(unnumbered.seq(), Some(7));
+        }
         assert!(counter.counted.lock().unwrap().is_empty());
     }
 }

@@ -13,7 +13,7 @@ use natsbridge_core::{
 use natsbridge_fileserver::{Downloader, Fetcher, FetcherBuilder, PlikStore, RetryPolicy, RootCertificates, Uploader};
 
 use crate::config::{self, Config, ConfigError, Secret};
-use crate::error::Raised;
+use crate::error::BoxedError;
 use crate::fetcher::LateFetcher;
 use crate::handle::Handle;
 use crate::perform::{self, Sealer};
@@ -176,8 +176,8 @@ where
         memory: None,
         direct_fallback: config.direct_fallback,
     };
-    let sealed = sealer.seal(Box::new(message)).await.map_err(Raised::into_error)?;
-    sealed.uploads.keep();
+    let sealed = sealer.seal(Box::new(message)).await.map_err(BoxedError::into_error)?;
+    drop(sealed.uploads.detach());
     observe::sent(&sealed.envelope);
     Ok((sealed.envelope, sealed.json))
 }

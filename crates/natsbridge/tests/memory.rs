@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use natsbridge::{
-    Bridge, BrokerErrorKind, Config, Data, Digest, Error, MemoryBroker, MemoryStore, Object, Origin, PayloadType,
-    Purpose, Receipt, ReceiveOptions, RetryPolicy, Rows, SendOptions, Source, StoreError, StoreErrorKind, Stored,
-    Transport, Uploaded, Uploader, Value, open, smartreceive, smartsend, upload_handler,
+    Bridge, Broker, BrokerError, BrokerErrorKind, Config, Data, Delivery, Digest, Error, EventStream, MemoryBroker,
+    MemoryStore, Object, Origin, Outgoing, PayloadType, Purpose, QueueGroup, Receipt, ReceiveOptions, RetryPolicy,
+    Rows, SendOptions, Source, StoreError, StoreErrorKind, Stored, Subject, SubjectFilter, Subscription, Transport,
+    Uploaded, Uploader, Value, open, smartreceive, smartsend, upload_handler,
 };
 use serde_json::json;
 
@@ -27,9 +28,9 @@ fn bridge(broker: &MemoryBroker) -> (MemoryStore, Bridge) {
 }
 
 fn publish_raw(broker: &MemoryBroker, subject: &str, payload: impl Into<Vec<u8>>) -> impl Future<Output = ()> {
-    let outgoing = natsbridge_nats::Outgoing::new(natsbridge::Subject::new(subject).unwrap(), payload.into());
+    let outgoing = Outgoing::new(Subject::new(subject).unwrap(), payload.into());
     let broker = broker.clone();
-    async move { natsbridge::Broker::publish(&broker, outgoing).await.unwrap() }
+    async move { Broker::publish(&broker, outgoing).await.unwrap() }
 }
 
 #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -305,6 +306,65 @@ async fn a_send_that_is_dropped_leaves_no_upload_behind() {
         tokio::task::yield_now().await;
     }
     panic!("{} uploads are left", store.len());
+}
+
+/// A broker that takes messages and never says what became of them
+#[derive(Debug)]
+struct Silent(MemoryBroker);
+
+impl Broker for Silent {
+    fn publish(&self, _: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(std::future::pending())
+    }
+    fn confirm(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.0.confirm()
+    }
+    fn publish_confirmed(&self, _: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(std::future::pending())
+    }
+    fn subscribe(
+        &self,
+        filter: SubjectFilter,
+        queue: Option<QueueGroup>,
+    ) -> BoxFuture<'_, Result<Subscription, BrokerError>> {
+        self.0.subscribe(filter, queue)
+    }
+    fn request(&self, _: Outgoing, _: Duration) -> BoxFuture<'_, Result<Delivery, BrokerError>> {
+        Box::pin(std::future::pending())
+    }
+    fn new_inbox(&self) -> Subject {
+        self.0.new_inbox()
+    }
+    fn max_payload(&self) -> u64 {
+        self.0.max_payload()
+    }
+    fn server_url(&self) -> String {
+        self.0.server_url()
+    }
+    fn events(&self) -> EventStream {
+        self.0.events()
+    }
+    fn drain(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.0.drain()
+    }
+}
+
+#[tokio::test]
+async fn what_is_dropped_in_the_broker_s_hands_keeps_its_links_and_what_was_not_handed_over_does_not() {
+    let (store, config) = stored();
+    let bridge = Bridge::with_broker(Silent(MemoryBroker::new()), config).unwrap();
+    let draft = || bridge.message("x").binary("a", vec![1; 500_000]);
+    let dropped: [(BoxFuture<'_, bool>, usize); 3] = [
+        (Box::pin(async { draft().send().await.is_ok() }), 0),
+        (Box::pin(async { draft().send_confirmed().await.is_ok() }), 1),
+        (Box::pin(async { draft().request(Duration::from_secs(1)).await.is_ok() }), 2),
+    ];
+    for (sending, kept) in dropped {
+        assert!(tokio::time::timeout(Duration::from_millis(50), sending).await.is_err());
+        // A deletion, where there is one, is another task's.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(store.len(), kept);
+    }
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ impl Envelope {
     /// The same JSON beside that of other messages in memory they share, which goes back to the system with the last of them
     ///
     /// For a sender of many small messages, as an allocation for each, given back by the thread that sends it, takes longer
-    /// than writing it. `memory` is made larger where the JSON does not fit.
+    /// than writing it. `memory` is made larger where the JSON might not fit.
     #[must_use]
     pub fn to_json_in(&self, memory: &mut BytesMut) -> Bytes {
         let metadata = self.header.metadata_json();
@@ -307,6 +307,18 @@ mod tests {
         assert_eq!(together, sizes.map(|size| envelope(size).to_json()));
         assert_eq!(together[0].as_ptr_range().end, together[1].as_ptr(), "they share memory");
         assert_ne!(together[3].as_ptr_range().end, together[4].as_ptr(), "until it is full");
+    }
+
+    #[test]
+    fn no_payload_is_longer_than_at_most() {
+        let odd = "\u{1}".repeat(100);
+        let link = Body::Link { url: odd.as_str().into(), size: u64::MAX };
+        for (id, body) in [(Id::from(odd.as_str()), link), (Id::from("a"), Body::Direct(vec![7; 1_000].into()))] {
+            let dataname = odd.as_str().into();
+            let payload_type = PayloadType::ArrowTable;
+            let payload = Payload { id, dataname, payload_type, metadata: Notes::default(), stated_size: None, body };
+            assert!(payload_len(&payload) <= payload_len_at_most(&payload), "{payload:?}");
+        }
     }
 
     #[test]

@@ -86,8 +86,7 @@ pub(super) async fn receive(
         return Err(Refusal::bad_request("missing file name from multipart form"));
     }
 
-    let mut incoming =
-        Incoming::begin(app, upload, target, name, announced.unwrap_or(0)).await.map_err(Refusal::closing)?;
+    let mut incoming = Incoming::begin(app, upload, target, name, announced).await.map_err(Refusal::closing)?;
     framing.store(u64::MAX, Ordering::Relaxed);
     let outcome = copy(&mut field, &mut incoming, app.config.max_size, idle, &too_big).await;
     if let Err(refusal) = outcome {
@@ -198,8 +197,14 @@ struct Sink {
 }
 
 impl Incoming {
-    /// `announced` is the length of the whole body, 0 if it was not said: a little more than the file's
-    async fn begin(app: &Arc<App>, upload: Id, target: Target, name: String, announced: u64) -> Result<Self, Refusal> {
+    /// `announced` is what the client says that the whole body has
+    async fn begin(
+        app: &Arc<App>,
+        upload: Id,
+        target: Target,
+        name: String,
+        announced: Option<u64>,
+    ) -> Result<Self, Refusal> {
         let file = match target {
             Target::New => Id::random(),
             Target::Declared(id) => id,
@@ -217,7 +222,7 @@ impl Incoming {
                     }
                 })?;
                 let mut content = GrowingFile::new(begun.ok_or_else(|| expired_or_absent(upload))?);
-                content.expect(announced);
+                content.expect(announced.unwrap_or(0));
                 Ok(Sink { content, checksum, head: Vec::new() })
             })
             .await?;
@@ -270,7 +275,7 @@ impl Incoming {
             .app
             .disk(move |app| {
                 let Sink { mut content, checksum, head } = sink;
-                content.finish()?;
+                content.finish();
                 let done = app.store.edit(upload, |record| {
                     let Some(found) = record.file_mut(file).filter(|found| found.status == Status::Uploading) else {
                         return Err(expired_or_absent(upload));
