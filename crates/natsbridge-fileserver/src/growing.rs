@@ -167,7 +167,7 @@ mod tests {
         if !reserves(&mut file)? {
             return Ok(());
         }
-        for (size, most) in [(100_000, 300_000), (3_000_000, 7_000_000), (10_000_000, 10_000_000 + AHEAD + 100_000)] {
+        for (size, most) in [(100_000, 300_000), (10_000_000, 15_000_000), (3_000_000, 7_000_000)] {
             file.restart()?;
             file.expect(100 * AHEAD);
             file.write(&[Bytes::from(vec![7; size])])?;
