@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::bridge::Bridge;
 use crate::error::{Boxed, BoxedError};
 use crate::inbox::Incoming;
 use crate::perform::{self, Sealed};
+use crate::sequence::Counted;
 use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};
 
 /// A message on its way to being sent; what can't be serialised is reported when it is sent
@@ -274,8 +276,10 @@ impl Draft {
     }
 
     async fn publish(self, confirmed: bool) -> Boxed<Envelope> {
-        let (bridge, subject, Sealed { envelope, json, uploads }) = self.seal().await?;
-        bridge.publish(subject, json, uploads, &envelope, confirmed).await?;
+        // Not by `seal`: handing a sealed message up once more takes as long as counting and numbering it.
+        let (bridge, message, limits, counted) = self.ready().await?;
+        let Sealed { envelope, json, uploads } = bridge.seal(message, limits, &counted).await?;
+        bridge.publish(counted.subject.clone(), json, uploads, &envelope, confirmed).await?;
         Ok(envelope)
     }
 
@@ -288,6 +292,13 @@ impl Draft {
     }
 
     async fn seal(self) -> Boxed<(Bridge, Subject, Sealed)> {
+        let (bridge, message, limits, counted) = self.ready().await?;
+        let sealed = bridge.seal(message, limits, &counted).await?;
+        Ok((bridge, counted.subject.clone(), sealed))
+    }
+
+    /// Reads the small files among the parts, and says what the message is sealed with
+    async fn ready(self) -> Boxed<(Bridge, Box<Message>, Limits, Arc<Counted>)> {
         let Self { bridge, mut message, files, failed, receiver, convert_tables, answers } = self;
         if let Some(error) = failed {
             return Err((*error).into());
@@ -301,8 +312,7 @@ impl Draft {
             }
         }
         let counted = bridge.counted(&message, answers)?;
-        let sealed = bridge.seal(message, limits, &counted).await?;
-        Ok((bridge, counted.subject.clone(), sealed))
+        Ok((bridge, message, limits, counted))
     }
 }
 
