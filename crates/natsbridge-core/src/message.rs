@@ -212,7 +212,6 @@ pub struct Message {
 impl Message {
     /// A message to a subject, with the defaults of requirements 11.1
     #[must_use]
-    #[inline]
     pub fn new(send_to: impl Into<Cow<'static, str>>) -> Self {
         Self {
             send_to: send_to.into(),

@@ -115,19 +115,7 @@ impl Draft {
 ///
 /// # Errors
 /// [`PlanError`]; nothing has been uploaded by then.
-pub fn plan(
-    message: impl Into<Box<Message>>,
-    limits: &Limits,
-    stamp: &mut Stamp<'_>,
-) -> Result<(Header, Vec<Step>), PlanError> {
-    planned(message.into(), limits, stamp)
-}
-
-fn planned(
-    mut message: Box<Message>,
-    limits: &Limits,
-    stamp: &mut Stamp<'_>,
-) -> Result<(Header, Vec<Step>), PlanError> {
+pub fn plan(mut message: Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<(Header, Vec<Step>), PlanError> {
     let metadata = std::mem::take(&mut message.metadata);
     let header = header(&message, metadata, stamp).ok_or_else(|| PlanError::MessageTooLarge {
         size: u64::from(u32::MAX),
@@ -138,7 +126,7 @@ fn planned(
     let life = message.link_life();
     let digest_direct = message.digest_direct;
     let mut steps = Vec::with_capacity(message.parts.len());
-    for part in std::mem::take(&mut message.parts) {
+    for part in message.parts {
         steps.push(fitted(part, limits, life, digest_direct, stamp)?);
     }
     fit(&header, &mut steps, limits, life)?;

@@ -119,7 +119,7 @@ impl Sealer<'_> {
 
     fn planned(&self, message: Box<Message>, limits: &Limits) -> Boxed<(Header, Vec<Step>)> {
         let (sender, now) = (self.sender, OffsetDateTime::now_utc());
-        Ok(plan(message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4 })?)
+        Ok(plan(*message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4 })?)
     }
 
     /// Numbers the message and writes it
