@@ -252,14 +252,13 @@ fn readable(part: Part, limits: &Limits) -> Result<Part, PlanError> {
 fn fit(header: &Header, steps: &mut Vec<Step>, limits: &Limits, life: Life) -> Result<(), PlanError> {
     let limit = limits.max_message_size;
     let around = limits.header_allowance.saturating_add(len(write::empty_len(header) + write::commas(steps.len())));
-    let with = |step_len: fn(&Step, &Limits) -> u64| {
-        steps.iter().map(|step| step_len(step, limits)).fold(around, u64::saturating_add)
-    };
+    let with =
+        |payload_len| steps.iter().map(|step| step_len(step, limits, payload_len)).fold(around, u64::saturating_add);
     // Most messages are far from the limit, which shows without a look at what in them has to be escaped.
-    if with(step_len_at_most) <= limit {
+    if with(write::payload_len_at_most) <= limit {
         return Ok(());
     }
-    let mut total = with(step_len);
+    let mut total = with(write::payload_len);
     if total <= limit {
         return Ok(());
     }
@@ -273,7 +272,8 @@ fn fit(header: &Header, steps: &mut Vec<Step>, limits: &Limits, life: Life) -> R
         order.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
         let mut links = BTreeSet::new();
         for (index, _) in order {
-            let saved = step_len(&steps[index], limits).saturating_sub(link_len(&steps[index], limits));
+            let saved =
+                step_len(&steps[index], limits, write::payload_len).saturating_sub(link_len(&steps[index], limits));
             if total <= limit || saved == 0 {
                 break;
             }
@@ -298,18 +298,10 @@ fn fit(header: &Header, steps: &mut Vec<Step>, limits: &Limits, life: Life) -> R
     })
 }
 
-/// Bytes of the envelope that a step's payload takes, without a comma
-fn step_len(step: &Step, limits: &Limits) -> u64 {
+/// Bytes of the envelope that a step's payload takes, without a comma; one that is ready has `payload_len`
+fn step_len(step: &Step, limits: &Limits, payload_len: fn(&Payload) -> usize) -> u64 {
     match step {
-        Step::Ready(payload) => len(write::payload_len(payload)),
-        Step::Upload(_) => link_len(step, limits),
-    }
-}
-
-/// The same or a little more
-fn step_len_at_most(step: &Step, limits: &Limits) -> u64 {
-    match step {
-        Step::Ready(payload) => len(write::payload_len_at_most(payload)),
+        Step::Ready(payload) => len(payload_len(payload)),
         Step::Upload(_) => link_len(step, limits),
     }
 }

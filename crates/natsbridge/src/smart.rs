@@ -177,6 +177,7 @@ where
         direct_fallback: config.direct_fallback,
     };
     let sealed = sealer.seal(Box::new(message)).await.map_err(BoxedError::into_error)?;
+    // The caller publishes: its links are the receivers' from here on.
     drop(sealed.uploads.detach());
     observe::sent(&sealed.envelope);
     Ok((sealed.envelope, sealed.json))

@@ -14,8 +14,7 @@ impl Envelope {
     #[must_use]
     pub fn to_json(&self) -> Bytes {
         let metadata = self.header.metadata_json();
-        let payloads: usize = self.payloads.iter().map(payload_len).sum();
-        let len = header_len(&self.header, &metadata) + payloads + commas(self.payloads.len());
+        let len = self.len(&metadata, payload_len);
         let mut out = Vec::with_capacity(len);
         write(self, &metadata, &mut out);
         debug_assert_eq!(out.len(), len, "the size is known before");
@@ -29,12 +28,17 @@ impl Envelope {
     #[must_use]
     pub fn to_json_in(&self, memory: &mut BytesMut) -> Bytes {
         let metadata = self.header.metadata_json();
-        let payloads: usize = self.payloads.iter().map(payload_len_at_most).sum();
-        let len = header_len(&self.header, &metadata) + payloads + commas(self.payloads.len());
+        let len = self.len(&metadata, payload_len_at_most);
         memory.reserve(len);
         write(self, &metadata, memory);
         debug_assert!(memory.len() <= len, "there was room before");
         memory.split().freeze()
+    }
+
+    /// Bytes of the whole, with payloads as long as `payload_len` says
+    fn len(&self, metadata: &[u8], payload_len: fn(&Payload) -> usize) -> usize {
+        let payloads: usize = self.payloads.iter().map(payload_len).sum();
+        header_len(&self.header, metadata) + payloads + commas(self.payloads.len())
     }
 }
 
