@@ -82,6 +82,8 @@ pub struct Job {
     pub count: u64,
     /// Publishers, each with a connection
     pub publishers: u64,
+    /// Messages that publishers may be ahead of the receiver; as many as none is dropped where nothing is said
+    pub ahead: Option<usize>,
 }
 
 impl Job {
@@ -98,6 +100,7 @@ impl Job {
             size: 0,
             count: 0,
             publishers: 1,
+            ahead: None,
         }
     }
 

@@ -74,6 +74,11 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
     let job = Job { size: 1_000, count: 40_000 * effort.volume, ..job };
     let line = throughput(effort, &job, "publish 1 KB, written by core alone", &mut lines)?;
     lines.push(line);
+    // With few messages on their way, as where answers are awaited: the processor is idle in between.
+    let job = Job::new(Scenario::Publish, Side::Natsbridge, nats_url);
+    let job = Job { size: 1_000, count: 40_000 * effort.volume, ahead: Some(1_024), ..job };
+    let line = throughput(effort, &job, "publish 1 KB, at most 1,024 messages on their way", &mut lines)?;
+    lines.push(line);
     // As many in a quick run: the figure is set for this number.
     let job = Job { size: 1_000, count: 100_000, ..Job::new(Scenario::Through, Side::Natsbridge, nats_url) };
     let line = throughput(effort, &job, "send and receive 100,000 messages of 1 KB", &mut lines)?;

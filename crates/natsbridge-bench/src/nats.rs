@@ -123,7 +123,7 @@ async fn messages(job: &Job) -> Result<Arc<[Bytes]>, Failure> {
     let receiver = client(job).await?;
     let mut subscriber = subscribe(&receiver).await?;
     let sender = Sender::Bridge(bridge(job).await?, workload::bytes(job.size));
-    let wanted = usize::try_from(job.count)?.min(2_000_000 / (job.size * 4 / 3 + 800)).max(1);
+    let wanted = usize::try_from(job.count)?.min(2_000_000 / json_len(job.size)).max(1);
     let mut messages = Vec::with_capacity(wanted);
     for number in 0..wanted {
         sender.send(number.try_into()?).await?;
@@ -132,7 +132,15 @@ async fn messages(job: &Job) -> Result<Arc<[Bytes]>, Failure> {
     Ok(messages.into())
 }
 
+/// Bytes of a message of this payload on the wire, about
+const fn json_len(payload: usize) -> usize {
+    payload * 4 / 3 + 800
+}
+
 /// How far publishers may run ahead of the receiver, so that nothing is dropped
+///
+/// As far as that allows, and no less: a publisher that is held back sooner leaves the processor idle, and what is measured
+/// then is how fast it is woken.
 #[derive(Clone)]
 struct Flow {
     open: Arc<Semaphore>,
@@ -140,10 +148,16 @@ struct Flow {
 }
 
 impl Flow {
+    /// Half the messages that a subscription holds, of async-nats as of natsbridge
+    const MESSAGES: usize = 65_536 / 2;
+    /// Half the bytes that nats-server keeps for a connection
+    const BYTES: usize = 64_000_000 / 2;
+
     fn new(job: &Job) -> Result<Self, Failure> {
-        let batch = u32::try_from((1_000_000 / job.size).clamp(4, 256))?;
-        let ahead = usize::try_from(batch)? * 4 * usize::try_from(job.publishers)?.min(8);
-        Ok(Self { open: Arc::new(Semaphore::new(ahead.max(usize::try_from(job.publishers)?))), batch })
+        let batch = (1_000_000 / job.size).clamp(4, 256);
+        let undropped = Self::MESSAGES.min(Self::BYTES / json_len(job.size));
+        let ahead = job.ahead.map_or(undropped, |ahead| ahead.min(undropped)).max(batch);
+        Ok(Self { open: Arc::new(Semaphore::new(ahead)), batch: u32::try_from(batch)? })
     }
 
     /// Waits before a batch's first message, until the receiver has caught up
