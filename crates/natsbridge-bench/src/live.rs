@@ -72,12 +72,12 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
     }
     // What is left of the speed when nothing but the envelope is added: no bridge can be faster.
     let job = Job::new(Scenario::Written, Side::Natsbridge, nats_url);
-    let job = Job { size: 1_000, count: 40_000 * effort.volume, ..job };
+    let job = Job { size: 1_000, count: 120_000 * effort.volume, ..job };
     let line = throughput(effort, &job, "publish 1 KB, written by core alone", &mut lines)?;
     lines.push(line);
     // With few messages on their way, as where answers are awaited: the processor is idle in between.
     let job = Job::new(Scenario::Publish, Side::Natsbridge, nats_url);
-    let job = Job { size: 1_000, count: 40_000 * effort.volume, ahead: Some(1_024), ..job };
+    let job = Job { size: 1_000, count: 120_000 * effort.volume, ahead: Some(1_024), ..job };
     let line = throughput(effort, &job, "publish 1 KB, at most 1,024 messages on their way", &mut lines)?;
     lines.push(line);
     // As many in a quick run: the figure is set for this number.
@@ -86,7 +86,7 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
     lines.push(line.target(Some(Target::AtLeast(0.6))));
     for publishers in [1, 8, 64] {
         let job = Job::new(Scenario::Publish, Side::Natsbridge, nats_url);
-        let job = Job { size: 1_000, count: 40_000 * effort.volume, publishers, ..job };
+        let job = Job { size: 1_000, count: 120_000 * effort.volume, publishers, ..job };
         let name = format!("publish 1 KB from {publishers} connection{}", if publishers == 1 { "" } else { "s" });
         let line = throughput(effort, &job, &name, &mut lines)?;
         lines.push(line);
