@@ -44,6 +44,9 @@ const WIDTH: f64 = 920.0;
 const LEFT: f64 = 300.0;
 const RIGHT: f64 = 780.0;
 const TOP: f64 = 92.0;
+/// Characters of a label that stand in one line left of the bars
+const LABEL: usize = 37;
+const LINE: f64 = 13.0;
 const BAR: f64 = 17.0;
 const GAP: f64 = 13.0;
 
@@ -88,7 +91,12 @@ impl Chart {
 
     fn row(&self, svg: &mut String, row: &Row, scale: &Scale, top: f64) {
         let height = BAR * float(row.bars.len());
-        text(svg, (LEFT - 12.0, top + height / 2.0 + 4.5), "end", &row.label, "fill=\"#1c2024\"");
+        let lines = lines(&row.label);
+        let mut y = top + height / 2.0 + 4.5 - LINE * (float(lines.len()) - 1.0) / 2.0;
+        for line in lines {
+            text(svg, (LEFT - 12.0, y), "end", &line, "fill=\"#1c2024\"");
+            y += LINE;
+        }
         for (place, bar) in row.bars.iter().enumerate() {
             let y = top + BAR * float(place);
             let end = scale.x(bar.value);
@@ -165,6 +173,22 @@ impl Scale {
     }
 }
 
+/// A label in as many lines as it needs
+fn lines(label: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in label.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= LABEL => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// A plain number
 pub(crate) fn plain(value: f64) -> String {
     // Sums of steps such as 0.1 leave a tail of digits.
@@ -211,6 +235,16 @@ mod tests {
     fn words_cannot_end_the_markup() {
         let svg = chart(false).svg();
         assert!(svg.contains("a &lt;b&gt; &amp; c") && svg.ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn a_label_stays_left_of_the_bars() {
+        assert_eq!(lines("publish 1 KB"), ["publish 1 KB"]);
+        let label = "publish 1 KB, at most 1,024 messages on their way";
+        assert_eq!(lines(label), ["publish 1 KB, at most 1,024 messages", "on their way"]);
+        let mut chart = chart(false);
+        chart.rows[0].label = label.to_owned();
+        assert!(chart.svg().contains(">on their way</text>"));
     }
 
     #[test]

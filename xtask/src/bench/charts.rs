@@ -130,7 +130,7 @@ fn memory(report: &[Value]) -> Chart {
             let text = format!("{:.0} MiB", value(line));
             bars.push(Bar { series: 0, value: value(line), range: None, text, target: None });
         }
-        Row { label: name(line).split([',', '(']).next().unwrap_or_default().trim().to_owned(), bars }
+        Row { label: name(line).split(" (").next().unwrap_or_default().to_owned(), bars }
     });
     Chart {
         title: "Memory of the whole process, sender and receiver together".to_owned(),
@@ -262,6 +262,13 @@ mod tests {
         let [(name, chart)] = charts.as_slice() else { panic!("{} charts", charts.len()) };
         let texts: Vec<&str> = chart.rows[0].bars.iter().map(|bar| bar.text.as_str()).collect();
         assert_eq!((*name, texts), ("languages", vec!["3.00 µs", "20.0 µs"]));
+    }
+
+    #[test]
+    fn the_memory_of_every_measure_is_named_in_full() {
+        let measure = "send and receive 100,000 messages of 1 KB, sender alone (raw async-nats: 22 MiB)";
+        let line = json!({"group": "peak memory", "measure": measure, "value": 1.0});
+        assert_eq!(memory(&[line]).rows[0].label, "send and receive 100,000 messages of 1 KB, sender alone");
     }
 
     #[test]
