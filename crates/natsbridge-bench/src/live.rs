@@ -70,7 +70,7 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
             lines.push(line.target(target.map(Target::AtLeast)));
         }
     }
-    // What is left of the speed when nothing but the envelope is added: no bridge can be faster.
+    // What is left of the speed when nothing but the envelope is added.
     let job = Job::new(Scenario::Written, Side::Natsbridge, nats_url);
     let job = Job { size: 1_000, count: 120_000 * effort.volume, ..job };
     let line = throughput(effort, &job, "publish 1 KB, written by core alone", &mut lines)?;
