@@ -61,7 +61,7 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
         (Scenario::Publish, [None, Some(0.80), Some(0.80), Some(0.85)]),
         (Scenario::Receive, [None, Some(0.65), Some(0.75), Some(0.85)]),
     ] {
-        // About a second for each side of a full run's rounds: in shorter ones it counts that memory is new to the process.
+        // Half a second to one for each side of a full run's rounds: in shorter ones it counts that memory is new to the process.
         for ((bytes, target), count) in nats::SIZES.into_iter().zip(targets).zip([150_000, 120_000, 36_000, 900]) {
             let job =
                 Job { size: bytes, count: count * effort.volume, ..Job::new(scenario, Side::Natsbridge, nats_url) };

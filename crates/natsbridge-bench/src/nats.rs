@@ -139,8 +139,7 @@ const fn json_len(payload: usize) -> usize {
 
 /// How far publishers may run ahead of the receiver, so that nothing is dropped
 ///
-/// As far as that allows, and no less: a publisher that is held back sooner leaves the processor idle, and what is measured
-/// then is how fast it is woken.
+/// As far as that allows, as programs that publish hold back nothing either.
 #[derive(Clone)]
 struct Flow {
     open: Arc<Semaphore>,
