@@ -11,7 +11,7 @@ use std::thread;
 use crate::failure::{Context, Failure, Outcome};
 use crate::process;
 use crate::tools;
-use crate::workspace::root;
+use crate::workspace::{cargo, root};
 
 /// How long each target runs unless told otherwise, in seconds
 const SECONDS: u64 = 60;
@@ -176,6 +176,8 @@ fn place() -> PathBuf {
 /// Compiles the targets and says in which folder they are
 fn build() -> Outcome<PathBuf> {
     let crate_ = root().join("crates/natsbridge-core/fuzz");
+    // cargo-fuzz itself would rewrite a lock file that is behind, and say nothing.
+    process::output(cargo().current_dir(&crate_).args(["metadata", "--locked", "--format-version", "1"]))?;
     println!("building the fuzz targets (the first time takes some minutes)");
     let mut build = Command::new(tools::fuzz()?);
     build.current_dir(&crate_).args(["fuzz", "build", "--fuzz-dir", ".", "--target-dir"]).arg(place());
