@@ -100,37 +100,37 @@ impl Case {
         Ok(vec![
             Self::new(
                 "smartsend of 10 KB text",
-                7,
+                8,
                 move || [("msg", Data::Value(text.clone()), PayloadType::Text)],
                 move |data| sending.block_on(smartsend("chat.room", data, &send_options)),
             ),
             Self::new(
                 "smartreceive of 10 KB text",
-                12,
+                13,
                 move || text_json.clone(),
                 move |json: Bytes| receiving.block_on(smartreceive(&json, &receive_options)),
             ),
             Self::new(
                 "publish of 1 KB binary, in memory",
-                7,
+                8,
                 move || small.clone(),
                 move |payload| publishing.block_on(bridge.message("lab.sent").binary("payload", payload).send()),
             ),
             Self::new(
                 "receive of 1 KB binary, in memory",
-                7,
+                8,
                 move || {
                     let (runtime, bridge, payload) = &arriving;
                     runtime.block_on(bridge.message("lab.received").binary("payload", payload.clone()).send())
                 },
                 move |_| taking.block_on(inbox.borrow_mut().next()),
             ),
-            Self::new("plan of 10 KB binary", 5, raw, bridge::sealed),
+            Self::new("plan of 10 KB binary", 6, raw, bridge::sealed),
             Self::new("encode of 10 KB binary", 1, move || envelope.clone(), |envelope| (envelope.to_json(), envelope)),
-            Self::new("decode of 10 KB binary", 7, move || read.clone(), |json: Bytes| bridge::decode(&json)),
+            Self::new("decode of 10 KB binary", 8, move || read.clone(), |json: Bytes| bridge::decode(&json)),
             Self::new(
                 "open of 10 KB binary",
-                6,
+                7,
                 move || json.clone(),
                 |json: Bytes| Envelope::from_json(&json).map(|envelope| envelope.open(&Checks::default())),
             ),

@@ -28,7 +28,7 @@ pub fn sealed(values: impl IntoIterator<Item = (&'static str, PayloadType, Value
         message.parts.push(Part::new(name, payload_type, value)?);
     }
     let mut new_id = || ID;
-    let mut stamp = Stamp { sender: &SENDER, now: OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
+    let mut stamp = Stamp::new(&SENDER, OffsetDateTime::UNIX_EPOCH, &mut new_id);
     let (header, steps) = plan(message, &Limits::default(), &mut stamp)?;
     let mut payloads = Vec::with_capacity(steps.len());
     for step in steps {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::letterhead::{Joined, NEW};
 use crate::notes::Notes;
 use crate::numbers::{self, Found};
 use crate::source::size_of_bytes;
@@ -69,9 +70,13 @@ fields! {
 /// All text fields share one allocation: a header is read and written for every message, however small. Metadata that
 /// is nothing but the sender's numbers stands behind them as JSON, and becomes a map only for those who ask for one.
 #[derive(Clone)]
-pub struct Header {
+pub struct Header(Box<Kept>);
+
+/// What a header holds; in one place, as a header is handed on a lot on its way to the wire and from it
+#[derive(Clone)]
+struct Kept {
     text: String,
-    /// Where each field ends in the text; half the size of `usize`, as headers are moved a lot
+    /// Where each field ends in the text
     ends: [u32; FIELDS.len()],
     /// Whether each field stands behind its opening (the first without `",`), as it does on the wire; where something is
     /// to be escaped, one field stands behind the other
@@ -87,21 +92,48 @@ impl Header {
     /// Joins the fields, which stand in wire order; `None` where they have 4 GiB together
     ///
     /// `plain` says that nothing in them has to be escaped: a caller knows that of most of them without a look.
-    pub(crate) fn new(fields: [&str; FIELDS.len()], plain: bool, metadata: Metadata) -> Option<Self> {
+    pub(crate) fn new(fields: [&str; FIELDS.len()], plain: bool) -> Option<Self> {
         debug_assert!(!plain || fields.into_iter().all(is_plain), "what has to be escaped is no JSON");
-        let metadata = numbers::kept(metadata);
+        let metadata = OnceLock::new();
         let len: usize = fields.iter().map(|field| field.len()).sum();
         let mut text = String::with_capacity(total(&OPENINGS) + len + numbers::MAX_LEN);
         if plain {
             let ends = join(fields, &mut text)?;
-            return Some(Self { text, ends, as_json: true, metadata });
+            return Some(Self(Box::new(Kept { text, ends, as_json: true, metadata })));
         }
         let mut ends = [0; FIELDS.len()];
         for (end, field) in ends.iter_mut().zip(fields) {
             text.push_str(field);
             *end = u32::try_from(text.len()).ok()?;
         }
-        Some(Self { text, ends, as_json: false, metadata })
+        Some(Self(Box::new(Kept { text, ends, as_json: false, metadata })))
+    }
+
+    /// The same for a message with its sender's letterhead; `None` where the fields have 4 GiB together
+    ///
+    /// In the new fields, too, nothing may have to be escaped.
+    pub(crate) fn with_letterhead([flow, msg, time]: [&str; NEW], common: &Joined) -> Option<Self> {
+        debug_assert!([flow, msg, time].into_iter().all(is_plain), "what has to be escaped is no JSON");
+        let new = flow.len() + msg.len() + time.len();
+        let mut text = String::with_capacity(total(&OPENINGS) + new + common.text.len() + numbers::MAX_LEN);
+        let mut ends = [0; FIELDS.len()];
+        for (index, field) in [flow, msg, time].into_iter().enumerate() {
+            text.push_str(opening(index));
+            text.push_str(field);
+            ends[index] = u32::try_from(text.len()).ok()?;
+        }
+        let before = ends[NEW - 1];
+        text.push_str(&common.text);
+        u32::try_from(text.len()).ok()?;
+        for (end, common) in ends[NEW..].iter_mut().zip(common.ends) {
+            *end = before + common;
+        }
+        Some(Self(Box::new(Kept { text, ends, as_json: true, metadata: OnceLock::new() })))
+    }
+
+    /// Takes the message's own metadata
+    pub(crate) fn set_metadata(&mut self, metadata: Metadata) {
+        self.0.metadata = numbers::kept(metadata);
     }
 
     /// Joins fields that are yet to be checked; `None` where one of them is not UTF-8, or they have 4 GiB together
@@ -117,8 +149,8 @@ impl Header {
         text.extend_from_slice(numbers);
         let text = String::from_utf8(text).ok()?;
         // Two fields that are no text by themselves could be one together.
-        let header = Self { text, ends, as_json: false, metadata };
-        (0..FIELDS.len()).all(|index| header.text.is_char_boundary(header.end(index))).then_some(header)
+        let header = Self(Box::new(Kept { text, ends, as_json: false, metadata }));
+        (0..FIELDS.len()).all(|index| header.0.text.is_char_boundary(header.end(index))).then_some(header)
     }
 
     /// Takes fields as they stand on the wire, each behind its opening; `None` where they are not UTF-8, or hold
@@ -136,31 +168,31 @@ impl Header {
         let mut text = String::with_capacity(json.len() + numbers.len());
         text.push_str(json);
         text.push_str(std::str::from_utf8(numbers).ok()?);
-        Some(Self { text, ends, as_json: true, metadata })
+        Some(Self(Box::new(Kept { text, ends, as_json: true, metadata })))
     }
 
     /// All text fields, one behind the other or as members of a JSON object
     pub(crate) fn text(&self) -> &str {
-        &self.text[..self.end(FIELDS.len() - 1)]
+        &self.0.text[..self.end(FIELDS.len() - 1)]
     }
 
     /// The text fields as the first members of a JSON object, without the last quote; `None` where one has to be escaped
     pub(crate) fn members(&self) -> Option<&str> {
-        self.as_json.then(|| self.text())
+        self.0.as_json.then(|| self.text())
     }
 
     /// The JSON of metadata that is nothing but numbers, else nothing
     fn numbers(&self) -> &str {
-        &self.text[self.end(FIELDS.len() - 1)..]
+        &self.0.text[self.end(FIELDS.len() - 1)..]
     }
 
     fn end(&self, index: usize) -> usize {
-        usize::try_from(self.ends[index]).unwrap_or(usize::MAX)
+        usize::try_from(self.0.ends[index]).unwrap_or(usize::MAX)
     }
 
     /// The JSON of the metadata
     pub(crate) fn metadata_json(&self) -> Cow<'_, [u8]> {
-        match (self.numbers(), self.metadata.get()) {
+        match (self.numbers(), self.0.metadata.get()) {
             ("", None) => Cow::Borrowed(b"{}"),
             ("", Some(metadata)) => json_of(metadata),
             (numbers, _) => Cow::Borrowed(numbers.as_bytes()),
@@ -174,8 +206,8 @@ impl Header {
 
     fn field(&self, index: usize) -> &str {
         let before = if index == 0 { 0 } else { self.end(index - 1) };
-        let start = before + if self.as_json { opening(index).len() } else { 0 };
-        &self.text[start..self.end(index)]
+        let start = before + if self.0.as_json { opening(index).len() } else { 0 };
+        &self.0.text[start..self.end(index)]
     }
 
     /// Follows a flow of messages across programs; UUID text
@@ -260,7 +292,7 @@ impl Header {
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         // What stands there was written here or checked when it was read.
-        self.metadata.get_or_init(|| match self.numbers() {
+        self.0.metadata.get_or_init(|| match self.numbers() {
             "" => Box::default(),
             numbers => serde_json::from_str(numbers).unwrap_or_default(),
         })
@@ -270,15 +302,15 @@ impl Header {
     /// `epoch`)
     pub fn number(&mut self, seq: u64, epoch: Uuid) {
         let end = self.end(FIELDS.len() - 1);
-        match self.metadata.get_mut() {
-            Some(metadata) if !metadata.is_empty() && self.text.len() == end => {
+        match self.0.metadata.get_mut() {
+            Some(metadata) if !metadata.is_empty() && self.0.text.len() == end => {
                 metadata.insert("seq".to_owned(), seq.into());
                 metadata.insert("epoch".to_owned(), epoch.to_string().into());
             }
             _ => {
-                self.text.truncate(end);
-                numbers::write(seq, epoch, &mut self.text);
-                self.metadata = OnceLock::new();
+                self.0.text.truncate(end);
+                numbers::write(seq, epoch, &mut self.0.text);
+                self.0.metadata = OnceLock::new();
             }
         }
     }
@@ -522,10 +554,10 @@ mod tests {
     fn a_header_is_kept_as_json_unless_something_in_it_is_to_be_escaped() {
         let mut fields = [""; FIELDS.len()];
         fields[3] = "lab.rés";
-        let plain = Header::new(fields, true, Metadata::new()).unwrap();
+        let plain = Header::new(fields, true).unwrap();
         assert!(plain.members().is_some_and(|json| json.starts_with("\"correlation_id\":\"\",\"msg_id\"")));
         fields[5] = "a \"b\"";
-        let quoted = Header::new(fields, false, Metadata::new()).unwrap();
+        let quoted = Header::new(fields, false).unwrap();
         assert_eq!((quoted.members(), quoted.text()), (None, "lab.résa \"b\""));
         for header in [plain, quoted] {
             assert_eq!(header.send_to(), "lab.rés");

@@ -13,7 +13,7 @@
 //! let message = Message::new("chat.room").part(Part::new("greeting", PayloadType::Text, "hello")?);
 //! let mut new_id = || uuid::Uuid::nil(); // a program draws random ones
 //! let sender = Sender::default().name("greeter");
-//! let mut stamp = Stamp { sender: &sender, now: time::OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
+//! let mut stamp = Stamp::new(&sender, time::OffsetDateTime::UNIX_EPOCH, &mut new_id);
 //! let (header, steps) = plan(message, &Limits::default(), &mut stamp)?;
 //! let payloads = steps.into_iter().map(|step| match step {
 //!     Step::Ready(payload) => payload,
@@ -34,6 +34,7 @@ mod digest;
 mod envelope;
 mod error;
 mod inbound;
+mod letterhead;
 mod limits;
 mod link;
 mod message;
@@ -53,6 +54,7 @@ pub use digest::{Digest, DigestStream, ParseDigestError};
 pub use envelope::{Envelope, Header, Metadata, Payload};
 pub use error::{CodecError, EnvelopeError, OpenError, OpenFault, PayloadFault, PlanError, shown};
 pub use inbound::{Arrival, Checks, Download};
+pub use letterhead::Letterhead;
 pub use limits::{Limits, Receiver};
 pub use link::{Downloaded, Life, Link, Object, Uploaded, redacted};
 pub use message::{Message, Part, Sender};

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::envelope::{Body, FIELDS, Header, Id, Metadata, Payload};
+use crate::envelope::{Body, FIELDS, Header, Id, Payload};
 use crate::error::PlanError;
+use crate::letterhead::Letterhead;
 use crate::notes::Notes;
 use crate::wire::write;
 use crate::{
@@ -22,6 +23,22 @@ pub struct Stamp<'a> {
     pub now: OffsetDateTime,
     /// Draws a new random identifier
     pub new_id: &'a mut dyn FnMut() -> Uuid,
+    /// What this sender's messages to this subject have in common, for whoever sends many; saves time and changes nothing
+    pub letterhead: Option<&'a Letterhead>,
+}
+
+impl<'a> Stamp<'a> {
+    /// A stamp without a letterhead
+    pub fn new(sender: &'a Sender, now: OffsetDateTime, new_id: &'a mut dyn FnMut() -> Uuid) -> Self {
+        Self { sender, now, new_id, letterhead: None }
+    }
+
+    /// Sets what this sender's messages to this subject have in common
+    #[must_use]
+    pub const fn letterhead(mut self, letterhead: Option<&'a Letterhead>) -> Self {
+        self.letterhead = letterhead;
+        self
+    }
 }
 
 impl std::fmt::Debug for Stamp<'_> {
@@ -115,9 +132,8 @@ impl Draft {
 ///
 /// # Errors
 /// [`PlanError`]; nothing has been uploaded by then.
-pub fn plan(mut message: Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<(Header, Vec<Step>), PlanError> {
-    let metadata = std::mem::take(&mut message.metadata);
-    let header = header(&message, metadata, stamp).ok_or_else(|| PlanError::MessageTooLarge {
+pub fn plan(message: Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<(Header, Vec<Step>), PlanError> {
+    let mut header = header(&message, stamp).ok_or_else(|| PlanError::MessageTooLarge {
         size: u64::from(u32::MAX),
         limit: limits.max_message_size,
         direct: Vec::new(),
@@ -125,15 +141,16 @@ pub fn plan(mut message: Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Res
     })?;
     let life = message.link_life();
     let digest_direct = message.digest_direct;
+    header.set_metadata(message.metadata);
     let mut steps = Vec::with_capacity(message.parts.len());
     for part in message.parts {
-        steps.push(fitted(part, limits, life, digest_direct, stamp)?);
+        add(part, limits, life, digest_direct, stamp, &mut steps)?;
     }
     fit(&header, &mut steps, limits, life)?;
     Ok((header, steps))
 }
 
-fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Option<Header> {
+fn header(message: &Message, stamp: &mut Stamp<'_>) -> Option<Header> {
     let mut buffers = [[0; 36]; 3];
     let [correlation, msg, own] = &mut buffers;
     let (sender_name, sender_id, broker_url) = stamp.sender.fields();
@@ -141,34 +158,43 @@ fn header(message: &Message, metadata: Metadata, stamp: &mut Stamp<'_>) -> Optio
     let msg_id = given_or_new(message.msg_id.as_deref(), msg, stamp);
     let sender_id = given_or_new(sender_id, own, stamp);
     let timestamp = timestamp::written(stamp.now);
-    let given = [
-        message.correlation_id.as_deref().unwrap_or_default(),
-        message.msg_id.as_deref().unwrap_or_default(),
-        &message.send_to,
-        message.msg_purpose.as_str(),
-        &message.receiver_name,
-        &message.receiver_id,
-        &message.reply_to,
-        &message.reply_to_msg_id,
-    ];
-    // Every field but those that are drawn or written here, which hold nothing to escape, and those of the sender, which is
-    // looked at once for all messages.
-    let plain = stamp.sender.is_plain() && given.into_iter().all(write::is_plain);
-    let fields: [&str; FIELDS.len()] = [
-        correlation_id,
-        msg_id,
-        std::str::from_utf8(&timestamp).unwrap_or_default(),
-        &message.send_to,
+    let new = [correlation_id, msg_id, std::str::from_utf8(&timestamp).unwrap_or_default()];
+    // Those that are drawn or written here hold nothing to escape.
+    let plain = [&message.correlation_id, &message.msg_id].into_iter().flatten().all(|given| write::is_plain(given));
+    let common = [
+        &*message.send_to,
         message.msg_purpose.as_str(),
         sender_name,
         sender_id,
-        &message.receiver_name,
-        &message.receiver_id,
-        &message.reply_to,
-        &message.reply_to_msg_id,
+        &*message.receiver_name,
+        &*message.receiver_id,
+        &*message.reply_to,
+        &*message.reply_to_msg_id,
         broker_url,
     ];
-    Header::new(fields, plain, metadata)
+    if let Some(joined) = stamp.letterhead.filter(|_| plain).and_then(|letterhead| letterhead.joined(common)) {
+        return Header::with_letterhead(new, joined);
+    }
+    let [correlation_id, msg_id, timestamp] = new;
+    let [send_to, msg_purpose, _, _, receiver_name, receiver_id, reply_to, reply_to_msg_id, _] = common;
+    // Those of the sender are looked at once for all messages.
+    let given = [send_to, msg_purpose, receiver_name, receiver_id, reply_to, reply_to_msg_id];
+    let plain = plain && stamp.sender.is_plain() && given.into_iter().all(write::is_plain);
+    let fields: [&str; FIELDS.len()] = [
+        correlation_id,
+        msg_id,
+        timestamp,
+        send_to,
+        msg_purpose,
+        sender_name,
+        sender_id,
+        receiver_name,
+        receiver_id,
+        reply_to,
+        reply_to_msg_id,
+        broker_url,
+    ];
+    Header::new(fields, plain)
 }
 
 /// The URLs without user info, and without the query that could hold a token
@@ -189,35 +215,44 @@ fn given_or_new<'a>(given: Option<&'a str>, buffer: &'a mut [u8; 36], stamp: &mu
     }
 }
 
-/// Checks one part against its receiver and chooses by the threshold alone
-fn fitted(
-    part: Part,
+/// Checks one part against its receiver, and adds a step that is chosen by the threshold alone
+///
+/// Steps are large: each is made where it stays.
+fn add(
+    mut part: Part,
     limits: &Limits,
     life: Life,
     digest_direct: bool,
     stamp: &mut Stamp<'_>,
-) -> Result<Step, PlanError> {
-    let Part { name, payload_type, source, mut metadata } = readable(part, limits)?;
+    steps: &mut Vec<Step>,
+) -> Result<(), PlanError> {
+    make_readable(&mut part, limits)?;
+    let Part { name, payload_type, source, mut metadata } = part;
     let size = source.len();
     if let Some(limit) = limits.receiver.max_payload().filter(|limit| size > *limit) {
         return Err(PlanError::PayloadTooLarge { dataname: name.into(), size, limit, receiver: limits.receiver });
     }
     metadata.remove(&["sha256", "expires_at", "one_shot"]);
-    let mut draft = Draft { id: Id::from((stamp.new_id)()), dataname: name, payload_type, metadata };
+    let id = Id::from((stamp.new_id)());
     let wants_link = size >= limits.threshold() && links_allowed(limits);
     let bytes = match source {
         Source::File { .. } if !links_allowed(limits) => {
-            return Err(PlanError::LinksNotAllowed { dataname: draft.dataname.into(), size, reason: no_links(limits) });
+            return Err(PlanError::LinksNotAllowed { dataname: name.into(), size, reason: no_links(limits) });
         }
         Source::Bytes(bytes) if !wants_link => bytes,
         // What is in pieces is large; it travels direct only where the threshold was raised.
         Source::Pieces(pieces) if !wants_link => pieces.concat().into(),
-        source => return Ok(draft.into_upload(source, life)),
+        source => {
+            steps.push(Draft { id, dataname: name, payload_type, metadata }.into_upload(source, life));
+            return Ok(());
+        }
     };
     if digest_direct {
-        draft.metadata.insert("sha256", Digest::of(&bytes).to_string());
+        metadata.insert("sha256", Digest::of(&bytes).to_string());
     }
-    Ok(Step::Ready(draft.with(Body::Direct(bytes))))
+    let body = Body::Direct(bytes);
+    steps.push(Step::Ready(Payload { id, dataname: name, payload_type, metadata, stated_size: None, body }));
+    Ok(())
 }
 
 const fn links_allowed(limits: &Limits) -> bool {
@@ -232,20 +267,19 @@ const fn no_links(limits: &Limits) -> &'static str {
     }
 }
 
-/// The part in a type that the receiver reads
-fn readable(part: Part, limits: &Limits) -> Result<Part, PlanError> {
+/// Turns the part into a type that the receiver reads
+fn make_readable(part: &mut Part, limits: &Limits) -> Result<(), PlanError> {
     if limits.receiver.reads(part.payload_type) {
-        return Ok(part);
+        return Ok(());
     }
-    let Part { name, payload_type, source, metadata } = part;
-    let bytes = if limits.convert_tables { source.into_bytes() } else { None };
+    let bytes = if limits.convert_tables { part.source.clone().into_bytes() } else { None };
     let Some(bytes) = bytes else {
-        return Err(PlanError::UnreadableType { dataname: name.into(), receiver: limits.receiver });
+        return Err(PlanError::UnreadableType { dataname: part.name().to_owned(), receiver: limits.receiver });
     };
-    match codec::decode(payload_type, bytes).and_then(|table| codec::encode(PayloadType::JsonTable, table)) {
-        Ok(rows) => Ok(Part { name, payload_type: PayloadType::JsonTable, source: Source::Bytes(rows), metadata }),
-        Err(source) => Err(PlanError::Convert { dataname: name.into(), source }),
-    }
+    let rows = codec::decode(part.payload_type, bytes).and_then(|table| codec::encode(PayloadType::JsonTable, table));
+    let rows = rows.map_err(|source| PlanError::Convert { dataname: part.name().to_owned(), source })?;
+    (part.payload_type, part.source) = (PayloadType::JsonTable, rows.into());
+    Ok(())
 }
 
 /// Turns the largest direct payloads into links until the envelope fits

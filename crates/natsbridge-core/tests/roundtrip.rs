@@ -12,8 +12,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use natsbridge_core::{
-    Arrival, Checks, Digest, Downloaded, Envelope, Header, Limits, Message, Part, PayloadType, PlanError, Purpose,
-    Receiver, Rows, Sender, Source, Stamp, Step, Transport, Uploaded, Value, plan,
+    Arrival, Checks, Digest, Downloaded, Envelope, Header, Letterhead, Limits, Message, Part, PayloadType, PlanError,
+    Purpose, Receiver, Rows, Sender, Source, Stamp, Step, Transport, Uploaded, Value, plan,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -29,13 +29,22 @@ fn sent_by(
     message: Message,
     limits: &Limits,
 ) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
+    sent_with(None, sender, message, limits)
+}
+
+fn sent_with(
+    letterhead: Option<&Letterhead>,
+    sender: &Sender,
+    message: Message,
+    limits: &Limits,
+) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
     let mut count = 0_u128;
     let mut new_id = || {
         count += 1;
         uuid::Uuid::from_u128(count)
     };
     let now = OffsetDateTime::from_unix_timestamp(1_778_660_130).unwrap();
-    let (header, steps) = plan(message, limits, &mut Stamp { sender, now, new_id: &mut new_id })?;
+    let (header, steps) = plan(message, limits, &mut Stamp::new(sender, now, &mut new_id).letterhead(letterhead))?;
     let mut store = HashMap::new();
     let mut payloads = Vec::new();
     for step in steps {
@@ -112,6 +121,41 @@ fn sizes_around_every_limit_travel_as_they_should() {
 }
 
 #[test]
+fn a_letterhead_saves_time_and_changes_nothing() {
+    let sender = Sender::default().name("sensor").broker_url("nats://localhost:4222");
+    let set = |change: fn(&mut Message)| {
+        let mut message = Message::new("lab.results").part(binary("b", 10));
+        change(&mut message);
+        message
+    };
+    let messages = [
+        set(|_| {}),
+        set(|message| message.send_to = "lab.result".into()),
+        set(|message| message.msg_purpose = Purpose::Shutdown),
+        set(|message| message.receiver_name = "display".into()),
+        set(|message| message.receiver_id = "7".into()),
+        set(|message| message.reply_to = "lab.\"replies\"".into()),
+        set(|message| message.reply_to_msg_id = "1".into()),
+        set(|message| message.correlation_id = Some("flow".into())),
+        set(|message| message.msg_id = Some("a \"quoted\" one".into())),
+        set(|message| message.metadata = json!({"own": 1}).as_object().unwrap().clone()),
+    ];
+    for sender in [sender.clone().id("1"), sender] {
+        for first in &messages {
+            let letterhead = Letterhead::default();
+            for message in std::iter::once(first).chain(&messages) {
+                let envelope = |letterhead| {
+                    let sent = sent_with(letterhead, &sender, message.clone(), &Limits::default()).unwrap().0;
+                    let (json, fields) = (sent.to_json(), format!("{:?}", sent.header()));
+                    (sent, json, fields)
+                };
+                assert_eq!(envelope(Some(&letterhead)), envelope(None));
+            }
+        }
+    }
+}
+
+#[test]
 fn two_payloads_below_the_threshold_that_exceed_the_broker_together_are_split() {
     let parts = [binary("first", 499_999), binary("second", 499_999), binary("small", 10)];
     use Transport::{Direct, Link};
@@ -175,7 +219,7 @@ fn a_link_says_how_it_lives() {
     let life_of = |message: Message| {
         let mut new_id = uuid::Uuid::nil;
         let sender = Sender::default();
-        let mut stamp = Stamp { sender: &sender, now: OffsetDateTime::UNIX_EPOCH, new_id: &mut new_id };
+        let mut stamp = Stamp::new(&sender, OffsetDateTime::UNIX_EPOCH, &mut new_id);
         let (_, mut steps) = plan(message.part(binary("b", 500_000)), &Limits::default(), &mut stamp).unwrap();
         let Some(Step::Upload(upload)) = steps.pop() else { panic!("a link") };
         upload.object().life

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use natsbridge_core::{Envelope, Limits, Message, Purpose, Sender};
+use bytes::BytesMut;
+use natsbridge_core::{Limits, Message, Purpose, Sender};
 use natsbridge_fileserver::{Downloader, Fetcher, Uploader};
 use natsbridge_nats::{
     Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectError,
@@ -17,8 +17,8 @@ use crate::deliver::{self, Answers, DeliverOptions, Delivered};
 use crate::draft::Draft;
 use crate::error::Boxed;
 use crate::inbox::{Inbox, Incoming};
-use crate::perform::{Sealed, Sealer, Uploads};
-use crate::sequence::{self, Counted, Counter};
+use crate::perform::{Sealed, Sealer};
+use crate::sequence::{Counted, Counter};
 use crate::{Error, ReceiveError, observe, smart};
 
 /// Sends and receives messages over one connection; clones share it
@@ -189,7 +189,9 @@ impl Bridge {
     /// The limits in force: the configured ones, with what the connected server takes
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.0.config.limits.clone().max_message_size(self.0.broker.max_payload())
+        let mut limits = self.0.config.limits.clone();
+        limits.max_message_size = self.0.broker.max_payload();
+        limits
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -210,12 +212,11 @@ impl Bridge {
     }
 
     /// Uploads what has to be uploaded and seals the message
-    pub(crate) async fn seal(&self, message: Box<Message>, limits: Limits, counted: &Counted) -> Boxed<Sealed> {
-        let limits = limits.header_allowance(sequence::ROOM);
+    pub(crate) async fn seal(&self, message: Box<Message>, limits: &Limits, counted: &Counted) -> Boxed<Sealed> {
         let uploader = || self.uploader();
         let sealer = Sealer {
             sender: &self.0.sender,
-            limits: &limits,
+            limits,
             uploader: &uploader,
             transfers: self.0.config.transfers,
             counted: Some(counted),
@@ -225,32 +226,25 @@ impl Bridge {
         sealer.seal(message).await
     }
 
-    /// Publishes a sealed message; when that fails, what it uploaded is deleted
-    pub(crate) async fn publish(
-        &self,
-        subject: Subject,
-        json: Bytes,
-        uploads: Uploads,
-        envelope: &Envelope,
-        confirmed: bool,
-    ) -> Boxed<()> {
-        let outgoing = Outgoing::new(subject, json);
+    /// Publishes a sealed message, of which the envelope stays; when that fails, what it uploaded is deleted
+    pub(crate) async fn publish(&self, subject: &Subject, sealed: &mut Sealed, confirmed: bool) -> Boxed<()> {
+        let outgoing = Outgoing::new(subject.clone(), std::mem::take(&mut sealed.json));
         let (published, left) = if confirmed {
             // From here on a receiver may be reading the links, also when this future is dropped.
-            let left = uploads.detach();
+            let left = sealed.uploads.detach();
             (self.0.broker.publish_confirmed(outgoing).await, left)
         } else {
             let published = match &self.0.nats {
                 Some(nats) => nats.publish_unboxed(outgoing).await,
                 None => self.0.broker.publish(outgoing).await,
             };
-            (published, uploads.detach())
+            (published, sealed.uploads.detach())
         };
         if let Err(error) = published {
             left.end(may_have_left(&error)).await;
             return Err(error.into());
         }
-        observe::sent(envelope);
+        observe::sent(&sealed.envelope);
         Ok(())
     }
 
@@ -273,7 +267,7 @@ impl Bridge {
     pub(crate) async fn request(
         &self,
         subject: Subject,
-        sealed: Sealed,
+        mut sealed: Sealed,
         timeout: Duration,
     ) -> Result<Incoming, ReceiveError> {
         let asked = subject.as_str().to_owned();

@@ -10,14 +10,13 @@ use natsbridge_core::{
     CodecError, Envelope, Life, Limits, Message, Metadata, OpenError, OpenFault, Part, PayloadType, Purpose, Receiver,
     Source, Value,
 };
-use natsbridge_nats::Subject;
 use serde::Serialize;
 
 use crate::bridge::Bridge;
 use crate::error::{Boxed, BoxedError};
 use crate::inbox::Incoming;
 use crate::perform::{self, Sealed};
-use crate::sequence::Counted;
+use crate::sequence::{self, Counted};
 use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};
 
 /// A message on its way to being sent; what can't be serialised is reported when it is sent
@@ -47,10 +46,17 @@ pub struct Draft {
     bridge: Bridge,
     /// Not in place: a draft is handed on with every part that is added
     message: Box<Message>,
+    /// Nothing for most messages
+    special: Option<Box<Special>>,
+}
+
+/// What few messages have
+#[derive(Default)]
+struct Special {
     /// Places of the parts that are files yet to be looked at
     files: Vec<usize>,
     /// The first part that could not be serialised
-    failed: Option<Box<OpenError>>,
+    failed: Option<OpenError>,
     receiver: Receiver,
     convert_tables: bool,
     /// Whether it answers a message, at a subject that a stranger named
@@ -59,13 +65,16 @@ pub struct Draft {
 
 impl Draft {
     pub(crate) const fn new(bridge: Bridge, message: Box<Message>) -> Self {
-        let receiver = Receiver::Desktop;
-        Self { bridge, message, files: Vec::new(), failed: None, receiver, convert_tables: false, answers: false }
+        Self { bridge, message, special: None }
+    }
+
+    fn special(&mut self) -> &mut Special {
+        self.special.get_or_insert_default()
     }
 
     /// Says that it answers a message
-    pub(crate) const fn answering(mut self) -> Self {
-        self.answers = true;
+    pub(crate) fn answering(mut self) -> Self {
+        self.special().answers = true;
         self
     }
 
@@ -92,27 +101,28 @@ impl Draft {
 
     /// Adds an image's bytes
     pub fn image(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        self.value(name, PayloadType::Image, Value::Bytes(bytes.into()))
+        self.part(Part::from_source(name.into(), PayloadType::Image, bytes.into()))
     }
 
     /// Adds a sound's bytes
     pub fn audio(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        self.value(name, PayloadType::Audio, Value::Bytes(bytes.into()))
+        self.part(Part::from_source(name.into(), PayloadType::Audio, bytes.into()))
     }
 
     /// Adds a video's bytes
     pub fn video(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        self.value(name, PayloadType::Video, Value::Bytes(bytes.into()))
+        self.part(Part::from_source(name.into(), PayloadType::Video, bytes.into()))
     }
 
     /// Adds bytes
     pub fn binary(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        self.value(name, PayloadType::Binary, Value::Bytes(bytes.into()))
+        self.part(Part::from_source(name.into(), PayloadType::Binary, bytes.into()))
     }
 
     /// Adds a file that holds the serialised payload; it is read when the message is sent, and streamed when it is large
     pub fn file(mut self, name: impl Into<String>, payload_type: PayloadType, path: impl Into<PathBuf>) -> Self {
-        self.files.push(self.message.parts.len());
+        let place = self.message.parts.len();
+        self.special().files.push(place);
         // Its length is looked up when it is sent.
         self.part(Part::from_file(name.into(), payload_type, path, 0))
     }
@@ -152,7 +162,9 @@ impl Draft {
     fn serialised(mut self, part: Result<Part, OpenError>) -> Self {
         match part {
             Ok(part) => return self.part(part),
-            Err(error) => self.failed = self.failed.or_else(|| Some(Box::new(error))),
+            Err(error) => {
+                self.special().failed.get_or_insert(error);
+            }
         }
         self
     }
@@ -212,14 +224,14 @@ impl Draft {
     }
 
     /// Sets what kind of receiver it has to suit; default any desktop program
-    pub const fn receiver(mut self, receiver: Receiver) -> Self {
-        self.receiver = receiver;
+    pub fn receiver(mut self, receiver: Receiver) -> Self {
+        self.special().receiver = receiver;
         self
     }
 
     /// Turns an arrowtable into a jsontable where the receiver can't read Arrow
-    pub const fn convert_tables(mut self) -> Self {
-        self.convert_tables = true;
+    pub fn convert_tables(mut self) -> Self {
+        self.special().convert_tables = true;
         self
     }
 
@@ -254,8 +266,8 @@ impl Draft {
         self.without_reply_to()?;
         self.message.reply_to = self.bridge.answers_inbox().await?.as_str().to_owned().into();
         self.message.awaits_ack = true;
-        let (bridge, subject, sealed) = self.seal().await.map_err(BoxedError::into_error)?;
-        bridge.deliver(subject, sealed, options).await
+        let (bridge, counted, sealed) = self.seal().await.map_err(BoxedError::into_error)?;
+        bridge.deliver(counted.subject.clone(), sealed, options).await
     }
 
     /// Publishes the message and waits for one answer
@@ -270,17 +282,15 @@ impl Draft {
             return Err(ReceiveError::new(error, subject));
         }
         match self.seal().await {
-            Ok((bridge, subject, sealed)) => bridge.request(subject, sealed, timeout).await,
+            Ok((bridge, counted, sealed)) => bridge.request(counted.subject.clone(), sealed, timeout).await,
             Err(error) => Err(ReceiveError::new(error.into_error(), subject)),
         }
     }
 
     async fn publish(self, confirmed: bool) -> Boxed<Envelope> {
-        // Not by `seal`: handing a sealed message up once more is 250 instructions for every message.
-        let (bridge, message, limits, counted) = self.ready().await?;
-        let Sealed { envelope, json, uploads } = bridge.seal(message, limits, &counted).await?;
-        bridge.publish(counted.subject.clone(), json, uploads, &envelope, confirmed).await?;
-        Ok(envelope)
+        let (bridge, counted, mut sealed) = self.seal().await?;
+        bridge.publish(&counted.subject, &mut sealed, confirmed).await?;
+        Ok(sealed.envelope)
     }
 
     fn without_reply_to(&self) -> Result<(), ConfigError> {
@@ -291,28 +301,37 @@ impl Draft {
         Err(ConfigError::new("reply_to", reason))
     }
 
-    async fn seal(self) -> Boxed<(Bridge, Subject, Sealed)> {
-        let (bridge, message, limits, counted) = self.ready().await?;
-        let sealed = bridge.seal(message, limits, &counted).await?;
-        Ok((bridge, counted.subject.clone(), sealed))
-    }
-
-    /// Reads the small files among the parts, and says what the message is sealed with
-    async fn ready(self) -> Boxed<(Bridge, Box<Message>, Limits, Arc<Counted>)> {
-        let Self { bridge, mut message, files, failed, receiver, convert_tables, answers } = self;
-        if let Some(error) = failed {
-            return Err((*error).into());
-        }
-        let limits: Limits = bridge.limits().receiver(receiver).convert_tables(convert_tables);
-        for part in files {
-            let Some(part) = message.parts.get_mut(part) else { continue };
-            if let Source::File { path, .. } = part.source() {
-                // In a box, so that the future of a message without files stays small.
-                *part = Box::pin(perform::part_of_file(part.name(), part.payload_type(), path, &limits)).await?;
-            }
+    async fn seal(self) -> Boxed<(Bridge, Arc<Counted>, Sealed)> {
+        let Self { bridge, mut message, special } = self;
+        let mut limits = bridge.limits();
+        limits.header_allowance = sequence::ROOM;
+        let mut answers = false;
+        if let Some(special) = special {
+            answers = special.answers;
+            // In a box, so that the future of a message without specialities stays small.
+            Box::pin(special.applied(&mut message, &mut limits)).await?;
         }
         let counted = bridge.counted(&message, answers)?;
-        Ok((bridge, message, limits, counted))
+        let sealed = bridge.seal(message, &limits, &counted).await?;
+        Ok((bridge, counted, sealed))
+    }
+}
+
+impl Special {
+    /// Suits the limits to the receiver, and reads the small files among the parts
+    async fn applied(self: Box<Self>, message: &mut Message, limits: &mut Limits) -> Result<(), Error> {
+        if let Some(error) = self.failed {
+            return Err(error.into());
+        }
+        limits.receiver = self.receiver;
+        limits.convert_tables = self.convert_tables;
+        for part in self.files {
+            let Some(part) = message.parts.get_mut(part) else { continue };
+            if let Source::File { path, .. } = part.source() {
+                *part = perform::part_of_file(part.name(), part.payload_type(), path, limits).await?;
+            }
+        }
+        Ok(())
     }
 }
 

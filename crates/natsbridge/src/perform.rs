@@ -119,7 +119,8 @@ impl Sealer<'_> {
 
     fn planned(&self, message: Box<Message>, limits: &Limits) -> Boxed<(Header, Vec<Step>)> {
         let (sender, now) = (self.sender, OffsetDateTime::now_utc());
-        Ok(plan(*message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4 })?)
+        let letterhead = self.counted.and_then(|counted| counted.letterhead.as_ref());
+        Ok(plan(*message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4, letterhead })?)
     }
 
     /// Numbers the message and writes it
@@ -227,7 +228,7 @@ impl Uploads {
     }
 
     /// Leaves the links to the receivers, with the right to delete them later
-    pub(crate) fn detach(mut self) -> Detached {
+    pub(crate) fn detach(&mut self) -> Detached {
         Detached(self.0.take())
     }
 }

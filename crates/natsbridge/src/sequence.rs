@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use natsbridge_core::{Header, Message};
+use natsbridge_core::{Header, Letterhead, Message};
 use natsbridge_nats::{Subject, SubjectError};
 use uuid::Uuid;
 
@@ -16,11 +16,21 @@ pub(crate) const ROOM: u64 = 80;
 /// Subjects that one bridge counts; messages to further ones carry no numbers
 const MAX_SUBJECTS: usize = 65_536;
 
+/// Subjects with a letterhead, which takes some 400 bytes: a program that has more sends little to each
+const MAX_LETTERHEADS: usize = 1_024;
+
 /// Counts the messages of one bridge, subject by subject
 #[derive(Debug)]
 pub(crate) struct Counter {
     epoch: Uuid,
-    counted: Mutex<HashMap<Box<str>, Arc<Counted>>>,
+    subjects: Mutex<Subjects>,
+}
+
+#[derive(Debug, Default)]
+struct Subjects {
+    counted: HashMap<Box<str>, Arc<Counted>>,
+    /// The one asked for last: programs that send a lot mostly send it to one subject
+    last: Option<Arc<Counted>>,
 }
 
 /// A subject that was checked once, and how often it was sent to
@@ -30,23 +40,32 @@ pub(crate) struct Counted {
     epoch: Uuid,
     /// Nothing where messages are not counted
     sent: Option<AtomicU64>,
+    /// What messages to the subject have in common
+    pub(crate) letterhead: Option<Letterhead>,
 }
 
 impl Counter {
     pub(crate) fn new() -> Self {
-        Self { epoch: Uuid::new_v4(), counted: Mutex::default() }
+        Self { epoch: Uuid::new_v4(), subjects: Mutex::default() }
     }
 
     /// The subject that a message goes to; that of an answer is a stranger's word, and not remembered
     pub(crate) fn counted(&self, message: &Message, answers: bool) -> Result<Arc<Counted>, SubjectError> {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        let Subjects { counted, last } = &mut *subjects;
+        if let Some(last) = last.as_ref().filter(|last| last.subject.as_str() == message.send_to) {
+            return Ok(Arc::clone(last));
+        }
         if let Some(counted) = counted.get(&*message.send_to) {
+            *last = Some(Arc::clone(counted));
             return Ok(Arc::clone(counted));
         }
         // An answer goes to a subject of its own: there is nothing to count, and no end of such subjects.
         let counts = !answers && message.reply_to_msg_id.is_empty() && counted.len() < MAX_SUBJECTS;
         let subject = Subject::new(&*message.send_to)?;
-        let new = Arc::new(Counted { subject, epoch: self.epoch, sent: counts.then(AtomicU64::default) });
+        let letterhead = (counts && counted.len() < MAX_LETTERHEADS).then(Letterhead::default);
+        let new = Counted { subject, epoch: self.epoch, sent: counts.then(AtomicU64::default), letterhead };
+        let new = Arc::new(new);
         if counts {
             counted.insert(message.send_to.as_ref().into(), Arc::clone(&new));
         }
@@ -224,11 +243,11 @@ mod tests {
     fn a_counter_numbers_each_subject_from_one() {
         let counter = Counter::new();
         let mut first = header("x", 7);
-        for _ in 0..2 {
-            counter.counted(&Message::new("a"), false).unwrap().number(&mut first);
+        for (subject, number) in [("a", 1), ("a", 2), ("b", 1), ("a", 3), ("a", 4), ("b", 2)] {
+            let counted = counter.counted(&Message::new(subject), false).unwrap();
+            counted.number(&mut first);
+            assert_eq!((counted.subject.as_str(), first.seq()), (subject, Some(number)));
         }
-        counter.counted(&Message::new("b"), false).unwrap().number(&mut header("x", 7));
-        assert_eq!(first.metadata()["seq"], json!(2));
         assert_eq!(first.metadata()["epoch"], json!(counter.epoch.to_string()));
     }
 
@@ -240,9 +259,12 @@ mod tests {
         for (answered, answers) in [("m", false), ("", true)] {
             answer.reply_to_msg_id = answered.into();
             let mut unnumbered = header("x", 7);
-            counter.counted(&answer, answers).unwrap().number(&mut unnumbered);
+            let counted = counter.counted(&answer, answers).unwrap();
+            counted.number(&mut unnumbered);
             assert_eq!(unnumbered.seq(), Some(7));
+            assert!(counted.letterhead.is_none());
         }
-        assert!(counter.counted.lock().unwrap().is_empty());
+        let subjects = counter.subjects.lock().unwrap();
+        assert!(subjects.counted.is_empty() && subjects.last.is_none());
     }
 }

@@ -176,7 +176,7 @@ where
         memory: None,
         direct_fallback: config.direct_fallback,
     };
-    let sealed = sealer.seal(Box::new(message)).await.map_err(BoxedError::into_error)?;
+    let mut sealed = sealer.seal(Box::new(message)).await.map_err(BoxedError::into_error)?;
     // The caller publishes: its links are the receivers' from here on.
     drop(sealed.uploads.detach());
     observe::sent(&sealed.envelope);

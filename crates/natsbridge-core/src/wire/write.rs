@@ -65,7 +65,9 @@ impl Out for BytesMut {
     }
 
     fn put_base64(&mut self, bytes: &[u8]) {
-        base64::encode_in_steps(bytes, |step| self.extend_from_slice(step));
+        let start = self.len();
+        self.resize(start + base64::encoded_len(bytes.len()), 0);
+        base64::encode_to(bytes, &mut self[start..]);
     }
 }
 
@@ -303,7 +305,7 @@ mod tests {
                 body: Body::Direct(vec![7; size].into()),
             };
             let fields = [""; OPENINGS.len()];
-            Header::new(fields, true, Metadata::new()).unwrap().seal(vec![payload.clone(), payload])
+            Header::new(fields, true).unwrap().seal(vec![payload.clone(), payload])
         };
         let mut memory = BytesMut::with_capacity(10_000);
         let sizes = [0, 1, 1_000, 1_536, 1_537, 5_000];

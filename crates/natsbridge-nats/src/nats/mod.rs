@@ -113,14 +113,14 @@ impl NatsBroker {
     ///
     /// # Errors
     /// Those of [`Broker::publish`].
-    pub async fn publish_unboxed(&self, outgoing: Outgoing) -> Result<(), BrokerError> {
+    pub fn publish_unboxed(&self, outgoing: Outgoing) -> impl Future<Output = Result<(), BrokerError>> + Send {
         if self.unconfirmed.load(Ordering::Relaxed) == 0 {
             // Before the hand-over, so that a connection that breaks in between is noticed.
             let number = self.inner.connection.number();
             // Another publish of this handle may have been earlier; then its number stands.
             let _ = self.unconfirmed.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
         }
-        self.inner.hand_over(outgoing).await
+        self.inner.hand_over(outgoing)
     }
 
     async fn confirm_all(&self) -> Result<(), BrokerError> {

@@ -126,7 +126,7 @@ fn sent(given: &Json) -> Result<Json, Refusal> {
     let mut new_id = || ids.pop_front().unwrap_or_default();
     let now = given["timestamp"].as_str().unwrap_or_default();
     let now = OffsetDateTime::parse(now, &Iso8601::DEFAULT).map_err(|error| Refusal::Own(error.into()))?;
-    let mut stamp = Stamp { sender: &sender, now, new_id: &mut new_id };
+    let mut stamp = Stamp::new(&sender, now, &mut new_id);
     let (header, steps) = plan(message, &limits(&given["limits"]), &mut stamp)?;
 
     let mut urls = words("uploads");
