@@ -72,7 +72,7 @@ fields! {
 #[derive(Clone)]
 pub struct Header(Box<Kept>);
 
-/// What a header holds; in one place, as a header is handed on a lot on its way to the wire and from it
+/// What a header holds; behind a pointer, as a header is handed on a lot on its way to the wire and from it
 #[derive(Clone)]
 struct Kept {
     text: String,

@@ -3,18 +3,22 @@
 use std::sync::OnceLock;
 
 use crate::envelope::{FIELDS, OPENINGS};
-use crate::wire::write::is_plain;
+use crate::wire::write::{is_plain, total};
 
 /// Fields that are new in every message: its flow, its identifier and its time
 pub(crate) const NEW: usize = 3;
+
+/// The most bytes that a letterhead keeps; longer fields are joined for every message
+const MAX_LEN: usize = 2_048;
 
 /// All other fields, in wire order
 pub(crate) type Common<'a> = [&'a str; FIELDS.len() - NEW];
 
 /// What a sender's messages to one subject have in common: all text fields of the header but flow, identifier and time
 ///
-/// They are joined for the first message, so that the header of a further one takes a third of the time. A message with
-/// other fields, to another receiver say, has its header joined as if there were no letterhead: keep one for each subject.
+/// They are joined for the first message, so that the header of a further one with the same fields takes a third of the time.
+/// One with other fields, to another receiver say, has its header joined as if there were no letterhead: keep one for each
+/// subject. Of a sender without an identifier, which gets a new one for every message, no two have the same.
 #[derive(Debug, Default)]
 pub struct Letterhead(OnceLock<Option<Joined>>);
 
@@ -28,7 +32,7 @@ pub(crate) struct Joined {
 }
 
 impl Letterhead {
-    /// The fields joined, where they are the first message's and nothing in them is to be escaped
+    /// The fields joined, where they are the first message's, nothing in them is to be escaped, and they are not long
     pub(crate) fn joined(&self, fields: Common<'_>) -> Option<&Joined> {
         self.0.get_or_init(|| Joined::new(fields)).as_ref().filter(|joined| joined.holds(fields))
     }
@@ -36,7 +40,9 @@ impl Letterhead {
 
 impl Joined {
     fn new(fields: Common<'_>) -> Option<Self> {
-        let (mut text, mut ends) = (String::new(), [0; FIELDS.len() - NEW]);
+        let len = fields.iter().map(|field| field.len()).fold(total(&OPENINGS[NEW..]), usize::saturating_add);
+        let mut text = String::with_capacity(Some(len).filter(|len| *len <= MAX_LEN)?);
+        let mut ends = [0; FIELDS.len() - NEW];
         for ((opening, field), end) in OPENINGS[NEW..].iter().zip(fields).zip(&mut ends) {
             text.push_str(opening);
             text.push_str(Some(field).filter(|field| is_plain(field))?);
@@ -88,9 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_be_escaped_is_not_joined() {
+    fn what_has_to_be_escaped_or_is_long_is_not_joined() {
         let mut fields = FIRST;
         fields[2] = "a \"sensor\"";
         assert!(Letterhead::default().joined(fields).is_none());
+        let long = "x".repeat(MAX_LEN);
+        for (len, joined) in [(MAX_LEN / 2, true), (MAX_LEN, false)] {
+            fields[2] = &long[..len];
+            assert_eq!(Letterhead::default().joined(fields).is_some(), joined);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -272,8 +273,8 @@ fn make_readable(part: &mut Part, limits: &Limits) -> Result<(), PlanError> {
     if limits.receiver.reads(part.payload_type) {
         return Ok(());
     }
-    let bytes = if limits.convert_tables { part.source.clone().into_bytes() } else { None };
-    let Some(bytes) = bytes else {
+    let source = std::mem::replace(&mut part.source, Source::Bytes(Bytes::new()));
+    let Some(bytes) = Some(source).filter(|_| limits.convert_tables).and_then(Source::into_bytes) else {
         return Err(PlanError::UnreadableType { dataname: part.name().to_owned(), receiver: limits.receiver });
     };
     let rows = codec::decode(part.payload_type, bytes).and_then(|table| codec::encode(PayloadType::JsonTable, table));

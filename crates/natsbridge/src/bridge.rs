@@ -301,3 +301,19 @@ impl Bridge {
 fn may_have_left(error: &BrokerError) -> bool {
     matches!(error.kind(), BrokerErrorKind::TimedOut | BrokerErrorKind::ConnectionLost)
 }
+
+#[cfg(test)]
+mod tests {
+    use natsbridge_nats::MemoryBroker;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_to_a_subject_share_a_letterhead() {
+        let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default()).unwrap();
+        let letterhead = || format!("{:?}", bridge.counted(&Message::new("lab.results"), false).unwrap().letterhead);
+        assert!(!letterhead().contains("lab.results"));
+        bridge.message("lab.results").text("note", "run 7").send().await.unwrap();
+        assert!(letterhead().contains("lab.results"), "{}", letterhead());
+    }
+}

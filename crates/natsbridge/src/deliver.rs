@@ -199,7 +199,7 @@ pub(crate) async fn deliver(
                     published = true;
                     observe::sent(&sealed.envelope);
                     // From here on a receiver may be reading the links, also when this future is dropped.
-                    uploads = Some(std::mem::take(&mut sealed.uploads).detach());
+                    uploads = Some(sealed.uploads.detach());
                 }
             }
             // The connection may come back before the deadline; what can't be mended by waiting ends here.

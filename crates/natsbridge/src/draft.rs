@@ -57,7 +57,8 @@ struct Special {
     files: Vec<usize>,
     /// The first part that could not be serialised
     failed: Option<OpenError>,
-    receiver: Receiver,
+    /// Where it is another than the configuration says
+    receiver: Option<Receiver>,
     convert_tables: bool,
     /// Whether it answers a message, at a subject that a stranger named
     answers: bool,
@@ -223,9 +224,9 @@ impl Draft {
         self
     }
 
-    /// Sets what kind of receiver it has to suit; default any desktop program
+    /// Sets what kind of receiver it has to suit; default as [`Config::limits`](crate::Config::limits) say, any desktop program
     pub fn receiver(mut self, receiver: Receiver) -> Self {
-        self.special().receiver = receiver;
+        self.special().receiver = Some(receiver);
         self
     }
 
@@ -323,8 +324,8 @@ impl Special {
         if let Some(error) = self.failed {
             return Err(error.into());
         }
-        limits.receiver = self.receiver;
-        limits.convert_tables = self.convert_tables;
+        limits.receiver = self.receiver.unwrap_or(limits.receiver);
+        limits.convert_tables |= self.convert_tables;
         for part in self.files {
             let Some(part) = message.parts.get_mut(part) else { continue };
             if let Source::File { path, .. } = part.source() {

@@ -267,4 +267,14 @@ mod tests {
         let subjects = counter.subjects.lock().unwrap();
         assert!(subjects.counted.is_empty() && subjects.last.is_none());
     }
+
+    #[test]
+    fn letterheads_have_an_end() {
+        let counter = Counter::new();
+        let has_one = |number: usize| {
+            let message = Message::new(format!("subject.{number}"));
+            counter.counted(&message, false).unwrap().letterhead.is_some()
+        };
+        assert!((0..MAX_LETTERHEADS).all(has_one) && !has_one(MAX_LETTERHEADS) && has_one(0));
+    }
 }

@@ -383,6 +383,18 @@ async fn a_message_beyond_the_broker_is_refused_before_anything_is_uploaded() {
 }
 
 #[tokio::test]
+async fn every_message_suits_the_receiver_that_the_configuration_names() {
+    let (_, mut config) = stored();
+    config.limits.receiver = natsbridge::Receiver::MicroPython;
+    let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
+    let large = || bridge.message("x").binary("large", vec![0; 60_000]);
+    for draft in [large(), large().convert_tables()] {
+        assert_eq!(draft.send().await.unwrap_err().code(), "too_large");
+    }
+    large().receiver(natsbridge::Receiver::Desktop).send().await.unwrap();
+}
+
+#[tokio::test]
 async fn answers_name_the_message_they_answer() {
     let (_, bridge) = bridge(&MemoryBroker::new());
     let mut inbox = bridge.subscribe("ask").await.unwrap();

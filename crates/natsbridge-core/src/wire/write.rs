@@ -308,7 +308,7 @@ mod tests {
             Header::new(fields, true).unwrap().seal(vec![payload.clone(), payload])
         };
         let mut memory = BytesMut::with_capacity(10_000);
-        let sizes = [0, 1, 1_000, 1_536, 1_537, 5_000];
+        let sizes = [0, 1, 1_000, 1_500, 1_501, 5_000];
         let together = sizes.map(|size| envelope(size).to_json_in(&mut memory));
         assert_eq!(together, sizes.map(|size| envelope(size).to_json()));
         assert_eq!(together[0].as_ptr_range().end, together[1].as_ptr(), "they share memory");

@@ -111,6 +111,8 @@ impl NatsBroker {
 
     /// [`Broker::publish`] without a box for its future: an allocation less for each message
     ///
+    /// [`Broker::confirm`] takes note of the message when this is called; it is handed over when the future is awaited.
+    ///
     /// # Errors
     /// Those of [`Broker::publish`].
     pub fn publish_unboxed(&self, outgoing: Outgoing) -> impl Future<Output = Result<(), BrokerError>> + Send {
