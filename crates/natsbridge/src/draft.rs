@@ -308,9 +308,16 @@ impl Draft {
         limits.header_allowance = sequence::ROOM;
         let mut answers = false;
         if let Some(special) = special {
+            if let Some(error) = special.failed {
+                return Err(error.into());
+            }
             answers = special.answers;
-            // In a box, so that the future of a message without specialities stays small.
-            Box::pin(special.applied(&mut message, &mut limits)).await?;
+            limits.receiver = special.receiver.unwrap_or(limits.receiver);
+            limits.convert_tables |= special.convert_tables;
+            if !special.files.is_empty() {
+                // In a box, so that the future of a message without files stays small.
+                Box::pin(read_small(&special.files, &mut message, &limits)).await?;
+            }
         }
         let counted = bridge.counted(&message, answers)?;
         let sealed = bridge.seal(message, &limits, &counted).await?;
@@ -318,22 +325,15 @@ impl Draft {
     }
 }
 
-impl Special {
-    /// Suits the limits to the receiver, and reads the small files among the parts
-    async fn applied(self: Box<Self>, message: &mut Message, limits: &mut Limits) -> Result<(), Error> {
-        if let Some(error) = self.failed {
-            return Err(error.into());
+/// Looks at the files among the parts, and reads the small ones
+async fn read_small(files: &[usize], message: &mut Message, limits: &Limits) -> Result<(), Error> {
+    for place in files {
+        let Some(part) = message.parts.get_mut(*place) else { continue };
+        if let Source::File { path, .. } = part.source() {
+            *part = perform::part_of_file(part.name(), part.payload_type(), path, limits).await?;
         }
-        limits.receiver = self.receiver.unwrap_or(limits.receiver);
-        limits.convert_tables |= self.convert_tables;
-        for part in self.files {
-            let Some(part) = message.parts.get_mut(part) else { continue };
-            if let Source::File { path, .. } = part.source() {
-                *part = perform::part_of_file(part.name(), part.payload_type(), path, limits).await?;
-            }
-        }
-        Ok(())
     }
+    Ok(())
 }
 
 impl fmt::Debug for Draft {
