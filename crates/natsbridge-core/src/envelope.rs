@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::letterhead::{Joined, NEW};
 use crate::notes::Notes;
-use crate::numbers::{self, Found};
+use crate::numbers::{self, Epoch, Found};
 use crate::source::size_of_bytes;
 use crate::wire::scan::has_control;
 use crate::wire::write::{is_plain, json_of, total};
@@ -117,18 +117,19 @@ impl Header {
         let new = flow.len() + msg.len() + time.len();
         let mut text = String::with_capacity(total(&OPENINGS) + new + common.text.len() + numbers::MAX_LEN);
         let mut ends = [0; FIELDS.len()];
-        for (index, field) in [flow, msg, time].into_iter().enumerate() {
-            text.push_str(opening(index));
+        let mut push = |opening: &str, field: &str| {
+            text.push_str(opening);
             text.push_str(field);
-            ends[index] = u32::try_from(text.len()).ok()?;
-        }
+            u32::try_from(text.len()).ok()
+        };
+        (ends[0], ends[1], ends[2]) = (push(opening(0), flow)?, push(opening(1), msg)?, push(opening(2), time)?);
         let before = ends[NEW - 1];
         text.push_str(&common.text);
         u32::try_from(text.len()).ok()?;
         for (end, common) in ends[NEW..].iter_mut().zip(common.ends) {
             *end = before + common;
         }
-        Some(Self(Box::new(Kept { text, ends, as_json: true, metadata: OnceLock::new() })))
+        Some(Self(Box::write(Box::new_uninit(), Kept { text, ends, as_json: true, metadata: OnceLock::new() })))
     }
 
     /// Takes the message's own metadata
@@ -300,12 +301,12 @@ impl Header {
 
     /// Writes the sender's counter for the subject, and when it began to count, into the metadata (wire.md, `seq` and
     /// `epoch`)
-    pub fn number(&mut self, seq: u64, epoch: Uuid) {
+    pub fn number(&mut self, seq: u64, epoch: &Epoch) {
         let end = self.end(FIELDS.len() - 1);
         match self.0.metadata.get_mut() {
             Some(metadata) if !metadata.is_empty() && self.0.text.len() == end => {
                 metadata.insert("seq".to_owned(), seq.into());
-                metadata.insert("epoch".to_owned(), epoch.to_string().into());
+                metadata.insert("epoch".to_owned(), epoch.as_str().into());
             }
             _ => {
                 self.0.text.truncate(end);

@@ -4,15 +4,13 @@ use std::sync::OnceLock;
 
 use crate::envelope::{FIELDS, OPENINGS};
 use crate::wire::write::{is_plain, total};
+use crate::{Message, Purpose, Sender};
 
 /// Fields that are new in every message: its flow, its identifier and its time
 pub(crate) const NEW: usize = 3;
 
-/// The most bytes that a letterhead keeps; longer fields are joined for every message
+/// The most bytes that a letterhead joins; longer fields are joined for every message
 const MAX_LEN: usize = 2_048;
-
-/// All other fields, in wire order
-pub(crate) type Common<'a> = [&'a str; FIELDS.len() - NEW];
 
 /// What a sender's messages to one subject have in common: all text fields of the header but flow, identifier and time
 ///
@@ -29,17 +27,35 @@ pub(crate) struct Joined {
     pub(crate) text: Box<str>,
     /// Where each ends in the text
     pub(crate) ends: [u32; FIELDS.len() - NEW],
+    sender: Sender,
+    msg_purpose: Purpose,
+    /// The message's own
+    texts: [Box<str>; 5],
 }
 
 impl Letterhead {
     /// The fields joined, where they are the first message's, nothing in them is to be escaped, and they are not long
-    pub(crate) fn joined(&self, fields: Common<'_>) -> Option<&Joined> {
-        self.0.get_or_init(|| Joined::new(fields)).as_ref().filter(|joined| joined.holds(fields))
+    pub(crate) fn joined(&self, message: &Message, sender: &Sender) -> Option<&Joined> {
+        let joined = self.0.get_or_init(|| Joined::new(message, sender)).as_ref()?;
+        joined.is_of(message, sender).then_some(joined)
     }
 }
 
 impl Joined {
-    fn new(fields: Common<'_>) -> Option<Self> {
+    fn new(message: &Message, sender: &Sender) -> Option<Self> {
+        let [send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id] = texts(message);
+        let (sender_name, sender_id, broker_url) = sender.fields();
+        let fields: [&str; FIELDS.len() - NEW] = [
+            send_to,
+            message.msg_purpose.as_str(),
+            sender_name,
+            sender_id?,
+            receiver_name,
+            receiver_id,
+            reply_to,
+            reply_to_msg_id,
+            broker_url,
+        ];
         let len = fields.iter().map(|field| field.len()).fold(total(&OPENINGS[NEW..]), usize::saturating_add);
         let mut text = String::with_capacity(Some(len).filter(|len| *len <= MAX_LEN)?);
         let mut ends = [0; FIELDS.len() - NEW];
@@ -48,60 +64,77 @@ impl Joined {
             text.push_str(Some(field).filter(|field| is_plain(field))?);
             *end = u32::try_from(text.len()).ok()?;
         }
-        Some(Self { text: text.into(), ends })
+        let (sender, msg_purpose) = (sender.clone(), message.msg_purpose.clone());
+        Some(Self { text: text.into(), ends, sender, msg_purpose, texts: texts(message).map(Box::from) })
     }
 
-    fn holds(&self, fields: Common<'_>) -> bool {
-        let mut before = 0;
-        OPENINGS[NEW..].iter().zip(fields).zip(self.ends).all(|((opening, field), end)| {
-            let (start, end) = (before + opening.len(), usize::try_from(end).unwrap_or(usize::MAX));
-            before = end;
-            // Most are empty, and glibc takes long to compare nothing with nothing where AVX-512 is.
-            end - start == field.len()
-                && (field.is_empty() || self.text.as_bytes().get(start..end) == Some(field.as_bytes()))
-        })
+    fn is_of(&self, message: &Message, sender: &Sender) -> bool {
+        // Most texts are empty, and glibc takes long to compare nothing with nothing where AVX-512 is.
+        let same = |ours: &str, theirs: &str| ours.len() == theirs.len() && (theirs.is_empty() || ours == theirs);
+        self.sender == *sender
+            && self.msg_purpose == message.msg_purpose
+            && self.texts.iter().zip(texts(message)).all(|(ours, theirs)| same(ours, theirs))
     }
+}
+
+fn texts(message: &Message) -> [&str; 5] {
+    let Message { send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id, .. } = message;
+    [send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FIRST: Common<'_> = ["lab.results", "chat", "sensor", "id", "", "", "", "", "nats://a"];
+    fn sender() -> Sender {
+        Sender::default().name("sensor").id("id").broker_url("nats://a")
+    }
 
-    #[test]
-    fn only_the_same_fields_are_joined() {
-        let letterhead = Letterhead::default();
-        assert!(letterhead.joined(FIRST).is_some_and(|joined| joined.text.ends_with(r#""broker_url":"nats://a"#)));
-        for index in 0..FIRST.len() {
-            for other in ["", "lab.result", "lab.results.", "\"chat", &"x".repeat(FIRST[index].len())] {
-                let mut fields = FIRST;
-                fields[index] = other;
-                assert_eq!(letterhead.joined(fields).is_some(), fields == FIRST, "{fields:?}");
-            }
-        }
-        assert!(letterhead.joined(FIRST).is_some(), "the first message's fields stay");
+    fn is_joined(letterhead: &Letterhead, message: &Message, sender: &Sender) -> bool {
+        letterhead.joined(message, sender).is_some()
     }
 
     #[test]
-    fn fields_that_are_one_in_another_place_are_not_the_same() {
-        let letterhead = Letterhead::default();
-        let mut fields = FIRST;
-        fields[1] = "ab";
-        assert!(letterhead.joined(fields).is_some());
-        (fields[1], fields[2]) = ("a", "bsensor");
-        assert!(letterhead.joined(fields).is_none());
+    fn only_the_same_fields_are_joined() {
+        let (letterhead, first) = (Letterhead::default(), Message::new("lab.results"));
+        let joined = letterhead.joined(&first, &sender()).unwrap();
+        assert!(joined.text.starts_with(r#"","send_to":"lab.results","msg_purpose":"chat","#), "{}", joined.text);
+        assert!(joined.text.ends_with(r#""broker_url":"nats://a"#), "{}", joined.text);
+        for other in ["", "lab.result", "lab.results.", "lab.resultz"] {
+            assert!(!is_joined(&letterhead, &Message::new(other), &sender()), "{other}");
+        }
+        let changes: [fn(&mut Message); 6] = [
+            |message| message.msg_purpose = Purpose::Shutdown,
+            |message| message.msg_purpose = Purpose::Other("chat".into()),
+            |message| message.receiver_name = "lab.results".into(),
+            |message| message.receiver_id = "x".into(),
+            |message| message.reply_to = "x".into(),
+            |message| message.reply_to_msg_id = "x".into(),
+        ];
+        for change in changes {
+            let mut message = first.clone();
+            change(&mut message);
+            assert!(!is_joined(&letterhead, &message, &sender()), "{message:?}");
+        }
+        for other in [sender().name("sensors"), sender().id(""), sender().broker_url("nats://b"), Sender::default()] {
+            assert!(!is_joined(&letterhead, &first, &other), "{other:?}");
+        }
+        assert!(is_joined(&letterhead, &first, &sender()), "the first message's fields stay, for an equal sender too");
+    }
+
+    #[test]
+    fn without_an_identifier_no_two_messages_are_the_same() {
+        let (letterhead, nobody) = (Letterhead::default(), Sender::default());
+        assert!(!is_joined(&letterhead, &Message::new("a"), &nobody));
+        assert!(!is_joined(&letterhead, &Message::new("a"), &nobody));
     }
 
     #[test]
     fn what_has_to_be_escaped_or_is_long_is_not_joined() {
-        let mut fields = FIRST;
-        fields[2] = "a \"sensor\"";
-        assert!(Letterhead::default().joined(fields).is_none());
-        let long = "x".repeat(MAX_LEN);
+        let message = Message::new("lab.results");
+        assert!(!is_joined(&Letterhead::default(), &message, &sender().name("a \"sensor\"")));
         for (len, joined) in [(MAX_LEN / 2, true), (MAX_LEN, false)] {
-            fields[2] = &long[..len];
-            assert_eq!(Letterhead::default().joined(fields).is_some(), joined);
+            assert_eq!(is_joined(&Letterhead::default(), &message, &sender().name("x".repeat(len))), joined);
         }
     }
 }

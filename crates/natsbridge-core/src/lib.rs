@@ -58,6 +58,7 @@ pub use letterhead::Letterhead;
 pub use limits::{Limits, Receiver};
 pub use link::{Downloaded, Life, Link, Object, Uploaded, redacted};
 pub use message::{Message, Part, Sender};
+pub use numbers::Epoch;
 pub use outbound::{Stamp, Step, Upload, plan};
 pub use source::Source;
 pub use value::{Rows, Value};

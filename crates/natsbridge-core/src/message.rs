@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -123,8 +124,12 @@ fn named(name: &str, error: CodecError) -> OpenError {
 ///
 /// Fields of the envelope with the defaults of requirements 11.1: the name `NATSBridge`, a new identifier for every message,
 /// and no URL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sender(Arc<Fields>);
+
+/// Shared by a sender's clones: whoever compares two of them mostly sees by that alone that they are one
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sender {
+struct Fields {
     name: Cow<'static, str>,
     id: Option<Box<str>>,
     broker_url: Box<str>,
@@ -135,41 +140,40 @@ pub struct Sender {
 impl Sender {
     /// Sets the program's name
     #[must_use]
-    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.name = name.into();
-        self.checked_plain()
+    pub fn name(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.with(|fields| fields.name = name.into())
     }
 
     /// Sets the program's identifier
     #[must_use]
-    pub fn id(mut self, id: impl Into<Box<str>>) -> Self {
-        self.id = Some(id.into());
-        self.checked_plain()
+    pub fn id(self, id: impl Into<Box<str>>) -> Self {
+        self.with(|fields| fields.id = Some(id.into()))
     }
 
     /// Sets its NATS URL, of which user names, passwords and tokens are left out (NFR-302)
     #[must_use]
-    pub fn broker_url(mut self, url: &str) -> Self {
-        self.broker_url = without_secrets(url).into();
-        self.checked_plain()
+    pub fn broker_url(self, url: &str) -> Self {
+        self.with(|fields| fields.broker_url = without_secrets(url).into())
     }
 
-    fn checked_plain(self) -> Self {
-        let (name, id, broker_url) = self.fields();
-        let plain = [name, id.unwrap_or_default(), broker_url].into_iter().all(is_plain);
-        Self { plain, ..self }
+    fn with(mut self, change: impl FnOnce(&mut Fields)) -> Self {
+        let fields = Arc::make_mut(&mut self.0);
+        change(fields);
+        let texts = [&*fields.name, fields.id.as_deref().unwrap_or_default(), &*fields.broker_url];
+        fields.plain = texts.into_iter().all(is_plain);
+        self
     }
 
-    pub(crate) const fn is_plain(&self) -> bool {
-        self.plain
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.plain
     }
 
     pub(crate) fn fields(&self) -> (&str, Option<&str>, &str) {
-        (&self.name, self.id.as_deref(), &self.broker_url)
+        (&self.0.name, self.0.id.as_deref(), &self.0.broker_url)
     }
 }
 
-impl Default for Sender {
+impl Default for Fields {
     fn default() -> Self {
         Self { name: Cow::Borrowed("NATSBridge"), id: None, broker_url: Box::default(), plain: true }
     }

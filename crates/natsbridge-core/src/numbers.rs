@@ -1,6 +1,7 @@
 //! The numbers that senders put on their messages: metadata of nothing else is kept as JSON, without a map of its own.
 
-use std::sync::OnceLock;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
@@ -36,12 +37,38 @@ pub(crate) fn kept(metadata: Metadata) -> OnceLock<Box<Metadata>> {
     if metadata.is_empty() { OnceLock::new() } else { Box::new(metadata).into() }
 }
 
-/// Appends the JSON of metadata that is nothing but numbers
-pub(crate) fn write(seq: u64, epoch: Uuid, out: &mut String) {
-    let mut buffer = [0; UUID_LEN];
-    for piece in [SEQ, itoa::Buffer::new().format(seq), EPOCH, epoch.hyphenated().encode_lower(&mut buffer), END] {
-        out.push_str(piece);
+/// Names the time since which a sender counts (specification, section 6); written once for all messages
+#[derive(Clone)]
+pub struct Epoch {
+    /// What stands behind the number
+    json: Arc<str>,
+}
+
+impl Epoch {
+    /// The name as text
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.json.get(EPOCH.len()..self.json.len() - END.len()).unwrap_or_default()
     }
+}
+
+impl From<Uuid> for Epoch {
+    fn from(uuid: Uuid) -> Self {
+        Self { json: format!("{EPOCH}{uuid}{END}").into() }
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Epoch").field(&self.as_str()).finish()
+    }
+}
+
+/// Appends the JSON of metadata that is nothing but numbers
+pub(crate) fn write(seq: u64, epoch: &Epoch, out: &mut String) {
+    out.push_str(SEQ);
+    out.push_str(itoa::Buffer::new().format(seq));
+    out.push_str(&epoch.json);
 }
 
 /// The length of metadata as [`write()`] writes it, at the beginning of a text; `None` for every other form
@@ -71,18 +98,18 @@ mod tests {
 
     #[test]
     fn what_is_written_is_found_and_is_json() {
-        let epoch = Uuid::from_u128(7);
+        let epoch = Epoch::from(Uuid::from_u128(7));
         for seq in [1, 9, 10, 9_999_999_999_999_999_999] {
             let mut json = String::new();
-            write(seq, epoch, &mut json);
+            write(seq, &epoch, &mut json);
             assert_eq!(found(format!("{json} and more").as_bytes()), Some(json.len()));
-            assert_eq!(parts(&json), Some((seq, &*epoch.to_string())));
+            assert_eq!(parts(&json), Some((seq, epoch.as_str())));
             let map: Metadata = serde_json::from_str(&json).unwrap();
-            assert_eq!((&map["seq"], &map["epoch"]), (&seq.into(), &epoch.to_string().into()));
+            assert_eq!((&map["seq"], &map["epoch"]), (&seq.into(), &epoch.as_str().into()));
         }
         let mut json = String::new();
-        write(u64::MAX, epoch, &mut json);
-        assert_eq!((json.len(), parts(&json)), (MAX_LEN, Some((u64::MAX, &*epoch.to_string()))));
+        write(u64::MAX, &epoch, &mut json);
+        assert_eq!((json.len(), parts(&json)), (MAX_LEN, Some((u64::MAX, epoch.as_str()))));
         assert_eq!(parts(""), None);
     }
 

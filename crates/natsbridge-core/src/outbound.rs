@@ -154,30 +154,21 @@ pub fn plan(message: Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<
 fn header(message: &Message, stamp: &mut Stamp<'_>) -> Option<Header> {
     let mut buffers = [[0; 36]; 3];
     let [correlation, msg, own] = &mut buffers;
-    let (sender_name, sender_id, broker_url) = stamp.sender.fields();
     let correlation_id = given_or_new(message.correlation_id.as_deref(), correlation, stamp);
     let msg_id = given_or_new(message.msg_id.as_deref(), msg, stamp);
-    let sender_id = given_or_new(sender_id, own, stamp);
     let timestamp = timestamp::written(stamp.now);
     let new = [correlation_id, msg_id, std::str::from_utf8(&timestamp).unwrap_or_default()];
     // Those that are drawn or written here hold nothing to escape.
     let plain = [&message.correlation_id, &message.msg_id].into_iter().flatten().all(|given| write::is_plain(given));
-    let common = [
-        &*message.send_to,
-        message.msg_purpose.as_str(),
-        sender_name,
-        sender_id,
-        &*message.receiver_name,
-        &*message.receiver_id,
-        &*message.reply_to,
-        &*message.reply_to_msg_id,
-        broker_url,
-    ];
-    if let Some(joined) = stamp.letterhead.filter(|_| plain).and_then(|letterhead| letterhead.joined(common)) {
+    let letterhead = stamp.letterhead.filter(|_| plain);
+    if let Some(joined) = letterhead.and_then(|letterhead| letterhead.joined(message, stamp.sender)) {
         return Header::with_letterhead(new, joined);
     }
     let [correlation_id, msg_id, timestamp] = new;
-    let [send_to, msg_purpose, _, _, receiver_name, receiver_id, reply_to, reply_to_msg_id, _] = common;
+    let (sender_name, sender_id, broker_url) = stamp.sender.fields();
+    let sender_id = given_or_new(sender_id, own, stamp);
+    let msg_purpose = message.msg_purpose.as_str();
+    let Message { send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id, .. } = message;
     // Those of the sender are looked at once for all messages.
     let given = [send_to, msg_purpose, receiver_name, receiver_id, reply_to, reply_to_msg_id];
     let plain = plain && stamp.sender.is_plain() && given.into_iter().all(write::is_plain);

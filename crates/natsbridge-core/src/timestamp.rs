@@ -13,23 +13,19 @@ pub(crate) fn write(at: OffsetDateTime) -> String {
 /// The same, for whoever has a place for it
 pub(crate) fn written(at: OffsetDateTime) -> Written {
     let at = at.to_offset(UtcOffset::UTC);
-    let (date, time) = (at.date(), at.time());
-    let mut text = *b"0000-00-00T00:00:00.000Z";
-    let mut digits = |range: std::ops::Range<usize>, mut number: u32| {
-        for byte in text[range].iter_mut().rev() {
-            // A digit fits any integer.
-            *byte = b'0' + u8::try_from(number % 10).unwrap_or(0);
-            number /= 10;
-        }
-    };
-    digits(0..4, date.year().unsigned_abs());
-    digits(5..7, u8::from(date.month()).into());
-    digits(8..10, date.day().into());
-    digits(11..13, time.hour().into());
-    digits(14..16, time.minute().into());
-    digits(17..19, time.second().into());
-    digits(20..23, time.millisecond().into());
-    text
+    let (year, month, day) = at.date().to_calendar_date();
+    let (hour, minute, second, millisecond) = at.time().as_hms_milli();
+    let [[y0, y1], [y2, y3]] = [two(year.unsigned_abs() / 100), two(year.unsigned_abs() % 100)];
+    let [[m0, m1], [d0, d1]] = [two(u8::from(month).into()), two(day.into())];
+    let [[h0, h1], [i0, i1], [s0, s1]] = [hour, minute, second].map(|number| two(number.into()));
+    let [[f0, f1], [_, f2]] = [two(u32::from(millisecond) / 10), two(u32::from(millisecond) % 10)];
+    [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', i0, i1, b':', s0, s1, b'.', f0, f1, f2, b'Z']
+}
+
+/// The two digits of a number below 100
+fn two(number: u32) -> [u8; 2] {
+    // A digit fits any integer.
+    [number / 10, number % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0))
 }
 
 /// Reads date, time, 0 to 9 fraction digits, and an offset, `Z` or nothing (read as UTC)
@@ -104,6 +100,9 @@ mod tests {
     fn every_accepted_form_names_the_same_moment() {
         let moment = OffsetDateTime::from_unix_timestamp_nanos(1_778_660_130_120_000_000).unwrap();
         assert_eq!(write(moment), "2026-05-13T08:15:30.120Z");
+        assert_eq!(write(moment + time::Duration::nanoseconds(4_999_999)), "2026-05-13T08:15:30.124Z");
+        assert_eq!(write(Date::MAX.with_hms(23, 59, 59).unwrap().assume_utc()), "9999-12-31T23:59:59.000Z");
+        assert_eq!(write(moment.to_offset(UtcOffset::from_hms(2, 0, 0).unwrap())), "2026-05-13T08:15:30.120Z");
         for text in [
             "2026-05-13T08:15:30.120Z",
             "2026-05-13T08:15:30.12",

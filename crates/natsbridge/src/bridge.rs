@@ -113,7 +113,7 @@ impl Bridge {
 
     /// Begins a message to a subject
     pub fn message(&self, subject: impl Into<String>) -> Draft {
-        Draft::new(self.clone(), Box::new(Message::new(subject.into())))
+        Draft::new(self.clone(), Box::write(Box::new_uninit(), Message::new(subject.into())))
     }
 
     /// Begins news about this program's state, for whoever watches the subject (purpose `updateStatus`)

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use natsbridge_core::{Header, Letterhead, Message};
+use natsbridge_core::{Epoch, Header, Letterhead, Message};
 use natsbridge_nats::{Subject, SubjectError};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ const MAX_LETTERHEADS: usize = 1_024;
 /// Counts the messages of one bridge, subject by subject
 #[derive(Debug)]
 pub(crate) struct Counter {
-    epoch: Uuid,
+    epoch: Epoch,
     subjects: Mutex<Subjects>,
 }
 
@@ -37,7 +37,7 @@ struct Subjects {
 #[derive(Debug)]
 pub(crate) struct Counted {
     pub(crate) subject: Subject,
-    epoch: Uuid,
+    epoch: Epoch,
     /// Nothing where messages are not counted
     sent: Option<AtomicU64>,
     /// What messages to the subject have in common
@@ -46,7 +46,7 @@ pub(crate) struct Counted {
 
 impl Counter {
     pub(crate) fn new() -> Self {
-        Self { epoch: Uuid::new_v4(), subjects: Mutex::default() }
+        Self { epoch: Uuid::new_v4().into(), subjects: Mutex::default() }
     }
 
     /// The subject that a message goes to; that of an answer is a stranger's word, and not remembered
@@ -64,7 +64,7 @@ impl Counter {
         let counts = !answers && message.reply_to_msg_id.is_empty() && counted.len() < MAX_SUBJECTS;
         let subject = Subject::new(&*message.send_to)?;
         let letterhead = (counts && counted.len() < MAX_LETTERHEADS).then(Letterhead::default);
-        let new = Counted { subject, epoch: self.epoch, sent: counts.then(AtomicU64::default), letterhead };
+        let new = Counted { subject, epoch: self.epoch.clone(), sent: counts.then(AtomicU64::default), letterhead };
         let new = Arc::new(new);
         if counts {
             counted.insert(message.send_to.as_ref().into(), Arc::clone(&new));
@@ -77,7 +77,7 @@ impl Counted {
     /// Writes the subject's next number into a header's metadata
     pub(crate) fn number(&self, header: &mut Header) {
         if let Some(sent) = self.sent.as_ref().filter(|_| header.reply_to_msg_id().is_empty()) {
-            header.number(sent.fetch_add(1, Ordering::Relaxed) + 1, self.epoch);
+            header.number(sent.fetch_add(1, Ordering::Relaxed) + 1, &self.epoch);
         }
     }
 }
@@ -248,7 +248,7 @@ mod tests {
             counted.number(&mut first);
             assert_eq!((counted.subject.as_str(), first.seq()), (subject, Some(number)));
         }
-        assert_eq!(first.metadata()["epoch"], json!(counter.epoch.to_string()));
+        assert_eq!(first.metadata()["epoch"], json!(counter.epoch.as_str()));
     }
 
     #[test]
