@@ -1,6 +1,6 @@
 //! Decides, before anything is uploaded, which payload travels how, so that the whole envelope fits the broker.
 
-use std::borrow::Cow;
+use std::borrow::{BorrowMut, Cow};
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -131,21 +131,32 @@ impl Draft {
 /// A part goes direct below the threshold; then the largest direct parts become links until the envelope fits. Parts
 /// in files always become links: who performs the plan reads small files before.
 ///
+/// A message that is lent or in a box stays where it is; its parts and its metadata are taken out of it.
+///
 /// # Errors
 /// [`PlanError`]; nothing has been uploaded by then.
-pub fn plan(message: Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<(Header, Vec<Step>), PlanError> {
-    let mut header = header(&message, stamp).ok_or_else(|| PlanError::MessageTooLarge {
+pub fn plan(
+    mut message: impl BorrowMut<Message>,
+    limits: &Limits,
+    stamp: &mut Stamp<'_>,
+) -> Result<(Header, Vec<Step>), PlanError> {
+    planned(message.borrow_mut(), limits, stamp)
+}
+
+fn planned(message: &mut Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<(Header, Vec<Step>), PlanError> {
+    let mut header = header(message, stamp).ok_or_else(|| PlanError::MessageTooLarge {
         size: u64::from(u32::MAX),
         limit: limits.max_message_size,
         direct: Vec::new(),
         links_allowed: links_allowed(limits),
     })?;
     let life = message.link_life();
-    let digest_direct = message.digest_direct;
-    header.set_metadata(message.metadata);
+    if !message.metadata.is_empty() {
+        header.set_metadata(std::mem::take(&mut message.metadata));
+    }
     let mut steps = Vec::with_capacity(message.parts.len());
-    for part in message.parts {
-        add(part, limits, life, digest_direct, stamp, &mut steps)?;
+    for part in std::mem::take(&mut message.parts) {
+        add(part, limits, life, message.digest_direct, stamp, &mut steps)?;
     }
     fit(&header, &mut steps, limits, life)?;
     Ok((header, steps))

@@ -12,7 +12,7 @@ use natsbridge_nats::{
 };
 use uuid::Uuid;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::deliver::{self, Answers, DeliverOptions, Delivered};
 use crate::draft::Draft;
 use crate::error::Boxed;
@@ -202,41 +202,28 @@ impl Bridge {
         &self.0.downloader
     }
 
-    fn uploader(&self) -> Result<Arc<dyn Uploader>, ConfigError> {
-        smart::made_once(&self.0.uploader, || smart::plik(&self.0.config))
-    }
-
     /// The subject that a message goes to, with its count
     pub(crate) fn counted(&self, message: &Message, answers: bool) -> Result<Arc<Counted>, SubjectError> {
         self.0.counter.counted(message, answers)
     }
 
-    /// Uploads what has to be uploaded and seals the message
-    pub(crate) async fn seal(&self, message: Box<Message>, limits: &Limits, counted: &Counted) -> Boxed<Sealed> {
-        let uploader = || self.uploader();
-        let sealer = Sealer {
-            sender: &self.0.sender,
-            limits,
-            uploader: &uploader,
-            transfers: self.0.config.transfers,
-            counted: Some(counted),
-            memory: Some(&self.0.memory),
-            direct_fallback: self.0.config.direct_fallback,
-        };
-        sealer.seal(message).await
+    /// What seals messages within these limits
+    pub(crate) fn sealer<'a>(&'a self, limits: &'a Limits, counted: &'a Counted) -> Sealer<'a> {
+        let Inner { sender, config, uploader, memory, .. } = &*self.0;
+        Sealer { sender, config, limits, uploader, counted: Some(counted), memory: Some(memory) }
     }
 
     /// Publishes a sealed message, of which the envelope stays; when that fails, what it uploaded is deleted
     pub(crate) async fn publish(&self, subject: &Subject, sealed: &mut Sealed, confirmed: bool) -> Boxed<()> {
-        let outgoing = Outgoing::new(subject.clone(), std::mem::take(&mut sealed.json));
+        let (subject, json) = (subject.clone(), std::mem::take(&mut sealed.json));
         let (published, left) = if confirmed {
             // From here on a receiver may be reading the links, also when this future is dropped.
             let left = sealed.uploads.detach();
-            (self.0.broker.publish_confirmed(outgoing).await, left)
+            (self.0.broker.publish_confirmed(Outgoing::new(subject, json)).await, left)
         } else {
             let published = match &self.0.nats {
-                Some(nats) => nats.publish_unboxed(outgoing).await,
-                None => self.0.broker.publish(outgoing).await,
+                Some(nats) => nats.publish_unboxed(subject, json).await,
+                None => self.0.broker.publish(Outgoing::new(subject, json)).await,
             };
             (published, sealed.uploads.detach())
         };

@@ -243,7 +243,7 @@ impl Draft {
     /// read, [`Error::Plan`] for a message that fits nowhere, [`Error::Store`] for an upload that failed. [`Error::Subject`],
     /// [`Error::Config`]; [`Error::Broker`] when it can't be published. Nothing is published then, and what was uploaded is
     /// deleted.
-    pub async fn send(self) -> Result<Envelope, Error> {
+    pub async fn send(mut self) -> Result<Envelope, Error> {
         self.publish(false).await.map_err(BoxedError::into_error)
     }
 
@@ -251,7 +251,7 @@ impl Draft {
     ///
     /// # Errors
     /// As [`Draft::send`], and [`Error::Broker`] when the server does not confirm it in time.
-    pub async fn send_confirmed(self) -> Result<Envelope, Error> {
+    pub async fn send_confirmed(mut self) -> Result<Envelope, Error> {
         self.publish(true).await.map_err(BoxedError::into_error)
     }
 
@@ -267,8 +267,9 @@ impl Draft {
         self.without_reply_to()?;
         self.message.reply_to = self.bridge.answers_inbox().await?.as_str().to_owned().into();
         self.message.awaits_ack = true;
-        let (bridge, counted, sealed) = self.seal().await.map_err(BoxedError::into_error)?;
-        bridge.deliver(counted.subject.clone(), sealed, options).await
+        let counted = self.counted().map_err(BoxedError::into_error)?;
+        let sealed = self.seal(&counted).await.map_err(BoxedError::into_error)?;
+        self.bridge.deliver(counted.subject.clone(), sealed, options).await
     }
 
     /// Publishes the message and waits for one answer
@@ -277,20 +278,19 @@ impl Draft {
     /// [`ReceiveError`]: what [`Draft::send`] says, [`Error::Broker`] when nobody listens or answers in time,
     /// [`Error::Delivery`] when the answer is a NACK, [`Error::Config`] when a `reply_to` was set, and what is wrong with
     /// the answer.
-    pub async fn request(self, timeout: Duration) -> Result<Incoming, ReceiveError> {
+    pub async fn request(mut self, timeout: Duration) -> Result<Incoming, ReceiveError> {
         let subject = self.message.send_to.to_string();
-        if let Err(error) = self.without_reply_to() {
-            return Err(ReceiveError::new(error, subject));
-        }
-        match self.seal().await {
-            Ok((bridge, counted, sealed)) => bridge.request(counted.subject.clone(), sealed, timeout).await,
-            Err(error) => Err(ReceiveError::new(error.into_error(), subject)),
-        }
+        self.without_reply_to().map_err(|error| ReceiveError::new(error, subject.clone()))?;
+        let failed = |error: BoxedError| ReceiveError::new(error.into_error(), subject.clone());
+        let counted = self.counted().map_err(failed)?;
+        let sealed = self.seal(&counted).await.map_err(failed)?;
+        self.bridge.request(counted.subject.clone(), sealed, timeout).await
     }
 
-    async fn publish(self, confirmed: bool) -> Boxed<Envelope> {
-        let (bridge, counted, mut sealed) = self.seal().await?;
-        bridge.publish(&counted.subject, &mut sealed, confirmed).await?;
+    async fn publish(&mut self, confirmed: bool) -> Boxed<Envelope> {
+        let counted = self.counted()?;
+        let mut sealed = self.seal(&counted).await?;
+        self.bridge.publish(&counted.subject, &mut sealed, confirmed).await?;
         Ok(sealed.envelope)
     }
 
@@ -302,26 +302,27 @@ impl Draft {
         Err(ConfigError::new("reply_to", reason))
     }
 
-    async fn seal(self) -> Boxed<(Bridge, Arc<Counted>, Sealed)> {
-        let Self { bridge, mut message, special } = self;
-        let mut limits = bridge.limits();
+    /// Its subject, with the count
+    fn counted(&self) -> Boxed<Arc<Counted>> {
+        let answers = self.special.as_ref().is_some_and(|special| special.answers);
+        Ok(self.bridge.counted(&self.message, answers)?)
+    }
+
+    async fn seal(&mut self, counted: &Counted) -> Boxed<Sealed> {
+        let mut limits = self.bridge.limits();
         limits.header_allowance = sequence::ROOM;
-        let mut answers = false;
-        if let Some(special) = special {
-            if let Some(error) = special.failed {
+        if let Some(special) = &mut self.special {
+            if let Some(error) = special.failed.take() {
                 return Err(error.into());
             }
-            answers = special.answers;
             limits.receiver = special.receiver.unwrap_or(limits.receiver);
             limits.convert_tables |= special.convert_tables;
             if !special.files.is_empty() {
                 // In a box, so that the future of a message without files stays small.
-                Box::pin(read_small(&special.files, &mut message, &limits)).await?;
+                Box::pin(read_small(&special.files, &mut self.message, &limits)).await?;
             }
         }
-        let counted = bridge.counted(&message, answers)?;
-        let sealed = bridge.seal(message, &limits, &counted).await?;
-        Ok((bridge, counted, sealed))
+        self.bridge.sealer(&limits, counted).seal(&mut self.message).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The only room that does IO for a message: it reads small files, performs uploads and downloads, and cleans up.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -14,13 +14,9 @@ use natsbridge_fileserver::{Downloader, Receipt, StoreError, Stored, Target, Upl
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::config::ConfigError;
 use crate::error::Boxed;
 use crate::sequence::Counted;
-use crate::{Error, observe};
-
-/// Gives the uploader, which is made when the first payload needs it
-pub(crate) type UploaderSource<'a> = &'a (dyn Fn() -> Result<Arc<dyn Uploader>, ConfigError> + Send + Sync);
+use crate::{Config, Error, observe, smart};
 
 /// A sealed message, and what it has left at the file server
 #[derive(Debug)]
@@ -58,27 +54,26 @@ const SHARED: usize = 32 * 1024;
 /// Everything that turns a message into an envelope
 pub(crate) struct Sealer<'a> {
     pub(crate) sender: &'a Sender,
+    pub(crate) config: &'a Config,
+    /// The configuration's, as they are for this message
     pub(crate) limits: &'a Limits,
-    pub(crate) uploader: UploaderSource<'a>,
-    /// Uploads at once
-    pub(crate) transfers: usize,
+    /// Made when the first payload needs it
+    pub(crate) uploader: &'a OnceLock<Arc<dyn Uploader>>,
     /// Numbers the message when its uploads are done, so that a failed one leaves no gap
     pub(crate) counted: Option<&'a Counted>,
     /// Where small messages are written beside each other, unless another task is at it
     pub(crate) memory: Option<&'a Mutex<BytesMut>>,
-    /// Whether payloads may travel direct, as far as the broker takes them, when the file server can't be reached
-    pub(crate) direct_fallback: bool,
 }
 
 impl Sealer<'_> {
     /// Plans the message, uploads what has to be uploaded, and writes the envelope
     ///
     /// Dropping the future stops the uploads and deletes the finished ones.
-    pub(crate) async fn seal(&self, message: Box<Message>) -> Boxed<Sealed> {
+    pub(crate) async fn seal(&self, message: &mut Message) -> Boxed<Sealed> {
         // Before the plan, which has to know the size of everything.
         #[cfg(feature = "otel")]
-        let message = crate::trace::traced(message);
-        let spare = self.direct_fallback.then(|| message.clone());
+        crate::trace::trace(message);
+        let spare = self.config.direct_fallback.then(|| Box::new(message.clone()));
         let (header, steps) = self.planned(message, self.limits)?;
         if steps.iter().any(|step| matches!(step, Step::Upload(_))) {
             // In a box, so that the future of a message without uploads, as most are, stays small.
@@ -89,9 +84,10 @@ impl Sealer<'_> {
 
     /// Uploads, seals, and deletes the uploads where that fails; `spare` may travel without links then
     async fn seal_uploading(&self, header: Header, steps: Vec<Step>, spare: Option<Box<Message>>) -> Boxed<Sealed> {
-        let left = Arc::new(Left { uploader: (self.uploader)()?, receipts: Mutex::default() });
+        let uploader = smart::made_once(self.uploader, || smart::plik(self.config))?;
+        let left = Arc::new(Left { uploader, receipts: Mutex::default() });
         let mut uploads = Uploads(Some(Arc::clone(&left)));
-        let uploaded = left.perform(steps, self.transfers).await;
+        let uploaded = left.perform(steps, self.config.transfers).await;
         let error = match uploaded.and_then(|payloads| self.sealed(header, payloads)) {
             Ok(sealed) => return Ok(Sealed { uploads, ..sealed }),
             Err(error) => error,
@@ -111,16 +107,16 @@ impl Sealer<'_> {
     /// When it does not fit the broker; who asked reports what it is: an upload that failed.
     async fn seal_direct(&self, message: Box<Message>, error: &StoreError) -> Boxed<Sealed> {
         let limits = self.limits.clone().size_threshold(u64::MAX).links(false);
-        let message = in_memory(message, limits.max_message_size).await?;
+        let mut message = in_memory(message, limits.max_message_size).await?;
         tracing::warn!(error = observe::cause(error), "payloads travel direct, as the file server can't be reached");
-        let (header, steps) = self.planned(message, &limits)?;
+        let (header, steps) = self.planned(&mut message, &limits)?;
         self.sealed(header, steps.into_iter().filter_map(ready).collect())
     }
 
-    fn planned(&self, message: Box<Message>, limits: &Limits) -> Boxed<(Header, Vec<Step>)> {
+    fn planned(&self, message: &mut Message, limits: &Limits) -> Boxed<(Header, Vec<Step>)> {
         let (sender, now) = (self.sender, OffsetDateTime::now_utc());
         let letterhead = self.counted.and_then(|counted| counted.letterhead.as_ref());
-        Ok(plan(*message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4, letterhead })?)
+        Ok(plan(message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4, letterhead })?)
     }
 
     /// Numbers the message and writes it

@@ -166,17 +166,8 @@ where
             Data::File(path) => perform::part_of_file(&name.into(), payload_type, &path, &config.limits).await?,
         });
     }
-    let uploader = || made_once(uploader, || plik(config));
-    let sealer = Sealer {
-        sender,
-        limits: &config.limits,
-        uploader: &uploader,
-        transfers: config.transfers,
-        counted: None,
-        memory: None,
-        direct_fallback: config.direct_fallback,
-    };
-    let mut sealed = sealer.seal(Box::new(message)).await.map_err(BoxedError::into_error)?;
+    let sealer = Sealer { sender, config, limits: &config.limits, uploader, counted: None, memory: None };
+    let mut sealed = sealer.seal(&mut message).await.map_err(BoxedError::into_error)?;
     // The caller publishes: its links are the receivers' from here on.
     drop(sealed.uploads.detach());
     observe::sent(&sealed.envelope);

@@ -10,10 +10,10 @@ use crate::inbox::Incoming;
 
 const TRACEPARENT: &str = "traceparent";
 
-/// The message with the current trace context in its metadata, where there is one; the caller's own stays
-pub(crate) fn traced(mut message: Box<Message>) -> Box<Message> {
+/// Puts the current trace context into the message's metadata, where there is one; the caller's own stays
+pub(crate) fn trace(message: &mut Message) {
     if message.metadata.contains_key(TRACEPARENT) {
-        return message;
+        return;
     }
     let current = Context::current();
     let span = current.span();
@@ -23,7 +23,6 @@ pub(crate) fn traced(mut message: Box<Message>) -> Box<Message> {
         let text = format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), flags.to_u8());
         message.metadata.insert(TRACEPARENT.to_owned(), text.into());
     }
-    message
 }
 
 /// The sender's trace context, where its message carries one; feature `otel`
@@ -95,10 +94,12 @@ mod tests {
     fn what_is_sent_is_read_again() {
         let sent = parsed(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         assert!(sent.is_remote() && sent.is_sampled());
-        let message = traced(Box::new(Message::new("a")));
+        let mut message = Message::new("a");
+        trace(&mut message);
         assert!(message.metadata.is_empty(), "without a context nothing is sent");
         let _current = Context::new().with_remote_span_context(sent.clone()).attach();
-        let metadata = traced(message).metadata;
+        trace(&mut message);
+        let metadata = message.metadata;
         assert_eq!(metadata[TRACEPARENT], format!("00-{TRACE}-{SPAN}-01"));
         assert_eq!(parsed(metadata[TRACEPARENT].as_str().unwrap()), Some(sent));
     }
@@ -107,9 +108,10 @@ mod tests {
     fn a_context_of_the_callers_own_stays() {
         let span = parsed(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         let _current = Context::new().with_remote_span_context(span).attach();
-        let mut message = Box::new(Message::new("a"));
+        let mut message = Message::new("a");
         message.metadata.insert(TRACEPARENT.to_owned(), "mine".into());
-        assert_eq!(traced(message).metadata[TRACEPARENT], "mine");
+        trace(&mut message);
+        assert_eq!(message.metadata[TRACEPARENT], "mine");
     }
 
     #[test]

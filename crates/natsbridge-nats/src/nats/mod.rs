@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::client::PublishErrorKind;
+use async_nats::client::{PublishError, PublishErrorKind};
 use async_nats::connection::State;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -109,20 +110,28 @@ impl NatsBroker {
         Self { inner, unconfirmed: AtomicU64::new(0), refusals_seen }
     }
 
-    /// [`Broker::publish`] without a box for its future: an allocation less for each message
+    /// [`Broker::publish`] of a message that asks for no answer, without a box for its future: an allocation less for each
     ///
     /// [`Broker::confirm`] takes note of the message when this is called; it is handed over when the future is awaited.
     ///
     /// # Errors
     /// Those of [`Broker::publish`].
-    pub fn publish_unboxed(&self, outgoing: Outgoing) -> impl Future<Output = Result<(), BrokerError>> + Send {
+    pub fn publish_unboxed(
+        &self,
+        subject: Subject,
+        payload: Bytes,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
+        self.note_unconfirmed();
+        self.inner.hand_over(subject, payload)
+    }
+
+    /// Before the hand-over, so that a connection that breaks in between is noticed
+    fn note_unconfirmed(&self) {
         if self.unconfirmed.load(Ordering::Relaxed) == 0 {
-            // Before the hand-over, so that a connection that breaks in between is noticed.
             let number = self.inner.connection.number();
             // Another publish of this handle may have been earlier; then its number stands.
             let _ = self.unconfirmed.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
         }
-        self.inner.hand_over(outgoing)
     }
 
     async fn confirm_all(&self) -> Result<(), BrokerError> {
@@ -135,14 +144,13 @@ impl NatsBroker {
 }
 
 impl Inner {
-    fn checked(&self, outgoing: &Outgoing) -> Result<(), BrokerError> {
+    fn checked(&self, subject: &Subject, size: u64) -> Result<(), BrokerError> {
         if self.draining.load(Ordering::Acquire) {
             return Err(BrokerError::closed());
         }
-        let size = u64::try_from(outgoing.payload.len()).unwrap_or(u64::MAX);
         let limit = self.max_payload();
         if size > limit {
-            return Err(BrokerError::too_large(outgoing.subject.as_str(), size, limit));
+            return Err(BrokerError::too_large(subject.as_str(), size, limit));
         }
         Ok(())
     }
@@ -151,20 +159,27 @@ impl Inner {
         u64::try_from(self.connection.client.max_payload()).unwrap_or(u64::MAX)
     }
 
-    async fn hand_over(&self, outgoing: Outgoing) -> Result<(), BrokerError> {
-        self.checked(&outgoing)?;
-        let size = u64::try_from(outgoing.payload.len()).unwrap_or(u64::MAX);
-        let Outgoing { subject, reply, payload } = outgoing;
+    async fn hand_over(&self, subject: Subject, payload: Bytes) -> Result<(), BrokerError> {
+        let size = len(&payload);
+        self.checked(&subject, size)?;
         // Given away and not cloned: its count would go to and fro between this task's core and the connection's.
-        let subject = subject.into_nats();
-        let sent = match reply {
-            None => self.connection.client.publish(subject, payload).await,
-            Some(reply) => self.connection.client.publish_with_reply(subject, reply.into_nats(), payload).await,
-        };
-        sent.map_err(|error| match error.kind() {
+        let sent = self.connection.client.publish(subject.into_nats(), payload).await;
+        sent.map_err(|error| self.not_sent(&error, size))
+    }
+
+    async fn hand_over_asking(&self, reply: Subject, subject: Subject, payload: Bytes) -> Result<(), BrokerError> {
+        let size = len(&payload);
+        self.checked(&subject, size)?;
+        let (subject, reply) = (subject.into_nats(), reply.into_nats());
+        let sent = self.connection.client.publish_with_reply(subject, reply, payload).await;
+        sent.map_err(|error| self.not_sent(&error, size))
+    }
+
+    fn not_sent(&self, error: &PublishError, size: u64) -> BrokerError {
+        match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => BrokerError::too_large_by_now(size, self.max_payload()),
             PublishErrorKind::InvalidSubject | PublishErrorKind::Send => BrokerError::closed(),
-        })
+        }
     }
 
     /// Looks for the server's refusal with `phrase` after the first `since`.
@@ -194,8 +209,11 @@ impl Inner {
         let phrase = format!("Publish to \"{}\"", outgoing.subject);
         let since = self.connection.signals.refusal_count();
         let sent_on = self.connection.number();
-        let subject = outgoing.subject.clone();
-        self.hand_over(outgoing).await?;
+        let Outgoing { subject, reply, payload } = outgoing;
+        match reply {
+            None => self.hand_over(subject.clone(), payload).await?,
+            Some(reply) => self.hand_over_asking(reply, subject.clone(), payload).await?,
+        }
         self.connection.barrier(sent_on).await?;
         if self.allowed().holds((sent_on, since), &subject) {
             return self.not_refused(since, &phrase);
@@ -247,11 +265,11 @@ impl Inner {
     }
 
     async fn request(&self, outgoing: Outgoing, timeout: Duration) -> Result<Delivery, BrokerError> {
-        let subject = outgoing.subject.clone();
+        let Outgoing { subject, payload, .. } = outgoing;
         let exchange = async {
             let mut reply = self.connection.inbox().await?.reply();
             let to = Subject::new(reply.subject.clone())?;
-            self.hand_over(outgoing.reply(to)).await?;
+            self.hand_over_asking(to, subject.clone(), payload).await?;
             let mut changes = self.connection.signals.changes();
             loop {
                 tokio::select! {
@@ -312,9 +330,20 @@ impl Inner {
     }
 }
 
+fn len(payload: &Bytes) -> u64 {
+    u64::try_from(payload.len()).unwrap_or(u64::MAX)
+}
+
 impl Broker for NatsBroker {
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
-        self.publish_unboxed(outgoing).boxed()
+        let Outgoing { subject, reply, payload } = outgoing;
+        match reply {
+            None => self.publish_unboxed(subject, payload).boxed(),
+            Some(reply) => {
+                self.note_unconfirmed();
+                self.inner.hand_over_asking(reply, subject, payload).boxed()
+            }
+        }
     }
 
     fn confirm(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
