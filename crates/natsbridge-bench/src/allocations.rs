@@ -100,7 +100,7 @@ impl Case {
         Ok(vec![
             Self::new(
                 "smartsend of 10 KB text",
-                8,
+                7,
                 move || [("msg", Data::Value(text.clone()), PayloadType::Text)],
                 move |data| sending.block_on(smartsend("chat.room", data, &send_options)),
             ),
@@ -125,7 +125,7 @@ impl Case {
                 },
                 move |_| taking.block_on(inbox.borrow_mut().next()),
             ),
-            Self::new("plan of 10 KB binary", 6, raw, bridge::sealed),
+            Self::new("plan of 10 KB binary", 5, raw, bridge::sealed),
             Self::new("encode of 10 KB binary", 1, move || envelope.clone(), |envelope| (envelope.to_json(), envelope)),
             Self::new("decode of 10 KB binary", 8, move || read.clone(), |json: Bytes| bridge::decode(&json)),
             Self::new(

@@ -3,9 +3,7 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use natsbridge_core::{
-    Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Sender, Stamp, Step, Value, plan,
-};
+use natsbridge_core::{Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Sender, Stamp, Value, plan};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -29,15 +27,11 @@ pub fn sealed(values: impl IntoIterator<Item = (&'static str, PayloadType, Value
     }
     let mut new_id = || ID;
     let mut stamp = Stamp::new(&SENDER, OffsetDateTime::UNIX_EPOCH, &mut new_id);
-    let (header, steps) = plan(message, &Limits::default(), &mut stamp)?;
-    let mut payloads = Vec::with_capacity(steps.len());
-    for step in steps {
-        match step {
-            Step::Ready(payload) => payloads.push(payload),
-            Step::Upload(upload) => return Err(format!("`{}` wants to be a link", upload.object().dataname).into()),
-        }
+    let planned = plan(message, &Limits::default(), &mut stamp)?;
+    match planned.rest.first() {
+        None => Ok(planned.header.seal(planned.ready)),
+        Some(_) => Err("a payload wants to be a link".into()),
     }
-    Ok(header.seal(payloads))
 }
 
 /// Reads the values out of the JSON of a message

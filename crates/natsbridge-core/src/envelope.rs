@@ -89,6 +89,11 @@ struct Kept {
 pub(crate) const BETWEEN: &str = "\",";
 
 impl Header {
+    /// Written where it stays: a copy would wait for what was written just before
+    fn keeping(kept: Kept) -> Self {
+        Self(Box::write(Box::new_uninit(), kept))
+    }
+
     /// Joins the fields, which stand in wire order; `None` where they have 4 GiB together
     ///
     /// `plain` says that nothing in them has to be escaped: a caller knows that of most of them without a look.
@@ -99,14 +104,14 @@ impl Header {
         let mut text = String::with_capacity(total(&OPENINGS) + len + numbers::MAX_LEN);
         if plain {
             let ends = join(fields, &mut text)?;
-            return Some(Self(Box::new(Kept { text, ends, as_json: true, metadata })));
+            return Some(Self::keeping(Kept { text, ends, as_json: true, metadata }));
         }
         let mut ends = [0; FIELDS.len()];
         for (end, field) in ends.iter_mut().zip(fields) {
             text.push_str(field);
             *end = u32::try_from(text.len()).ok()?;
         }
-        Some(Self(Box::new(Kept { text, ends, as_json: false, metadata })))
+        Some(Self::keeping(Kept { text, ends, as_json: false, metadata }))
     }
 
     /// The same for a message with its sender's letterhead; `None` where the fields have 4 GiB together
@@ -129,7 +134,7 @@ impl Header {
         for (end, common) in ends[NEW..].iter_mut().zip(common.ends) {
             *end = before + common;
         }
-        Some(Self(Box::write(Box::new_uninit(), Kept { text, ends, as_json: true, metadata: OnceLock::new() })))
+        Some(Self::keeping(Kept { text, ends, as_json: true, metadata: OnceLock::new() }))
     }
 
     /// Takes the message's own metadata
@@ -150,7 +155,7 @@ impl Header {
         text.extend_from_slice(numbers);
         let text = String::from_utf8(text).ok()?;
         // Two fields that are no text by themselves could be one together.
-        let header = Self(Box::new(Kept { text, ends, as_json: false, metadata }));
+        let header = Self::keeping(Kept { text, ends, as_json: false, metadata });
         (0..FIELDS.len()).all(|index| header.0.text.is_char_boundary(header.end(index))).then_some(header)
     }
 
@@ -169,7 +174,7 @@ impl Header {
         let mut text = String::with_capacity(json.len() + numbers.len());
         text.push_str(json);
         text.push_str(std::str::from_utf8(numbers).ok()?);
-        Some(Self(Box::new(Kept { text, ends, as_json: true, metadata })))
+        Some(Self::keeping(Kept { text, ends, as_json: true, metadata }))
     }
 
     /// All text fields, one behind the other or as members of a JSON object

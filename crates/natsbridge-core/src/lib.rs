@@ -7,19 +7,16 @@
 //!
 //! ```
 //! use natsbridge_core::{
-//!     Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Sender, Stamp, Step, Value, plan,
+//!     Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Sender, Stamp, Value, plan,
 //! };
 //!
 //! let message = Message::new("chat.room").part(Part::new("greeting", PayloadType::Text, "hello")?);
 //! let mut new_id = || uuid::Uuid::nil(); // a program draws random ones
 //! let sender = Sender::default().name("greeter");
 //! let mut stamp = Stamp::new(&sender, time::OffsetDateTime::UNIX_EPOCH, &mut new_id);
-//! let (header, steps) = plan(message, &Limits::default(), &mut stamp)?;
-//! let payloads = steps.into_iter().map(|step| match step {
-//!     Step::Ready(payload) => payload,
-//!     Step::Upload(_) => unreachable!("five bytes are below the threshold"),
-//! });
-//! let json = header.seal(payloads.collect()).to_json();
+//! let planned = plan(message, &Limits::default(), &mut stamp)?;
+//! assert!(planned.rest.is_empty(), "five bytes are below the threshold: there is nothing to upload");
+//! let json = planned.header.seal(planned.ready).to_json();
 //!
 //! let (header, mut arrivals) = Envelope::from_json(&json)?.open(&Checks::default());
 //! assert_eq!(header.send_to(), "chat.room");
@@ -59,7 +56,7 @@ pub use limits::{Limits, Receiver};
 pub use link::{Downloaded, Life, Link, Object, Uploaded, redacted};
 pub use message::{Message, Part, Sender};
 pub use numbers::Epoch;
-pub use outbound::{Stamp, Step, Upload, plan};
+pub use outbound::{Plan, Stamp, Step, Upload, plan};
 pub use source::Source;
 pub use value::{Rows, Value};
 pub use words::{Encoding, PayloadType, Purpose, Transport};

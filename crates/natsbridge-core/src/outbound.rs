@@ -3,7 +3,6 @@
 use std::borrow::{BorrowMut, Cow};
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -48,7 +47,19 @@ impl std::fmt::Debug for Stamp<'_> {
     }
 }
 
-/// What is to be done for one payload, in the message's order
+/// A message of which it is decided what travels how
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Every field but the payloads
+    pub header: Header,
+    /// The first payloads, as far as there is nothing to be done: for most messages, all of them
+    pub ready: Vec<Payload>,
+    /// What is to be done for the others, from the first that has to be uploaded on
+    pub rest: Vec<Step>,
+}
+
+/// What is to be done for one payload
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::exhaustive_enums, reason = "a new step must break the match of whoever performs it")]
 pub enum Step {
@@ -135,15 +146,11 @@ impl Draft {
 ///
 /// # Errors
 /// [`PlanError`]; nothing has been uploaded by then.
-pub fn plan(
-    mut message: impl BorrowMut<Message>,
-    limits: &Limits,
-    stamp: &mut Stamp<'_>,
-) -> Result<(Header, Vec<Step>), PlanError> {
+pub fn plan(mut message: impl BorrowMut<Message>, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<Plan, PlanError> {
     planned(message.borrow_mut(), limits, stamp)
 }
 
-fn planned(message: &mut Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<(Header, Vec<Step>), PlanError> {
+fn planned(message: &mut Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<Plan, PlanError> {
     let mut header = header(message, stamp).ok_or_else(|| PlanError::MessageTooLarge {
         size: u64::from(u32::MAX),
         limit: limits.max_message_size,
@@ -154,12 +161,12 @@ fn planned(message: &mut Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Res
     if !message.metadata.is_empty() {
         header.set_metadata(std::mem::take(&mut message.metadata));
     }
-    let mut steps = Vec::with_capacity(message.parts.len());
+    let mut plan = Plan { header, ready: Vec::with_capacity(message.parts.len()), rest: Vec::new() };
     for part in std::mem::take(&mut message.parts) {
-        add(part, limits, life, message.digest_direct, stamp, &mut steps)?;
+        plan.add(part, limits, life, message.digest_direct, stamp)?;
     }
-    fit(&header, &mut steps, limits, life)?;
-    Ok((header, steps))
+    plan.fit(limits, life)?;
+    Ok(plan)
 }
 
 fn header(message: &Message, stamp: &mut Stamp<'_>) -> Option<Header> {
@@ -218,44 +225,115 @@ fn given_or_new<'a>(given: Option<&'a str>, buffer: &'a mut [u8; 36], stamp: &mu
     }
 }
 
-/// Checks one part against its receiver, and adds a step that is chosen by the threshold alone
-///
-/// Steps are large: each is made where it stays.
-fn add(
-    mut part: Part,
-    limits: &Limits,
-    life: Life,
-    digest_direct: bool,
-    stamp: &mut Stamp<'_>,
-    steps: &mut Vec<Step>,
-) -> Result<(), PlanError> {
-    make_readable(&mut part, limits)?;
-    let Part { name, payload_type, source, mut metadata } = part;
-    let size = source.len();
-    if let Some(limit) = limits.receiver.max_payload().filter(|limit| size > *limit) {
-        return Err(PlanError::PayloadTooLarge { dataname: name.into(), size, limit, receiver: limits.receiver });
-    }
-    metadata.remove(&["sha256", "expires_at", "one_shot"]);
-    let id = Id::from((stamp.new_id)());
-    let wants_link = size >= limits.threshold() && links_allowed(limits);
-    let bytes = match source {
-        Source::File { .. } if !links_allowed(limits) => {
-            return Err(PlanError::LinksNotAllowed { dataname: name.into(), size, reason: no_links(limits) });
+impl Plan {
+    /// Checks one part against its receiver, and adds what the threshold alone makes of it
+    fn add(
+        &mut self,
+        part: Part,
+        limits: &Limits,
+        life: Life,
+        digest_direct: bool,
+        stamp: &mut Stamp<'_>,
+    ) -> Result<(), PlanError> {
+        let part = if limits.receiver.reads(part.payload_type) { part } else { readable(part, limits)? };
+        let Part { name, payload_type, source, mut metadata } = part;
+        let size = source.len();
+        if let Some(limit) = limits.receiver.max_payload().filter(|limit| size > *limit) {
+            return Err(PlanError::PayloadTooLarge { dataname: name.into(), size, limit, receiver: limits.receiver });
         }
-        Source::Bytes(bytes) if !wants_link => bytes,
-        // What is in pieces is large; it travels direct only where the threshold was raised.
-        Source::Pieces(pieces) if !wants_link => pieces.concat().into(),
-        source => {
-            steps.push(Draft { id, dataname: name, payload_type, metadata }.into_upload(source, life));
+        metadata.remove(&["sha256", "expires_at", "one_shot"]);
+        let id = Id::from((stamp.new_id)());
+        let wants_link = size >= limits.threshold() && links_allowed(limits);
+        let bytes = match source {
+            Source::File { .. } if !links_allowed(limits) => {
+                return Err(PlanError::LinksNotAllowed { dataname: name.into(), size, reason: no_links(limits) });
+            }
+            Source::Bytes(bytes) if !wants_link => bytes,
+            // What is in pieces is large; it travels direct only where the threshold was raised.
+            Source::Pieces(pieces) if !wants_link => pieces.concat().into(),
+            source => {
+                self.rest.push(Draft { id, dataname: name, payload_type, metadata }.into_upload(source, life));
+                return Ok(());
+            }
+        };
+        if digest_direct {
+            metadata.insert("sha256", Digest::of(&bytes).to_string());
+        }
+        let body = Body::Direct(bytes);
+        self.push(Payload { id, dataname: name, payload_type, metadata, stated_size: None, body });
+        Ok(())
+    }
+
+    fn push(&mut self, payload: Payload) {
+        if self.rest.is_empty() {
+            self.ready.push(payload);
+        } else {
+            self.rest.push(Step::Ready(payload));
+        }
+    }
+
+    /// Turns the largest direct payloads into links until the envelope fits
+    fn fit(&mut self, limits: &Limits, life: Life) -> Result<(), PlanError> {
+        let limit = limits.max_message_size;
+        // Most messages are far from the limit, which shows without a look at what in them has to be escaped.
+        if self.len(limits, write::payload_len_at_most) <= limit {
             return Ok(());
         }
-    };
-    if digest_direct {
-        metadata.insert("sha256", Digest::of(&bytes).to_string());
+        let mut total = self.len(limits, write::payload_len);
+        if total <= limit {
+            return Ok(());
+        }
+        if links_allowed(limits) {
+            let ready = std::mem::take(&mut self.ready).into_iter().map(Step::Ready);
+            let steps: Vec<Step> = ready.chain(std::mem::take(&mut self.rest)).collect();
+            let sized = |(index, step): (usize, &Step)| match step {
+                Step::Ready(payload) => Some((index, payload.size())),
+                Step::Upload(_) => None,
+            };
+            let mut order: Vec<_> = steps.iter().enumerate().filter_map(sized).collect();
+            // A stable sort: of two equal payloads the first becomes the link.
+            order.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+            let mut links = BTreeSet::new();
+            for (index, _) in order {
+                let saved =
+                    step_len(&steps[index], limits, write::payload_len).saturating_sub(link_len(&steps[index], limits));
+                if total <= limit || saved == 0 {
+                    break;
+                }
+                total -= saved;
+                links.insert(index);
+            }
+            for (index, step) in steps.into_iter().enumerate() {
+                match if links.contains(&index) { linked(step, life) } else { step } {
+                    Step::Ready(payload) => self.push(payload),
+                    step @ Step::Upload(_) => self.rest.push(step),
+                }
+            }
+        }
+        if total <= limit {
+            return Ok(());
+        }
+        let left = self.rest.iter().filter_map(|step| match step {
+            Step::Ready(payload) => Some(payload),
+            Step::Upload(_) => None,
+        });
+        let direct = self.ready.iter().chain(left);
+        Err(PlanError::MessageTooLarge {
+            size: total,
+            limit,
+            direct: direct.map(|payload| (payload.dataname().to_owned(), payload.size())).collect(),
+            links_allowed: links_allowed(limits),
+        })
     }
-    let body = Body::Direct(bytes);
-    steps.push(Step::Ready(Payload { id, dataname: name, payload_type, metadata, stated_size: None, body }));
-    Ok(())
+
+    /// Bytes of the envelope, with direct payloads of `payload_len`
+    fn len(&self, limits: &Limits, payload_len: fn(&Payload) -> usize) -> u64 {
+        let payloads = self.ready.len() + self.rest.len();
+        let around = len(write::empty_len(&self.header) + write::commas(payloads));
+        let ready = self.ready.iter().map(|payload| len(payload_len(payload)));
+        let rest = self.rest.iter().map(|step| step_len(step, limits, payload_len));
+        ready.chain(rest).fold(limits.header_allowance.saturating_add(around), u64::saturating_add)
+    }
 }
 
 const fn links_allowed(limits: &Limits) -> bool {
@@ -270,69 +348,17 @@ const fn no_links(limits: &Limits) -> &'static str {
     }
 }
 
-/// Turns the part into a type that the receiver reads
-fn make_readable(part: &mut Part, limits: &Limits) -> Result<(), PlanError> {
-    if limits.receiver.reads(part.payload_type) {
-        return Ok(());
-    }
-    let source = std::mem::replace(&mut part.source, Source::Bytes(Bytes::new()));
+/// The part in a type that the receiver reads
+fn readable(part: Part, limits: &Limits) -> Result<Part, PlanError> {
+    let Part { name, payload_type, source, metadata } = part;
     let Some(bytes) = Some(source).filter(|_| limits.convert_tables).and_then(Source::into_bytes) else {
-        return Err(PlanError::UnreadableType { dataname: part.name().to_owned(), receiver: limits.receiver });
+        return Err(PlanError::UnreadableType { dataname: name.into(), receiver: limits.receiver });
     };
-    let rows = codec::decode(part.payload_type, bytes).and_then(|table| codec::encode(PayloadType::JsonTable, table));
-    let rows = rows.map_err(|source| PlanError::Convert { dataname: part.name().to_owned(), source })?;
-    (part.payload_type, part.source) = (PayloadType::JsonTable, rows.into());
-    Ok(())
-}
-
-/// Turns the largest direct payloads into links until the envelope fits
-fn fit(header: &Header, steps: &mut Vec<Step>, limits: &Limits, life: Life) -> Result<(), PlanError> {
-    let limit = limits.max_message_size;
-    let around = limits.header_allowance.saturating_add(len(write::empty_len(header) + write::commas(steps.len())));
-    let with =
-        |payload_len| steps.iter().map(|step| step_len(step, limits, payload_len)).fold(around, u64::saturating_add);
-    // Most messages are far from the limit, which shows without a look at what in them has to be escaped.
-    if with(write::payload_len_at_most) <= limit {
-        return Ok(());
+    let rows = codec::decode(payload_type, bytes).and_then(|table| codec::encode(PayloadType::JsonTable, table));
+    match rows {
+        Ok(rows) => Ok(Part { name, payload_type: PayloadType::JsonTable, source: rows.into(), metadata }),
+        Err(source) => Err(PlanError::Convert { dataname: name.into(), source }),
     }
-    let mut total = with(write::payload_len);
-    if total <= limit {
-        return Ok(());
-    }
-    if links_allowed(limits) {
-        let sized = |(index, step): (usize, &Step)| match step {
-            Step::Ready(payload) => Some((index, payload.size())),
-            Step::Upload(_) => None,
-        };
-        let mut order: Vec<_> = steps.iter().enumerate().filter_map(sized).collect();
-        // A stable sort: of two equal payloads the first becomes the link.
-        order.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
-        let mut links = BTreeSet::new();
-        for (index, _) in order {
-            let saved =
-                step_len(&steps[index], limits, write::payload_len).saturating_sub(link_len(&steps[index], limits));
-            if total <= limit || saved == 0 {
-                break;
-            }
-            total -= saved;
-            links.insert(index);
-        }
-        let chosen = |(index, step)| if links.contains(&index) { linked(step, life) } else { step };
-        *steps = std::mem::take(steps).into_iter().enumerate().map(chosen).collect();
-    }
-    if total <= limit {
-        return Ok(());
-    }
-    let direct = steps.iter().filter_map(|step| match step {
-        Step::Ready(payload) => Some((payload.dataname().to_owned(), payload.size())),
-        Step::Upload(_) => None,
-    });
-    Err(PlanError::MessageTooLarge {
-        size: total,
-        limit,
-        direct: direct.collect(),
-        links_allowed: links_allowed(limits),
-    })
 }
 
 /// Bytes of the envelope that a step's payload takes, without a comma; one that is ready has `payload_len`

@@ -12,8 +12,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use natsbridge_core::{
-    Arrival, Checks, Digest, Downloaded, Envelope, Header, Letterhead, Limits, Message, Part, PayloadType, PlanError,
-    Purpose, Receiver, Rows, Sender, Source, Stamp, Step, Transport, Uploaded, Value, plan,
+    Arrival, Checks, Digest, Downloaded, Envelope, Header, Letterhead, Limits, Message, Part, PayloadType, Plan,
+    PlanError, Purpose, Receiver, Rows, Sender, Source, Stamp, Step, Transport, Uploaded, Value, plan,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -44,10 +44,10 @@ fn sent_with(
         uuid::Uuid::from_u128(count)
     };
     let now = OffsetDateTime::from_unix_timestamp(1_778_660_130).unwrap();
-    let (header, steps) = plan(message, limits, &mut Stamp::new(sender, now, &mut new_id).letterhead(letterhead))?;
+    let planned = plan(message, limits, &mut Stamp::new(sender, now, &mut new_id).letterhead(letterhead))?;
+    let Plan { header, ready: mut payloads, rest, .. } = planned;
     let mut store = HashMap::new();
-    let mut payloads = Vec::new();
-    for step in steps {
+    for step in rest {
         payloads.push(match step {
             Step::Ready(payload) => payload,
             Step::Upload(upload) => {
@@ -156,6 +156,29 @@ fn a_letterhead_saves_time_and_changes_nothing() {
 }
 
 #[test]
+fn what_is_ready_ends_where_the_first_upload_is() {
+    let planned = |parts: &[(&str, usize)], limits: &Limits| {
+        let message = parts.iter().fold(Message::new("a"), |message, (name, len)| message.part(binary(name, *len)));
+        let (sender, mut new_id) = (Sender::default(), uuid::Uuid::nil);
+        let plan = plan(message, limits, &mut Stamp::new(&sender, OffsetDateTime::UNIX_EPOCH, &mut new_id)).unwrap();
+        let rest = plan.rest.iter().map(|step| match step {
+            Step::Ready(payload) => payload.dataname().to_owned(),
+            Step::Upload(upload) => format!("up {}", upload.object().dataname),
+        });
+        let ready: Vec<_> = plan.ready.iter().map(|payload| payload.dataname().to_owned()).collect();
+        (ready.join(" "), rest.collect::<Vec<_>>().join(" "))
+    };
+    let small = Limits::default().size_threshold(10);
+    let both = |ready: &str, rest: &str| (ready.to_owned(), rest.to_owned());
+    assert_eq!(planned(&[], &small), both("", ""));
+    assert_eq!(planned(&[("a", 1), ("b", 2)], &small), both("a b", ""));
+    assert_eq!(planned(&[("a", 1), ("b", 10), ("c", 1), ("d", 11)], &small), both("a", "up b c up d"));
+    // Not by the threshold, but as they don't fit together.
+    let parts = [("a", 9), ("b", 400_000), ("c", 450_000), ("d", 9)];
+    assert_eq!(planned(&parts, &Limits::default()), both("a b", "up c d"));
+}
+
+#[test]
 fn two_payloads_below_the_threshold_that_exceed_the_broker_together_are_split() {
     let parts = [binary("first", 499_999), binary("second", 499_999), binary("small", 10)];
     use Transport::{Direct, Link};
@@ -220,8 +243,8 @@ fn a_link_says_how_it_lives() {
         let mut new_id = uuid::Uuid::nil;
         let sender = Sender::default();
         let mut stamp = Stamp::new(&sender, OffsetDateTime::UNIX_EPOCH, &mut new_id);
-        let (_, mut steps) = plan(message.part(binary("b", 500_000)), &Limits::default(), &mut stamp).unwrap();
-        let Some(Step::Upload(upload)) = steps.pop() else { panic!("a link") };
+        let mut planned = plan(message.part(binary("b", 500_000)), &Limits::default(), &mut stamp).unwrap();
+        let Some(Step::Upload(upload)) = planned.rest.pop() else { panic!("a link") };
         upload.object().life
     };
     let mut to_one = Message::new("a");

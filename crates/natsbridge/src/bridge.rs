@@ -113,6 +113,7 @@ impl Bridge {
 
     /// Begins a message to a subject
     pub fn message(&self, subject: impl Into<String>) -> Draft {
+        // Written where it stays: a copy would wait for what was written just before.
         Draft::new(self.clone(), Box::write(Box::new_uninit(), Message::new(subject.into())))
     }
 

@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use natsbridge_core::{
-    Download, Envelope, Header, Limits, Message, Part, Payload, PayloadType, PlanError, Sender, Source, Stamp, Step,
-    plan,
+    Download, Envelope, Header, Limits, Message, Part, Payload, PayloadType, Plan, PlanError, Sender, Source, Stamp,
+    Step, plan,
 };
 use natsbridge_fileserver::{Downloader, Receipt, StoreError, Stored, Target, Uploader};
 use time::OffsetDateTime;
@@ -74,21 +74,26 @@ impl Sealer<'_> {
         #[cfg(feature = "otel")]
         crate::trace::trace(message);
         let spare = self.config.direct_fallback.then(|| Box::new(message.clone()));
-        let (header, steps) = self.planned(message, self.limits)?;
-        if steps.iter().any(|step| matches!(step, Step::Upload(_))) {
+        let plan = self.planned(message, self.limits)?;
+        if !plan.rest.is_empty() {
             // In a box, so that the future of a message without uploads, as most are, stays small.
-            return Box::pin(self.seal_uploading(header, steps, spare)).await;
+            return Box::pin(self.seal_uploading(plan, spare)).await;
         }
-        self.sealed(header, steps.into_iter().filter_map(ready).collect())
+        self.sealed(plan.header, plan.ready)
     }
 
     /// Uploads, seals, and deletes the uploads where that fails; `spare` may travel without links then
-    async fn seal_uploading(&self, header: Header, steps: Vec<Step>, spare: Option<Box<Message>>) -> Boxed<Sealed> {
+    async fn seal_uploading(&self, plan: Plan, spare: Option<Box<Message>>) -> Boxed<Sealed> {
         let uploader = smart::made_once(self.uploader, || smart::plik(self.config))?;
         let left = Arc::new(Left { uploader, receipts: Mutex::default() });
         let mut uploads = Uploads(Some(Arc::clone(&left)));
-        let uploaded = left.perform(steps, self.config.transfers).await;
-        let error = match uploaded.and_then(|payloads| self.sealed(header, payloads)) {
+        let Plan { header, mut ready, rest, .. } = plan;
+        let uploaded = left.perform(rest, self.config.transfers).await;
+        let sealed = uploaded.and_then(|uploaded| {
+            ready.extend(uploaded);
+            self.sealed(header, ready)
+        });
+        let error = match sealed {
             Ok(sealed) => return Ok(Sealed { uploads, ..sealed }),
             Err(error) => error,
         };
@@ -109,11 +114,12 @@ impl Sealer<'_> {
         let limits = self.limits.clone().size_threshold(u64::MAX).links(false);
         let mut message = in_memory(message, limits.max_message_size).await?;
         tracing::warn!(error = observe::cause(error), "payloads travel direct, as the file server can't be reached");
-        let (header, steps) = self.planned(&mut message, &limits)?;
-        self.sealed(header, steps.into_iter().filter_map(ready).collect())
+        // Where no links are allowed there is nothing to upload.
+        let plan = self.planned(&mut message, &limits)?;
+        self.sealed(plan.header, plan.ready)
     }
 
-    fn planned(&self, message: &mut Message, limits: &Limits) -> Boxed<(Header, Vec<Step>)> {
+    fn planned(&self, message: &mut Message, limits: &Limits) -> Boxed<Plan> {
         let (sender, now) = (self.sender, OffsetDateTime::now_utc());
         let letterhead = self.counted.and_then(|counted| counted.letterhead.as_ref());
         Ok(plan(message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4, letterhead })?)
@@ -162,13 +168,6 @@ async fn in_memory(mut message: Box<Message>, limit: u64) -> Result<Box<Message>
         }
     }
     Ok(message)
-}
-
-fn ready(step: Step) -> Option<Payload> {
-    match step {
-        Step::Ready(payload) => Some(payload),
-        Step::Upload(_) => None,
-    }
 }
 
 /// What a message has left at the file server, if anything; deleted unless it is kept

@@ -264,8 +264,13 @@ fn escaped_len(text: &str) -> usize {
     text.len() + added.sum::<usize>()
 }
 
-/// Whether nothing is to be escaped; without an early end, so that the compiler can look at many bytes at once
+/// Whether nothing is to be escaped
 pub(crate) fn is_plain(text: &str) -> bool {
+    /// Bytes that the compiler looks at together, where there is no early end
+    const TOGETHER: usize = 16;
+    if text.len() < TOGETHER {
+        return !text.bytes().any(is_escaped);
+    }
     !text.bytes().fold(false, |found, byte| found | is_escaped(byte))
 }
 

@@ -10,7 +10,7 @@ use natsbridge::{
     Digest, Downloaded, Downloader, Error, FetchError, FetchErrorKind, Header, Limits, Link, Part, PayloadType,
     Purpose, ReceiveOptions, Receiver, Source, Target, Transport, Uploaded, open,
 };
-use natsbridge_core::{Message, Sender, Stamp, Step, plan};
+use natsbridge_core::{Message, Plan, Sender, Stamp, Step, plan};
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
@@ -127,11 +127,10 @@ fn sent(given: &Json) -> Result<Json, Refusal> {
     let now = given["timestamp"].as_str().unwrap_or_default();
     let now = OffsetDateTime::parse(now, &Iso8601::DEFAULT).map_err(|error| Refusal::Own(error.into()))?;
     let mut stamp = Stamp::new(&sender, now, &mut new_id);
-    let (header, steps) = plan(message, &limits(&given["limits"]), &mut stamp)?;
+    let Plan { header, ready: mut payloads, rest, .. } = plan(message, &limits(&given["limits"]), &mut stamp)?;
 
     let mut urls = words("uploads");
-    let mut payloads = Vec::new();
-    for step in steps {
+    for step in rest {
         payloads.push(match step {
             Step::Ready(payload) => payload,
             Step::Upload(upload) => {
