@@ -18,7 +18,7 @@ const MAX_LEN: usize = 2_048;
 /// One with other fields, to another receiver say, has its header joined as if there were no letterhead: keep one for each
 /// subject. Of a sender without an identifier, which gets a new one for every message, no two have the same.
 #[derive(Debug, Default)]
-pub struct Letterhead(OnceLock<Option<Joined>>);
+pub struct Letterhead(OnceLock<Option<Box<Joined>>>);
 
 /// Common fields as members of a JSON object
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Letterhead {
 }
 
 impl Joined {
-    fn new(message: &Message, sender: &Sender) -> Option<Self> {
+    fn new(message: &Message, sender: &Sender) -> Option<Box<Self>> {
         let [send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id] = texts(message);
         let (sender_name, sender_id, broker_url) = sender.fields();
         let fields: [&str; FIELDS.len() - NEW] = [
@@ -65,7 +65,7 @@ impl Joined {
             *end = u32::try_from(text.len()).ok()?;
         }
         let (sender, msg_purpose) = (sender.clone(), message.msg_purpose.clone());
-        Some(Self { text: text.into(), ends, sender, msg_purpose, texts: texts(message).map(Box::from) })
+        Some(Box::new(Self { text: text.into(), ends, sender, msg_purpose, texts: texts(message).map(Box::from) }))
     }
 
     fn is_of(&self, message: &Message, sender: &Sender) -> bool {

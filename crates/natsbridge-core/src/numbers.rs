@@ -38,7 +38,7 @@ pub(crate) fn kept(metadata: Metadata) -> OnceLock<Box<Metadata>> {
 }
 
 /// Names the time since which a sender counts (specification, section 6); written once for all messages
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Epoch {
     /// What stands behind the number
     json: Arc<str>,
@@ -55,6 +55,12 @@ impl Epoch {
 impl From<Uuid> for Epoch {
     fn from(uuid: Uuid) -> Self {
         Self { json: format!("{EPOCH}{uuid}{END}").into() }
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

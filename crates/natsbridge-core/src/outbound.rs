@@ -53,9 +53,9 @@ impl std::fmt::Debug for Stamp<'_> {
 pub struct Plan {
     /// Every field but the payloads
     pub header: Header,
-    /// The first payloads, as far as there is nothing to be done: for most messages, all of them
+    /// The first payloads, as far as there is nothing to be done; all of them only where `rest` is empty
     pub ready: Vec<Payload>,
-    /// What is to be done for the others, from the first that has to be uploaded on
+    /// What is to be done for the others, from the first that has to be uploaded on; what comes of it goes behind `ready`
     pub rest: Vec<Step>,
 }
 
@@ -145,7 +145,8 @@ impl Draft {
 /// A message that is lent or in a box stays where it is; its parts and its metadata are taken out of it.
 ///
 /// # Errors
-/// [`PlanError`]; nothing has been uploaded by then.
+/// [`PlanError`]; nothing has been uploaded by then. A message that was lent is spent all the same: who may want another plan
+/// of it keeps a clone.
 pub fn plan(mut message: impl BorrowMut<Message>, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<Plan, PlanError> {
     planned(message.borrow_mut(), limits, stamp)
 }

@@ -15,17 +15,17 @@ pub(crate) fn written(at: OffsetDateTime) -> Written {
     let at = at.to_offset(UtcOffset::UTC);
     let (year, month, day) = at.date().to_calendar_date();
     let (hour, minute, second, millisecond) = at.time().as_hms_milli();
-    let [[y0, y1], [y2, y3]] = [two(year.unsigned_abs() / 100), two(year.unsigned_abs() % 100)];
+    let [[y0, y1], [y2, y3]] = [two(year.unsigned_abs() / 100), two(year.unsigned_abs())];
     let [[m0, m1], [d0, d1]] = [two(u8::from(month).into()), two(day.into())];
     let [[h0, h1], [i0, i1], [s0, s1]] = [hour, minute, second].map(|number| two(number.into()));
-    let [[f0, f1], [_, f2]] = [two(u32::from(millisecond) / 10), two(u32::from(millisecond) % 10)];
+    let [[f0, f1], [_, f2]] = [two(u32::from(millisecond) / 10), two(millisecond.into())];
     [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', i0, i1, b':', s0, s1, b'.', f0, f1, f2, b'Z']
 }
 
-/// The two digits of a number below 100
+/// The last two digits of a number
 fn two(number: u32) -> [u8; 2] {
     // A digit fits any integer.
-    [number / 10, number % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0))
+    [number / 10 % 10, number % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0))
 }
 
 /// Reads date, time, 0 to 9 fraction digits, and an offset, `Z` or nothing (read as UTC)

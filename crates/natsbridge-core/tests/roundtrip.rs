@@ -156,6 +156,22 @@ fn a_letterhead_saves_time_and_changes_nothing() {
 }
 
 #[test]
+fn a_message_that_is_lent_is_planned_as_one_that_is_given() {
+    let mut message = Message::new("a").part(binary("small", 10)).part(binary("large", 600_000));
+    message.metadata = json!({"own": 1}).as_object().unwrap().clone();
+    let (sender, mut new_id) = (Sender::default(), uuid::Uuid::nil);
+    let mut stamp = Stamp::new(&sender, OffsetDateTime::UNIX_EPOCH, &mut new_id);
+    let given = plan(message.clone(), &Limits::default(), &mut stamp).unwrap();
+    assert_eq!(plan(Box::new(message.clone()), &Limits::default(), &mut stamp).unwrap(), given);
+    assert_eq!(plan(&mut message.clone(), &Limits::default(), &mut stamp).unwrap(), given);
+
+    let no_links = Limits::default().links(false).max_message_size(100_000);
+    assert_eq!(plan(&mut message, &no_links, &mut stamp).unwrap_err().code(), "too_large");
+    assert!(message.parts.is_empty() && message.metadata.is_empty(), "it is spent, as if it had been given");
+    assert_eq!(message.send_to, "a");
+}
+
+#[test]
 fn what_is_ready_ends_where_the_first_upload_is() {
     let planned = |parts: &[(&str, usize)], limits: &Limits| {
         let message = parts.iter().fold(Message::new("a"), |message, (name, len)| message.part(binary(name, *len)));

@@ -114,8 +114,8 @@ impl Sealer<'_> {
         let limits = self.limits.clone().size_threshold(u64::MAX).links(false);
         let mut message = in_memory(message, limits.max_message_size).await?;
         tracing::warn!(error = observe::cause(error), "payloads travel direct, as the file server can't be reached");
-        // Where no links are allowed there is nothing to upload.
         let plan = self.planned(&mut message, &limits)?;
+        debug_assert!(plan.rest.is_empty(), "where no links are allowed there is nothing to upload");
         self.sealed(plan.header, plan.ready)
     }
 

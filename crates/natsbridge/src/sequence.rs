@@ -16,7 +16,7 @@ pub(crate) const ROOM: u64 = 80;
 /// Subjects that one bridge counts; messages to further ones carry no numbers
 const MAX_SUBJECTS: usize = 65_536;
 
-/// Subjects with a letterhead, which takes some 400 bytes: a program that has more sends little to each
+/// Subjects with a letterhead, which takes some 600 bytes: a program that has more sends little to each
 const MAX_LETTERHEADS: usize = 1_024;
 
 /// Counts the messages of one bridge, subject by subject
@@ -37,11 +37,17 @@ struct Subjects {
 #[derive(Debug)]
 pub(crate) struct Counted {
     pub(crate) subject: Subject,
-    epoch: Epoch,
     /// Nothing where messages are not counted
-    sent: Option<AtomicU64>,
+    sent: Option<Sent>,
     /// What messages to the subject have in common
     pub(crate) letterhead: Option<Letterhead>,
+}
+
+/// How many messages, and since when
+#[derive(Debug)]
+struct Sent {
+    messages: AtomicU64,
+    epoch: Epoch,
 }
 
 impl Counter {
@@ -64,8 +70,8 @@ impl Counter {
         let counts = !answers && message.reply_to_msg_id.is_empty() && counted.len() < MAX_SUBJECTS;
         let subject = Subject::new(&*message.send_to)?;
         let letterhead = (counts && counted.len() < MAX_LETTERHEADS).then(Letterhead::default);
-        let new = Counted { subject, epoch: self.epoch.clone(), sent: counts.then(AtomicU64::default), letterhead };
-        let new = Arc::new(new);
+        let sent = counts.then(|| Sent { messages: AtomicU64::default(), epoch: self.epoch.clone() });
+        let new = Arc::new(Counted { subject, sent, letterhead });
         if counts {
             counted.insert(message.send_to.as_ref().into(), Arc::clone(&new));
         }
@@ -77,7 +83,7 @@ impl Counted {
     /// Writes the subject's next number into a header's metadata
     pub(crate) fn number(&self, header: &mut Header) {
         if let Some(sent) = self.sent.as_ref().filter(|_| header.reply_to_msg_id().is_empty()) {
-            header.number(sent.fetch_add(1, Ordering::Relaxed) + 1, &self.epoch);
+            header.number(sent.messages.fetch_add(1, Ordering::Relaxed) + 1, &sent.epoch);
         }
     }
 }

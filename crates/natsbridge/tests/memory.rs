@@ -433,8 +433,13 @@ async fn answers_name_the_message_they_answer() {
 async fn a_subject_that_nats_refuses_is_refused_first() {
     let (store, bridge) = bridge(&MemoryBroker::new());
     for subject in ["", "a b", "a..b", "a.*", ">"] {
-        let error = bridge.message(subject).binary("b", vec![0; 600_000]).send().await.unwrap_err();
-        assert!(matches!(error, Error::Subject(_)), "{subject}: {error}");
+        let large = bridge.message(subject).binary("b", vec![0; 600_000]);
+        let wrong = bridge.message(subject).value("n", PayloadType::Text, json!(7));
+        let missing = bridge.message(subject).file("f", PayloadType::Video, "/no/such/file");
+        for draft in [large, wrong, missing] {
+            let error = draft.send().await.unwrap_err();
+            assert!(matches!(error, Error::Subject(_)), "{subject}: {error}");
+        }
     }
     assert!(store.is_empty());
     assert!(matches!(bridge.subscribe("a.>.b").await, Err(Error::Subject(_))));

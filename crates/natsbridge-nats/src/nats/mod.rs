@@ -167,7 +167,7 @@ impl Inner {
         sent.map_err(|error| self.not_sent(&error, size))
     }
 
-    async fn hand_over_asking(&self, reply: Subject, subject: Subject, payload: Bytes) -> Result<(), BrokerError> {
+    async fn hand_over_with_reply(&self, subject: Subject, reply: Subject, payload: Bytes) -> Result<(), BrokerError> {
         let size = len(&payload);
         self.checked(&subject, size)?;
         let (subject, reply) = (subject.into_nats(), reply.into_nats());
@@ -212,7 +212,7 @@ impl Inner {
         let Outgoing { subject, reply, payload } = outgoing;
         match reply {
             None => self.hand_over(subject.clone(), payload).await?,
-            Some(reply) => self.hand_over_asking(reply, subject.clone(), payload).await?,
+            Some(reply) => self.hand_over_with_reply(subject.clone(), reply, payload).await?,
         }
         self.connection.barrier(sent_on).await?;
         if self.allowed().holds((sent_on, since), &subject) {
@@ -269,7 +269,7 @@ impl Inner {
         let exchange = async {
             let mut reply = self.connection.inbox().await?.reply();
             let to = Subject::new(reply.subject.clone())?;
-            self.hand_over_asking(to, subject.clone(), payload).await?;
+            self.hand_over_with_reply(subject.clone(), to, payload).await?;
             let mut changes = self.connection.signals.changes();
             loop {
                 tokio::select! {
@@ -341,7 +341,7 @@ impl Broker for NatsBroker {
             None => self.publish_unboxed(subject, payload).boxed(),
             Some(reply) => {
                 self.note_unconfirmed();
-                self.inner.hand_over_asking(reply, subject, payload).boxed()
+                self.inner.hand_over_with_reply(subject, reply, payload).boxed()
             }
         }
     }
