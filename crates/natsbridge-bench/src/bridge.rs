@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use natsbridge_core::{Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Sender, Stamp, Value, plan};
+use natsbridge_core::{
+    Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Sender, Stamp, Step, Value, plan,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -28,10 +30,11 @@ pub fn sealed(values: impl IntoIterator<Item = (&'static str, PayloadType, Value
     let mut new_id = || ID;
     let mut stamp = Stamp::new(&SENDER, OffsetDateTime::UNIX_EPOCH, &mut new_id);
     let planned = plan(message, &Limits::default(), &mut stamp)?;
-    match planned.rest.first() {
-        None => Ok(planned.header.seal(planned.ready)),
-        Some(_) => Err("a payload wants to be a link".into()),
+    // The first of the rest, if there is one, is always an upload.
+    if let Some(Step::Upload(upload)) = planned.rest.first() {
+        return Err(format!("`{}` wants to be a link", upload.object().dataname).into());
     }
+    Ok(planned.header.seal(planned.ready))
 }
 
 /// Reads the values out of the JSON of a message
