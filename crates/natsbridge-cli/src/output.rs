@@ -70,16 +70,7 @@ impl Style {
 
 /// Text as a terminal may be given it: what would move the cursor or turn the writing direction is escaped
 pub(crate) fn harmless(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if character.is_control() || turns {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
+    natsbridge::harmless(text).into_owned()
 }
 
 /// At most `columns` wide, with `…` where something is missing

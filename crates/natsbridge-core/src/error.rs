@@ -1,7 +1,6 @@
 //! What can go wrong in core, one enum per operation, each with a stable code that vectors and NACKs share.
 
-use std::borrow::Cow;
-
+use crate::harmless::shown;
 use crate::{Digest, PayloadType, Receiver};
 
 /// A value that can't be serialised as its payload type, or bytes that can't be read as it
@@ -323,33 +322,6 @@ impl PlanError {
             | Self::StoredSize { dataname, .. } => Some(dataname),
         }
     }
-}
-
-/// A stranger's text as errors and logs may show it: at most 80 characters, and none that moves a cursor or turns text
-#[must_use]
-pub fn shown(text: &str) -> Cow<'_, str> {
-    shown_within(text, 80)
-}
-
-/// As [`shown`], with another number of characters
-pub(crate) fn shown_within(text: &str, characters: usize) -> Cow<'_, str> {
-    let (kept, more) = match text.char_indices().nth(characters) {
-        Some((end, _)) => (&text[..end], "…"),
-        None => (text, ""),
-    };
-    let harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if more.is_empty() && !kept.contains(harmful) {
-        return Cow::Borrowed(kept);
-    }
-    let mut safe = String::with_capacity(kept.len() + more.len());
-    for c in kept.chars() {
-        if harmful(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
-    }
-    safe.push_str(more);
-    Cow::Owned(safe)
 }
 
 /// The largest first; a long list is cut, the sum stands in the message already

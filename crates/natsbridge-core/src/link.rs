@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::error::shown_within;
+use crate::harmless::shown_within;
 use crate::{Digest, PayloadType, Source};
 
 /// How long an upload lives and how often it may be read (specification, section 8)

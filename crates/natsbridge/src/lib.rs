@@ -177,7 +177,7 @@ pub use trace::trace_context;
 pub use natsbridge_core::{
     Checks, CodecError, Digest, Downloaded, Encoding, Envelope, EnvelopeError, Header, Life, Limits, Link, Metadata,
     Object, OpenError, OpenFault, ParseDigestError, Part, Payload, PayloadFault, PayloadType, PlanError, Purpose,
-    Receiver, Rows, Source, Transport, Uploaded, Value, redacted,
+    Receiver, Rows, Source, Transport, Uploaded, Value, harmless, redacted, shown,
 };
 #[cfg(feature = "arrow")]
 pub use natsbridge_core::{Table, TableLimits};

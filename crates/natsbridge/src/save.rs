@@ -1,9 +1,10 @@
 //! Received payloads as files: names that are safe on every system, and files that appear only when they are whole.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use natsbridge_core::PayloadType;
+use natsbridge_core::{PayloadType, harmless};
 use tempfile::TempPath;
 use uuid::Uuid;
 
@@ -53,13 +54,7 @@ fn file_name(dataname: &str, payload_type: PayloadType) -> (String, String) {
     let kept = dataname.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = kept
         .chars()
-        .map(|c| {
-            if c.is_control() || is_confusing(c) || matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*') {
-                '_'
-            } else {
-                c
-            }
-        })
+        .map(|c| if is_confusing(c) || matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*') { '_' } else { c })
         .collect();
     let clean = clean.trim_matches(|c: char| c == '.' || c.is_whitespace());
     let (stem, extension) = match clean.rfind('.').map(|at| clean.split_at(at)) {
@@ -77,9 +72,10 @@ fn file_name(dataname: &str, payload_type: PayloadType) -> (String, String) {
     (stem, extension)
 }
 
-/// Direction marks and invisible characters, which make a name look like another
-const fn is_confusing(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+/// What no terminal may be given, and invisible characters, which make a name look like another
+fn is_confusing(c: char) -> bool {
+    let is_harmful = matches!(harmless(c.encode_utf8(&mut [0; 4])), Cow::Owned(_));
+    is_harmful || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2069}')
 }
 
 /// Names that are devices on Windows, with any extension
