@@ -82,3 +82,30 @@ fn documents_link_to_files_that_exist() {
     assert!(count > 20, "only {count} links were found");
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+/// The first two cells of each row of a table in the specification whose first cell is a network
+fn networks_in(specification: &str) -> BTreeSet<(&str, &str)> {
+    specification
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter(|(network, _)| {
+            network.contains('/') && network.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':')
+        })
+        .map(|(network, rest)| (network, rest.split(" |").next().unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn specification_and_test_data_forbid_the_same_networks() {
+    let specification = fs::read_to_string(root().join("docs/specification.md")).unwrap();
+    let addresses = fs::read_to_string(root().join("testdata/addresses.json")).unwrap();
+    let addresses: serde_json::Value = serde_json::from_str(&addresses).unwrap();
+    let rows = |list: &str| addresses[list].as_array().unwrap().clone();
+    let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let forbidden = rows("forbidden").iter().map(|row| (text(row, "network"), text(row, "what"))).collect::<Vec<_>>();
+    let embedding =
+        rows("embedding").iter().map(|row| (text(row, "network"), row["bit"].to_string())).collect::<Vec<_>>();
+    let wanted: BTreeSet<_> = forbidden.iter().chain(&embedding).map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    assert!(wanted.len() > 20, "only {} networks were found", wanted.len());
+    assert_eq!(networks_in(&specification), wanted);
+}
