@@ -10,13 +10,13 @@ use natsbridge_nats::{
     Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectError,
     SubjectFilter,
 };
-use uuid::Uuid;
 
 use crate::config::Config;
 use crate::deliver::{self, Answers, DeliverOptions, Delivered};
 use crate::draft::Draft;
 use crate::error::Boxed;
-use crate::inbox::{Inbox, Incoming};
+use crate::inbox::Inbox;
+use crate::incoming::Incoming;
 use crate::perform::{Sealed, Sealer};
 use crate::sequence::{Counted, Counter};
 use crate::{Error, ReceiveError, observe, smart};
@@ -94,7 +94,7 @@ impl Bridge {
             )?,
         };
         let broker_url = broker.server_url();
-        let sender_id = config.sender_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+        let sender_id = config.identity()?;
         let sender = Sender::default().name(config.sender_name.clone()).id(sender_id.as_str()).broker_url(&broker_url);
         Ok(Self(Arc::new(Inner {
             broker,

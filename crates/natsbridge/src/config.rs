@@ -2,10 +2,12 @@
 
 use std::env::VarError;
 use std::sync::Arc;
+use std::time::Duration;
 
 use natsbridge_core::{Checks, Limits, redacted};
 use natsbridge_fileserver::{Downloader, RetryPolicy, RootCertificates, Uploader};
-use natsbridge_nats::ConnectOptions;
+use natsbridge_nats::{ConnectOptions, SubjectFilter};
+use uuid::Uuid;
 
 /// A setting that can't be used
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,13 +48,29 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// This program's name in every message; default `NATSBridge`
     pub sender_name: String,
-    /// This program's identifier in every message; a new one for each bridge where `None`
+    /// This program's identifier in every message, at most 64 bytes; a new one for each bridge where `None`
+    ///
+    /// Set one and keep it, and it outlives a restart: acknowledgements are told apart by it, so a receiver that restarts
+    /// counts as the same one. Without it a restarted receiver counts again. Give no two programs the same.
     pub sender_id: Option<String>,
     /// Uploads and downloads at once, for one message; default 4
     pub transfers: usize,
     /// Bytes of links that an inbox downloads before their messages are asked for; default 64,000,000. A message with
     /// more is downloaded alone
     pub links_ahead: u64,
+    /// How long all links of one message may take to load together, retries included; default 60 seconds, and one second
+    /// more for each 1,000,000 bytes that the message says they hold. A message that takes longer ends with the code
+    /// `timeout`
+    pub message_timeout: Duration,
+    /// How long a message whose links still load holds up later ones that are whole; default 5 seconds. With
+    /// [`Duration::MAX`] it holds them up until it is whole, as [`Inbox::ordered`](crate::Inbox::ordered) does for one inbox
+    pub order_timeout: Duration,
+    /// Subjects that answers may go to; empty, the default, means any that does not begin with `$`
+    ///
+    /// The sender of a message names the subject for answers, so an empty list lets everybody who can send to this program
+    /// make it publish wherever NATS lets it (`docs/security.md`). Add `_INBOX.>` for requests and acknowledged deliveries,
+    /// which ask for answers there.
+    pub reply_subjects: Vec<SubjectFilter>,
     /// Whether payloads may travel direct when the file server can't be reached and the broker takes them (NFR-202);
     /// default false
     pub direct_fallback: bool,
@@ -67,6 +85,8 @@ impl Config {
     pub const NATS_URL: &'static str = "nats://localhost:4222";
     /// The default of `FILESERVER_URL`
     pub const FILESERVER_URL: &'static str = "http://localhost:8080";
+    /// The default of `message_timeout`
+    pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
     /// Connects to these servers, separated by commas; everything else as by default
     #[must_use]
@@ -84,6 +104,9 @@ impl Config {
             sender_id: None,
             transfers: 4,
             links_ahead: 64_000_000,
+            message_timeout: Self::MESSAGE_TIMEOUT,
+            order_timeout: Duration::from_secs(5),
+            reply_subjects: Vec::new(),
             direct_fallback: false,
             uploader: None,
             downloader: None,
@@ -151,7 +174,22 @@ impl Config {
         }
         Ok(config)
     }
+
+    /// The identifier of a bridge with these settings
+    pub(crate) fn identity(&self) -> Result<String, ConfigError> {
+        match self.sender_id.as_deref() {
+            None => Ok(Uuid::new_v4().to_string()),
+            Some(id) if (1..=MAX_ID).contains(&id.len()) && !id.contains(char::is_control) => Ok(id.to_owned()),
+            Some(_) => {
+                let reason = format!("an identifier has 1 to {MAX_ID} bytes and no control characters; a UUID is best");
+                Err(ConfigError::new("sender_id", reason))
+            }
+        }
+    }
 }
+
+/// The longest identifier of a sender or message that receivers remember, in bytes; a UUID has 36
+pub(crate) const MAX_ID: usize = 64;
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -168,6 +206,9 @@ impl std::fmt::Debug for Config {
             .field("sender_id", &self.sender_id)
             .field("transfers", &self.transfers)
             .field("links_ahead", &self.links_ahead)
+            .field("message_timeout", &self.message_timeout)
+            .field("order_timeout", &self.order_timeout)
+            .field("reply_subjects", &self.reply_subjects)
             .field("direct_fallback", &self.direct_fallback)
             .field("uploader", &self.uploader)
             .field("downloader", &self.downloader)

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::bridge::Bridge;
 use crate::error::{Boxed, BoxedError};
-use crate::inbox::Incoming;
+use crate::incoming::Incoming;
 use crate::perform::{self, Sealed};
 use crate::sequence::{self, Counted};
 use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};

@@ -76,10 +76,25 @@ pub enum Error {
     #[error("the program's runtime has stopped, so the message was not downloaded")]
     Stopped,
     /// The message asks for no answer
-    #[error("message {msg_id} names no subject for answers, so it can't be answered; its sender has to set reply_to")]
+    #[error(
+        "message {} names no subject for answers, so it can't be answered; its sender has to set reply_to",
+        shown(msg_id)
+    )]
     NoReplySubject {
         /// The message
         msg_id: String,
+    },
+    /// The message asks for an answer at a subject where this program sends none
+    #[error(
+        "message {} wants its answer at `{}`, where this program does not send; allow the subject in reply_subjects if you trust the sender",
+        shown(msg_id),
+        shown(subject)
+    )]
+    ReplyRefused {
+        /// The message
+        msg_id: String,
+        /// The subject that its sender named
+        subject: String,
     },
 }
 
@@ -128,6 +143,7 @@ impl Error {
             Self::WrongType { .. } => "wrong_value",
             Self::Stopped => "stopped",
             Self::NoReplySubject { .. } => "no_reply_subject",
+            Self::ReplyRefused { .. } => "reply_refused",
         }
     }
 
@@ -148,7 +164,8 @@ impl Error {
             | Self::Broker(_)
             | Self::Delivery(_)
             | Self::Stopped
-            | Self::NoReplySubject { .. } => None,
+            | Self::NoReplySubject { .. }
+            | Self::ReplyRefused { .. } => None,
         }
     }
 
@@ -169,7 +186,8 @@ impl Error {
             | Self::NoSuchPayload { .. }
             | Self::WrongType { .. }
             | Self::Stopped
-            | Self::NoReplySubject { .. } => false,
+            | Self::NoReplySubject { .. }
+            | Self::ReplyRefused { .. } => false,
         }
     }
 }

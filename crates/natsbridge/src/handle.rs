@@ -2,36 +2,44 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use natsbridge_core::{Arrival, Digest, Download, Metadata, OpenError, Part, PayloadType, Transport, Value};
 use natsbridge_fileserver::{Downloader, Target};
 
+use crate::loading::LoadingTime;
 use crate::{Error, perform, save};
 
 /// A payload of a received message: what it is now, its bytes when they are asked for
 ///
 /// A direct payload is at hand and checked. A link is downloaded when its value, bytes or file is first asked for, and
-/// handed out only when its size and digest are right.
+/// handed out only when its size and digest are right. The downloads of one message may take
+/// [`Config::message_timeout`](crate::Config::message_timeout) together; later ones fail with the code `timeout`.
 #[derive(Debug)]
 pub struct Handle(State);
 
 #[derive(Debug)]
 enum State {
     Ready { part: Part, transport: Transport },
-    Link { download: Box<Download>, downloader: Arc<dyn Downloader> },
+    Link { download: Box<Download>, downloader: Arc<dyn Downloader>, time: LoadingTime },
     Failed { payload_type: PayloadType, transport: Transport, error: OpenError },
 }
 
 impl Handle {
-    pub(crate) fn new(arrival: Arrival, downloader: &Arc<dyn Downloader>) -> Self {
-        Self(match arrival {
+    /// The payloads of a message, whose links share the time of `limit`
+    pub(crate) fn all(arrivals: Vec<Arrival>, downloader: &Arc<dyn Downloader>, limit: Duration) -> Vec<Self> {
+        let mut shared = None;
+        let handle = |arrival| match arrival {
             Arrival::Ready(part) => State::Ready { part, transport: Transport::Direct },
             Arrival::Download(download) => {
-                State::Link { download: Box::new(download), downloader: Arc::clone(downloader) }
+                let time = shared.get_or_insert_with(|| LoadingTime::new(limit)).clone();
+                time.allow(download.link().size);
+                State::Link { download: Box::new(download), downloader: Arc::clone(downloader), time }
             }
             Arrival::Failed { payload_type, transport, error } => State::Failed { payload_type, transport, error },
-        })
+        };
+        arrivals.into_iter().map(handle).map(Self).collect()
     }
 
     /// The sender's name for it; any Unicode, never a path
@@ -110,8 +118,8 @@ impl Handle {
         match &self.0 {
             State::Ready { .. } => Ok(()),
             State::Failed { error, .. } => Err(error.clone().into()),
-            State::Link { download, downloader } => {
-                let part = perform::downloaded((**download).clone(), downloader.as_ref()).await?;
+            State::Link { download, downloader, time } => {
+                let part = perform::downloaded((**download).clone(), downloader.as_ref(), time).await?;
                 self.0 = State::Ready { part, transport: Transport::Link };
                 Ok(())
             }
@@ -126,7 +134,9 @@ impl Handle {
         match self.0 {
             State::Ready { part, .. } => Ok(part),
             State::Failed { error, .. } => Err(error.into()),
-            State::Link { download, downloader } => perform::downloaded(*download, downloader.as_ref()).await,
+            State::Link { download, downloader, time } => {
+                perform::downloaded(*download, downloader.as_ref(), &time).await
+            }
         }
     }
 
@@ -193,9 +203,9 @@ impl Handle {
                 save::write(&file, &bytes).await.map_err(|error| self.unwritable(dir, error))?;
                 Ok((file, part.size(), Digest::of(&bytes)))
             }
-            State::Link { download, downloader } => {
+            State::Link { download, downloader, time } => {
                 let target = Target::File(file.to_path_buf());
-                let found = downloader.download(download.link(), target).await?;
+                let found = time.load(download.link(), downloader.download(download.link(), target)).await?;
                 let sha256 = found.sha256;
                 let part = (**download).clone().downloaded(found)?;
                 Ok((file, part.size(), sha256))

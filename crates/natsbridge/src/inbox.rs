@@ -1,96 +1,78 @@
-//! Messages as they arrive: a subscription that downloads links ahead, in order, and what one message can be asked.
+//! Messages as they arrive: a subscription that loads links ahead, keeps order within limits, and ends in order.
 
 use std::fmt;
-use std::path::Path;
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::future::BoxFuture;
-use futures_util::stream::{self, FuturesOrdered, FuturesUnordered, TryStreamExt as _};
-use natsbridge_core::{Envelope, Header, Part, PayloadType, Purpose, Value, shown};
-use natsbridge_nats::{BrokerError, Delivery, Subject, Subscription};
-use serde::de::DeserializeOwned;
-use serde_json::json;
+use natsbridge_core::Envelope;
+use natsbridge_nats::{BrokerError, Delivery, Subscription};
+use tokio::time::Instant;
 
+use crate::ahead::{Ahead, Item, State};
 use crate::bridge::Bridge;
-use crate::draft::Draft;
-use crate::handle::{Handle, Saved};
+use crate::incoming::Incoming;
 use crate::sequence::{Detector, Losses};
 use crate::window::{Claim, Seen, Window};
-use crate::{Error, ReceiveError, observe};
-
-/// Messages waiting for their downloads at once; more wait in the subscription
-const MESSAGES_AHEAD: usize = 16;
+use crate::{ReceiveError, observe};
 
 /// Handled messages that are remembered, so that a repeat is not handled twice
 const REMEMBERED: usize = 65_536;
 
+/// How long what has arrived is counted after the grace of [`Inbox::drain_within`] is over
+const COUNTING: Duration = Duration::from_secs(1);
+
 /// A subscription as a stream of messages, in the order in which they came
 ///
 /// A message that can't be read is an item with an error, and the next one follows. Links of several messages are
-/// downloaded at once, within [`Config::links_ahead`](crate::Config::links_ahead), so that a slow link does not hold up
-/// the subscription. A message that was acknowledged and comes again is answered and not handed out twice, as long as this
-/// inbox lives and for its last 65,536 messages: after a restart, or in another member of a queue group, a message may be
-/// handled a second time. Where that matters, keep the `msg_id` with what the handler does.
+/// downloaded at once, within [`Config::links_ahead`](crate::Config::links_ahead). A message whose links still load holds up
+/// later ones for at most [`Config::order_timeout`](crate::Config::order_timeout), 5 seconds; then those that are whole go
+/// first, in their order. [`ordered`](Self::ordered) and [`unordered`](Self::unordered) change that.
+///
+/// A message that was acknowledged and comes again is answered and not handed out twice, as long as this inbox lives and
+/// remembers it: it remembers the 65,536 messages that were handled or repeated last. After more messages than that without
+/// a repeat, after a restart, or in another member of a queue group, a message may be handled a second time. Where that
+/// matters, keep the `msg_id` with what the handler does.
 pub struct Inbox {
     bridge: Bridge,
     subscription: Subscription,
     lazy: bool,
     unordered: bool,
     ahead: Ahead,
-    /// Bytes of links in `ahead`
-    bytes_ahead: u64,
-    /// The next message to download, for whose links there is no room yet
-    waiting: Option<Incoming>,
     window: Window,
     detector: Option<Detector>,
+    /// Whether the subscription has given its last message
+    ended: bool,
+    /// When to give up what has arrived
+    end: Option<Instant>,
+    unhandled: u64,
+    /// Whether all that was not handed out is counted
+    counted: bool,
 }
 
-/// A message on its way, and the bytes of its links
-type Fetching = BoxFuture<'static, (u64, Result<Incoming, ReceiveError>)>;
-
-/// Messages whose links are being downloaded
-enum Ahead {
-    Ordered(FuturesOrdered<Fetching>),
-    Unordered(FuturesUnordered<Fetching>),
-}
-
-impl Ahead {
-    fn len(&self) -> usize {
-        match self {
-            Self::Ordered(messages) => messages.len(),
-            Self::Unordered(messages) => messages.len(),
-        }
-    }
-
-    fn push(&mut self, message: Fetching) {
-        match self {
-            Self::Ordered(messages) => messages.push_back(message),
-            Self::Unordered(messages) => messages.push(message),
-        }
-    }
-
-    async fn next(&mut self) -> Option<(u64, Result<Incoming, ReceiveError>)> {
-        match self {
-            Self::Ordered(messages) => messages.next().await,
-            Self::Unordered(messages) => messages.next().await,
-        }
-    }
+/// What comes next
+enum Next {
+    Item(Item),
+    Arrived(Delivery),
+    /// Something has changed: look again
+    Again,
+    End,
 }
 
 impl Inbox {
     /// `alone`: every message for the filter comes here, so that gaps in a sender's numbers are losses
     pub(crate) fn new(bridge: Bridge, subscription: Subscription, alone: bool) -> Self {
+        let patience = Some(bridge.config().order_timeout).filter(|patience| *patience != Duration::MAX);
         Self {
             bridge,
             subscription,
             lazy: false,
-            unordered: false,
-            ahead: Ahead::Ordered(FuturesOrdered::new()),
-            bytes_ahead: 0,
-            waiting: None,
+            unordered: patience == Some(Duration::ZERO),
+            ahead: Ahead::new(patience),
             window: Window::new(REMEMBERED),
             detector: alone.then(Detector::default),
+            ended: false,
+            end: None,
+            unhandled: 0,
+            counted: false,
         }
     }
 
@@ -101,11 +83,19 @@ impl Inbox {
         self
     }
 
-    /// Lets a message overtake an earlier one that still waits for its links
+    /// Lets a message overtake an earlier one that still waits for its links, without waiting for it
     #[must_use]
-    pub fn unordered(mut self) -> Self {
+    pub const fn unordered(mut self) -> Self {
         self.unordered = true;
-        self.ahead = Ahead::Unordered(FuturesUnordered::new());
+        self.ahead.set_patience(Some(Duration::ZERO));
+        self
+    }
+
+    /// Never lets a message overtake an earlier one, however long its links take
+    #[must_use]
+    pub const fn ordered(mut self) -> Self {
+        self.unordered = false;
+        self.ahead.set_patience(None);
         self
     }
 
@@ -115,64 +105,65 @@ impl Inbox {
     ///
     /// # Errors
     /// The item is [`ReceiveError`] for a message that can't be read; call again for the next one. One with
-    /// [`Error::Broker`] is the last: the server no longer lets this program listen.
+    /// [`Error::Broker`](crate::Error::Broker) is the last: the server no longer lets this program listen.
     pub async fn next(&mut self) -> Option<Result<Incoming, ReceiveError>> {
         loop {
-            if let Some(incoming) = self.waiting.take() {
-                let bytes = self.link_bytes(&incoming);
-                if self.ahead.len() > 0 && self.bytes_ahead.saturating_add(bytes) > self.bridge.config().links_ahead {
-                    self.waiting = Some(incoming);
-                    let fetched = self.ahead.next().await;
-                    return self.handed_out(fetched);
-                }
-                self.bytes_ahead = self.bytes_ahead.saturating_add(bytes);
-                self.ahead.push(fetched(incoming, bytes));
-            }
-            let delivery = if self.ahead.len() == 0 {
+            let delivery = if self.ahead.is_empty() && self.end.is_none() {
                 match self.subscription.next().await {
                     Some(delivery) => delivery,
-                    None => return self.subscription.take_error().map(|error| self.ended(error)),
+                    None => return self.subscription.take_error().map(|error| self.failed(error)),
                 }
-            } else if self.ahead.len() >= MESSAGES_AHEAD {
-                let fetched = self.ahead.next().await;
-                return self.handed_out(fetched);
             } else {
-                tokio::select! {
-                    biased;
-                    fetched = self.ahead.next() => return self.handed_out(fetched),
-                    delivery = self.subscription.next() => match delivery {
-                        Some(delivery) => delivery,
-                        None => {
-                            let fetched = self.ahead.next().await;
-                            return self.handed_out(fetched);
-                        }
-                    },
+                match self.look().await {
+                    Next::Item(item) => return Some(item),
+                    Next::Arrived(delivery) => delivery,
+                    Next::Again => continue,
+                    Next::End => return self.subscription.take_error().map(|error| self.failed(error)),
                 }
             };
+            let bytes = delivery.payload.len();
             let Some(opened) = self.opened(delivery) else { continue };
             match opened {
-                Ok(incoming) if incoming.has_links() && !self.lazy => self.waiting = Some(incoming),
-                opened if self.ahead.len() == 0 || self.unordered => return Some(opened),
-                opened => self.ahead.push(Box::pin(std::future::ready((0, opened)))),
+                Ok(incoming) if incoming.has_links() && !self.lazy => {
+                    let link_bytes = self.link_bytes(&incoming);
+                    self.ahead.push_links(incoming, bytes, link_bytes);
+                }
+                opened if self.unordered || self.ahead.is_empty() => return Some(opened),
+                opened => self.ahead.push_whole(opened, bytes),
             }
+        }
+    }
+
+    /// Waits for what comes next while messages are held here, or the end is near
+    async fn look(&mut self) -> Next {
+        if self.end.is_some_and(|end| Instant::now() >= end) {
+            self.count_unhandled().await;
+            return Next::End;
+        }
+        self.ahead.load(self.bridge.config().links_ahead);
+        if let Some(item) = self.ahead.take() {
+            return Next::Item(item);
+        }
+        if self.ended && self.ahead.is_empty() {
+            return Next::End;
+        }
+        let wake = [self.end, self.ahead.passes_at()].into_iter().flatten().min();
+        tokio::select! {
+            biased;
+            () = self.ahead.loaded(), if !self.ahead.is_empty() => Next::Again,
+            delivery = self.subscription.next(), if !self.ended && self.ahead.has_room() => {
+                self.ended = delivery.is_none();
+                delivery.map_or(Next::Again, Next::Arrived)
+            }
+            () = tokio::time::sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => Next::Again,
         }
     }
 
     /// What the links of a message will take in memory; one whose sender did not say fills all the room there is
     fn link_bytes(&self, incoming: &Incoming) -> u64 {
         let unknown = self.bridge.config().links_ahead;
-        let links = incoming.payloads.iter().filter(|handle| handle.part().is_none());
+        let links = incoming.payloads().iter().filter(|handle| handle.part().is_none());
         links.fold(0, |sum: u64, handle| sum.saturating_add(handle.size().unwrap_or(unknown)))
-    }
-
-    /// Makes room for the next downloads
-    fn handed_out(
-        &mut self,
-        fetched: Option<(u64, Result<Incoming, ReceiveError>)>,
-    ) -> Option<Result<Incoming, ReceiveError>> {
-        let (bytes, message) = fetched?;
-        self.bytes_ahead = self.bytes_ahead.saturating_sub(bytes);
-        Some(message)
     }
 
     /// The message, unless it is a repeat of one that was or is being handled
@@ -214,7 +205,7 @@ impl Inbox {
             && Envelope::from_json(&delivery.payload).is_err()
     }
 
-    fn ended(&self, error: BrokerError) -> Result<Incoming, ReceiveError> {
+    fn failed(&self, error: BrokerError) -> Result<Incoming, ReceiveError> {
         Err(ReceiveError::new(error, Subscription::filter(&self.subscription).as_str()))
     }
 
@@ -230,37 +221,73 @@ impl Inbox {
         self.detector.as_ref().map(Detector::losses).unwrap_or_default()
     }
 
-    /// Stops listening; what has arrived can still be read, then the stream ends
+    /// Stops listening; what has arrived can still be read, however long that takes, then the stream ends
     pub fn drain(&self) {
         self.subscription.drain();
     }
-}
 
-/// Downloads in a task of its own, so that it goes on while the reader is busy with another message
-fn fetched(mut incoming: Incoming, bytes: u64) -> Fetching {
-    let (subject, reply) = (incoming.subject.clone(), incoming.reply.clone());
-    let mut task = AbortOnDrop(tokio::spawn(async move {
-        incoming.fetch().await?;
-        Ok(incoming)
-    }));
-    Box::pin(async move {
-        let fetched = match (&mut task.0).await {
-            Ok(fetched) => fetched,
-            Err(failed) => match failed.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // Only the end of the runtime stops it.
-                Err(_) => Err(ReceiveError::new(Error::Stopped, subject.as_str()).answerable(None, reply)),
-            },
+    /// Stops listening; what has arrived can be read until `grace` is over, then the stream ends
+    ///
+    /// The subscription ends at the server first. In a queue group the other members get what comes from then on, and
+    /// nobody else gets what has arrived here: [`next`](Self::next) goes on to hand it out. After the stream has ended,
+    /// [`unhandled`](Self::unhandled) says how many messages arrived and were not handed out.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use natsbridge::{Bridge, Config, MemoryBroker};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
+    /// let mut inbox = bridge.subscribe("orders").await?;
+    /// bridge.message("orders").dictionary("order", 17).send().await?;
+    /// // The program is asked to stop:
+    /// inbox.drain_within(Duration::from_secs(10));
+    /// while let Some(message) = inbox.next().await {
+    ///     println!("{}", message?.get::<u64>("order")?);
+    /// }
+    /// assert_eq!(inbox.unhandled(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn drain_within(&mut self, grace: Duration) {
+        self.subscription.drain();
+        // A grace without an end is that of `drain`.
+        self.end = Instant::now().checked_add(grace);
+    }
+
+    /// How many messages arrived and were not handed out when the grace of [`drain_within`](Self::drain_within) was over;
+    /// 0 before the stream has ended
+    #[must_use]
+    pub const fn unhandled(&self) -> u64 {
+        self.unhandled
+    }
+
+    /// Counts what was not handed out, once
+    async fn count_unhandled(&mut self) {
+        if std::mem::replace(&mut self.counted, true) {
+            return;
+        }
+        // A repeat of a message is not another one.
+        let mut claims: Vec<Claim> = Vec::new();
+        for state in self.ahead.clear() {
+            self.unhandled += 1;
+            if let State::Whole(item) = state
+                && let Ok(mut incoming) = *item
+            {
+                claims.extend(incoming.claim.take());
+            }
+        }
+        let counting = async {
+            while let Some(delivery) = self.subscription.next().await {
+                let Some(opened) = self.opened(delivery) else { continue };
+                self.unhandled += 1;
+                claims.extend(opened.ok().and_then(|mut incoming| incoming.claim.take()));
+            }
         };
-        (bytes, fetched)
-    })
-}
-
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
+        // The server says where the end is; where it is silent, what came until now is all that is known.
+        let _ = tokio::time::timeout(COUNTING, counting).await;
     }
 }
 
@@ -270,270 +297,5 @@ impl fmt::Debug for Inbox {
             .field("subscription", &self.subscription)
             .field("lazy", &self.lazy)
             .finish_non_exhaustive()
-    }
-}
-
-/// A message that arrived: the envelope's fields, its payloads by name, and the means to answer it
-#[derive(Debug)]
-pub struct Incoming {
-    bridge: Bridge,
-    subject: Subject,
-    reply: Option<Subject>,
-    header: Header,
-    payloads: Vec<Handle>,
-    claim: Option<Claim>,
-}
-
-impl Incoming {
-    /// Reads the envelope and checks what came direct
-    pub(crate) fn open(bridge: &Bridge, delivery: Delivery) -> Result<Self, ReceiveError> {
-        let Delivery { subject, reply, payload, .. } = delivery;
-        let envelope = match Envelope::from_json(&payload) {
-            Ok(envelope) => envelope,
-            Err(error) => {
-                let error = Error::from(error);
-                observe::unreadable(&error, subject.as_str(), None);
-                return Err(ReceiveError::new(error, subject.as_str()).answerable(None, reply));
-            }
-        };
-        observe::received(&envelope);
-        let (header, arrivals) = envelope.open(&bridge.config().checks);
-        let payloads = arrivals.into_iter().map(|arrival| Handle::new(arrival, bridge.downloader())).collect();
-        Ok(Self { bridge: bridge.clone(), subject, reply, header, payloads, claim: None })
-    }
-
-    fn wants_answer(&self) -> bool {
-        !self.header.msg_id().is_empty()
-            && (self.reply.is_some() || !self.header.reply_to().is_empty())
-            && !matches!(self.header.msg_purpose(), Purpose::Ack | Purpose::Nack)
-    }
-
-    fn has_links(&self) -> bool {
-        self.payloads.iter().any(|handle| handle.part().is_none())
-    }
-
-    /// Downloads every link into memory
-    ///
-    /// # Errors
-    /// [`ReceiveError`] with the first payload that can't be handed out.
-    pub async fn fetch(&mut self) -> Result<(), ReceiveError> {
-        let transfers = self.bridge.config().transfers.max(1);
-        let mut fetches: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::new();
-        for handle in &mut self.payloads {
-            if handle.part().is_none() {
-                fetches.push(Box::pin(handle.fetch()));
-            }
-        }
-        let fetched: Result<(), Error> = stream::iter(fetches).buffer_unordered(transfers).try_collect().await;
-        fetched.map_err(|error| {
-            observe::unreadable(&error, self.subject.as_str(), Some(&self.header));
-            ReceiveError::new(error, self.subject.as_str()).answerable(Some(&self.header), self.reply.clone())
-        })
-    }
-
-    /// The envelope's fields
-    #[must_use]
-    pub const fn header(&self) -> &Header {
-        &self.header
-    }
-
-    /// Why it was sent: `chat`, or news of a state, a request to stop, an answer
-    #[must_use]
-    pub fn purpose(&self) -> Purpose {
-        self.header.msg_purpose()
-    }
-
-    /// The subject that it came on
-    #[must_use]
-    pub fn subject(&self) -> &str {
-        self.subject.as_str()
-    }
-
-    /// The payloads, in the order in which they were sent
-    #[must_use]
-    pub fn payloads(&self) -> &[Handle] {
-        &self.payloads
-    }
-
-    /// The payloads, given away
-    #[must_use]
-    pub fn into_payloads(self) -> Vec<Handle> {
-        self.payloads
-    }
-
-    /// The first payload of this name
-    ///
-    /// # Errors
-    /// [`Error::NoSuchPayload`] with the names that are there.
-    pub fn payload(&self, name: &str) -> Result<&Handle, Error> {
-        self.payloads.iter().find(|handle| handle.name() == name).ok_or_else(|| {
-            let names: Vec<_> = self.payloads.iter().map(|handle| format!("`{}`", shown(handle.name()))).collect();
-            let present = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            Error::NoSuchPayload { dataname: name.to_owned(), present }
-        })
-    }
-
-    fn part(&self, name: &str) -> Result<&Part, Error> {
-        let handle = self.payload(name)?;
-        handle.part().ok_or_else(|| wrong(handle, "a value", "it is a link that was not downloaded; fetch it first"))
-    }
-
-    /// The value of the first payload of this name
-    ///
-    /// # Errors
-    /// [`Error::NoSuchPayload`]; [`Error::Payload`] when the bytes are not what the type says.
-    pub fn value(&self, name: &str) -> Result<Value, Error> {
-        Ok(self.part(name)?.value()?)
-    }
-
-    /// The value of a dictionary, jsontable, arrowtable or text as a type of the program's own
-    ///
-    /// A table is read as a list of rows.
-    ///
-    /// # Errors
-    /// As [`Incoming::value`]; [`Error::WrongType`] when the value is of another shape.
-    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
-        let part = self.part(name)?;
-        let handle = self.payload(name)?;
-        let read = match (part.payload_type(), part.bytes()) {
-            (PayloadType::Dictionary | PayloadType::JsonTable, Some(bytes)) => serde_json::from_slice(bytes),
-            _ => match part.value()? {
-                Value::Text(text) => serde_json::from_value(text.into()),
-                #[cfg(feature = "arrow")]
-                Value::Table(table) => {
-                    let rows = table.to_rows().map_err(|error| wrong(handle, "rows", &error.to_string()))?;
-                    serde_json::from_value(rows.into_vec().into())
-                }
-                _ => return Err(wrong(handle, "a typed value", "it is bytes; read it with `bytes`")),
-            },
-        };
-        read.map_err(|error| wrong(handle, std::any::type_name::<T>(), &error.to_string()))
-    }
-
-    /// The text of the first payload of this name
-    ///
-    /// # Errors
-    /// As [`Incoming::value`]; [`Error::WrongType`] when it is no text.
-    pub fn text(&self, name: &str) -> Result<String, Error> {
-        match self.value(name)? {
-            Value::Text(text) => Ok(text),
-            _ => Err(wrong(self.payload(name)?, "text", "its type is another")),
-        }
-    }
-
-    /// The Arrow table of the first payload of this name
-    ///
-    /// # Errors
-    /// As [`Incoming::value`]; [`Error::WrongType`] when it is no arrowtable.
-    #[cfg(feature = "arrow")]
-    pub fn table(&self, name: &str) -> Result<natsbridge_core::Table, Error> {
-        match self.value(name)? {
-            Value::Table(table) => Ok(table),
-            _ => Err(wrong(self.payload(name)?, "an Arrow table", "its type is another")),
-        }
-    }
-
-    /// The serialised bytes of the first payload of this name, whatever its type
-    ///
-    /// # Errors
-    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded.
-    pub fn bytes(&self, name: &str) -> Result<Bytes, Error> {
-        let handle = self.payload(name)?;
-        let bytes = handle.part().and_then(Part::bytes);
-        bytes.cloned().ok_or_else(|| wrong(handle, "bytes", "it is a link that was not downloaded; fetch it first"))
-    }
-
-    /// Saves every payload under a safe form of its name in `dir`; links are not held in memory
-    ///
-    /// # Errors
-    /// As [`Handle::save`], for the first payload that can't be saved; the ones before it are there.
-    pub async fn save_to(&self, dir: impl AsRef<Path> + Send) -> Result<Vec<Saved>, Error> {
-        let mut saved = Vec::with_capacity(self.payloads.len());
-        for handle in &self.payloads {
-            saved.push(handle.save(dir.as_ref()).await?);
-        }
-        Ok(saved)
-    }
-
-    /// Tells the sender that the message was handled, and remembers that (specification, section 7)
-    ///
-    /// # Errors
-    /// [`Error::NoReplySubject`] when the message names no subject for answers, and what [`Draft::send`] says.
-    pub async fn ack(&self) -> Result<(), Error> {
-        let ack = self.answer(Purpose::Ack)?;
-        self.mark_handled();
-        ack.send().await.map(drop)
-    }
-
-    /// Tells the sender that the message could not be handled, and why (specification, section 6)
-    ///
-    /// # Errors
-    /// As [`Incoming::ack`].
-    pub async fn nack(&self, code: &str, reason: &str, retryable: bool) -> Result<(), Error> {
-        refusal(self.answer(Purpose::Nack)?, code, reason, retryable).send().await.map(drop)
-    }
-
-    /// Begins an answer to this message
-    ///
-    /// # Errors
-    /// [`Error::NoReplySubject`] when the message names no subject for answers.
-    pub fn reply(&self) -> Result<Draft, Error> {
-        self.answer(Purpose::Chat)
-    }
-
-    /// A repeat of this message is acknowledged from now on, and not handed out again
-    pub(crate) fn mark_handled(&self) {
-        if let Some(claim) = &self.claim {
-            claim.handled();
-        }
-    }
-
-    fn answer(&self, purpose: Purpose) -> Result<Draft, Error> {
-        answer(&self.bridge, &self.header, self.reply.as_ref(), purpose)
-    }
-}
-
-/// An answer to the message with this header, sent where it asks for one, or to the NATS reply subject
-fn answer(bridge: &Bridge, header: &Header, reply: Option<&Subject>, purpose: Purpose) -> Result<Draft, Error> {
-    let to = match (header.reply_to(), reply) {
-        // A stranger's `reply_to` must not make this program speak to the server's own subjects.
-        (reply_to, _) if reply_to.starts_with('$') => {
-            return Err(Error::NoReplySubject { msg_id: header.msg_id().to_owned() });
-        }
-        ("", None) => return Err(Error::NoReplySubject { msg_id: header.msg_id().to_owned() }),
-        ("", Some(reply)) => reply.as_str(),
-        (reply_to, _) => reply_to,
-    };
-    let draft = bridge.message(to).answering().purpose(purpose).correlation_id(header.correlation_id());
-    let draft = draft.reply_to_msg_id(header.msg_id());
-    Ok(draft.receiver_name(header.sender_name()).receiver_id(header.sender_id()))
-}
-
-/// A refusal with its reason (specification, section 6)
-fn refusal(answer: Draft, code: &str, reason: &str, retryable: bool) -> Draft {
-    let metadata = [("code", json!(code)), ("reason", json!(reason)), ("retryable", json!(retryable))];
-    answer.metadata(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
-}
-
-impl Bridge {
-    /// Tells the sender of a message that could not be read why, with the error's code (specification, section 6)
-    ///
-    /// # Errors
-    /// [`Error::NoReplySubject`] when the message names no subject for answers, or is no envelope at all; and what
-    /// [`Draft::send`] says.
-    pub async fn nack(&self, unread: &ReceiveError) -> Result<(), Error> {
-        let Some(header) = &unread.header else { return Err(Error::NoReplySubject { msg_id: String::new() }) };
-        let answer = answer(self, header, unread.reply.as_ref(), Purpose::Nack)?;
-        let error = &unread.error;
-        refusal(answer, error.code(), &error.to_string(), error.is_retryable()).send().await.map(drop)
-    }
-}
-
-fn wrong(handle: &Handle, wanted: &'static str, reason: &str) -> Error {
-    Error::WrongType {
-        dataname: handle.name().to_owned(),
-        payload_type: handle.payload_type(),
-        wanted,
-        reason: reason.to_owned(),
     }
 }

@@ -138,6 +138,7 @@
 //! Programs that log through `tracing` see every message's fields; [`describe_metrics`] tells a `metrics` recorder what is
 //! counted. Which room a name lives in is in `docs/architecture.md`.
 
+mod ahead;
 mod bridge;
 mod config;
 mod deliver;
@@ -146,6 +147,8 @@ mod error;
 mod fetcher;
 mod handle;
 mod inbox;
+mod incoming;
+mod loading;
 mod observe;
 mod perform;
 mod save;
@@ -162,7 +165,8 @@ pub use deliver::{DeliverOptions, Delivered, DeliveryError};
 pub use draft::Draft;
 pub use error::{Error, ReceiveError};
 pub use handle::{Handle, Saved};
-pub use inbox::{Inbox, Incoming};
+pub use inbox::Inbox;
+pub use incoming::Incoming;
 pub use observe::{
     ACKS_SENT, DELIVERIES_FAILED, DOWNLOAD_RETRY_EXCEEDED, FILE_DOWNLOAD_DURATION, FILE_UPLOAD_DURATION,
     MESSAGE_DUPLICATES, MESSAGE_GAPS, MESSAGES_RECEIVED, MESSAGES_REORDERED, MESSAGES_REPEATED, MESSAGES_SENT,

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::Boxed;
+use crate::loading::LoadingTime;
 use crate::sequence::Counted;
 use crate::{Config, Error, observe, smart};
 
@@ -259,8 +260,12 @@ impl Drop for Uploads {
 }
 
 /// Downloads one payload into memory, and checks it
-pub(crate) async fn downloaded(download: Download, downloader: &dyn Downloader) -> Result<Part, Error> {
-    let found = downloader.download(download.link(), Target::Memory).await?;
+pub(crate) async fn downloaded(
+    download: Download,
+    downloader: &dyn Downloader,
+    time: &LoadingTime,
+) -> Result<Part, Error> {
+    let found = time.load(download.link(), downloader.download(download.link(), Target::Memory)).await?;
     Ok(download.downloaded(found)?)
 }
 

@@ -2,15 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use natsbridge_core::Purpose;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::bridge::Bridge;
-use crate::inbox::{Inbox, Incoming};
+use crate::inbox::Inbox;
+use crate::incoming::Incoming;
 use crate::{Error, ReceiveError, observe};
 
 /// Why a handler could not do its work; told to the sender as a NACK
@@ -63,10 +67,13 @@ pub struct ServeOptions {
     pub queue: Option<String>,
     /// Whether a message with the purpose `shutdown` ends the service; default false
     pub stop_when_asked: bool,
+    /// How long what has arrived is handled after the service was asked to stop; 10 seconds where `None`
+    pub grace: Option<Duration>,
 }
 
 impl ServeOptions {
     const CONCURRENCY: usize = 16;
+    const GRACE: Duration = Duration::from_secs(10);
 
     /// Sets how many handlers run at once; default 16
     #[must_use]
@@ -90,6 +97,13 @@ impl ServeOptions {
         self
     }
 
+    /// Sets how long what has arrived is handled after the service was asked to stop; default 10 seconds
+    #[must_use]
+    pub const fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
     const fn limit(&self) -> usize {
         if self.concurrency == 0 { Self::CONCURRENCY } else { self.concurrency }
     }
@@ -100,14 +114,20 @@ impl ServeOptions {
 pub struct Service {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    unhandled: Arc<AtomicU64>,
 }
 
 impl Service {
-    /// Stops listening, handles what has arrived, and ends; in a queue group the other members get the rest
-    pub async fn stop(mut self) {
+    /// Stops listening, handles what has arrived within [`ServeOptions::grace`], and ends
+    ///
+    /// The subscription ends at the server first; in a queue group the other members get what comes from then on. Returns
+    /// how many messages arrived and were not handled when the grace was over: handlers that still run are stopped, and
+    /// counted too.
+    pub async fn stop(mut self) -> u64 {
         // The task may have ended by itself, when the bridge was drained.
         let _ = self.stop.send(true);
         self.ended().await;
+        self.unhandled()
     }
 
     /// Waits until it has ended: because it was asked to, or because the bridge was drained
@@ -116,6 +136,12 @@ impl Service {
         if !self.task.is_finished() {
             let _ = (&mut self.task).await;
         }
+    }
+
+    /// How many messages arrived and were not handled; 0 before the service has ended
+    #[must_use]
+    pub fn unhandled(&self) -> u64 {
+        self.unhandled.load(Ordering::Acquire)
     }
 }
 
@@ -189,8 +215,9 @@ impl Bridge {
             None => self.subscribe(subject).await?,
         };
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(self.clone(), inbox.unordered(), options, stopped, handler));
-        Ok(Service { stop, task })
+        let unhandled = Arc::new(AtomicU64::new(0));
+        let running = run(self.clone(), inbox.unordered(), options, stopped, Arc::clone(&unhandled), handler);
+        Ok(Service { stop, task: tokio::spawn(running), unhandled })
     }
 }
 
@@ -203,13 +230,15 @@ async fn run<F, R>(
     mut inbox: Inbox,
     options: ServeOptions,
     mut stopped: watch::Receiver<bool>,
+    unhandled: Arc<AtomicU64>,
     handler: F,
 ) where
     F: Fn(Arc<Incoming>) -> R + Send + Sync,
     R: Future<Output = Result<(Arc<Incoming>, serde_json::Value), Failure>> + Send + 'static,
 {
+    let grace = options.grace.unwrap_or(ServeOptions::GRACE);
     let mut running = JoinSet::new();
-    let (mut taking, mut stopping) = (true, false);
+    let (mut taking, mut end) = (true, None);
     while taking || !running.is_empty() {
         tokio::select! {
             Some(_) = running.join_next() => {}
@@ -217,14 +246,15 @@ async fn run<F, R>(
                 Some(Ok(message)) if options.stop_when_asked && message.purpose() == Purpose::Shutdown => {
                     let message = Arc::new(message);
                     answer(&message, Ok((Arc::clone(&message), serde_json::Value::Null))).await;
-                    inbox.drain();
+                    end.get_or_insert_with(|| drain(&mut inbox, grace));
                 }
                 Some(Ok(message)) => {
                     let message = Arc::new(message);
                     // A task of its own: a handler that panics ends itself and not the service.
-                    let handled = tokio::spawn(handler(Arc::clone(&message)));
+                    let mut handled = AbortOnDrop(tokio::spawn(handler(Arc::clone(&message))));
                     running.spawn(async move {
-                        let outcome = handled.await.unwrap_or_else(|_| Err(Failure::new("the handler panicked").permanent()));
+                        let outcome = (&mut handled.0).await;
+                        let outcome = outcome.unwrap_or_else(|_| Err(Failure::new("the handler panicked").permanent()));
                         answer(&message, outcome).await;
                     });
                 }
@@ -232,11 +262,40 @@ async fn run<F, R>(
                 None => taking = false,
             },
             // What has arrived is still handled: in a queue group nobody else gets it.
-            _ = stopped.changed(), if !stopping => {
-                inbox.drain();
-                stopping = true;
+            _ = stopped.changed(), if end.is_none() => {
+                end = Some(drain(&mut inbox, grace));
             }
+            () = ended(end.flatten()) => break,
         }
+    }
+    let stopped = u64::try_from(running.len()).unwrap_or(u64::MAX);
+    running.shutdown().await;
+    if end.is_some() {
+        // Past the grace it hands out nothing more, and counts.
+        while taking && inbox.next().await.is_some() {}
+    }
+    unhandled.store(inbox.unhandled().saturating_add(stopped), Ordering::Release);
+}
+
+/// Begins the end; says when it has to be over
+fn drain(inbox: &mut Inbox, grace: Duration) -> Option<Instant> {
+    inbox.drain_within(grace);
+    Instant::now().checked_add(grace)
+}
+
+async fn ended(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A task that ends with whoever waits for it
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

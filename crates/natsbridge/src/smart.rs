@@ -175,13 +175,27 @@ where
 }
 
 /// The keyword arguments of `smartreceive` (requirements 11.2), with the same names and defaults
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ReceiveOptions {
     retry: RetryPolicy,
     checks: Checks,
     allowed_origins: Vec<String>,
     roots: RootCertificates,
+    message_timeout: Duration,
     downloader: OnceLock<Arc<dyn Downloader>>,
+}
+
+impl Default for ReceiveOptions {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy::default(),
+            checks: Checks::default(),
+            allowed_origins: Vec::new(),
+            roots: RootCertificates::default(),
+            message_timeout: Config::MESSAGE_TIMEOUT,
+            downloader: OnceLock::new(),
+        }
+    }
 }
 
 impl ReceiveOptions {
@@ -202,6 +216,9 @@ impl ReceiveOptions {
         strict: bool => |options, value| options.checks.strict = value;
         /// Sets the most bytes taken in one payload; default 10,000,000,000
         max_payload_size: u64 => |options, value| options.checks.max_payload_size = value;
+        /// Sets how long all links of one message may take together; default 60 seconds, and one second more for each
+        /// 1,000,000 bytes that the message says they hold
+        message_timeout: Duration => |options, value| options.message_timeout = value;
     }
 }
 
@@ -212,6 +229,7 @@ impl fmt::Debug for ReceiveOptions {
             .field("checks", &self.checks)
             .field("allowed_origins", &config::shown(&self.allowed_origins))
             .field("roots", &self.roots)
+            .field("message_timeout", &self.message_timeout)
             .field("downloader", &self.downloader)
             .finish()
     }
@@ -296,7 +314,7 @@ fn unreadable(error: Error, header: Option<&Header>) -> Error {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header, Vec<Handle>), Error> {
-    let ReceiveOptions { retry, checks, allowed_origins, roots, downloader } = options;
+    let ReceiveOptions { retry, checks, allowed_origins, roots, message_timeout, downloader } = options;
     let envelope = Envelope::from_json(json.as_ref()).map_err(|error| unreadable(error.into(), None))?;
     observe::received(&envelope);
     let builder = || {
@@ -305,7 +323,7 @@ pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header,
     };
     let downloader = made_once(downloader, || fetcher(builder(), None, None, allowed_origins))?;
     let (header, arrivals) = envelope.open(checks);
-    Ok((header, arrivals.into_iter().map(|arrival| Handle::new(arrival, &downloader)).collect()))
+    Ok((header, Handle::all(arrivals, &downloader, *message_timeout)))
 }
 
 /// Downloads at once for one message

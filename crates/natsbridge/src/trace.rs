@@ -6,7 +6,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use serde_json::Value as Json;
 
-use crate::inbox::Incoming;
+use crate::incoming::Incoming;
 
 const TRACEPARENT: &str = "traceparent";
 

@@ -4,8 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The longest identifier that is remembered, in bytes; a UUID has 36
-const MAX_ID: usize = 64;
+use crate::config::MAX_ID;
 
 /// What is known of a message when it arrives
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

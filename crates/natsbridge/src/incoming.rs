@@ -1,0 +1,285 @@
+//! What one message that arrived can be asked: its fields, its payloads by name, and the means to answer it.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use natsbridge_core::{Envelope, Header, Part, PayloadType, Purpose, Value, shown};
+use natsbridge_nats::{Delivery, Subject};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::bridge::Bridge;
+use crate::draft::Draft;
+use crate::handle::{Handle, Saved};
+use crate::window::Claim;
+use crate::{Error, ReceiveError, observe};
+
+/// A message that arrived: the envelope's fields, its payloads by name, and the means to answer it
+#[derive(Debug)]
+pub struct Incoming {
+    bridge: Bridge,
+    pub(crate) subject: Subject,
+    pub(crate) reply: Option<Subject>,
+    header: Header,
+    payloads: Vec<Handle>,
+    pub(crate) claim: Option<Claim>,
+}
+
+impl Incoming {
+    /// Reads the envelope and checks what came direct
+    pub(crate) fn open(bridge: &Bridge, delivery: Delivery) -> Result<Self, ReceiveError> {
+        let Delivery { subject, reply, payload, .. } = delivery;
+        let envelope = match Envelope::from_json(&payload) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                let error = Error::from(error);
+                observe::unreadable(&error, subject.as_str(), None);
+                return Err(ReceiveError::new(error, subject.as_str()).answerable(None, reply));
+            }
+        };
+        observe::received(&envelope);
+        let (header, arrivals) = envelope.open(&bridge.config().checks);
+        let payloads = Handle::all(arrivals, bridge.downloader(), bridge.config().message_timeout);
+        Ok(Self { bridge: bridge.clone(), subject, reply, header, payloads, claim: None })
+    }
+
+    pub(crate) fn wants_answer(&self) -> bool {
+        !self.header.msg_id().is_empty()
+            && (self.reply.is_some() || !self.header.reply_to().is_empty())
+            && !matches!(self.header.msg_purpose(), Purpose::Ack | Purpose::Nack)
+    }
+
+    pub(crate) fn has_links(&self) -> bool {
+        self.payloads.iter().any(|handle| handle.part().is_none())
+    }
+
+    /// Downloads every link into memory, all of them within [`Config::message_timeout`](crate::Config::message_timeout)
+    ///
+    /// # Errors
+    /// [`ReceiveError`] with the first payload that can't be handed out.
+    pub async fn fetch(&mut self) -> Result<(), ReceiveError> {
+        let transfers = self.bridge.config().transfers.max(1);
+        let mut fetches: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::new();
+        for handle in &mut self.payloads {
+            if handle.part().is_none() {
+                fetches.push(Box::pin(handle.fetch()));
+            }
+        }
+        let fetched: Result<(), Error> = stream::iter(fetches).buffer_unordered(transfers).try_collect().await;
+        fetched.map_err(|error| {
+            observe::unreadable(&error, self.subject.as_str(), Some(&self.header));
+            ReceiveError::new(error, self.subject.as_str()).answerable(Some(&self.header), self.reply.clone())
+        })
+    }
+
+    /// The envelope's fields
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Why it was sent: `chat`, or news of a state, a request to stop, an answer
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        self.header.msg_purpose()
+    }
+
+    /// The subject that it came on
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.subject.as_str()
+    }
+
+    /// The payloads, in the order in which they were sent
+    #[must_use]
+    pub fn payloads(&self) -> &[Handle] {
+        &self.payloads
+    }
+
+    /// The payloads, given away
+    #[must_use]
+    pub fn into_payloads(self) -> Vec<Handle> {
+        self.payloads
+    }
+
+    /// The first payload of this name
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPayload`] with the names that are there.
+    pub fn payload(&self, name: &str) -> Result<&Handle, Error> {
+        self.payloads.iter().find(|handle| handle.name() == name).ok_or_else(|| {
+            let names: Vec<_> = self.payloads.iter().map(|handle| format!("`{}`", shown(handle.name()))).collect();
+            let present = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Error::NoSuchPayload { dataname: name.to_owned(), present }
+        })
+    }
+
+    fn part(&self, name: &str) -> Result<&Part, Error> {
+        let handle = self.payload(name)?;
+        handle.part().ok_or_else(|| wrong(handle, "a value", "it is a link that was not downloaded; fetch it first"))
+    }
+
+    /// The value of the first payload of this name
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPayload`]; [`Error::Payload`] when the bytes are not what the type says.
+    pub fn value(&self, name: &str) -> Result<Value, Error> {
+        Ok(self.part(name)?.value()?)
+    }
+
+    /// The value of a dictionary, jsontable, arrowtable or text as a type of the program's own
+    ///
+    /// A table is read as a list of rows.
+    ///
+    /// # Errors
+    /// As [`Incoming::value`]; [`Error::WrongType`] when the value is of another shape.
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        let part = self.part(name)?;
+        let handle = self.payload(name)?;
+        let read = match (part.payload_type(), part.bytes()) {
+            (PayloadType::Dictionary | PayloadType::JsonTable, Some(bytes)) => serde_json::from_slice(bytes),
+            _ => match part.value()? {
+                Value::Text(text) => serde_json::from_value(text.into()),
+                #[cfg(feature = "arrow")]
+                Value::Table(table) => {
+                    let rows = table.to_rows().map_err(|error| wrong(handle, "rows", &error.to_string()))?;
+                    serde_json::from_value(rows.into_vec().into())
+                }
+                _ => return Err(wrong(handle, "a typed value", "it is bytes; read it with `bytes`")),
+            },
+        };
+        read.map_err(|error| wrong(handle, std::any::type_name::<T>(), &error.to_string()))
+    }
+
+    /// The text of the first payload of this name
+    ///
+    /// # Errors
+    /// As [`Incoming::value`]; [`Error::WrongType`] when it is no text.
+    pub fn text(&self, name: &str) -> Result<String, Error> {
+        match self.value(name)? {
+            Value::Text(text) => Ok(text),
+            _ => Err(wrong(self.payload(name)?, "text", "its type is another")),
+        }
+    }
+
+    /// The Arrow table of the first payload of this name
+    ///
+    /// # Errors
+    /// As [`Incoming::value`]; [`Error::WrongType`] when it is no arrowtable.
+    #[cfg(feature = "arrow")]
+    pub fn table(&self, name: &str) -> Result<natsbridge_core::Table, Error> {
+        match self.value(name)? {
+            Value::Table(table) => Ok(table),
+            _ => Err(wrong(self.payload(name)?, "an Arrow table", "its type is another")),
+        }
+    }
+
+    /// The serialised bytes of the first payload of this name, whatever its type
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded.
+    pub fn bytes(&self, name: &str) -> Result<Bytes, Error> {
+        let handle = self.payload(name)?;
+        let bytes = handle.part().and_then(Part::bytes);
+        bytes.cloned().ok_or_else(|| wrong(handle, "bytes", "it is a link that was not downloaded; fetch it first"))
+    }
+
+    /// Saves every payload under a safe form of its name in `dir`; links are not held in memory
+    ///
+    /// # Errors
+    /// As [`Handle::save`], for the first payload that can't be saved; the ones before it are there.
+    pub async fn save_to(&self, dir: impl AsRef<Path> + Send) -> Result<Vec<Saved>, Error> {
+        let mut saved = Vec::with_capacity(self.payloads.len());
+        for handle in &self.payloads {
+            saved.push(handle.save(dir.as_ref()).await?);
+        }
+        Ok(saved)
+    }
+
+    /// Tells the sender that the message was handled, and remembers that (specification, section 7)
+    ///
+    /// # Errors
+    /// [`Error::NoReplySubject`] when the message names no subject for answers, [`Error::ReplyRefused`] when it names one
+    /// where this program does not answer, and what [`Draft::send`] says.
+    pub async fn ack(&self) -> Result<(), Error> {
+        let ack = self.answer(Purpose::Ack)?;
+        self.mark_handled();
+        ack.send().await.map(drop)
+    }
+
+    /// Tells the sender that the message could not be handled, and why (specification, section 6)
+    ///
+    /// # Errors
+    /// As [`Incoming::ack`].
+    pub async fn nack(&self, code: &str, reason: &str, retryable: bool) -> Result<(), Error> {
+        refusal(self.answer(Purpose::Nack)?, code, reason, retryable).send().await.map(drop)
+    }
+
+    /// Begins an answer to this message
+    ///
+    /// # Errors
+    /// [`Error::NoReplySubject`] when the message names no subject for answers, [`Error::ReplyRefused`] when it names one
+    /// where this program does not answer.
+    pub fn reply(&self) -> Result<Draft, Error> {
+        self.answer(Purpose::Chat)
+    }
+
+    /// A repeat of this message is acknowledged from now on, and not handed out again
+    pub(crate) fn mark_handled(&self) {
+        if let Some(claim) = &self.claim {
+            claim.handled();
+        }
+    }
+
+    fn answer(&self, purpose: Purpose) -> Result<Draft, Error> {
+        answer(&self.bridge, &self.header, self.reply.as_ref(), purpose)
+    }
+}
+
+/// An answer to the message with this header, sent where it asks for one, or to the NATS reply subject
+fn answer(bridge: &Bridge, header: &Header, reply: Option<&Subject>, purpose: Purpose) -> Result<Draft, Error> {
+    let to = match (header.reply_to(), reply) {
+        ("", None) => return Err(Error::NoReplySubject { msg_id: header.msg_id().to_owned() }),
+        ("", Some(reply)) => reply.as_str(),
+        (reply_to, _) => reply_to,
+    };
+    let allowed = &bridge.config().reply_subjects;
+    // A stranger's word must not make this program speak to the server's own subjects.
+    if to.starts_with('$') || !(allowed.is_empty() || allowed.iter().any(|filter| filter.matches(to))) {
+        return Err(Error::ReplyRefused { msg_id: header.msg_id().to_owned(), subject: to.to_owned() });
+    }
+    let draft = bridge.message(to).answering().purpose(purpose).correlation_id(header.correlation_id());
+    let draft = draft.reply_to_msg_id(header.msg_id());
+    Ok(draft.receiver_name(header.sender_name()).receiver_id(header.sender_id()))
+}
+
+/// A refusal with its reason (specification, section 6)
+fn refusal(answer: Draft, code: &str, reason: &str, retryable: bool) -> Draft {
+    let metadata = [("code", json!(code)), ("reason", json!(reason)), ("retryable", json!(retryable))];
+    answer.metadata(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+impl Bridge {
+    /// Tells the sender of a message that could not be read why, with the error's code (specification, section 6)
+    ///
+    /// # Errors
+    /// [`Error::NoReplySubject`] when the message names no subject for answers, or is no envelope at all;
+    /// [`Error::ReplyRefused`] when it names one where this program does not answer; and what [`Draft::send`] says.
+    pub async fn nack(&self, unread: &ReceiveError) -> Result<(), Error> {
+        let Some(header) = &unread.header else { return Err(Error::NoReplySubject { msg_id: String::new() }) };
+        let answer = answer(self, header, unread.reply.as_ref(), Purpose::Nack)?;
+        let error = &unread.error;
+        refusal(answer, error.code(), &error.to_string(), error.is_retryable()).send().await.map(drop)
+    }
+}
+
+fn wrong(handle: &Handle, wanted: &'static str, reason: &str) -> Error {
+    Error::WrongType {
+        dataname: handle.name().to_owned(),
+        payload_type: handle.payload_type(),
+        wanted,
+        reason: reason.to_owned(),
+    }
+}
