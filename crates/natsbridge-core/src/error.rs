@@ -25,6 +25,18 @@ pub enum CodecError {
         /// What was found instead
         reason: String,
     },
+    /// A number in JSON that would be read as another one: an integer beyond 64 bits, or one too small for a float64
+    #[error(
+        "the number {number} at line {line}, column {column} has no 64-bit counterpart and would become another; send it as a string"
+    )]
+    Number {
+        /// Line, from 1
+        line: usize,
+        /// Column in bytes, from 1
+        column: usize,
+        /// The number as it stands, cut
+        number: String,
+    },
     /// A jsontable payload that is JSON, but not an array of objects
     #[error("a jsontable is an array of objects, one per row; {found}")]
     NotRows {
@@ -47,8 +59,14 @@ pub enum CodecError {
         /// Bytes allowed
         limit: u64,
     },
+    /// A value that is longer as JSON text than it may be shown
+    #[error("as JSON it has more than {limit} bytes, the limit for showing it; save the payload to have it whole")]
+    TooLargeToShow {
+        /// Bytes of JSON text allowed
+        limit: u64,
+    },
     /// A table that has no counterpart in the other table type
-    #[error("column `{column}` can't be converted: {reason}")]
+    #[error("column `{}` can't be converted: {reason}", shown(column))]
     Unconvertible {
         /// The column
         column: String,
@@ -84,8 +102,10 @@ impl CodecError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Utf8 { .. } | Self::Json { .. } | Self::NotRows { .. } | Self::Table { .. } => "undecodable",
-            Self::TableTooLarge { .. } => "too_large",
+            Self::Utf8 { .. } | Self::Json { .. } | Self::Number { .. } | Self::NotRows { .. } | Self::Table { .. } => {
+                "undecodable"
+            }
+            Self::TableTooLarge { .. } | Self::TooLargeToShow { .. } => "too_large",
             Self::TooDeep { .. } => "too_deep",
             Self::InFile => "in_file",
             Self::Unconvertible { .. } => "unconvertible",

@@ -43,7 +43,7 @@ pub(crate) fn shown_within(text: &str, characters: usize) -> Cow<'_, str> {
 }
 
 /// Whether a character can write over what a terminal has shown, break a line of a log, or make text look like another
-const fn is_harmful(c: char) -> bool {
+pub(crate) const fn is_harmful(c: char) -> bool {
     matches!(
         c,
         '\0'..='\x1f'

@@ -10,7 +10,7 @@ use crate::error::{OpenError, OpenFault};
 use crate::notes::Notes;
 use crate::outbound::without_secrets;
 use crate::wire::write::is_plain;
-use crate::{CodecError, Life, Metadata, PayloadType, Purpose, Source, Value, codec};
+use crate::{CodecError, JsonView, Life, Metadata, PayloadType, Purpose, Source, Value, codec};
 
 /// One named value of a message, serialised as its type says
 #[derive(Debug, Clone, PartialEq)]
@@ -104,6 +104,18 @@ impl Part {
     /// As [`Part::into_value`].
     pub fn value(&self) -> Result<Value, OpenError> {
         self.clone().into_value()
+    }
+
+    /// The value as JSON text that is written while it is made; see [`JsonView`]
+    ///
+    /// Of images, audio, video and other bytes it is `null`. A value that is sound but can't be shown, or not within
+    /// `max_bytes` of text, is `null` too, and the view says why.
+    ///
+    /// # Errors
+    /// As [`Part::into_value`].
+    pub fn json_view(&self, max_bytes: u64) -> Result<JsonView, OpenError> {
+        let Some(bytes) = self.source.clone().into_bytes() else { return Err(named(&self.name, CodecError::InFile)) };
+        JsonView::of(self.payload_type, bytes, max_bytes).map_err(|error| named(&self.name, error))
     }
 
     /// Reads the value; text and bytes without copying where nobody else holds them

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde_json::{Map, Value as Json};
 
+use crate::harmless::shown_within;
+use crate::json_text::{Shape, numbers};
 use crate::{CodecError, Rows};
 
 /// Arrays and objects may nest this deep; the JSON reader's own limit, kept on both sides so that what is sent is read
@@ -36,15 +38,90 @@ pub(super) fn rows_of(json: Json) -> Result<Rows, CodecError> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Json, CodecError> {
-    serde_json::from_slice(bytes).map_err(|error| not_json(&error))
+    let json = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
+    if may_differ(&json) {
+        check_numbers(bytes)?;
+    }
+    Ok(json)
 }
 
 pub(super) fn decode_rows(bytes: &[u8]) -> Result<Rows, CodecError> {
     // Rows are read as such straight away; only what is not rows is read again, to say what it is.
-    match serde_json::from_slice(bytes) {
-        Ok(rows) => Ok(Rows::new(rows)),
+    match serde_json::from_slice::<Vec<Map<String, Json>>>(bytes) {
+        Ok(rows) => {
+            if rows.iter().flat_map(Map::values).any(may_differ) {
+                check_numbers(bytes)?;
+            }
+            Ok(Rows::new(rows))
+        }
         Err(_) => rows_of(decode(bytes)?),
     }
+}
+
+/// Whether these bytes can be read as a dictionary, without building it
+pub(crate) fn check(bytes: &[u8]) -> Result<(), CodecError> {
+    shape(bytes).map(drop)
+}
+
+/// Whether these bytes can be read as rows, without building them
+pub(crate) fn check_rows(bytes: &[u8]) -> Result<(), CodecError> {
+    let found = match shape(bytes)? {
+        Shape { kind: Shape::ARRAY, no_row: None } => return Ok(()),
+        Shape { kind: Shape::ARRAY, no_row: Some((at, kind)) } => format!("row {at} is {kind}"),
+        Shape { kind, .. } => format!("this is {kind}"),
+    };
+    Err(CodecError::NotRows { found })
+}
+
+fn shape(bytes: &[u8]) -> Result<Shape, CodecError> {
+    let shape = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
+    check_numbers(bytes)?;
+    Ok(shape)
+}
+
+/// Whether a number could have been another one in the text: those above 64 bits, and those that became 0
+fn may_differ(json: &Json) -> bool {
+    const BITS_63: f64 = 9_223_372_036_854_775_808.0;
+    match json {
+        Json::Number(number) => {
+            number.is_f64() && number.as_f64().is_some_and(|number| number == 0.0 || number.abs() >= BITS_63)
+        }
+        Json::Array(items) => items.iter().any(may_differ),
+        Json::Object(members) => members.values().any(may_differ),
+        Json::Null | Json::Bool(_) | Json::String(_) => false,
+    }
+}
+
+/// Refuses numbers that would be read as others: integers beyond 64 bits, and those too small for a float64
+/// (docs/specification.md, section 3); the JSON is known to be sound
+fn check_numbers(bytes: &[u8]) -> Result<(), CodecError> {
+    let Ok(text) = std::str::from_utf8(bytes) else { return Ok(()) };
+    match numbers(text).find(|(_, number)| !is_kept(number)) {
+        None => Ok(()),
+        Some((at, number)) => {
+            let before = &bytes[..at];
+            let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+            Err(CodecError::Number {
+                line: memchr::memchr_iter(b'\n', before).count() + 1,
+                column: at - line_start + 1,
+                number: shown_within(number, 40).into_owned(),
+            })
+        }
+    }
+}
+
+/// Whether a number as it stands has a counterpart of 64 bits: exactly for an integer, the nearest float64 for others
+fn is_kept(number: &str) -> bool {
+    if number.len() < 19 && !number.contains(['e', 'E']) {
+        return true;
+    }
+    if number.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()) {
+        // -0 is the float64 that it says, and no integer.
+        return number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
+    }
+    let digits = number.split(['e', 'E']).next().unwrap_or_default();
+    let is_zero = !digits.contains(|digit| matches!(digit, '1'..='9'));
+    number.parse::<f64>().is_ok_and(|value| value.is_finite() && (value == 0.0) == is_zero)
 }
 
 fn to_vec<T: serde::Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecError> {
@@ -55,10 +132,11 @@ fn not_json(error: &serde_json::Error) -> CodecError {
     CodecError::Json { line: error.line(), column: error.column(), reason: reason(error) }
 }
 
-/// What `serde_json` says, without the position that it appends
+/// What `serde_json` says, without the position that it appends; it may repeat a stranger's text
 pub(crate) fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.rfind(" at line ").map_or_else(|| text.clone(), |at| text[..at].to_owned())
+    let text = text.rfind(" at line ").map_or(&*text, |at| &text[..at]);
+    shown_within(text, 200).into_owned()
 }
 
 fn nests_within(json: &Json, depth: usize) -> bool {
@@ -108,6 +186,32 @@ mod tests {
         }
         assert_eq!(decode(b"9007199254740993").unwrap().as_i64(), Some(9_007_199_254_740_993));
         assert_eq!(decode(b"2.2250738585072014e-308").unwrap().as_f64(), Some(f64::MIN_POSITIVE));
+    }
+
+    #[test]
+    fn numbers_that_would_become_others_are_refused_with_their_place() {
+        for number in [
+            "123456789012345678901234567890",
+            "18446744073709551616",
+            "-9223372036854775809",
+            "100000000000000000000",
+            "1e-400",
+            "-0.00000000000000000000000000000000001e-300",
+        ] {
+            let found = CodecError::Number { line: 2, column: 7, number: number.to_owned() };
+            let json = format!("{{\n \"n\": {number}}}");
+            assert_eq!(decode(json.as_bytes()), Err(found.clone()));
+            assert_eq!(check(json.as_bytes()), Err(found.clone()));
+            assert_eq!(decode_rows(format!("[{json}]").as_bytes()), Err(found.clone()));
+            assert_eq!(check_rows(format!("[{json}]").as_bytes()), Err(found));
+        }
+        for number in ["1e400", "-1e999999999", "179769313486231580793728971405301e276"] {
+            assert!(matches!(decode(number.as_bytes()), Err(CodecError::Json { .. })), "{number}");
+        }
+        for number in ["0.0", "-0", "0e-500", "1e30", "12345678901234567890.5", "3.14159265358979323846", "5e-324"] {
+            assert!(decode(number.as_bytes()).is_ok() && check(number.as_bytes()).is_ok(), "{number}");
+        }
+        assert!(decode(b"[0.0,\"123456789012345678901234567890\"]").is_ok());
     }
 
     #[test]

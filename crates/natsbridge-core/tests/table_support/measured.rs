@@ -17,13 +17,18 @@ pub(crate) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads, and returns the most bytes held meanwhile beyond those held before
-pub(crate) fn read(bytes: &Bytes, limits: &TableLimits) -> (Result<Table, CodecError>, u64) {
+/// Does something, and returns the most bytes held meanwhile beyond those held before
+pub(crate) fn peak<T>(doing: impl FnOnce() -> T) -> (T, u64) {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
-    let result = Table::from_ipc(bytes, limits);
+    let result = doing();
     let peak = MEMORY.peak_usage().saturating_sub(before);
     (result, peak as u64)
+}
+
+/// Reads, and returns the most bytes held meanwhile beyond those held before
+pub(crate) fn read(bytes: &Bytes, limits: &TableLimits) -> (Result<Table, CodecError>, u64) {
+    peak(|| Table::from_ipc(bytes, limits))
 }
 
 /// What the documentation of `TableLimits` promises for uncompressed input

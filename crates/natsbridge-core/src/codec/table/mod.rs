@@ -1,13 +1,17 @@
 //! Arrow tables: record batches to an IPC stream and back, with a stranger's bytes checked before Arrow reads them.
 
+mod calendar;
+mod cells;
 mod frame;
 mod infer;
 mod layout;
 mod limits;
+mod out;
 mod read;
 mod rows;
 mod schema;
 
+use std::io;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -18,7 +22,8 @@ use bytes::Bytes;
 
 pub use limits::TableLimits;
 
-use crate::{CodecError, Limits, Rows, Source};
+use crate::harmless::shown_within;
+use crate::{CodecError, JsonView, Limits, Rows, Source};
 
 /// Bytes from which a piece of a stream stays where it is; shorter ones are copied together
 const PIECE: usize = 64 * 1024;
@@ -39,10 +44,18 @@ const PIECE: usize = 64 * 1024;
 /// assert_eq!(received.num_rows(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Table {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
+    /// The bytes that it was read from, where it was read: what is made of it is bounded by them
+    read_from: Option<u64>,
+}
+
+impl PartialEq for Table {
+    fn eq(&self, other: &Self) -> bool {
+        self.schema == other.schema && self.batches == other.batches
+    }
 }
 
 impl Table {
@@ -61,7 +74,7 @@ impl Table {
                 .map_err(|error| damaged(format!("batch {number} does not have the table's schema: {error}")))
         };
         let batches = batches.into_iter().enumerate().map(fit).collect::<Result<_, _>>()?;
-        Ok(Self { schema, batches })
+        Ok(Self { schema, batches, read_from: None })
     }
 
     /// The columns' names and types
@@ -157,33 +170,57 @@ impl Table {
         read::read(bytes, limits)
     }
 
-    /// The rows as JSON objects, to be sent as `jsontable`
+    /// The rows as JSON objects, to be sent as `jsontable` (docs/specification.md, section 3)
     ///
     /// | Arrow | JSON |
     /// |---|---|
     /// | booleans, integers, text, null | the same; integers keep 64 bits |
     /// | floats | numbers; NaN and infinities become null |
     /// | decimals | text with all digits, `"12.50"` |
-    /// | dates, times, timestamps | ISO 8601 text; with a zone in UTC and with `Z`, the zone's name is lost |
-    /// | durations, intervals | ISO 8601 durations, `"PT1.5S"` |
+    /// | dates, times, timestamps | ISO 8601 text, years outside 0 to 9999 with sign and six digits or more; with a zone in UTC and with `Z`, the zone's name is lost |
+    /// | durations, intervals | ISO 8601 durations, `"PT1.5S"`, `"P14M"`, `"P1M2DT0.5S"` |
     /// | binary | hexadecimal text |
+    /// | the extension `arrow.uuid` | the UUID's text |
     /// | lists, structs | arrays, objects |
-    /// | maps | objects when the keys are text (of equal keys the last counts), else arrays of key-value objects |
+    /// | maps | objects when the keys are text, else arrays of key-value objects |
     /// | dictionaries, runs, unions | the value they stand for |
     ///
+    /// Rows as values in memory take much more than the table. Of a table that was read from Arrow IPC they may take 256
+    /// times its bytes, 64 MiB in any case, and never more than 1 GiB; a few bytes can stand for millions of rows. See
+    /// [`json_view`](Self::json_view) for rows as text, which takes no memory.
+    ///
     /// # Errors
-    /// [`CodecError::Unconvertible`] for two columns of one name and for dates beyond the calendar,
-    /// [`CodecError::TableTooLarge`] beyond 1 GiB of JSON values: a dictionary can name a long text in every row.
+    /// [`CodecError::Unconvertible`] for two columns of one name, two fields of one name, a map with a key that stands
+    /// twice or is null, and times that are none; [`CodecError::TableTooLarge`] beyond the bound.
     pub fn to_rows(&self) -> Result<Rows, CodecError> {
-        self.to_rows_within(&TableLimits::default())
+        const ALWAYS: u64 = 64 << 20;
+        const TIMES: u64 = 256;
+        let most = TableLimits::default().bytes();
+        let bound = self.read_from.map_or(most, |bytes| bytes.saturating_mul(TIMES).clamp(ALWAYS, most));
+        rows::to_rows(self, bound)
     }
 
-    /// [`to_rows`](Self::to_rows) with another bound than 1 GiB: the limits' bytes
+    /// [`to_rows`](Self::to_rows) with another bound: the limits' bytes, whatever the table was read from
     ///
     /// # Errors
     /// As [`to_rows`](Self::to_rows).
     pub fn to_rows_within(&self, limits: &TableLimits) -> Result<Rows, CodecError> {
-        rows::to_rows(self, limits)
+        rows::to_rows(self, limits.bytes())
+    }
+
+    /// The rows as JSON text that is written while it is made; see [`JsonView`]
+    ///
+    /// Values are those of [`to_rows`](Self::to_rows). What has none is `null` and among the view's problems. Beyond
+    /// `max_bytes` of text, or with two columns of one name, the whole is.
+    ///
+    /// # Errors
+    /// [`CodecError::Table`] for a table that can't be walked.
+    pub fn json_view(&self, max_bytes: u64) -> Result<JsonView, CodecError> {
+        JsonView::of_table(self.clone(), max_bytes)
+    }
+
+    pub(crate) fn write_rows(&self, out: &mut dyn io::Write) -> Result<io::Result<Vec<CodecError>>, CodecError> {
+        rows::write_rows(self, out)
     }
 
     /// A table of these rows, its columns in first-seen order and all nullable
@@ -202,7 +239,7 @@ impl Table {
 
 impl From<RecordBatch> for Table {
     fn from(batch: RecordBatch) -> Self {
-        Self { schema: batch.schema(), batches: vec![batch] }
+        Self { schema: batch.schema(), batches: vec![batch], read_from: None }
     }
 }
 
@@ -215,12 +252,12 @@ fn joined(pieces: &[Buffer]) -> Bytes {
     stream.into()
 }
 
-fn damaged(reason: impl Into<String>) -> CodecError {
-    CodecError::Table { reason: reason.into() }
+/// What is wrong with a table; Arrow's errors may repeat a stranger's text
+fn damaged(reason: impl AsRef<str>) -> CodecError {
+    CodecError::Table { reason: shown_within(reason.as_ref(), 300).into_owned() }
 }
 
 /// A field in an error: its name, quoted and cut, since it is a stranger's text
 fn column(field: &Field) -> String {
-    let name: String = field.name().chars().take(64).collect();
-    format!("column {name:?}")
+    format!("column `{}`", shown_within(field.name(), 64))
 }

@@ -168,7 +168,8 @@ impl<'a, 'b> Reader<'a, 'b> {
     }
 
     fn table(self) -> Table {
-        Table { schema: self.checked.schema, batches: self.batches }
+        let read_from = u64::try_from(self.buffer.len()).ok();
+        Table { schema: self.checked.schema, batches: self.batches, read_from }
     }
 }
 

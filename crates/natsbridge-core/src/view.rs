@@ -1,0 +1,181 @@
+//! A received value as JSON text for people and programs: written while it is made, never held in memory as a whole.
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+use serde::Serialize as _;
+
+use crate::codec;
+use crate::json_text::{Harmless, write_compact};
+use crate::{CodecError, PayloadType};
+#[cfg(feature = "arrow")]
+use crate::{Table, TableLimits};
+
+/// A payload's value, checked and ready to be written as JSON text
+///
+/// Writing needs a fixed amount of memory beside the payload: rows of a table are written one after the other, and JSON
+/// goes out as it came in, with each digit of its numbers. The text is one line. Control characters and marks that turn
+/// the direction of text are written as JSON escapes, so that it can go to a terminal.
+///
+/// What JSON can't show is `null`, and [`problems`](Self::problems) says what and why.
+///
+/// ```
+/// use natsbridge_core::{Part, PayloadType};
+///
+/// let part = Part::new("note", PayloadType::Dictionary, serde_json::json!({ "volts": [3, 5] }))?;
+/// let view = part.json_view(1_000_000)?;
+/// let mut line = Vec::new();
+/// view.write_to(&mut line)?;
+/// assert_eq!(line, br#"{"volts":[3,5]}"#);
+/// assert!(view.problems().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct JsonView {
+    held: Held,
+    len: u64,
+    problems: Vec<CodecError>,
+}
+
+#[derive(Clone)]
+enum Held {
+    Null,
+    Text(Bytes),
+    Json(Bytes),
+    #[cfg(feature = "arrow")]
+    Table(Table),
+}
+
+impl JsonView {
+    /// Reads serialised bytes; see `Part::json_view`
+    pub(crate) fn of(payload_type: PayloadType, bytes: Bytes, max_bytes: u64) -> Result<Self, CodecError> {
+        let held = match payload_type {
+            PayloadType::Text => {
+                utf8(&bytes)?;
+                Held::Text(bytes)
+            }
+            PayloadType::Dictionary => {
+                codec::json::check(&bytes)?;
+                Held::Json(bytes)
+            }
+            PayloadType::JsonTable => {
+                codec::json::check_rows(&bytes)?;
+                Held::Json(bytes)
+            }
+            #[cfg(feature = "arrow")]
+            PayloadType::ArrowTable => match Table::from_ipc(&bytes, &table_limits(&bytes)) {
+                Ok(table) => Held::Table(table),
+                Err(error @ CodecError::TableTooLarge { .. }) => return Ok(Self::null(error)),
+                Err(error) => return Err(error),
+            },
+            #[cfg(not(feature = "arrow"))]
+            PayloadType::ArrowTable => return Err(CodecError::NoArrow),
+            PayloadType::Image | PayloadType::Audio | PayloadType::Video | PayloadType::Binary => Held::Null,
+        };
+        Self::measured(held, max_bytes)
+    }
+
+    /// The text is made once to find its length and what it lacks, so that nothing is begun that can't be ended
+    fn measured(held: Held, max_bytes: u64) -> Result<Self, CodecError> {
+        let mut count = Count { bytes: 0, limit: max_bytes };
+        match held.write(&mut count) {
+            Ok(Ok(problems)) => Ok(Self { held, len: count.bytes, problems }),
+            // Only the limit ends the count.
+            Ok(Err(_)) => Ok(Self::null(CodecError::TooLargeToShow { limit: max_bytes })),
+            Err(error @ CodecError::Unconvertible { .. }) => Ok(Self::null(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[cfg(feature = "arrow")]
+    pub(crate) fn of_table(table: Table, max_bytes: u64) -> Result<Self, CodecError> {
+        Self::measured(Held::Table(table), max_bytes)
+    }
+
+    fn null(problem: CodecError) -> Self {
+        Self { held: Held::Null, len: 4, problems: vec![problem] }
+    }
+
+    /// What is `null` though the payload holds a value: the whole, where it can't be shown or would be too long, or some
+    /// values of a column
+    ///
+    /// [`CodecError::Unconvertible`] names the column; [`CodecError::TooLargeToShow`] and [`CodecError::TableTooLarge`]
+    /// are of the whole. The payload itself is sound.
+    #[must_use]
+    pub fn problems(&self) -> &[CodecError] {
+        &self.problems
+    }
+
+    /// Bytes of the text
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the text has no bytes, which JSON never has
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Writes the text, in many small pieces: give it a buffered writer
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_to(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        self.held.write(out).map_err(io::Error::other)?.map(drop)
+    }
+}
+
+impl fmt::Debug for JsonView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonView").field("len", &self.len).field("problems", &self.problems).finish_non_exhaustive()
+    }
+}
+
+impl Held {
+    fn write(&self, out: &mut dyn io::Write) -> Result<io::Result<Vec<CodecError>>, CodecError> {
+        let written = match self {
+            Self::Null => out.write_all(b"null"),
+            Self::Text(text) => {
+                let mut serializer = serde_json::Serializer::with_formatter(out, Harmless);
+                utf8(text)?.serialize(&mut serializer).map_err(io::Error::from)
+            }
+            Self::Json(json) => write_compact(utf8(json)?, out),
+            #[cfg(feature = "arrow")]
+            Self::Table(table) => return table.write_rows(out),
+        };
+        Ok(written.map(|()| Vec::new()))
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, CodecError> {
+    std::str::from_utf8(bytes).map_err(|error| CodecError::Utf8 { at: error.valid_up_to() })
+}
+
+/// A table is shown when it takes 32 MiB or 16 times its bytes in memory, not more
+#[cfg(feature = "arrow")]
+fn table_limits(bytes: &[u8]) -> TableLimits {
+    const ALWAYS: u64 = 32 << 20;
+    const TIMES: u64 = 16;
+    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    TableLimits::default().max_bytes(size.saturating_mul(TIMES).max(ALWAYS))
+}
+
+/// Counts bytes up to a limit
+struct Count {
+    bytes: u64,
+    limit: u64,
+}
+
+impl io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        if self.bytes > self.limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
