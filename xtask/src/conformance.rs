@@ -2,6 +2,7 @@
 
 mod cases;
 mod chains;
+mod damage;
 mod matrix;
 mod nats;
 mod report;
@@ -16,7 +17,9 @@ use serde_json::json;
 
 use crate::failure::{Context, Failure, Outcome};
 use crate::peers::{self, NAMES, Peer};
+use crate::process;
 use crate::vectors::run::{Tally, tally};
+use damage::Survived;
 use matrix::Cell;
 use sabotage::Rule;
 use stage::Stage;
@@ -29,6 +32,8 @@ struct Options {
     json: Option<PathBuf>,
     /// For people who doubt that the matrix can fail: what to do to every message between two peers
     sabotage: Option<Rule>,
+    /// Only the languages' own tests and damaged messages
+    hardness_only: bool,
 }
 
 impl Options {
@@ -39,6 +44,7 @@ impl Options {
                 ["--peers", list] => options.peers = peers::named(list)?,
                 ["--require", list] => options.required = peers::named(list)?,
                 ["--json", file] => options.json = Some(PathBuf::from(file)),
+                ["--only", "damage"] => options.hardness_only = true,
                 ["--sabotage", rule] => options.sabotage = Some(Rule::named(rule)?),
                 other => return Err(Failure::new(format!("conformance does not know {}", other.join(" ")))),
             }
@@ -67,10 +73,20 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
     }
 
     let began = Instant::now();
-    let tallies = vectors(&present)?;
+    let tallies = if options.hardness_only { Vec::new() } else { vectors(&present)? };
     report::print_vectors(&tallies);
     println!("in {:.0} s", began.elapsed().as_secs_f64());
 
+    let began = Instant::now();
+    let (own, survived) = hardened(&present)?;
+    report::print_hardened(&own, &survived);
+    println!("in {:.0} s", began.elapsed().as_secs_f64());
+
+    let hard = survived.iter().map(|peer| peer.failed.len()).sum::<usize>()
+        + own.iter().filter(|(_, outcome)| outcome.is_err()).count();
+    if options.hardness_only {
+        return if hard == 0 { Ok(()) } else { Err(Failure::new(format!("{hard} cases failed"))) };
+    }
     let mut stage = Stage::set(&present)?;
     if let Some(rule) = options.sabotage {
         stage.sabotage(rule)?;
@@ -92,6 +108,7 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
         std::fs::write(path, format!("{whole:#}\n")).context(|| format!("cannot write {}", path.display()))?;
     }
     let failed = tallies.iter().map(|tally| tally.failed.len()).sum::<usize>()
+        + hard
         + cells.iter().map(|cell| cell.failed.len()).sum::<usize>();
     if failed == 0 { Ok(()) } else { Err(Failure::new(format!("{failed} cases failed"))) }
 }
@@ -109,6 +126,35 @@ fn vectors(peers: &[Peer]) -> Outcome<Vec<Tally>> {
         }
     }
     Ok(tallies)
+}
+
+/// Whether each language's own tests passed
+type OwnTests = Vec<(&'static str, Outcome<()>)>;
+
+/// The tests in each peer's own language, and damaged messages for each, two peers at a time
+fn hardened(peers: &[Peer]) -> Outcome<(OwnTests, Vec<Survived>)> {
+    let mut own = Vec::new();
+    let mut survived = Vec::new();
+    // Rust's own tests are the workspace's, and its fuzz targets do what is done to the others here.
+    let others: Vec<_> = peers.iter().filter(|peer| peer.name != "rust").collect();
+    for pair in others.chunks(2) {
+        let outcomes = thread::scope(|scope| {
+            let both = |peer: &&Peer| (own_tests(peer), damage::survive(peer));
+            let running: Vec<_> = pair.iter().map(|peer| scope.spawn(move || both(peer))).collect();
+            running.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        });
+        for (peer, outcome) in pair.iter().zip(outcomes) {
+            let (tests, damage) = outcome.map_err(|_| Failure::new("a run of damaged messages ended in a panic"))?;
+            own.extend(tests.map(|outcome| (peer.name, outcome)));
+            survived.push(damage?);
+        }
+    }
+    Ok((own, survived))
+}
+
+/// Runs the tests of a peer in its own language; the browser has those of Node
+fn own_tests(peer: &Peer) -> Option<Outcome<()>> {
+    (peer.name != "browser").then(|| process::output(&mut peer.command(&["check"])).map(drop))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ const MICROPYTHON_MAX_PAYLOAD = 50_000;
 const MAX_PAYLOAD_SIZE = 10_000_000_000;
 const MAX_DEPTH = 127;
 const LINK_TTL = 24 * 60 * 60;
+const MAX_SUBJECT = 2_000;
 
 const HEADER_FIELDS = [
   "correlation_id", "msg_id", "timestamp", "send_to", "msg_purpose", "sender_name", "sender_id", "receiver_name",
@@ -44,15 +45,24 @@ export class NATSBridgeError extends Error {
   }
 }
 
-/** Runs `work`, adding the payload's name to its errors */
-async function named(dataname, work) {
+/** Runs `work` and lets no error out but the library's own, with the payload's name */
+async function fenced(code, what, dataname, work) {
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof NATSBridgeError) || error.dataname !== null) throw error;
+    if (!(error instanceof NATSBridgeError)) throw new NATSBridgeError(code, `${what}: ${error?.message ?? String(error)}`, dataname, error);
+    if (dataname === null || error.dataname !== null) throw error;
     throw new NATSBridgeError(error.code, error.reason, dataname, error);
   }
 }
+
+const wrongValue = (message, dataname = null) => new NATSBridgeError("wrong_value", message, dataname);
+
+/** Strangers' text for an error: at most 80 characters, escaped */
+const shown = (text) => {
+  const escaped = (letter) => `\\u{${letter.codePointAt(0).toString(16)}}`;
+  return `\`${String(text).slice(0, 80).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escaped)}\``;
+};
 
 // ---------------------------------------------------------------------------------------------------------- sending
 
@@ -68,8 +78,9 @@ export async function discard(envelope) {
  * Serialises `[dataname, data, type]` payloads into one message and uploads what is too large for NATS.
  *
  * Resolves to `[envelope, json]`, the JSON to publish on `subject`. `receiver` is `desktop`, `browser` or `micropython`.
- * Links are one-shot when `receiver_id` names a receiver, unless `one_shot` says otherwise: pass false to await an ACK. An
- * upload handler is given `{fileserver_url, dataname, data, one_shot, ttl, token}` and resolves to the URL, or to an object
+ * Say `awaits_ack` when you repeat the message until it is acknowledged. A link is one-shot when `receiver_id` names one
+ * receiver who is asked for no acknowledgement and no answer (`reply_to`); `one_shot: false` makes it expire instead, and
+ * `one_shot: true` in any other case is an error. Every error is a `NATSBridgeError`. An upload handler is given `{fileserver_url, dataname, data, one_shot, ttl, token}` and resolves to the URL, or to an object
  * with `url` and, where known, `expires_at` (text), `one_shot` and `delete` (an async function).
  */
 export async function smartsend(subject, data, options = {}) {
@@ -78,36 +89,55 @@ export async function smartsend(subject, data, options = {}) {
     fileserver_token = "", size_threshold = DEFAULT_SIZE_THRESHOLD, max_message_size = DEFAULT_MAX_MESSAGE_SIZE,
     receiver = "desktop", links = true, convert_tables = false, digest_direct = false, correlation_id = "",
     msg_purpose = "chat", sender_name = "NATSBridge", receiver_name = "", receiver_id = "", reply_to = "",
-    reply_to_msg_id = "", msg_id = "", sender_id = "", metadata = {}, one_shot = receiver_id !== "", ttl = LINK_TTL,
+    reply_to_msg_id = "", msg_id = "", sender_id = "", metadata = {}, awaits_ack = false, one_shot, ttl = LINK_TTL,
     new_id = await uuids(), now = () => new Date(),
-  } = options;
-  const envelope = {
-    correlation_id: correlation_id || new_id(),
-    msg_id: msg_id || new_id(),
-    timestamp: now().toISOString(),
-    send_to: subject,
-    msg_purpose,
-    sender_name,
-    sender_id: sender_id || new_id(),
-    receiver_name,
-    receiver_id,
-    reply_to,
-    reply_to_msg_id,
-    broker_url: broker_url.split(",").map((url) => redacted(url.trim())).join(","),
-    metadata,
-    payloads: [],
-  };
-  const drafts = [];
-  for (const [dataname, value, type] of data) {
-    drafts.push(await named(dataname, () => draftOf(dataname, value, type, receiver, convert_tables, new_id)));
-  }
-  const mayLink = links && receiver !== "micropython";
-  for (const draft of drafts) {
-    draft.direct = !mayLink || draft.body.length < size_threshold;
-    if (draft.direct && digest_direct) draft.payload.metadata.sha256 = await sha256(draft.body);
-    draft.baseLength = utf8.encode(writeJson(draft.payload)).length;
-  }
-  fit(envelope, drafts, max_message_size, mayLink);
+  } = options ?? {};
+  const [envelope, drafts, once] = await fenced("wrong_value", "the message can't be sent", null, async () => {
+    const texts = {
+      correlation_id, msg_id, msg_purpose, sender_name, sender_id, receiver_name, receiver_id, reply_to_msg_id, broker_url,
+      fileserver_url, fileserver_token,
+    };
+    for (const [name, value] of Object.entries(texts)) checkText(name, value);
+    checkSubject("subject", subject);
+    if (reply_to !== "") checkSubject("reply_to", reply_to);
+    for (const [name, number] of Object.entries({ size_threshold, max_message_size, ttl })) {
+      if (typeof number !== "number" || Number.isNaN(number)) throw wrongValue(`\`${name}\` is not a number`);
+    }
+    if (!["desktop", "browser", "micropython"].includes(receiver)) throw wrongValue("`receiver` is not desktop, browser or micropython");
+    if (typeof metadata !== "object" || metadata === null || kindOfObject(metadata) !== "Object") throw wrongValue("`metadata` is not an object");
+    const answered = Boolean(awaits_ack) || reply_to !== "";
+    if (one_shot && (receiver_id === "" || answered)) {
+      const why = receiver_id === "" ? "no receiver_id names the one who reads it" : "it may be read again for an acknowledgement or an answer";
+      throw wrongValue(`a link of this message can't be one-shot: ${why}; leave \`one_shot\` out`);
+    }
+    const head = {
+      correlation_id: correlation_id || new_id(),
+      msg_id: msg_id || new_id(),
+      timestamp: now().toISOString(),
+      send_to: subject,
+      msg_purpose,
+      sender_name,
+      sender_id: sender_id || new_id(),
+      receiver_name,
+      receiver_id,
+      reply_to,
+      reply_to_msg_id,
+      broker_url: broker_url.split(",").map((url) => redacted(url.trim())).join(","),
+      metadata,
+      payloads: [],
+    };
+    const found = [];
+    if (typeof data === "string") throw wrongValue("the payloads are not an array");
+    for (const item of data) found.push(await draftOf(found.length, item, receiver, convert_tables, new_id));
+    const mayLink = Boolean(links) && receiver !== "micropython";
+    for (const draft of found) {
+      draft.direct = !mayLink || draft.body.length < size_threshold;
+      if (draft.direct && digest_direct) draft.payload.metadata.sha256 = await sha256(draft.body);
+      draft.baseLength = utf8.encode(writeJson(draft.payload)).length;
+    }
+    fit(head, found, max_message_size, mayLink);
+    return [head, found, one_shot ?? (receiver_id !== "" && !answered)];
+  });
 
   const removals = [];
   deletes.set(envelope, removals);
@@ -118,38 +148,62 @@ export async function smartsend(subject, data, options = {}) {
         payload.data = toBase64(body);
       } else {
         const { dataname } = payload;
-        const upload = { fileserver_url, dataname, data: body, one_shot, ttl, token: fileserver_token };
-        const answer = await named(dataname, () => fileserver_upload_handler(upload));
-        const stored = typeof answer === "string" ? { url: answer } : answer;
-        if (stored.delete) removals.push(stored.delete);
-        Object.assign(payload, { transport: "link", encoding: "none", data: stored.url });
-        payload.metadata = { sha256: await sha256(body) };
-        if (stored.expires_at) payload.metadata.expires_at = stored.expires_at;
-        if (stored.one_shot) payload.metadata.one_shot = true;
+        const upload = { fileserver_url, dataname, data: body, one_shot: once, ttl, token: fileserver_token };
+        await fenced("handler", "the upload handler failed", dataname, async () => {
+          const answer = await fileserver_upload_handler(upload);
+          const stored = typeof answer === "string" ? { url: answer } : answer;
+          if (stored.delete) removals.push(stored.delete);
+          checkText("url", stored.url);
+          Object.assign(payload, { transport: "link", encoding: "none", data: stored.url });
+          payload.metadata = { sha256: await sha256(body) };
+          if (stored.expires_at) payload.metadata.expires_at = stored.expires_at;
+          if (stored.one_shot) payload.metadata.one_shot = true;
+        });
       }
       envelope.payloads.push(payload);
     }
-    return [envelope, writeJson(envelope)];
+    return [envelope, await fenced("wrong_value", "the message can't be sent", null, () => writeJson(envelope))];
   } catch (error) {
     await discard(envelope);
     throw error;
   }
 }
 
-async function draftOf(dataname, value, type, receiver, convertTables, newId) {
-  if (!PAYLOAD_TYPES.includes(type)) throw new NATSBridgeError("unknown_payload_type", `unknown payload_type \`${type}\``);
-  let payload_type = type;
-  if (type === "arrowtable" && receiver !== "desktop") {
-    if (!convertTables) throw new NATSBridgeError("unsupported", `a ${receiver} receiver reads no arrowtable; send it as jsontable`);
-    payload_type = "jsontable";
+/** Checks what every receiver reads as text */
+function checkText(name, value, dataname = null) {
+  if (typeof value !== "string") throw wrongValue(`\`${name}\` is not a string but ${describe(value)}`, dataname);
+  if (loneSurrogate.test(value)) throw wrongValue(`\`${name}\` has a lone surrogate`, dataname);
+}
+
+/** Checks a subject to publish to: tokens between dots, none of them empty or a wildcard */
+function checkSubject(name, value) {
+  checkText(name, value);
+  const tokens = value.split(".");
+  if (tokens.some((token) => token === "" || token === "*" || token === ">") || utf8.encode(value).length > MAX_SUBJECT) {
+    throw wrongValue(`\`${name}\` is no subject to publish to: ${shown(value)}; use words with dots between them, such as lab.results`);
   }
-  const body = await serialise(value, payload_type);
-  if (receiver === "micropython" && body.length > MICROPYTHON_MAX_PAYLOAD) {
-    const limit = MICROPYTHON_MAX_PAYLOAD;
-    throw new NATSBridgeError("too_large", `it has ${body.length} bytes, a MicroPython receiver takes ${limit}`);
-  }
-  const payload = { id: newId(), dataname, payload_type, transport: "direct", encoding: "base64", size: 0, data: "", metadata: {} };
-  return { payload, body };
+  if (/[\p{White_Space}\p{Cc}]/u.test(value)) throw wrongValue(`\`${name}\` has white space or control characters: ${shown(value)}`);
+}
+
+async function draftOf(index, item, receiver, convertTables, newId) {
+  if (!Array.isArray(item) || item.length !== 3) throw wrongValue("it is not [dataname, data, type]", `#${index}`);
+  const [dataname, value, type] = item;
+  checkText("dataname", dataname, `#${index}`);
+  return fenced("wrong_value", "it can't be sent", dataname, async () => {
+    if (!PAYLOAD_TYPES.includes(type)) throw new NATSBridgeError("unknown_payload_type", `unknown payload_type ${shown(describe(type) === "String" ? type : describe(type))}`);
+    let payload_type = type;
+    if (type === "arrowtable" && receiver !== "desktop") {
+      if (!convertTables) throw new NATSBridgeError("unsupported", `a ${receiver} receiver reads no arrowtable; send it as jsontable`);
+      payload_type = "jsontable";
+    }
+    const body = await serialise(value, payload_type);
+    if (receiver === "micropython" && body.length > MICROPYTHON_MAX_PAYLOAD) {
+      const limit = MICROPYTHON_MAX_PAYLOAD;
+      throw new NATSBridgeError("too_large", `it has ${body.length} bytes, a MicroPython receiver takes ${limit}`);
+    }
+    const payload = { id: newId(), dataname, payload_type, transport: "direct", encoding: "base64", size: 0, data: "", metadata: {} };
+    return { payload, body };
+  });
 }
 
 /** Turns the largest direct payloads into links until the envelope fits */
@@ -224,19 +278,22 @@ export async function plikUpload({ fileserver_url, data, one_shot, ttl, token })
  * Reads a message (string or bytes) and downloads what came as a link.
  *
  * Resolves to the envelope with `payloads` as an array of `[dataname, data, type]`; delays are milliseconds. Links are
- * followed to `allowed_origins` (such as `https://files.example.com`), or, where none is named, to any address that is not
- * link-local, a metadata service, unspecified or multicast. A download handler is given `{url, dataname, size, limit,
- * one_shot, expires_at, allowed_origins, max_retries, base_delay, max_delay}` and resolves to the bytes, which are checked.
+ * followed to the origin of `fileserver_url`, or only to `allowed_origins` where it is given: one origin or several, such as
+ * `https://files.example.com`; an empty array allows nothing. Without a file server (`fileserver_url: ""`) and without
+ * `allowed_origins`, links are followed to any address that the specification (section 8) does not forbid. Every error is a
+ * `NATSBridgeError`. A download handler is given `{url, dataname, size, limit, one_shot, expires_at, allowed_origins,
+ * fileserver_url, max_retries, base_delay, max_delay}` and resolves to the bytes, which are checked.
  */
 export async function smartreceive(message, options = {}) {
   const {
     fileserver_download_handler = fetchWithBackoff, max_retries = 5, base_delay = 100, max_delay = 5000,
-    allowed_origins = [], strict = false, max_payload_size = MAX_PAYLOAD_SIZE,
-  } = options;
-  const envelope = readEnvelope(message);
+    allowed_origins, fileserver_url = DEFAULT_FILESERVER_URL, strict = false, max_payload_size = MAX_PAYLOAD_SIZE,
+  } = options ?? {};
+  originsOf(allowed_origins, fileserver_url);
+  const envelope = await fenced("not_json", "the message is not an envelope", null, () => readEnvelope(message));
   const received = [];
   for (const { dataname, payload_type, size, metadata, body: inside, data: url } of envelope.payloads) {
-    await named(dataname, async () => {
+    await fenced("undecodable", `it is not a readable ${payload_type}`, dataname, async () => {
       const stated = metadata.sha256 ?? null;
       if (stated !== null && !(typeof stated === "string" && /^[0-9a-fA-F]{64}$/.test(stated))) {
         throw new NATSBridgeError("digest", "its sha256 is no digest");
@@ -246,10 +303,16 @@ export async function smartreceive(message, options = {}) {
       let body = inside;
       if (body === null) {
         if (strict && stated === null) throw new NATSBridgeError("digest_missing", "it is a link without sha256");
-        body = await fileserver_download_handler({
+        const link = {
           url, dataname, size, limit: size || max_payload_size, one_shot: metadata.one_shot === true,
           expires_at: typeof metadata.expires_at === "string" ? parseTimestamp(metadata.expires_at) : null,
-          allowed_origins, max_retries, base_delay, max_delay,
+          allowed_origins, fileserver_url, max_retries, base_delay, max_delay,
+        };
+        body = await fenced("handler", "the download failed", dataname, async () => {
+          const answer = await fileserver_download_handler(link);
+          if (answer instanceof ArrayBuffer) return new Uint8Array(answer);
+          if (!ArrayBuffer.isView(answer)) throw new TypeError(`a download handler resolves to bytes, not to ${describe(answer)}`);
+          return new Uint8Array(answer.buffer, answer.byteOffset, answer.byteLength);
         });
         if (size && body.length !== size) throw new NATSBridgeError("size_mismatch", `the link holds ${body.length} bytes instead of ${size}`);
         if (body.length > max_payload_size) throw tooLarge();
@@ -269,6 +332,9 @@ export async function smartreceive(message, options = {}) {
 function readEnvelope(message) {
   const missing = (field, dataname = null) => new NATSBridgeError("missing_field", `\`${field}\` is missing`, dataname);
   const wrongType = (field, wanted, dataname = null) => new NATSBridgeError("wrong_type", `\`${field}\` is not ${wanted}`, dataname);
+  if (typeof message !== "string" && !ArrayBuffer.isView(message) && !(message instanceof ArrayBuffer)) {
+    throw wrongValue(`a message is a string or bytes, not ${describe(message)}`);
+  }
   let parsed;
   try {
     parsed = new JsonReader(typeof message === "string" ? message : fromUtf8(message), 200).document();
@@ -339,22 +405,22 @@ export async function fetchWithBackoff(link) {
   try {
     url = new URL(link.url);
   } catch (error) {
-    throw failed("blocked_origin", "not a URL", error);
+    throw failed("blocked_origin", "it is no URL", error);
   }
   if (!["http:", "https:"].includes(url.protocol) || url.username || url.password) {
     throw failed("blocked_origin", "a link is an http or https URL without user info");
   }
-  if (link.allowed_origins.length > 0) {
-    const allowed = link.allowed_origins.map((origin) => new URL(origin).origin);
-    if (!allowed.includes(url.origin)) throw failed("blocked_origin", "its origin is not among the allowed ones");
-  } else if ((await addressesOf(url.hostname)).some(isDangerous)) {
-    throw failed("blocked_origin", "it leads to an address that no link may lead to");
+  const allowed = originsOf(link.allowed_origins, link.fileserver_url ?? DEFAULT_FILESERVER_URL);
+  if (allowed !== null && !allowed.some((origin) => originOf(origin) === originOf(url))) {
+    const places = allowed.join(", ") || "nothing is";
+    throw failed("blocked_origin", `its origin is not allowed (allowed: ${places}); pass allowed_origins if you trust it`);
   }
+  if (allowed === null && isForbidden(url.hostname)) throw failed("blocked_origin", "it leads to an address that no link may lead to");
   let delay = link.base_delay;
   let reason = "";
   for (let attempt = 0; attempt <= link.max_retries; attempt += 1) {
     let pause = 0;
-    const attempted = await fetchOnce(url, link);
+    const attempted = await fetchOnce(url, link, allowed === null);
     if (attempted.body) return attempted.body;
     reason = attempted.reason;
     if (attempted.code) throw failed(attempted.code, reason, attempted.error);
@@ -368,7 +434,7 @@ export async function fetchWithBackoff(link) {
 }
 
 /** One request: `{body}`, or `{reason, code}` where another try would change nothing, or `{reason}` */
-async function fetchOnce(url, link) {
+async function fetchOnce(url, link, guarded) {
   const abort = new AbortController();
   let timer;
   const silence = () => {
@@ -378,7 +444,8 @@ async function fetchOnce(url, link) {
   silence();
   try {
     const headers = inNode ? { ...AGENT, "Accept-Encoding": "identity" } : {};
-    const response = await fetch(url, { headers, redirect: "manual", signal: abort.signal, credentials: "omit" });
+    const request = { headers, redirect: "manual", signal: abort.signal, credentials: "omit" };
+    const response = await (guarded && inNode ? guardedFetch : fetch)(url, request);
     if (response.status === 200) {
       const body = await readLimited(response, link.limit, silence);
       if (body === null) {
@@ -401,6 +468,7 @@ async function fetchOnce(url, link) {
     }
     return { code: refusal(status, text, link), reason: `${status} ${text}`, retryAfter: response.headers.get("Retry-After") };
   } catch (error) {
+    if (error.cause?.code === FORBIDDEN) return { error, reason: error.cause.message, code: "blocked_origin" };
     const connected = !["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"].includes(error.cause?.code);
     return { error, reason: error.cause?.message ?? error.message, code: link.one_shot && connected && inNode ? "consumed" : null };
   } finally {
@@ -413,6 +481,7 @@ const fromUtf8Lossy = (bytes) => new TextDecoder().decode(bytes);
 async function readLimited(response, limit, alive) {
   const chunks = [];
   let length = 0;
+  if (response.body === null) return new Uint8Array();
   for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read();
     if (done) break;
@@ -443,34 +512,96 @@ function refusal(status, text, link) {
   return { 0: "blocked_origin", 401: "refused", 403: "refused", 407: "refused" }[status] ?? "rejected";
 }
 
-/** Every address of a host; a browser does not tell */
-async function addressesOf(host) {
-  if (!inNode || /^[0-9.]+$|:/.test(host)) return [host];
-  const dns = await import("node:dns/promises");
-  const found = await dns.lookup(host, { all: true }).catch(() => []);
-  return found.map(({ address }) => address);
+const FORBIDDEN = "NATSBRIDGE_FORBIDDEN";
+
+/** A request of Node's own client, which resolves once and connects to what was checked; `fetch` resolves by itself */
+async function guardedFetch(url, { headers, signal }) {
+  const { request } = await import(url.protocol === "https:" ? "node:https" : "node:http");
+  const [dns, { Readable }] = [await import("node:dns"), await import("node:stream")];
+  const lookup = (host, options, done) => {
+    dns.lookup(host, { ...options, all: true }, (error, found) => {
+      if (error) return done(error);
+      const safe = found.filter(({ address }) => !isForbidden(address));
+      if (safe.length === 0) return done(Object.assign(new Error("it leads to an address that no link may lead to"), { code: FORBIDDEN }));
+      return options.all ? done(null, safe) : done(null, safe[0].address, safe[0].family);
+    });
+  };
+  return new Promise((resolve, reject) => {
+    const fail = (cause) => reject(new TypeError("the request failed", { cause }));
+    const asked = request(url, { headers, lookup, signal, agent: false }, (answer) => {
+      const named = Object.entries(answer.headers).map(([name, value]) => [name, String(value)]);
+      const { statusCode: status } = answer;
+      // A `Response` takes no body with these, and no other numbers.
+      const empty = status < 200 || status > 599 || [204, 205, 304].includes(status);
+      if (empty) answer.resume();
+      resolve({ status, headers: new Headers(named), body: empty ? null : Readable.toWeb(answer) });
+    });
+    asked.on("error", fail);
+    asked.end();
+  });
 }
 
-/** Link-local, metadata services, unspecified, multicast; `new URL` has already made odd spellings plain */
-function isDangerous(host) {
-  const v4 = (a, b, c, d) => {
-    const metadata = ["168.63.129.16", "100.100.100.200", "192.0.0.192"].includes(`${a}.${b}.${c}.${d}`);
-    return a === 0 || (a === 169 && b === 254) || a >= 224 || metadata;
-  };
+/** The origins that links may lead to; null where only the list of forbidden addresses decides */
+function originsOf(allowed, fileserverUrl) {
+  if ((allowed ?? null) === null) {
+    if ((fileserverUrl ?? "") === "") return null;
+    allowed = [fileserverUrl];
+  }
+  const list = typeof allowed === "string" ? [allowed] : allowed;
+  const odd = Array.isArray(list) ? list.find((origin) => originOf(origin) === null) : list;
+  if (odd === undefined) return [...list];
+  throw wrongValue(`\`allowed_origins\` and \`fileserver_url\` are origins such as https://files.example.com, not ${shown(odd)}`);
+}
+
+/** Scheme, host and port, the same for every spelling of loopback; null for what is no http or https URL */
+function originOf(text) {
+  let url;
+  try {
+    url = new URL(text);
+  } catch {
+    return null;
+  }
+  if (!["http:", "https:"].includes(url.protocol) || url.username || url.password) return null;
+  const host = url.hostname.replace(/\.$/, "");
+  const port = url.port || (url.protocol === "https:" ? "443" : "80");
+  return `${url.protocol}//${["127.0.0.1", "[::1]"].includes(host) ? "localhost" : host}:${port}`;
+}
+
+/** Networks that no link may lead to, the specification's list (section 8); testdata/addresses.json has the same */
+const FORBIDDEN_NETWORKS = [
+  "0.0.0.0/8", "100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16", "192.0.0.192/32", "224.0.0.0/4", "240.0.0.0/4",
+  "::/128", "64:ff9b:1::/48", "fd00:42::42/128", "fd00:a9fe:a9fe::1/128", "fd00:c1::a9fe:a9fe/128", "fd00:ec2::/32",
+  "fd20:ce::254/128", "fe80::/10", "fec0::/10", "ff00::/8",
+];
+/** Where an IPv6 address holds one of version 4: network, first bit, whether all bits are inverted */
+const EMBEDDING_NETWORKS = [
+  ["::/96", 96, false], ["::ffff:0:0/96", 96, false], ["::ffff:0:0:0/96", 96, false], ["64:ff9b::/96", 96, false],
+  ["2002::/16", 16, false], ["2001::/32", 96, true],
+];
+
+/** An address as its bits in text, or null for a name */
+function bitsOf(host) {
   const plain = host.replace(/^\[|\]$/g, "").split("%")[0];
-  if (/^\d+\.\d+\.\d+\.\d+$/.test(plain)) return v4(...plain.split(".").map(Number));
-  if (!plain.includes(":")) return false;
-  const groups = groupsOf(plain);
-  const inner = (high, low) => v4(high >> 8, high & 255, low >> 8, low & 255);
-  const [first, second] = groups;
-  const leading = groups.findIndex((group) => group !== 0);
-  if (leading === 7 && groups[7] === 1) return false;
-  if (leading === -1 || (first & 0xffc0) === 0xfe80 || (first & 0xff00) === 0xff00) return true;
-  if (["fd00:ec2:0:0:0:0:0:254", "fd20:ce:0:0:0:0:0:254"].includes(groups.map((group) => group.toString(16)).join(":"))) return true;
-  if (first === 0x2002) return inner(second, groups[2]);
-  if (first === 0x2001 && second === 0) return inner(groups[6] ^ 0xffff, groups[7] ^ 0xffff);
-  const embedded = leading >= 5 || (first === 0x64 && second === 0xff9b);
-  return embedded && inner(groups[6], groups[7]);
+  const bits = (numbers, width) => numbers.map((number) => number.toString(2).padStart(width, "0")).join("");
+  if (/^\d+\.\d+\.\d+\.\d+$/.test(plain)) return bits(plain.split(".").map(Number), 8);
+  return plain.includes(":") ? bits(groupsOf(plain), 16) : null;
+}
+
+function within(bits, network) {
+  const [address, length] = network.split("/");
+  const start = bitsOf(address);
+  return bits.length === start.length && bits.startsWith(start.slice(0, Number(length)));
+}
+
+/** Whether no link may lead to this address; `new URL` has already made odd spellings plain, and a name is none of them */
+function isForbidden(host, bits = bitsOf(host)) {
+  if (bits === null) return false;
+  if (FORBIDDEN_NETWORKS.some((network) => within(bits, network))) return true;
+  if (bits.length === 32 || BigInt(`0b${bits}`) === 1n) return false;
+  return EMBEDDING_NETWORKS.some(([network, bit, inverted]) => {
+    const inner = [...bits.slice(bit, bit + 32)].map((digit) => (inverted ? String(1 - digit) : digit)).join("");
+    return within(bits, network) && isForbidden(host, inner);
+  });
 }
 
 /** The eight numbers of an IPv6 address */
@@ -496,7 +627,7 @@ async function serialise(value, type) {
   if (type === "arrowtable") return arrowBytes(value, wrong);
   let json = value;
   if (type === "jsontable") {
-    if (!Array.isArray(value)) json = rowsOfTable(await arrowLibrary(), value, wrong);
+    json = Array.isArray(value) ? Array.from(value, jsonForm) : rowsOfTable(await arrowLibrary(), value, wrong);
     if (!json.every((row) => typeof row === "object" && row !== null && !Array.isArray(row))) throw wrong();
   }
   return utf8.encode(writeJson(json));
@@ -517,7 +648,7 @@ async function deserialise(body, type) {
   throw new NATSBridgeError("undecodable", "a jsontable is an array of objects, one for each row");
 }
 
-const describe = (value) => (value === null ? "null" : value?.constructor?.name ?? typeof value);
+const describe = (value) => (value === null ? "null" : String(value?.constructor?.name ?? typeof value));
 const loneSurrogate = /\p{Surrogate}/u;
 
 /** Strict JSON: integers that a double can't hold become BigInt, and what no reader should accept is refused */
@@ -643,9 +774,21 @@ class JsonReader {
   }
 }
 
-/** JSON without white space; BigInt is an integer, and what JSON can't hold is refused */
-function writeJson(value, depth = 0) {
-  const wrong = (what) => new NATSBridgeError("wrong_value", `JSON holds no ${what}`);
+/** What JSON.stringify would write: the answer of `toJSON`, the value in a box */
+function jsonForm(value, key = "") {
+  if (typeof value !== "object" || value === null) return value;
+  if (value instanceof Date && Number.isNaN(value.getTime())) throw wrongValue("JSON holds no invalid Date");
+  if (typeof value.toJSON === "function" && !ArrayBuffer.isView(value)) return value.toJSON(String(key));
+  return ["Number", "String", "Boolean", "BigInt"].includes(kindOfObject(value)) ? value.valueOf() : value;
+}
+
+/** `Object` for a plain object or an instance of a class, else the word for what it is: `Map`, `RegExp`, `Promise` */
+const kindOfObject = (value) => Object.prototype.toString.call(value).slice(8, -1);
+
+/** JSON without white space; BigInt is an integer, holes are null, and what JSON can't hold is refused */
+function writeJson(given, depth = 0, key = "") {
+  const value = jsonForm(given, key);
+  const wrong = (what) => wrongValue(`JSON holds no ${what}${key === "" ? "" : ` (${shown(key)})`}`);
   switch (typeof value) {
     case "string":
       if (loneSurrogate.test(value)) throw wrong("lone surrogate");
@@ -662,13 +805,14 @@ function writeJson(value, depth = 0) {
       throw wrong(typeof value);
   }
   if (value === null) return "null";
-  if (typeof value.toJSON === "function") return writeJson(value.toJSON(), depth);
-  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof Map || value instanceof Set) throw wrong(describe(value));
   if (depth >= MAX_DEPTH) throw new NATSBridgeError("too_deep", `JSON nests deeper than ${MAX_DEPTH} levels`);
-  if (Array.isArray(value)) return `[${value.map((item) => writeJson(item ?? null, depth + 1)).join(",")}]`;
+  if (Array.isArray(value)) return `[${Array.from(value, (item, at) => writeJson(item ?? null, depth + 1, at)).join(",")}]`;
+  if (kindOfObject(value) !== "Object") throw wrong(describe(value));
+  const symbol = Object.getOwnPropertySymbols(value).find((name) => Object.prototype.propertyIsEnumerable.call(value, name));
+  if (symbol !== undefined) throw wrong(`key that is a symbol: ${String(symbol)}`);
   const members = [];
-  for (const key of Object.keys(value)) {
-    if (value[key] !== undefined) members.push(`${writeJson(key)}:${writeJson(value[key], depth + 1)}`);
+  for (const name of Object.keys(value)) {
+    if (value[name] !== undefined) members.push(`${writeJson(name)}:${writeJson(value[name], depth + 1, name)}`);
   }
   return `{${members.join(",")}}`;
 }
@@ -760,47 +904,109 @@ async function arrowBytes(value, wrong) {
 function asTable(arrow, value, wrong) {
   if (arrow.isArrowTable(value)) return value;
   if (arrow.isArrowRecordBatch(value)) return new arrow.Table([value]);
-  const isRow = (row) => typeof row === "object" && row !== null && !Array.isArray(row) && !ArrayBuffer.isView(row);
-  if (!Array.isArray(value) || !value.every(isRow)) throw wrong();
-  const { type, fit: fitted } = typeOf(arrow, value, "the table");
+  if (!Array.isArray(value)) throw wrong();
+  const rows = Array.from(value, tableForm);
+  if (!rows.every((row) => typeof row === "object" && row !== null && !Array.isArray(row) && !bytesOf(row))) throw wrong();
+  const odd = rows.findIndex((row) => !isPlain(row));
+  if (odd >= 0) throw new NATSBridgeError("unconvertible", `row ${odd} is a ${describe(rows[odd])}, not a plain object`);
+  const { type, fit: fitted } = typeOf(arrow, rows, "the table");
   const names = type.children.map((field) => field.name);
-  const columns = type.children.map((field) => arrow.vectorFromArray(value.map((row) => fitted(row)[field.name]), field.type));
-  const data = arrow.makeData({ type, length: value.length, nullCount: 0, children: columns.map((column) => column.data[0]) });
+  const columns = type.children.map((field) => arrow.vectorFromArray(rows.map((row) => fitted(row)[field.name]), field.type));
+  const data = arrow.makeData({ type, length: rows.length, nullCount: 0, children: columns.map((column) => column.data[0]) });
   return names.length > 0 ? new arrow.Table([new arrow.RecordBatch(new arrow.Schema(type.children), data)]) : new arrow.Table(new arrow.Schema([]));
 }
 
-/** The Arrow type of JSON values, and how a value is given to its builder */
-function typeOf(arrow, values, where) {
+/** A value as a table takes it: dates and bytes as they are, else the answer of `toJSON` where there is one */
+function tableForm(value) {
+  if (typeof value !== "object" || value === null || value instanceof Date || bytesOf(value)) return value;
+  return typeof value.toJSON === "function" ? value.toJSON("") : value;
+}
+
+/** The bytes of what holds bytes; null for anything else */
+function bytesOf(value) {
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
+  const holds = value instanceof Uint8Array || value instanceof Uint8ClampedArray || value instanceof DataView;
+  return holds ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : null;
+}
+
+/** Whether an object is made of its own members only, also where it comes from another page or context */
+function isPlain(value) {
+  const parent = Object.getPrototypeOf(value);
+  return kindOfObject(value) === "Object" && (parent === null || Object.getPrototypeOf(parent) === null);
+}
+
+/** A value's own member: `constructor` and `__proto__` are none unless the caller wrote them */
+const ownMember = (object, name) => (Object.prototype.hasOwnProperty.call(object, name) ? object[name] : null);
+
+/** The Arrow type of values, and how a value is given to its builder */
+function typeOf(arrow, given, where) {
+  const values = Array.from(given, tableForm);
   const present = values.filter((value) => (value ?? null) !== null);
-  const kindOf = (value) => (Array.isArray(value) ? "list" : typeof value === "bigint" ? "number" : typeof value);
+  const refuse = (what) => new NATSBridgeError("unconvertible", `${where} holds ${what}`);
+  const kindOf = (value) => {
+    if (Array.isArray(value)) return "list";
+    if (typeof value === "bigint") return "number";
+    if (typeof value !== "object") return typeof value;
+    if (value instanceof Date) return "date";
+    if (bytesOf(value)) return "bytes";
+    if (!isPlain(value)) throw refuse(`a ${describe(value)}, which no column holds`);
+    return "object";
+  };
   const kinds = new Set(present.map(kindOf));
-  if (kinds.size > 1) throw new NATSBridgeError("unconvertible", `${where} holds both ${[...kinds].join(" and ")}`);
-  const nullable = (fitted) => (value) => ((value ?? null) === null ? null : fitted(value));
+  if (kinds.size > 1) throw refuse(`both ${[...kinds].join(" and ")}`);
+  const nullable = (fitted) => (item) => {
+    const value = tableForm(item);
+    return (value ?? null) === null ? null : fitted(value);
+  };
   switch ([...kinds][0]) {
     case undefined:
       return { type: new arrow.Null(), fit: () => null };
     case "boolean":
-      return { type: new arrow.Bool(), fit: (value) => value };
+      return { type: new arrow.Bool(), fit: nullable((value) => value) };
     case "string":
-      return { type: new arrow.Utf8(), fit: (value) => value };
+      if (present.some((value) => loneSurrogate.test(value))) throw refuse("a lone surrogate");
+      return { type: new arrow.Utf8(), fit: nullable((value) => value) };
+    case "date":
+      if (present.some((value) => Number.isNaN(value.getTime()))) throw refuse("an invalid Date");
+      return { type: new arrow.Timestamp(arrow.TimeUnit.MILLISECOND, "UTC"), fit: nullable((value) => value.getTime()) };
+    case "bytes":
+      return { type: new arrow.Binary(), fit: nullable(bytesOf) };
     case "number":
-      if (present.every((value) => typeof value === "bigint" || Number.isInteger(value))) return { type: new arrow.Int64(), fit: nullable(BigInt) };
-      if (present.some((value) => typeof value === "bigint")) throw new NATSBridgeError("unconvertible", `${where} holds fractions and integers above 2^53`);
-      return { type: new arrow.Float64(), fit: (value) => value };
+      return numberType(arrow, present, refuse, nullable);
     case "list": {
-      const inner = typeOf(arrow, present.flat(1), `${where}[]`);
-      return { type: new arrow.List(new arrow.Field("item", inner.type, true)), fit: nullable((list) => list.map(inner.fit)) };
+      const inner = typeOf(arrow, present.flatMap((list) => Array.from(list)), `${where}[]`);
+      return { type: new arrow.List(new arrow.Field("item", inner.type, true)), fit: nullable((list) => Array.from(list, inner.fit)) };
     }
     case "object": {
       const names = [...new Set(present.flatMap((object) => Object.keys(object)))];
-      const inner = names.map((name) => typeOf(arrow, present.map((object) => object[name]), `${where}.${name}`));
+      if (names.some((name) => loneSurrogate.test(name))) throw refuse("a name with a lone surrogate");
+      if (present.some((object) => Object.getOwnPropertySymbols(object).length > 0)) throw refuse("a key that is a symbol");
+      const inner = names.map((name) => typeOf(arrow, present.map((object) => ownMember(object, name)), `${where}.${name}`));
       const type = new arrow.Struct(names.map((name, index) => new arrow.Field(name, inner[index].type, true)));
-      const fitted = (object) => Object.fromEntries(names.map((name, index) => [name, inner[index].fit(object[name] ?? null)]));
+      const fitted = (object) => Object.fromEntries(names.map((name, index) => [name, inner[index].fit(ownMember(object, name))]));
       return { type, fit: nullable(fitted) };
     }
     default:
-      throw new NATSBridgeError("unconvertible", `${where} holds ${[...kinds][0]}`);
+      throw refuse([...kinds][0]);
   }
+}
+
+/** The type of numbers: what JSON writes as an integer is one, below 1e21 */
+function numberType(arrow, present, refuse, nullable) {
+  const isInteger = (value) => typeof value === "bigint" || (Number.isInteger(value) && Math.abs(value) < 1e21 && !Object.is(value, -0));
+  if (!present.every(isInteger)) {
+    const exact = (value) => !isInteger(value) || (value >= -(2 ** 53) && value <= 2 ** 53);
+    if (!present.every(exact)) throw refuse("fractions and integers above 2^53");
+    return { type: new arrow.Float64(), fit: nullable(Number) };
+  }
+  let [least, most] = [0n, 0n];
+  for (const value of present.map(BigInt)) {
+    if (value < least) least = value;
+    if (value > most) most = value;
+  }
+  if (least >= -(2n ** 63n) && most < 2n ** 63n) return { type: new arrow.Int64(), fit: nullable(BigInt) };
+  if (least >= 0n && most < 2n ** 64n) return { type: new arrow.Uint64(), fit: nullable(BigInt) };
+  throw refuse("integers that fit neither int64 nor uint64");
 }
 
 async function arrowTable(body) {
@@ -922,6 +1128,8 @@ class Flatbuffer {
   }
 
   checkSchema(schema) {
+    const order = this.place(schema, 0);
+    if (order && this.view.getInt16(order, true) !== 0) throw new RangeError("its numbers are big-endian, which no receiver has to read");
     for (const field of this.list(schema, 1, 4)) this.checkField(this.follow(field), 0);
     this.list(schema, 2, 4);
     this.list(schema, 3, 8);
@@ -1129,11 +1337,15 @@ function plain(arrow, data, index) {
     case Type.Decimal:
       return decimalText(value, type.scale);
     case Type.Date:
-      return dateText(type.unit === arrow.DateUnit.DAY ? BigInt(value) * 86_400_000n : BigInt(value)).slice(0, 10);
+      return dayText(type.unit === arrow.DateUnit.DAY ? BigInt(value) : floor(BigInt(value), 86_400_000n));
     case Type.Time:
-      return clockText(BigInt(value), scale).slice(11);
+      if (BigInt(value) < 0n || BigInt(value) >= 86_400n * scale) throw new NATSBridgeError("unconvertible", "a time outside the day");
+      return clockText(BigInt(value), scale);
     case Type.Timestamp:
-      return clockText(value, scale) + (type.timezone ? "Z" : "");
+      {
+        const day = floor(value, 86_400n * scale);
+        return `${dayText(day)}T${clockText(value - day * 86_400n * scale, scale)}${type.timezone ? "Z" : ""}`;
+      }
     case Type.Duration:
       return `P${secondsText(value, scale)}`;
     case Type.Interval:
@@ -1174,17 +1386,30 @@ function decimalText(unscaled, scale) {
   return `${unscaled < 0n ? "-" : ""}${digits.slice(0, -scale)}.${digits.slice(-scale)}`;
 }
 
-function dateText(milliseconds) {
-  const moment = new Date(Number(milliseconds));
-  if (Number.isNaN(moment.getTime())) throw new NATSBridgeError("unconvertible", "a time is beyond the calendar");
-  return moment.toISOString();
+/** A day as ISO 8601, with sign and six digits for years that four digits can't say */
+function dayText(days) {
+  const shifted = days + 719_468n;
+  const era = floor(shifted, 146_097n);
+  const day = shifted - era * 146_097n;
+  const year = (day - day / 1_460n + day / 36_524n - day / 146_096n) / 365n;
+  const rest = day - (365n * year + year / 4n - year / 100n);
+  const month = (5n * rest + 2n) / 153n;
+  const whole = year + era * 400n + (month < 10n ? 0n : 1n);
+  const two = (number) => String(number).padStart(2, "0");
+  const size = String(whole < 0n ? -whole : whole);
+  const shownYear = whole >= 0n && whole <= 9_999n ? size.padStart(4, "0") : `${whole < 0n ? "-" : "+"}${size.padStart(6, "0")}`;
+  return `${shownYear}-${two(month < 10n ? month + 3n : month - 9n)}-${two(rest - (153n * month + 2n) / 5n + 1n)}`;
 }
 
+const floor = (number, by) => (number - (((number % by) + by) % by)) / by;
+
+/** The time of day, with as many digits of a fraction as it needs: 0, 3, 6 or 9 */
 function clockText(count, scale) {
-  const rest = ((count % scale) + scale) % scale;
-  const nanos = String(rest * (1_000_000_000n / scale)).padStart(9, "0");
+  const [second, minute, hour] = [scale, 60n * scale, 3_600n * scale];
+  const nanos = String((count % second) * (1_000_000_000n / scale)).padStart(9, "0");
   const digits = [0, 3, 6, 9].find((length) => !/[^0]/.test(nanos.slice(length)));
-  return dateText(((count - rest) / scale) * 1000n).slice(0, 19) + (digits ? `.${nanos.slice(0, digits)}` : "");
+  const clock = [count / hour, (count % hour) / minute, (count % minute) / second];
+  return clock.map((number) => String(number).padStart(2, "0")).join(":") + (digits ? `.${nanos.slice(0, digits)}` : "");
 }
 
 /** The time part of an ISO 8601 duration */
@@ -1195,4 +1420,4 @@ function secondsText(count, scale) {
 }
 
 /** For the conformance adapter; no part of the interface */
-export const internals = { JsonReader, arrowLibrary, decimalText, hex, readEnvelope, sha256, shortest, stored, toBase64, withTypes, writeJson };
+export const internals = { EMBEDDING_NETWORKS, FORBIDDEN_NETWORKS, JsonReader, isForbidden, originOf, arrowLibrary, decimalText, hex, readEnvelope, sha256, shortest, stored, toBase64, withTypes, writeJson };

@@ -17,11 +17,13 @@ import random
 import re
 import socket
 import struct
+import unicodedata
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, Awaitable, Callable, Dict, Iterable, List, Optional, Tuple, Union
-from urllib.parse import parse_qs, quote, urlsplit
+from typing import Any, Awaitable, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
+from urllib.parse import quote, unquote_to_bytes
 
 __all__ = ["smartsend", "smartreceive", "NATSBridgeError", "Envelope", "Upload", "Link", "plik_upload", "fetch_with_backoff", "parse_timestamp"]
 
@@ -43,6 +45,8 @@ HEADER_FIELDS = (
 PAYLOAD_FIELDS = ("id", "dataname", "payload_type", "transport", "encoding", "size", "data", "metadata")
 BYTES_TYPES = ("image", "audio", "video", "binary")
 PAYLOAD_TYPES = ("text", "dictionary", "arrowtable", "jsontable") + BYTES_TYPES
+RECEIVERS = ("desktop", "browser", "micropython")
+MAX_SUBJECT = 2_000
 USER_AGENT = "plik_client/natsbridge-python"  # a Plik up to 1.3.8 redirects other agents to a web page when it fails
 
 _log = logging.getLogger("natsbridge")
@@ -55,6 +59,21 @@ class NATSBridgeError(Exception):
         super().__init__(message if dataname is None else f"payload `{dataname}`: {message}")
         self.code = code
         self.dataname = dataname
+
+
+@contextmanager
+def _fence(code: str, what: str, dataname: Optional[str] = None) -> Iterator[None]:
+    """Lets no error out but the library's own, and gives it the payload's name"""
+    try:
+        yield
+    except NATSBridgeError as error:
+        if dataname is None or error.dataname is not None:
+            raise
+        raise NATSBridgeError(error.code, str(error), dataname) from error
+    except (MemoryError, RecursionError) as error:
+        raise NATSBridgeError("too_large", f"{what}: it does not fit into memory", dataname) from error
+    except Exception as error:
+        raise NATSBridgeError(code, f"{what}: {type(error).__name__}: {error}", dataname) from error
 
 
 class Envelope(dict):
@@ -97,7 +116,10 @@ class Link:
     """Most bytes to read"""
     one_shot: bool = False
     expires_at: Optional[datetime] = None
-    allowed_origins: Tuple[str, ...] = ()
+    allowed_origins: Union[None, str, Tuple[str, ...]] = None
+    """The only origins that are asked; None: `fileserver_url`'s alone"""
+    fileserver_url: str = DEFAULT_FILESERVER_URL
+    """`""` where there is no file server: then, without `allowed_origins`, any address that is not on the list"""
     max_retries: int = 5
     base_delay: int = 100
     max_delay: int = 5000
@@ -135,6 +157,7 @@ async def smartsend(
     msg_id: str = "",
     sender_id: str = "",
     metadata: Optional[Dict[str, Any]] = None,
+    awaits_ack: bool = False,
     one_shot: Optional[bool] = None,
     ttl: int = LINK_TTL,
     new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
@@ -142,32 +165,62 @@ async def smartsend(
 ) -> Tuple[Envelope, str]:
     """Serialises `(dataname, data, type)` payloads into one message and uploads what is too large for NATS.
 
-    Returns the envelope and the JSON to publish on `subject`. `receiver` is `desktop`, `browser` or `micropython`. Links
-    are one-shot when `receiver_id` names a receiver, unless `one_shot` says otherwise: pass False when you await an ACK.
+    Returns the envelope and the JSON to publish on `subject`. `receiver` is `desktop`, `browser` or `micropython`. Say
+    `awaits_ack` when you repeat the message until it is acknowledged. A link is one-shot when `receiver_id` names one
+    receiver who is asked for no acknowledgement and no answer (`reply_to`); `one_shot=False` makes it expire instead, and
+    `one_shot=True` in any other case is an error. Every error is a `NATSBridgeError`.
     """
-    envelope = Envelope(
-        correlation_id=correlation_id or new_id(),
-        msg_id=msg_id or new_id(),
-        timestamp=_timestamp(now()),
-        send_to=subject,
-        msg_purpose=msg_purpose,
-        sender_name=sender_name,
-        sender_id=sender_id or new_id(),
-        receiver_name=receiver_name,
-        receiver_id=receiver_id,
-        reply_to=reply_to,
-        reply_to_msg_id=reply_to_msg_id,
-        broker_url=",".join(_redacted(url.strip()) for url in broker_url.split(",")),
-        metadata=dict(metadata or {}),
-        payloads=[],
-    )
-    envelope._deletes = []
-    drafts = [_draft(item, receiver, convert_tables, new_id) for item in data]
-    may_link = links and receiver != "micropython"
-    _plan(envelope, drafts, size_threshold if may_link else math.inf, max_message_size, may_link, digest_direct)
+    with _fence("wrong_value", "the message can't be sent"):
+        texts = dict(
+            correlation_id=correlation_id, msg_id=msg_id, msg_purpose=msg_purpose, sender_name=sender_name,
+            sender_id=sender_id, receiver_name=receiver_name, receiver_id=receiver_id, reply_to_msg_id=reply_to_msg_id,
+            broker_url=broker_url, fileserver_url=fileserver_url, fileserver_token=fileserver_token,
+        )  # fmt: skip
+        for name, value in texts.items():
+            _check_text(name, value)
+        _check_subject("subject", subject)
+        if reply_to != "":
+            _check_subject("reply_to", reply_to)
+        for name, number in (("size_threshold", size_threshold), ("max_message_size", max_message_size), ("ttl", ttl)):
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or number != number:
+                raise _wrong(f"`{name}` is not a number")
+        if receiver not in RECEIVERS:
+            raise _wrong(f"`receiver` is not one of {', '.join(RECEIVERS)}")
+        if metadata is not None and not isinstance(metadata, dict):
+            raise _wrong("`metadata` is not a dict")
+        answered = awaits_ack or reply_to != ""
+        if one_shot and (not receiver_id or answered):
+            why = "no receiver_id names the one who reads it" if not receiver_id else "it may be read again for an acknowledgement or an answer"
+            raise _wrong(f"a link of this message can't be one-shot: {why}; leave `one_shot` out")
+        once = bool(receiver_id and not answered) if one_shot is None else bool(one_shot)
+
+        envelope = Envelope(
+            correlation_id=correlation_id or new_id(),
+            msg_id=msg_id or new_id(),
+            timestamp=_timestamp(now()),
+            send_to=subject,
+            msg_purpose=msg_purpose,
+            sender_name=sender_name,
+            sender_id=sender_id or new_id(),
+            receiver_name=receiver_name,
+            receiver_id=receiver_id,
+            reply_to=reply_to,
+            reply_to_msg_id=reply_to_msg_id,
+            broker_url=",".join(_redacted(url.strip()) for url in broker_url.split(",")),
+            metadata=dict(metadata or {}),
+            payloads=[],
+        )
+        envelope._deletes = []
+        with _fence("wrong_value", "`metadata` has no JSON form"):
+            _check_json(envelope["metadata"], "too_deep")
+            _dumps(envelope["metadata"]).encode("utf-8")
+        if isinstance(data, (str, bytes)):
+            raise _wrong("the payloads are not a list")
+        drafts = [_draft(index, item, receiver, convert_tables, new_id) for index, item in enumerate(data)]
+        may_link = bool(links) and receiver != "micropython"
+        _plan(envelope, drafts, size_threshold if may_link else math.inf, max_message_size, may_link, bool(digest_direct))
 
     upload = fileserver_upload_handler or plik_upload
-    once = bool(receiver_id) if one_shot is None else one_shot
     try:
         for draft in drafts:
             payload = draft.payload
@@ -176,19 +229,51 @@ async def smartsend(
                 payload["data"] = base64.b64encode(draft.body).decode("ascii")
             else:
                 request = Upload(fileserver_url, payload["dataname"], draft.body, once, ttl, fileserver_token)
-                stored = await upload(request)
-                stored = {"url": stored} if isinstance(stored, str) else stored
-                if stored.get("delete"):
-                    envelope._deletes.append(stored["delete"])
-                payload.update(transport="link", encoding="none", data=stored["url"])
-                payload["metadata"] = {"sha256": hashlib.sha256(draft.body).hexdigest()}
-                payload["metadata"].update({key: stored[key] for key in ("expires_at", "one_shot") if stored.get(key)})
+                with _fence("handler", "the upload handler failed", payload["dataname"]):
+                    stored = await upload(request)
+                    stored = {"url": stored} if isinstance(stored, str) else stored
+                    if stored.get("delete"):
+                        envelope._deletes.append(stored["delete"])
+                    _check_text("url", stored["url"])
+                    payload.update(transport="link", encoding="none", data=stored["url"])
+                    payload["metadata"] = {"sha256": hashlib.sha256(draft.body).hexdigest()}
+                    payload["metadata"].update({key: stored[key] for key in ("expires_at", "one_shot") if stored.get(key)})
             envelope["payloads"].append(payload)
+        with _fence("wrong_value", "the message can't be sent"):
+            text = _dumps(envelope)
+            text.encode("utf-8")
     except BaseException:
         await envelope.discard()
         raise
     _observe("sent", envelope)
-    return envelope, _dumps(envelope)
+    return envelope, text
+
+
+def _wrong(message: str, dataname: Optional[str] = None) -> NATSBridgeError:
+    return NATSBridgeError("wrong_value", message, dataname)
+
+
+def _check_text(name: str, value: Any, dataname: Optional[str] = None) -> None:
+    """What every receiver reads as text"""
+    if not isinstance(value, str):
+        raise _wrong(f"`{name}` is not a string but {type(value).__name__}", dataname)
+    if re.search("[\ud800-\udfff]", value):
+        raise _wrong(f"`{name}` has a lone surrogate", dataname)
+
+
+def _check_subject(name: str, value: Any) -> None:
+    """A subject to publish to: tokens between dots, none of them empty or a wildcard"""
+    _check_text(name, value)
+    tokens = value.split(".")
+    if not value or not all(tokens) or "*" in tokens or ">" in tokens or len(value.encode("utf-8")) > MAX_SUBJECT:
+        raise _wrong(f"`{name}` is no subject to publish to: {_shown(value)}; use words with dots between them, such as lab.results")
+    if any(char.isspace() or unicodedata.category(char) == "Cc" for char in value):
+        raise _wrong(f"`{name}` has white space or control characters: {_shown(value)}")
+
+
+def _shown(text: str) -> str:
+    """Strangers' text for an error: at most 80 characters, escaped"""
+    return ascii(text[:80]) + ("…" if len(text) > 80 else "")
 
 
 @dataclass
@@ -215,18 +300,19 @@ class _Draft:
         return self.base_len + LINK_ALLOWANCE
 
 
-def _draft(item: Payload, receiver: str, convert_tables: bool, new_id: Callable[[], str]) -> _Draft:
+def _draft(index: int, item: Payload, receiver: str, convert_tables: bool, new_id: Callable[[], str]) -> _Draft:
+    if not isinstance(item, (tuple, list)) or len(item) != 3:
+        raise _wrong("it is not (dataname, data, payload_type)", f"#{index}")
     dataname, value, payload_type = item
-    if payload_type not in PAYLOAD_TYPES:
-        raise NATSBridgeError("unknown_payload_type", f"unknown payload_type `{payload_type}`", dataname)
+    _check_text("dataname", dataname, f"#{index}")
+    if not isinstance(payload_type, str) or payload_type not in PAYLOAD_TYPES:
+        raise NATSBridgeError("unknown_payload_type", f"unknown payload_type {_shown(str(payload_type))}", dataname)
     if payload_type == "arrowtable" and receiver != "desktop":
         if not convert_tables:
             raise NATSBridgeError("unsupported", f"a {receiver} receiver reads no arrowtable; send it as jsontable", dataname)
         payload_type = "jsontable"
-    try:
+    with _fence("wrong_value", f"it can't be sent as {payload_type}", dataname):
         body = _serialise(value, payload_type)
-    except NATSBridgeError as error:
-        raise NATSBridgeError(error.code, str(error), dataname) from error
     if receiver == "micropython" and len(body) > MICROPYTHON_MAX_PAYLOAD:
         limit = MICROPYTHON_MAX_PAYLOAD
         raise NATSBridgeError("too_large", f"it has {len(body)} bytes, a MicroPython receiver takes {limit}", dataname)
@@ -295,7 +381,7 @@ async def plik_upload(upload: Upload) -> dict:
             except BaseException:
                 await asyncio.gather(delete(), return_exceptions=True)
                 raise
-    except (aiohttp.ClientError, asyncio.TimeoutError, KeyError, ValueError) as error:
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError, LookupError, TypeError, ValueError) as error:
         code = "timeout" if isinstance(error, asyncio.TimeoutError) else "unreachable"
         raise NATSBridgeError(code, f"failed to upload: {type(error).__name__}: {error}", upload.dataname) from error
     host = (created.get("downloadURL") or created.get("downloadDomain") or base).rstrip("/")
@@ -318,17 +404,22 @@ async def smartreceive(
     max_retries: int = 5,
     base_delay: int = 100,
     max_delay: int = 5000,
-    allowed_origins: Iterable[str] = (),
+    allowed_origins: Union[None, str, Iterable[str]] = None,
+    fileserver_url: str = DEFAULT_FILESERVER_URL,
     strict: bool = False,
     max_payload_size: int = 10_000_000_000,
 ) -> Envelope:
     """Reads a message and downloads what came as a link.
 
     Returns the envelope with `payloads` as a list of `(dataname, data, type)`; delays are milliseconds. Links are followed
-    to `allowed_origins` (such as `https://files.example.com`), or, where none is named, to any address that is not
-    link-local, a metadata service, unspecified or multicast.
+    to the origin of `fileserver_url`, or only to `allowed_origins` where it is given: one origin or several, such as
+    `https://files.example.com`; an empty list allows nothing. Without a file server (`fileserver_url=""`) and without
+    `allowed_origins`, links are followed to any address that the specification (section 8) does not forbid. Every error is a
+    `NATSBridgeError`.
     """
-    envelope = _read_envelope(msg_json_str)
+    allowed = _origins(allowed_origins, fileserver_url)
+    with _fence("not_json", "the message is not an envelope"):
+        envelope = _read_envelope(msg_json_str)
     _observe("received", envelope)
     download = fileserver_download_handler or fetch_with_backoff
     received = []
@@ -347,9 +438,13 @@ async def smartreceive(
             link = Link(
                 payload["data"], name, payload["size"], payload["size"] or max_payload_size, metadata.get("one_shot") is True,
                 parse_timestamp(expires_at) if isinstance(expires_at, str) else None,
-                tuple(allowed_origins), max_retries, base_delay, max_delay,
+                allowed, "" if allowed is None else fileserver_url, max_retries, base_delay, max_delay,
             )  # fmt: skip
-            body = await download(link)
+            with _fence("handler", "the download failed", name):
+                body = await download(link)
+                if not isinstance(body, (bytes, bytearray, memoryview)):
+                    raise TypeError(f"a download handler returns bytes, not {type(body).__name__}")
+                body = bytes(body)
             if link.size and len(body) != link.size:
                 raise NATSBridgeError("size_mismatch", f"the link holds {len(body)} bytes instead of {link.size}", name)
             if len(body) > max_payload_size:
@@ -357,19 +452,19 @@ async def smartreceive(
         elif payload["size"] not in (0, len(body)):
             if strict:
                 raise NATSBridgeError("size_mismatch", f"it has {len(body)} bytes instead of {payload['size']}", name)
-            _log.warning("payload `%s` has %d bytes instead of %d", name, len(body), payload["size"])
+            _log.warning("payload %s has %d bytes instead of %d", _shown(name), len(body), payload["size"])
         if stated is not None and hashlib.sha256(body).hexdigest() != stated.lower():
             raise NATSBridgeError("digest", "it holds other bytes than were sent", name)
-        try:
+        with _fence("undecodable", f"it is not a readable {payload['payload_type']}", name):
             received.append((name, _deserialise(body, payload["payload_type"]), payload["payload_type"]))
-        except NATSBridgeError as error:
-            raise NATSBridgeError(error.code, str(error), name) from error
     envelope["payloads"] = received
     return envelope
 
 
 def _read_envelope(message: Union[str, bytes]) -> Envelope:
     """The envelope with every field; a payload's `body` is its bytes, or None for a link"""
+    if not isinstance(message, (str, bytes, bytearray, memoryview)):
+        raise _wrong(f"a message is str or bytes, not {type(message).__name__}")
     try:
         text = message if isinstance(message, str) else bytes(message).decode("utf-8")
         raw = _loads(text)
@@ -390,7 +485,8 @@ def _read_envelope(message: Union[str, bytes]) -> Envelope:
     if not isinstance(payloads, list):
         raise NATSBridgeError("wrong_type", "the envelope's `payloads` is not an array")
     for payload in payloads:
-        _once(payload, text, PAYLOAD_FIELDS)
+        if isinstance(payload, dict):
+            _once(payload, text, PAYLOAD_FIELDS)
     envelope["payloads"] = [_read_payload(index, payload, text) for index, payload in enumerate(payloads)]
     return envelope
 
@@ -459,34 +555,35 @@ def _unbase64(text: str, dataname: str) -> bytes:
 async def fetch_with_backoff(link: Link) -> bytes:
     """Reads a link: no redirects, a byte limit, `max_retries` retries after pauses that double up to `max_delay`"""
     import aiohttp
+    from yarl import URL
 
     def failed(code: str, message: str) -> NATSBridgeError:
         return NATSBridgeError(code, f"failed to fetch {_redacted(link.url)}: {message}", link.dataname)
 
     try:
-        parts = urlsplit(link.url)
-        origin = (parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme))
-        allowed = {(o.scheme, o.hostname, o.port or {"http": 80, "https": 443}.get(o.scheme)) for o in map(urlsplit, link.allowed_origins)}
+        at = _read_url(link.url)
     except ValueError as error:
-        raise failed("blocked_origin", "not a URL") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        raise failed("blocked_origin", "a link is an http or https URL without user info")
-    if allowed and origin not in allowed:
-        raise failed("blocked_origin", "its origin is not among the allowed ones")
+        raise failed("blocked_origin", f"it is no http or https URL without user info: {error}") from error
+    allowed = _origins(link.allowed_origins, link.fileserver_url)
+    if allowed is not None and at.origin not in {_read_url(origin).origin for origin in allowed}:
+        places = ", ".join(allowed) or "nothing is"
+        raise failed("blocked_origin", f"its origin is not allowed (allowed: {places}); pass allowed_origins if you trust it")
 
     class Guard(aiohttp.resolver.ThreadedResolver):
         """Resolves once and hands out only addresses that may be connected to"""
 
         async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_UNSPEC) -> List[Any]:
             found = await super().resolve(host, port, family)
-            safe = [entry for entry in found if not _is_dangerous(entry["host"])]
+            safe = [entry for entry in found if not _is_forbidden(entry["host"])]
             if found and not safe:
                 raise failed("blocked_origin", "it leads to an address that no link may lead to")
             return safe
 
-    if not allowed and _is_dangerous(parts.hostname):
+    if allowed is None and _is_forbidden(at.host):
         raise failed("blocked_origin", "it leads to an address that no link may lead to")
-    connector = aiohttp.TCPConnector() if allowed else aiohttp.TCPConnector(resolver=Guard())
+    connector = aiohttp.TCPConnector() if allowed is not None else aiohttp.TCPConnector(resolver=Guard())
+    url = URL(at.url, encoded=True)
+    refused = (aiohttp.ClientConnectorError, getattr(aiohttp, "ConnectionTimeoutError", aiohttp.ServerTimeoutError))
     timeout = aiohttp.ClientTimeout(total=1800, sock_connect=5, sock_read=30)
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     delay, reason = link.base_delay, ""
@@ -494,7 +591,7 @@ async def fetch_with_backoff(link: Link) -> bytes:
         for attempt in range(link.max_retries + 1):
             pause = 0.0
             try:
-                async with http.get(link.url, allow_redirects=False) as response:
+                async with http.get(url, allow_redirects=False) as response:
                     status = response.status
                     if status == 200:
                         body = await _read_limited(response, link.limit)
@@ -508,7 +605,7 @@ async def fetch_with_backoff(link: Link) -> bytes:
                         text = (await response.content.read(4096)).decode("utf-8", "replace").strip()[:200]
                         location = response.headers.get("Location", "")
                         if 300 <= status < 400:  # a Plik up to 1.3.8 hides its errors in a redirect
-                            status = int((parse_qs(urlsplit(location.replace("/#/", "/", 1)).query).get("errcode") or ["0"])[0] or 0)
+                            status = _hidden_status(location)
                             text = location if status else "a redirect is not followed"
                         pause = _seconds(response.headers.get("Retry-After"))
                     code = _refusal(status, text, link)
@@ -516,10 +613,12 @@ async def fetch_with_backoff(link: Link) -> bytes:
                         raise failed(code, f"{status} {text}")
                     reason = f"{status} {text}"
             except aiohttp.InvalidURL as error:
-                raise failed("blocked_origin", "not a URL") from error
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                raise failed("blocked_origin", "it is no URL") from error
+            except UnicodeError as error:
+                raise failed("unreachable", f"no resolver takes its host: {error}") from error
+            except refused as error:
                 reason = str(error)
-            except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
                 reason = f"{type(error).__name__}: {error}"
                 if link.one_shot:
                     raise failed("consumed", f"a link that can be read once broke ({reason})") from error
@@ -527,6 +626,11 @@ async def fetch_with_backoff(link: Link) -> bytes:
                 await asyncio.sleep(max(min(pause, 60.0), delay * random.uniform(0.5, 1.0) / 1000))
                 delay = min(delay * 2, link.max_delay)
     raise failed("download_retry_exceeded", f"gave up after {link.max_retries} retries: {reason}")
+
+
+def _hidden_status(location: str) -> int:
+    found = re.search("[?&]errcode=([45][0-9]{2})(?![0-9])", location)
+    return int(found[1]) if found else 0
 
 
 async def _read_limited(response: Any, limit: int) -> Optional[bytes]:
@@ -555,18 +659,114 @@ def _seconds(header: Optional[str]) -> float:
     return float(header) if header and re.fullmatch("[0-9]{1,5}", header) else 0.0
 
 
-def _is_dangerous(host: str) -> bool:
-    """Link-local, metadata services, unspecified, multicast; a name is none of them until it is resolved"""
+class _Address(NamedTuple):
+    """A URL as it will be asked for; `origin` is scheme, host and port, and the same for every spelling of loopback"""
+
+    url: str
+    host: str
+    origin: Tuple[str, str, int]
+
+
+def _read_url(text: Any) -> _Address:
+    """Reads an http or https URL as the URL standard does; ValueError for what is none, or has user info"""
+    if not isinstance(text, str):
+        raise ValueError("not a string")
+    match = re.fullmatch(r"(https?)://([^/?#\\]+)([^#]*)(?:#.*)?", text.strip(" \t\r\n\f"), re.IGNORECASE | re.DOTALL)
+    if not match:
+        raise ValueError("not a URL")
+    scheme, authority, target = match[1].lower(), match[2], match[3]
+    if "@" in authority:
+        raise ValueError("it has user info")
+    place = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::([0-9]{0,5}))?", authority, re.ASCII)
+    port = int((place and place[2]) or {"http": 80, "https": 443}[scheme])
+    if not place or port > 65535:
+        raise ValueError("its port is none")
+    host = _read_host(place[1])
+    if not target.startswith("/"):
+        target = "/" + target
+    shown = f"[{host}]" if ":" in host else host
+    url = f"{scheme}://{shown}:{port}" + quote(target.replace("\\", "/"), safe="!$%&'()*+,/:;=?@[]~")
+    plain = host[:-1] if host.endswith(".") else host
+    return _Address(url, host, (scheme, "localhost" if plain in ("localhost", "127.0.0.1", "::1") else plain, port))
+
+
+_IGNORED = re.compile("[\u00ad\u034f\u180b-\u180f\u200b-\u200d\u2060\u2064\ufe00-\ufe0f\ufeff]")
+
+
+def _read_host(text: str) -> str:
+    """The host as it is connected to: an address without brackets and in its plain form, or a name in ASCII"""
+    if text.startswith("["):
+        if "%" in text:
+            raise ValueError("an address with a zone is no host")
+        return str(ipaddress.IPv6Address(text[1:-1]))
+    name = unquote_to_bytes(text).decode("utf-8")
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", _IGNORED.sub("", unicodedata.normalize("NFKC", name)).lower())
+        name = ".".join(label if label.isascii() else label.encode("idna").decode("ascii") for label in re.split("[.\u3002]", name))
+    name = name.lower()
+    if not name or re.search(r"[\x00-\x20\x7f#%/:<>?@\[\\\]^|]", name):
+        raise ValueError("its host is no host")
+    labels = (name[:-1] if name.endswith(".") else name).split(".")
+    if re.fullmatch("[0-9]+|0x[0-9a-f]*", labels[-1]):
+        return _ipv4(labels)
+    if len(name) > 254 or not all(0 < len(label) < 64 for label in labels):
+        raise ValueError("its host is no host")
+    return name
+
+
+def _ipv4(labels: List[str]) -> str:
+    """One to four numbers, each decimal, octal or hexadecimal, of which the last fills what is left"""
+    numbers = []
+    for label in labels:
+        match = re.fullmatch("0x([0-9a-f]*)|(0[0-7]*)|([1-9][0-9]*)", label)
+        if not match or len(label) > 40:
+            raise ValueError("its host is no address")
+        numbers.append(int(match[1] or "0", 16) if match[1] is not None else int(match[2], 8) if match[2] else int(match[3]))
+    if len(numbers) > 4 or max(numbers[:-1], default=0) > 255 or numbers[-1] >= 256 ** (5 - len(numbers)):
+        raise ValueError("its host is no address")
+    return str(ipaddress.IPv4Address(sum(number << 8 * (3 - place) for place, number in enumerate(numbers[:-1])) + numbers[-1]))
+
+
+def _origins(allowed: Any, fileserver_url: Any) -> Optional[Tuple[str, ...]]:
+    """The origins that links may lead to; None where only the list of forbidden addresses decides"""
+    if allowed is None:
+        if fileserver_url in ("", None):
+            return None
+        allowed = (fileserver_url,)
+    try:
+        allowed = (allowed,) if isinstance(allowed, (str, bytes)) else tuple(allowed)
+        for origin in allowed:
+            _read_url(origin)
+    except (TypeError, ValueError) as error:
+        raise _wrong(f"`allowed_origins` and `fileserver_url` are origins such as https://files.example.com: {error}") from error
+    return allowed
+
+
+_FORBIDDEN = tuple(map(ipaddress.ip_network, (
+    "0.0.0.0/8", "100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16", "192.0.0.192/32", "224.0.0.0/4", "240.0.0.0/4",
+    "::/128", "64:ff9b:1::/48", "fd00:42::42/128", "fd00:a9fe:a9fe::1/128", "fd00:c1::a9fe:a9fe/128", "fd00:ec2::/32",
+    "fd20:ce::254/128", "fe80::/10", "fec0::/10", "ff00::/8",
+)))  # fmt: skip
+"""The specification's list (section 8); testdata/addresses.json has the same"""
+_EMBEDDING = tuple((ipaddress.IPv6Network(network), bit, flip) for network, bit, flip in (
+    ("::/96", 96, 0), ("::ffff:0:0/96", 96, 0), ("::ffff:0:0:0/96", 96, 0), ("64:ff9b::/96", 96, 0), ("2002::/16", 16, 0),
+    ("2001::/32", 96, 0xFFFFFFFF),
+))  # fmt: skip
+"""Where an IPv6 address holds one of version 4"""
+
+
+def _is_forbidden(host: str) -> bool:
+    """Whether no link may lead to this address; a name is none until it is resolved"""
     try:
         at: Any = ipaddress.ip_address(host.split("%")[0])
     except ValueError:
         return False
-    if at.version == 6 and not at.is_loopback:
-        nat64 = ipaddress.IPv4Address(int(at) & 0xFFFFFFFF) if at in ipaddress.ip_network("64:ff9b::/96") or int(at) >> 32 == 0 else None
-        at = at.ipv4_mapped or at.sixtofour or (at.teredo and at.teredo[1]) or nat64 or at
-    metadata = ("168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
-    reserved = at.version == 4 and (at.is_reserved or int(at) >> 24 == 0)
-    return at.is_link_local or at.is_multicast or at.is_unspecified or reserved or str(at) in metadata
+    if any(at.version == network.version and at in network for network in _FORBIDDEN):
+        return True
+    if at.version == 4 or at.is_loopback:
+        return False
+    inner = [(int(at) >> (96 - bit) & 0xFFFFFFFF) ^ flip for network, bit, flip in _EMBEDDING if at in network]
+    return any(_is_forbidden(str(ipaddress.IPv4Address(address))) for address in inner)
 
 
 # ------------------------------------------------------------------------------------------------------ serialising
@@ -590,8 +790,10 @@ def _serialise(value: Any, payload_type: str) -> bytes:
     try:
         if payload_type == "text":
             return value.encode("utf-8")
-        _check_depth(value, "too_deep")
+        _check_json(value, "too_deep")
         return _dumps(value).encode("utf-8")
+    except NATSBridgeError:
+        raise
     except (TypeError, ValueError) as error:  # NaN, a set, a lone surrogate
         raise NATSBridgeError("wrong_value", str(error)) from error
 
@@ -612,7 +814,7 @@ def _deserialise(body: bytes, payload_type: str) -> Any:
         raise NATSBridgeError("undecodable", f"it is not {'UTF-8' if payload_type == 'text' else 'JSON'}: {error}") from error
     if payload_type == "jsontable" and not (isinstance(value, list) and all(isinstance(row, dict) for row in value)):
         raise NATSBridgeError("undecodable", "a jsontable is an array of objects, one for each row")
-    _check_depth(value, "undecodable")
+    _check_json(value, "undecodable")
     return value
 
 
@@ -651,15 +853,18 @@ def _loads(text: str) -> Any:
         number = float(digits)
         return refuse(digits) if math.isinf(number) else number
 
-    return json.loads(text, object_pairs_hook=_object, parse_constant=refuse, parse_float=real)
+    def whole(digits: str) -> int:
+        return int(digits) if len(digits) < 309 or not math.isinf(float(digits)) else refuse(digits)
+
+    return json.loads(text, object_pairs_hook=_object, parse_constant=refuse, parse_float=real, parse_int=whole)
 
 
 def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _check_depth(value: Any, code: str) -> None:
-    """Refuses what nests deeper than every reader follows"""
+def _check_json(value: Any, code: str) -> None:
+    """Refuses what nests deeper than every reader follows, and keys of which JSON would lose one"""
     level, depth = [value], 0
     while True:
         level = [item for item in level if isinstance(item, (dict, list, tuple))]
@@ -668,7 +873,22 @@ def _check_depth(value: Any, code: str) -> None:
         depth += 1
         if depth > MAX_DEPTH:
             raise NATSBridgeError(code, f"JSON nests deeper than {MAX_DEPTH} levels")
+        for item in level:
+            if isinstance(item, dict) and not all(type(key) is str for key in item):
+                _check_keys(item)
         level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+
+
+def _check_keys(item: dict) -> None:
+    """Python's keys become text in JSON: `1` and `"1"` would be one"""
+    known: Set[str] = set()
+    for key in item:
+        if not isinstance(key, (str, int, float, type(None))):
+            raise _wrong(f"the key {_shown(repr(key))} is not a string")
+        text = str(key) if isinstance(key, str) else next(iter(json.loads(_dumps({key: 0}))))
+        if text in known:
+            raise _wrong(f"two keys of a dictionary are `{text[:80]}` in JSON, of which one would be lost: {_shown(repr(key))} is one")
+        known.add(text)
 
 
 def parse_timestamp(text: str) -> Optional[datetime]:
@@ -746,12 +966,18 @@ def _arrow_bytes(value: Any, wrong: NATSBridgeError) -> bytes:
 def _arrow_table(body: bytes) -> Any:
     pa = _pyarrow()
     buffer = pa.py_buffer(body)
-    try:
+    with _fence("undecodable", "it is not a readable Arrow table"):
         is_file = body[:6] == b"ARROW1"
         reader = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(buffer)
         limit = min(1 << 30, max(16 << 20, 1000 * len(body)))
         needed = 0
+        if is_file:
+            footer = _footer(body)
+            _check_byte_order(footer, _follow(footer, _place(footer, _follow(footer, 0), 1)))
         for message in _file_messages(pa, body, buffer) if is_file else pa.ipc.MessageReader.open_stream(buffer):
+            if message.type == "schema":
+                meta = memoryview(message.metadata)
+                _check_byte_order(meta, _follow(meta, _place(meta, _follow(meta, 0), 2)))
             if message.type in ("record batch", "dictionary"):
                 needed += _expansion(message, len(body))
             if needed > limit:
@@ -759,8 +985,12 @@ def _arrow_table(body: bytes) -> Any:
         table = reader.read_all()
         table.validate(full=True)
         return table
-    except (pa.ArrowException, OSError, ValueError, struct.error) as error:
-        raise NATSBridgeError("undecodable", f"it is not a readable Arrow table: {error}") from error
+
+
+def _check_byte_order(meta: Any, schema: int) -> None:
+    place = _place(meta, schema, 0)
+    if place and struct.unpack_from("<h", meta, place)[0] != 0:
+        raise ValueError("its numbers are big-endian, which no receiver has to read")
 
 
 def _place(meta: Any, table: int, index: int) -> int:
@@ -786,10 +1016,14 @@ def _structs(meta: Any, table: int, index: int, form: str) -> List[tuple]:
     return list(struct.iter_unpack(form, meta[start + 4 : start + 4 + count * struct.calcsize(form)]))
 
 
+def _footer(body: bytes) -> Any:
+    end = len(body) - 10
+    return memoryview(body)[end - struct.unpack_from("<i", body, end)[0] : end]
+
+
 def _file_messages(pa: Any, body: bytes, buffer: Any) -> Iterable[Any]:
     """The dictionaries and batches that a file's footer names"""
-    end = len(body) - 10
-    footer = memoryview(body)[end - struct.unpack_from("<i", body, end)[0] : end]
+    end, footer = len(body) - 10, _footer(body)
     for index in (2, 3):
         for offset, metadata_length, body_length in _structs(footer, _follow(footer, 0), index, "<qi4xq"):
             if min(offset, metadata_length, body_length) < 0 or offset + metadata_length + body_length > end:
@@ -837,6 +1071,17 @@ def _seconds_text(count: int, scale: int) -> str:
     return f"T{'-' if count < 0 else ''}{whole}{digits}S"
 
 
+def _day_text(days: int) -> str:
+    """A day as ISO 8601, with sign and six digits for years that four digits can't say"""
+    era, day = divmod(days + 719_468, 146_097)
+    year = (day - day // 1_460 + day // 36_524 - day // 146_096) // 365
+    rest = day - (365 * year + year // 4 - year // 100)
+    month = (5 * rest + 2) // 153
+    year += era * 400 + (month >= 10)
+    shown = f"{year:04d}" if 0 <= year <= 9_999 else f"{year:+07d}"
+    return f"{shown}-{month + 3 if month < 10 else month - 9:02d}-{rest - (153 * month + 2) // 5 + 1:02d}"
+
+
 def _plain(pa: Any, scalar: Any) -> Any:
     """An Arrow value as JSON: decimals and times as text, NaN and infinities as null, bytes as hexadecimal"""
     kind, is_ = scalar.type, pa.types
@@ -848,7 +1093,7 @@ def _plain(pa: Any, scalar: Any) -> Any:
     if is_.is_decimal(kind):
         return format(scalar.as_py(), "f")
     if is_.is_date32(kind) or is_.is_date64(kind):
-        return scalar.as_py().isoformat()
+        return _day_text(scalar.value if is_.is_date32(kind) else scalar.value // 86_400_000)
     if is_.is_timestamp(kind) or is_.is_time(kind) or is_.is_duration(kind):
         scale = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}[kind.unit]
         count = scalar.value
@@ -857,13 +1102,13 @@ def _plain(pa: Any, scalar: Any) -> Any:
         whole, rest = divmod(count, scale)
         nanos = f"{rest * (10**9 // scale):09d}"
         fraction = next(("." + nanos[:n] if n else "" for n in (0, 3, 6, 9) if not nanos[n:].strip("0")), "")
-        try:
-            moment = datetime(1970, 1, 1) + timedelta(seconds=whole)
-        except OverflowError as error:
-            raise NATSBridgeError("unconvertible", "a time is beyond the calendar") from error
+        day, second = divmod(whole, 86_400)
+        clock = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}{fraction}"
         if is_.is_time(kind):
-            return moment.strftime("%H:%M:%S") + fraction
-        return moment.isoformat(timespec="seconds") + fraction + ("Z" if kind.tz else "")
+            if day != 0:
+                raise NATSBridgeError("unconvertible", "a time outside the day")
+            return clock
+        return f"{_day_text(day)}T{clock}{'Z' if kind.tz else ''}"
     if is_.is_interval(kind):
         months, days, nanoseconds = scalar.as_py()
         return f"P{months}M{days}D{_seconds_text(nanoseconds, 10**9)}"

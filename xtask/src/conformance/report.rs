@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::damage::Survived;
 use super::matrix::Cell;
+use crate::failure::Outcome;
 use crate::vectors::run::Tally;
 
 /// Failures that are printed
@@ -17,6 +19,22 @@ pub(super) fn print_vectors(tallies: &[Tally]) {
     let reasons = tallies.iter().flat_map(|tally| tally.skipped.iter().map(|(_, why)| (tally.peer.to_owned(), why)));
     print_reasons(reasons);
     tallies.iter().for_each(Tally::print_failures);
+}
+
+/// What became of the languages' own tests and of damaged messages
+pub(super) fn print_hardened(own: &[(&str, Outcome<()>)], survived: &[Survived]) {
+    println!("\n{:<14}{:>8}{:>8}{:>11}", "damaged", "told", "failed", "own tests");
+    for Survived { peer, told, failed } in survived {
+        let tests = own.iter().find(|(name, _)| name == peer).map(|(_, outcome)| outcome.is_ok());
+        let tests = tests.map_or("-", |passed| if passed { "passed" } else { "failed" });
+        println!("{peer:<14}{told:>8}{:>8}{tests:>11}", failed.len());
+    }
+    survived.iter().for_each(Survived::print_failures);
+    for (name, outcome) in own {
+        if let Err(failure) = outcome {
+            println!("  {name}: its own tests: {failure}");
+        }
+    }
 }
 
 /// Senders × receivers: cases that passed, of those that were tried
