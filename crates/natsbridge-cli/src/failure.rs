@@ -23,7 +23,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
     /// An input that can't be read as what it is meant to be
-    #[error("payload `{dataname}`: {problem}")]
+    #[error("payload `{}`: {problem}", natsbridge::shown(dataname))]
     Input { dataname: String, problem: String, source: Option<Box<dyn StdError + Send + Sync>> },
     /// Messages that came and could not be read
     #[error("{unread} of {seen} messages could not be read")]

@@ -2,6 +2,7 @@
 
 mod bench;
 mod doctor;
+mod encoding;
 mod failure;
 mod files;
 mod global;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use natsbridge::{Config, Draft, Life, Purpose, Receiver};
 
-use super::TableType;
 use super::parts::{Parts, Ready};
+use super::{TableType, csv, table};
 use crate::failure::Failure;
 use crate::units;
 
@@ -18,10 +18,13 @@ pub(crate) struct Letter {
     /// Send all tables as this type, whatever their files
     #[arg(long, value_name = "TYPE", help_heading = "Payloads")]
     table_as: Option<TableType>,
+    /// Character between the cells of a CSV, or `tab`; found out unless given
+    #[arg(long, value_name = "CHAR", value_parser = csv::delimiter, help_heading = "Payloads")]
+    delimiter: Option<u8>,
     /// Name of the receiving program
     #[arg(long, value_name = "NAME")]
     receiver_name: Option<String>,
-    /// Identifier of the one receiver; its links can be read once
+    /// Identifier of the one receiver; without --ack, its links can be read once
     #[arg(long, value_name = "ID")]
     receiver_id: Option<String>,
     /// Identifier of the message that this one answers
@@ -45,7 +48,7 @@ pub(crate) struct Letter {
     /// Give small payloads a SHA-256 too; links always have one
     #[arg(long)]
     digest_direct: bool,
-    /// Have links work for the first reader only
+    /// Have links work for the first reader only; needs --receiver-id, not --ack
     #[arg(long)]
     one_shot: bool,
     /// How long links work, such as 90s, 24h or 7d [default: 24h]
@@ -79,17 +82,44 @@ impl Letter {
         }
     }
 
+    /// Refuses wishes that contradict each other, before anything is read or sent
+    ///
+    /// A link that can be read once is for exactly one named receiver, and never for a message that is repeated
+    /// (specification, section 8).
+    pub(crate) fn check(&self, repeated: bool) -> Result<(), Failure> {
+        let why = match (self.one_shot, repeated) {
+            (true, true) => {
+                "--one-shot contradicts --ack: the message is repeated until it is acknowledged, and a link that was read \
+                 once would be gone by then; leave out one of them"
+            }
+            (true, false) if !self.has_receiver_id() => {
+                "--one-shot needs --receiver-id: without it, every program that listens may read the link, and all but \
+                 the first would find it gone; name the one receiver, or leave out --one-shot"
+            }
+            _ => return Ok(()),
+        };
+        Err(Failure::Usage(why.to_owned()))
+    }
+
+    fn has_receiver_id(&self) -> bool {
+        self.receiver_id.as_ref().is_some_and(|id| !id.is_empty())
+    }
+
     /// Reads the payloads, so that a bad one is found before anything is sent
     pub(crate) fn read(&self) -> Result<Ready, Failure> {
-        self.parts.read(self.table_as)
+        self.parts.read(table::How { wanted: self.table_as, delimiter: self.delimiter })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
+    pub(crate) fn is_chat(&self) -> bool {
+        Purpose::from(&*self.purpose) == Purpose::Chat
+    }
+
     /// Everything that a message says besides its payloads
-    pub(crate) fn address(&self, mut draft: Draft) -> Draft {
+    pub(crate) fn address(&self, mut draft: Draft, repeated: bool) -> Draft {
         type Setter = fn(Draft, String) -> Draft;
         let texts: [(&Option<String>, Setter); 4] = [
             (&self.receiver_name, Draft::receiver_name),
@@ -109,8 +139,8 @@ impl Letter {
         });
         if self.one_shot || self.link_ttl.is_some() {
             let ttl = self.link_ttl.unwrap_or(Life::DEFAULT_TTL);
-            // As by default: a link for exactly one receiver can be read once (specification, section 8).
-            let one_shot = self.one_shot || self.receiver_id.as_ref().is_some_and(|id| !id.is_empty());
+            // As by default: a link for exactly one receiver can be read once, unless its message is repeated.
+            let one_shot = !repeated && self.has_receiver_id();
             draft = draft.life(if one_shot { Life::one_shot(ttl) } else { Life::expiring(ttl) });
         }
         if self.convert_tables {

@@ -1,5 +1,9 @@
 //! `natsbridge send`: one message from the command line, or one for each line of standard input.
 
+mod columns;
+mod csv;
+mod exact;
+mod input;
 mod letter;
 mod lines;
 mod parts;
@@ -30,6 +34,9 @@ pub(crate) struct Send {
     subject: String,
     #[command(flatten)]
     letter: Letter,
+    /// Send a message without a payload
+    #[arg(long, help_heading = "Payloads")]
+    empty: bool,
     /// Subject that answers are to be sent to
     #[arg(long, value_name = "SUBJECT", conflicts_with = "ack")]
     reply_to: Option<String>,
@@ -60,10 +67,11 @@ after every 1,000. What was sent, repeated and lost is said at the end on
 standard error, with --json as one JSON line on standard output.";
 
 const EXAMPLES: &str = "\
-Tables: .csv and .arrow go as arrowtable, .json (array of objects) and .ndjson
-(an object per line) as jsontable. Columns of a .csv become integers, floats,
-booleans, dates, times or text; empty cells are null; times with an offset
-become UTC. On standard input the format is found out.
+Tables: .csv, .tsv and .arrow go as arrowtable, .json (array of objects) and
+.ndjson (an object per line) as jsontable. A column of a .csv becomes integers,
+floats, booleans, dates or times where each cell could be written again from
+that; 02134, +49 30 1, 1e400 or a time with an offset keep their column text.
+Empty cells are null. On standard input and pipes the format is found out.
 
 Acknowledged messages outlive a restart of the NATS server. Receivers have to
 acknowledge, as `natsbridge receive --ack` does.
@@ -91,15 +99,12 @@ fn acks(text: &str) -> Result<usize, String> {
 
 impl Send {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        self.check()?;
         let mut config = global.config().await?;
         self.letter.settle(&mut config);
         self.metrics.serve()?;
         progress::watch(&mut config)?;
         if let Some(name) = &self.lines {
-            if !self.letter.is_empty() {
-                let why = "--lines takes its texts from standard input; leave the other payloads out";
-                return Err(Failure::Usage(why.to_owned()));
-            }
             let bridge = Global::connect(config).await?;
             let (summary, done) = lines::send(&bridge, name, self.deliver_options(), || self.draft(&bridge)).await;
             end(&bridge).await;
@@ -126,8 +131,26 @@ impl Send {
         if self.json { output::line(&sent.to_json().to_string()) } else { sent.print() }
     }
 
+    /// Refuses what can't be meant, before anything is read or sent
+    fn check(&self) -> Result<(), Failure> {
+        if self.lines.is_some() && (self.empty || !self.letter.is_empty()) {
+            let why = "--lines takes its texts from standard input; leave --empty and the other payloads out";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        if self.empty && !self.letter.is_empty() {
+            return Err(Failure::Usage("--empty sends a message without a payload; leave the payloads out".to_owned()));
+        }
+        // A purpose such as `shutdown` says all there is to say.
+        if self.lines.is_none() && !self.empty && self.letter.is_empty() && self.letter.is_chat() {
+            let why =
+                "there is no payload; give one, such as --text note='hello', or --empty for a message without any";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        self.letter.check(self.ack.is_some())
+    }
+
     fn draft(&self, bridge: &Bridge) -> Draft {
-        let draft = self.letter.address(bridge.message(&*self.subject));
+        let draft = self.letter.address(bridge.message(&*self.subject), self.ack.is_some());
         match &self.reply_to {
             Some(subject) => draft.reply_to(subject),
             None => draft,

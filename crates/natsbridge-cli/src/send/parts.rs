@@ -1,22 +1,24 @@
 //! The payloads of a command line: their options in the order in which they were given, read before anything is sent.
 
-use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::error::Error;
+use std::io;
 
-use bytes::Bytes;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use natsbridge::{Draft, PayloadType, Value};
-use tempfile::TempPath;
+use natsbridge::{Draft, PayloadType, Value, shown};
 
-use super::{TableType, table};
+use super::input::{Input, Stored};
+use super::{exact, table};
+use crate::encoding::{self, NotText};
 use crate::failure::Failure;
+use crate::output;
 
 /// Option, what its value is called, and what its help says
 const OPTIONS: [(&str, Kind, &str, &str); 7] = [
     ("text", Kind::Text, "NAME=VALUE", "Text"),
     ("dict", Kind::Dictionary, "NAME=JSON|@FILE", "Dictionary: any JSON value"),
-    ("table", Kind::Table, "NAME=@FILE", "Table: .csv, .arrow, .json or .ndjson"),
+    ("table", Kind::Table, "NAME=@FILE", "Table: .csv, .tsv, .arrow, .json or .ndjson"),
     ("image", Kind::File(PayloadType::Image), "NAME=@FILE", "Image, sent as it is"),
     ("audio", Kind::File(PayloadType::Audio), "NAME=@FILE", "Sound, sent as it is"),
     ("video", Kind::File(PayloadType::Video), "NAME=@FILE", "Video, sent as it is"),
@@ -37,15 +39,7 @@ struct Given {
     option: &'static str,
     kind: Kind,
     name: String,
-    value: Origin,
-}
-
-/// Where a payload's content is
-#[derive(Debug, Clone)]
-enum Origin {
-    Here(String),
-    File(PathBuf),
-    Stdin,
+    input: Input,
 }
 
 /// The payloads of a command line, in its order across different options
@@ -73,14 +67,20 @@ impl FromArgMatches for Parts {
             let places = matches.indices_of(option).into_iter().flatten();
             let values = matches.get_many::<(String, String)>(option).into_iter().flatten();
             given.extend(places.zip(values).map(|(place, (name, value))| {
-                (place, Given { option, kind, name: name.clone(), value: Origin::of(value) })
+                (place, Given { option, kind, name: name.clone(), input: Input::of(value) })
             }));
         }
         given.sort_by_key(|(place, _)| *place);
         let given: Vec<_> = given.into_iter().map(|(_, given)| given).collect();
-        if given.iter().filter(|given| matches!(given.value, Origin::Stdin)).count() > 1 {
-            let text = "standard input (`@-`) can be one payload only\n";
-            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
+        let mut streams = HashSet::new();
+        for given in &given {
+            if let Input::Stdin | Input::File(_) = given.input
+                && given.input.is_stream()
+                && !streams.insert(given.input.shown())
+            {
+                let text = format!("{} can be one payload only, since it can be read once\n", given.input.shown());
+                return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
+            }
         }
         Ok(Self(given))
     }
@@ -99,17 +99,6 @@ fn named(text: &str) -> Result<(String, String), String> {
     }
 }
 
-impl Origin {
-    fn of(value: &str) -> Self {
-        match value.strip_prefix('@') {
-            None => Self::Here(value.to_owned()),
-            Some("-") => Self::Stdin,
-            Some(text) if text.starts_with('@') => Self::Here(text.to_owned()),
-            Some(path) => Self::File(path.into()),
-        }
-    }
-}
-
 impl Parts {
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -118,29 +107,29 @@ impl Parts {
     /// Reads the inputs, so that a bad one is found before anything is sent
     ///
     /// Files that are sent as they are stay where they are, however large.
-    pub(super) fn read(&self, table_as: Option<TableType>) -> Result<Ready, Failure> {
-        let mut ready = Ready { items: Vec::with_capacity(self.0.len()), spooled: None };
+    pub(super) fn read(&self, how: table::How) -> Result<Ready, Failure> {
+        // All are looked at before the first is read, which may be a pipe that has yet to be written.
+        self.0.iter().try_for_each(Given::check)?;
+        self.warn_of_twins();
+        let mut ready = Ready(Vec::with_capacity(self.0.len()));
         for given in &self.0 {
-            let item = match given.kind {
-                Kind::Text => {
-                    let text = String::from_utf8(given.bytes()?.into());
-                    let refused = |error| given.refused("the text is not UTF-8; send it with --file").because(error);
-                    Item::Value(PayloadType::Text, Value::Text(text.map_err(refused)?))
-                }
-                Kind::Dictionary => {
-                    let json = serde_json::from_slice(&given.bytes()?);
-                    let refused = |error| given.refused("the dictionary is not JSON").because(error);
-                    Item::Value(PayloadType::Dictionary, Value::Json(json.map_err(refused)?))
-                }
-                Kind::Table => {
-                    let (payload_type, value) = given.table(table_as)?;
-                    Item::Value(payload_type, value)
-                }
-                Kind::File(payload_type) => Item::File(payload_type, given.file(&mut ready.spooled)?),
-            };
-            ready.items.push((given.name.clone(), item));
+            ready.0.push((given.name.clone(), given.read(how)?));
         }
         Ok(ready)
+    }
+
+    /// Two payloads of one name are allowed, and seldom meant
+    fn warn_of_twins(&self) {
+        let mut seen = HashSet::new();
+        let mut told = HashSet::new();
+        for Given { name, .. } in &self.0 {
+            if !seen.insert(name) && told.insert(name) {
+                output::note(&format!(
+                    "warning: more than one payload is called `{}`; a receiver that asks by name gets the first",
+                    shown(name)
+                ));
+            }
+        }
     }
 }
 
@@ -149,90 +138,104 @@ impl Given {
         Failure::input(&self.name, problem)
     }
 
-    fn bytes(&self) -> Result<Bytes, Failure> {
-        match &self.value {
-            Origin::Here(text) => Ok(Bytes::from(text.clone())),
-            Origin::File(path) => match std::fs::read(path) {
-                Ok(bytes) => Ok(bytes.into()),
-                Err(error) => Err(self.unreadable(path.display(), error)),
+    fn unreadable(&self, error: io::Error) -> Failure {
+        self.refused(format!("cannot read {}", self.input.shown())).because(error)
+    }
+
+    /// Finds out what can be found out without reading
+    fn check(&self) -> Result<(), Failure> {
+        let needs_file = matches!(self.kind, Kind::Table | Kind::File(_));
+        if needs_file && matches!(self.input, Input::Here(_)) {
+            return Err(Failure::Usage(format!(
+                "--{} takes a file: write {name}=@FILE, or {name}=@- for standard input",
+                self.option,
+                name = shown(&self.name)
+            )));
+        }
+        self.input.check().map_err(|error| self.unreadable(error))?;
+        self.table_format().map(drop)
+    }
+
+    fn read(&self, how: table::How) -> Result<Item, Failure> {
+        let bytes = || self.input.bytes().map_err(|error| self.unreadable(error));
+        Ok(match self.kind {
+            Kind::Text => match String::from_utf8(bytes()?.into()) {
+                Ok(text) => Item::Value(PayloadType::Text, Value::Text(text)),
+                Err(error) => {
+                    let cause = NotText::found_in(error.as_bytes());
+                    return Err(self
+                        .refused("the text is not UTF-8; send it with --file, or convert it")
+                        .because(cause));
+                }
             },
-            Origin::Stdin => {
-                let mut bytes = Vec::new();
-                let read = io::stdin().lock().read_to_end(&mut bytes);
-                read.map_err(|error| self.unreadable("standard input", error))?;
-                Ok(bytes.into())
-            }
-        }
-    }
-
-    fn unreadable(&self, what: impl std::fmt::Display, error: io::Error) -> Failure {
-        self.refused(format!("cannot read {what}")).because(error)
-    }
-
-    fn table(&self, table_as: Option<TableType>) -> Result<(PayloadType, Value), Failure> {
-        let format = match &self.value {
-            Origin::Here(_) => return Err(self.needs_file()),
-            Origin::File(path) => Some(table::Format::of(path).ok_or_else(|| {
-                self.refused(format!("{} is no .csv, .arrow, .json or .ndjson file; rename it", path.display()))
-            })?),
-            Origin::Stdin => None,
-        };
-        let bytes = self.bytes()?;
-        let format = format.unwrap_or_else(|| table::Format::sniffed(&bytes));
-        table::read(&bytes, format, table_as).map_err(|cause| self.refused("the table can't be read").because(cause))
-    }
-
-    /// The file that holds the payload; standard input becomes a temporary one, so that it may be of any size
-    fn file(&self, spooled: &mut Option<TempPath>) -> Result<PathBuf, Failure> {
-        match &self.value {
-            Origin::Here(_) => Err(self.needs_file()),
-            Origin::File(path) => {
-                // Later it would be found out after other payloads were uploaded.
-                std::fs::File::open(path).map_err(|error| self.unreadable(path.display(), error))?;
-                Ok(path.clone())
-            }
-            Origin::Stdin => {
-                let spool = || -> io::Result<TempPath> {
-                    let mut file = tempfile::NamedTempFile::new()?;
-                    io::copy(&mut io::stdin().lock(), &mut file)?;
-                    Ok(file.into_temp_path())
+            Kind::Dictionary => {
+                let bytes = bytes()?;
+                let refused = |cause: Box<dyn Error + Send + Sync>| {
+                    self.refused("the dictionary can't be sent as it is").because(cause)
                 };
-                let path = spool().map_err(|error| self.unreadable("standard input", error))?;
-                Ok(spooled.insert(path).to_path_buf())
+                let text = encoding::text(&bytes).map_err(|error| refused(error.into()))?;
+                let json = exact::json(&text, 1).map_err(|why| {
+                    let hint = if why.ends_with(exact::MORE) { "; send several objects with --table" } else { "" };
+                    refused(format!("{why}{hint}").into())
+                });
+                Item::Value(PayloadType::Dictionary, Value::Json(json?))
             }
-        }
+            Kind::Table => {
+                let bytes = bytes()?;
+                let format = self.table_format()?.unwrap_or_else(|| table::Format::sniffed(&bytes));
+                let read = table::read(&bytes, format, how);
+                let (payload_type, value) = read.map_err(|why| self.refused("the table can't be read").because(why))?;
+                Item::Value(payload_type, value)
+            }
+            Kind::File(payload_type) => {
+                Item::File(payload_type, self.input.stored().map_err(|error| self.unreadable(error))?)
+            }
+        })
     }
 
-    fn needs_file(&self) -> Failure {
-        Failure::Usage(format!(
-            "--{} takes a file: write {}=@FILE, or {}=@- for standard input",
-            self.option, self.name, self.name
-        ))
+    /// How a table is written, where its file's name says it; of a stream, its first bytes will
+    fn table_format(&self) -> Result<Option<table::Format>, Failure> {
+        let Input::File(path) = &self.input else { return Ok(None) };
+        match table::Format::of(path) {
+            _ if !matches!(self.kind, Kind::Table) => Ok(None),
+            Ok(format) => Ok(Some(format)),
+            Err(_) if self.input.is_stream() => Ok(None),
+            Err(advice) => {
+                Err(self.refused(format!("{} can't be sent as a table", self.input.shown())).because(advice))
+            }
+        }
     }
 }
 
 /// Payloads that were read, or whose files were found
 #[derive(Debug)]
-pub(crate) struct Ready {
-    items: Vec<(String, Item)>,
-    /// Standard input, until it was sent
-    spooled: Option<TempPath>,
-}
+pub(crate) struct Ready(Vec<(String, Item)>);
 
 #[derive(Debug)]
 enum Item {
     Value(PayloadType, Value),
-    File(PayloadType, PathBuf),
+    File(PayloadType, Stored),
 }
 
+/// Files that have to outlive the sending of their message
+#[derive(Debug)]
+pub(crate) struct Spooled(#[allow(dead_code, reason = "kept for what happens when it is dropped")] Vec<Stored>);
+
 impl Ready {
-    /// Adds the payloads to a message; what standard input was spooled to has to outlive its sending
-    pub(crate) fn add_to(self, draft: Draft) -> (Draft, Option<TempPath>) {
-        let draft = self.items.into_iter().fold(draft, |draft, (name, item)| match item {
-            Item::Value(payload_type, value) => draft.value(name, payload_type, value),
-            Item::File(payload_type, path) => draft.file(name, payload_type, path),
-        });
-        (draft, self.spooled)
+    /// Adds the payloads to a message; what streams were spooled to has to outlive its sending
+    pub(crate) fn add_to(self, mut draft: Draft) -> (Draft, Spooled) {
+        let mut files = Vec::new();
+        for (name, item) in self.0 {
+            draft = match item {
+                Item::Value(payload_type, value) => draft.value(name, payload_type, value),
+                Item::File(payload_type, file) => {
+                    let draft = draft.file(name, payload_type, file.path());
+                    files.push(file);
+                    draft
+                }
+            };
+        }
+        (draft, Spooled(files))
     }
 }
 
@@ -243,7 +246,7 @@ mod tests {
     fn parsed(words: &[&str]) -> Result<Vec<(String, String)>, clap::Error> {
         let matches = Parts::augment_args(Command::new("send").no_binary_name(true)).try_get_matches_from(words)?;
         let parts = Parts::from_arg_matches(&matches)?;
-        Ok(parts.0.into_iter().map(|given| (given.name, format!("{:?}", given.value))).collect())
+        Ok(parts.0.into_iter().map(|given| (given.name, format!("{:?}", given.input))).collect())
     }
 
     #[test]

@@ -1,39 +1,64 @@
 //! Tables from files: CSV, Arrow, JSON and newline-delimited JSON, as the payload type that suits them.
 
 use std::error::Error;
-use std::io::Cursor;
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow_csv::ReaderBuilder;
 use bytes::Bytes;
 use natsbridge::{PayloadType, Rows, Table, TableLimits, Value};
-use serde_json::Map;
+use serde_json::{Map, Value as Json};
 
-use super::TableType;
+use super::{TableType, csv, exact};
+use crate::encoding;
 
-/// Rows in a batch: large enough that a batch's own bytes do not count
-const BATCH_ROWS: usize = 65_536;
+type Problem = Box<dyn Error + Send + Sync>;
 
 /// How a table is written in a file
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Csv,
+    /// Cells with tabs between them
+    Tsv,
     Arrow,
     Json,
     JsonLines,
 }
 
+/// How a table is to be read and sent
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct How {
+    /// The payload type that is asked for, whatever the file
+    pub(super) wanted: Option<TableType>,
+    /// What stands between the cells of a CSV
+    pub(super) delimiter: Option<u8>,
+}
+
 impl Format {
     /// The format that a file's extension names
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "csv" => Some(Self::Csv),
-            "arrow" | "arrows" => Some(Self::Arrow),
-            "json" => Some(Self::Json),
-            "ndjson" | "jsonl" => Some(Self::JsonLines),
-            _ => None,
-        }
+    ///
+    /// # Errors
+    /// What to do with a file that is no table, or not one that can be read here.
+    pub(super) fn of(path: &Path) -> Result<Self, String> {
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        let foreign = match &*extension {
+            "csv" => return Ok(Self::Csv),
+            "tsv" | "tab" => return Ok(Self::Tsv),
+            // Feather is Arrow's file format under its older name.
+            "arrow" | "arrows" | "ipc" | "feather" => return Ok(Self::Arrow),
+            "json" => return Ok(Self::Json),
+            "ndjson" | "jsonl" => return Ok(Self::JsonLines),
+            "parquet" | "pq" => Foreign::Parquet,
+            "xlsx" | "xls" | "xlsm" | "ods" => Foreign::Sheet,
+            "gz" | "zst" | "bz2" | "xz" | "zip" => Foreign::Compressed,
+            "orc" | "avro" | "h5" | "hdf5" | "sqlite" | "db" | "pkl" | "npy" => Foreign::Other,
+            _ => {
+                return Err(
+                    "its name does not end with .csv, .tsv, .arrow, .json or .ndjson: rename it if it is one of \
+                            these, or send it as it is with --file"
+                        .to_owned(),
+                );
+            }
+        };
+        Err(foreign.advice().to_owned())
     }
 
     /// The format that the first bytes show: Arrow's marks, an array, an object, else CSV
@@ -41,7 +66,8 @@ impl Format {
         if bytes.starts_with(b"ARROW1") || bytes.starts_with(&[0xff; 4]) {
             return Self::Arrow;
         }
-        match bytes.trim_ascii_start().first() {
+        let text = encoding::text(bytes).unwrap_or_default();
+        match text.trim_ascii_start().bytes().next() {
             Some(b'[') => Self::Json,
             Some(b'{') => Self::JsonLines,
             _ => Self::Csv,
@@ -49,19 +75,62 @@ impl Format {
     }
 }
 
+/// A file of tables that is read elsewhere
+#[derive(Debug, Clone, Copy)]
+enum Foreign {
+    Parquet,
+    Sheet,
+    Compressed,
+    Other,
+}
+
+impl Foreign {
+    /// What the first bytes show
+    fn sniffed(bytes: &[u8]) -> Option<Self> {
+        let marks: [(&[u8], Self); 9] = [
+            (b"PAR1", Self::Parquet),
+            (b"PK\x03\x04", Self::Sheet),
+            (b"\xd0\xcf\x11\xe0", Self::Sheet),
+            (b"\x1f\x8b", Self::Compressed),
+            (b"\x28\xb5\x2f\xfd", Self::Compressed),
+            (b"BZh", Self::Compressed),
+            (b"FEA1", Self::Other),
+            (b"\x89HDF", Self::Other),
+            (b"SQLite format 3\0", Self::Other),
+        ];
+        marks.into_iter().find(|(mark, _)| bytes.starts_with(mark)).map(|(_, foreign)| foreign)
+    }
+
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::Parquet => {
+                "it is Parquet: convert it to Arrow first, in Python by pyarrow.feather.write_feather(\
+                 pyarrow.parquet.read_table('t.parquet'), 't.arrow'), or send it as it is with --file"
+            }
+            Self::Sheet => {
+                "it is a spreadsheet or an archive: save the sheet as CSV first, or send it as it is with --file"
+            }
+            Self::Compressed => "it is compressed: unpack it first, or send it as it is with --file",
+            Self::Other => {
+                "it is of a kind that is not read here: convert it to .csv, .arrow or .ndjson first, or send it as it \
+                 is with --file"
+            }
+        }
+    }
+}
+
 /// Reads a table, and converts it where another type is asked for
-pub(super) fn read(
-    bytes: &Bytes,
-    format: Format,
-    wanted: Option<TableType>,
-) -> Result<(PayloadType, Value), Box<dyn Error + Send + Sync>> {
+pub(super) fn read(bytes: &Bytes, format: Format, how: How) -> Result<(PayloadType, Value), Problem> {
+    if let Some(foreign) = Foreign::sniffed(bytes) {
+        return Err(foreign.advice().into());
+    }
     let value = match format {
-        Format::Csv => Value::Table(from_csv(bytes)?),
+        Format::Csv => Value::Table(csv::read(&encoding::text(bytes)?, how.delimiter)?),
+        Format::Tsv => Value::Table(csv::read(&encoding::text(bytes)?, how.delimiter.or(Some(b'\t')))?),
         Format::Arrow => Value::Table(Table::from_ipc(bytes, &TableLimits::default())?),
-        Format::Json => Value::Rows(Rows::new(serde_json::from_slice(bytes)?)),
-        Format::JsonLines => Value::Rows(from_lines(bytes)?),
+        Format::Json | Format::JsonLines => Value::Rows(from_json(&encoding::text(bytes)?, format)?),
     };
-    Ok(match (value, wanted) {
+    Ok(match (value, how.wanted) {
         (Value::Table(table), Some(TableType::JsonTable)) => (PayloadType::JsonTable, Value::Rows(table.to_rows()?)),
         (Value::Rows(rows), Some(TableType::ArrowTable)) => {
             (PayloadType::ArrowTable, Value::Table(Table::from_rows(&rows)?))
@@ -71,24 +140,39 @@ pub(super) fn read(
     })
 }
 
-/// Reads CSV with a header line; the whole column decides its type, empty cells are null
-fn from_csv(bytes: &[u8]) -> Result<Table, Box<dyn Error + Send + Sync>> {
-    // Spreadsheets write a byte-order mark, which would become part of the first column's name.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let format = arrow_csv::reader::Format::default().with_header(true);
-    let (schema, _) = format.infer_schema(Cursor::new(bytes), None)?;
-    let schema = Arc::new(schema);
-    let reader = ReaderBuilder::new(Arc::clone(&schema)).with_format(format).with_batch_size(BATCH_ROWS);
-    let batches = reader.build(Cursor::new(bytes))?.collect::<Result<Vec<_>, _>>()?;
-    Ok(Table::new(schema, batches)?)
+/// Reads an array of objects, or an object a line
+fn from_json(text: &str, format: Format) -> Result<Rows, Problem> {
+    if text.trim_ascii_start().starts_with('{') {
+        let one_line = text.trim_ascii().lines().count() < 2;
+        if (format == Format::Json || !one_line) && exact::json(text, 1).is_ok() {
+            return Err("this is one object, and a table is an array of objects; send it with --dict".into());
+        }
+        return from_lines(text);
+    }
+    if format == Format::JsonLines && !text.trim_ascii_start().starts_with('[') {
+        return from_lines(text);
+    }
+    let Json::Array(items) = exact::json(text, 1)? else {
+        return Err("this is a single value, and a table is an array of objects; send it with --dict".into());
+    };
+    let row = |(at, item)| match item {
+        Json::Object(row) => Ok(row),
+        _ => Err(format!("item {at} is no object, and a table is an array of objects; send it with --dict")),
+    };
+    let rows = (1_usize..).zip(items).map(row).collect::<Result<Vec<_>, _>>()?;
+    Ok(Rows::new(rows))
 }
 
 /// Reads an object a line; empty lines are passed over
-fn from_lines(bytes: &[u8]) -> Result<Rows, Box<dyn Error + Send + Sync>> {
-    let mut rows: Vec<Map<String, serde_json::Value>> = Vec::new();
-    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        if !line.trim_ascii().is_empty() {
-            rows.push(serde_json::from_slice(line).map_err(|error| format!("line {}: {error}", index + 1))?);
+fn from_lines(text: &str) -> Result<Rows, Problem> {
+    let mut rows: Vec<Map<String, Json>> = Vec::new();
+    for (number, line) in (1..).zip(text.split('\n')) {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match exact::json(line, number)? {
+            Json::Object(row) => rows.push(row),
+            _ => return Err(format!("line {number}: this is no object, and a row is one").into()),
         }
     }
     Ok(Rows::new(rows))
@@ -96,61 +180,93 @@ fn from_lines(bytes: &[u8]) -> Result<Rows, Box<dyn Error + Send + Sync>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value as Json, json};
+    use serde_json::json;
 
     use super::*;
 
+    const JSON_TABLE: How = How { wanted: Some(TableType::JsonTable), delimiter: None };
+
     fn rows(text: &'static str, format: Format) -> Json {
-        match read(&Bytes::from_static(text.as_bytes()), format, Some(TableType::JsonTable)).unwrap() {
+        match read(&Bytes::from_static(text.as_bytes()), format, JSON_TABLE).unwrap() {
             (PayloadType::JsonTable, Value::Rows(rows)) => rows.into_vec().into(),
             other => panic!("{other:?}"),
         }
     }
 
-    #[test]
-    fn csv_columns_get_the_type_that_all_their_cells_have() {
-        let text = "\u{feff}n,x,on,day,at,note\n1,0.5,true,2026-01-31,2026-01-31T08:15:30Z,\"a, b\"\n,,,,,\n-2,1e3,false,2026-02-01,2026-01-31T08:15:31Z,7\n";
-        let expected = json!([
-            {"n": 1, "x": 0.5, "on": true, "day": "2026-01-31", "at": "2026-01-31T08:15:30", "note": "a, b"},
-            {"n": null, "x": null, "on": null, "day": null, "at": null, "note": null},
-            {"n": -2, "x": 1000.0, "on": false, "day": "2026-02-01", "at": "2026-01-31T08:15:31", "note": "7"},
-        ]);
-        assert_eq!(rows(text, Format::Csv), expected);
+    fn refusal(bytes: &'static [u8], format: Format) -> String {
+        read(&Bytes::from_static(bytes), format, How::default()).unwrap_err().to_string()
     }
 
     #[test]
-    fn csv_with_a_row_of_another_length_is_refused() {
-        assert!(read(&Bytes::from_static(b"a,b\n1,2\n3\n"), Format::Csv, None).is_err());
+    fn csv_and_tsv_become_tables() {
+        assert_eq!(rows("\u{feff}n;note\n1;x\n", Format::Csv), json!([{"n": 1, "note": "x"}]));
+        assert_eq!(rows("n\tnote\n1\tx, y\n", Format::Tsv), json!([{"n": 1, "note": "x, y"}]));
+        assert!(read(&Bytes::from_static(b"a,b\n1,2\n3\n"), Format::Csv, How::default()).is_err());
     }
 
     #[test]
     fn json_lines_are_rows_and_a_bad_line_is_named() {
-        assert_eq!(rows("{\"a\":1}\r\n\n{\"a\":2}", Format::JsonLines), json!([{"a": 1}, {"a": 2}]));
-        let error = read(&Bytes::from_static(b"{\"a\":1}\n[2]\n"), Format::JsonLines, None).unwrap_err();
-        assert!(error.to_string().starts_with("line 2: "), "{error}");
+        for format in [Format::JsonLines, Format::Json] {
+            assert_eq!(rows("\u{feff}{\"a\":1}\r\n\n{\"a\":2}", format), json!([{"a": 1}, {"a": 2}]));
+        }
+        assert_eq!(rows("{\"a\":1}\n", Format::JsonLines), json!([{"a": 1}]));
+        assert_eq!(rows("\u{feff} [{\"a\":1}]", Format::JsonLines), json!([{"a": 1}]));
+        for (bytes, format, text) in [
+            (&b"{\"a\":1}\n[2]\n"[..], Format::JsonLines, "line 2: "),
+            (b"{\"a\":1}\n{\"a\":1e400}\n", Format::JsonLines, "line 2, "),
+            (b"[{\"a\":\n123456789012345678901234567890}]", Format::Json, "line 2 "),
+            (b"{\"a\":1,\"a\":2}\n", Format::JsonLines, "`a` stands twice"),
+            (b"{\"a\":1}", Format::Json, "--dict"),
+            (b"{\n\"a\":1}", Format::JsonLines, "--dict"),
+            (b"[1,2]", Format::Json, "item 1 is no object"),
+            (b"7", Format::Json, "--dict"),
+            (b"[{\"a\":1}", Format::Json, "not JSON"),
+        ] {
+            let refused = refusal(bytes, format);
+            assert!(refused.contains(text), "{text}: {refused}");
+        }
     }
 
     #[test]
     fn rows_become_arrow_where_that_is_asked_for() {
         let bytes = Bytes::from_static(b"[{\"a\":1},{\"a\":null}]");
-        let (payload_type, value) = read(&bytes, Format::Json, Some(TableType::ArrowTable)).unwrap();
+        let how = How { wanted: Some(TableType::ArrowTable), delimiter: None };
+        let (payload_type, value) = read(&bytes, Format::Json, how).unwrap();
         assert_eq!(payload_type, PayloadType::ArrowTable);
         assert!(matches!(value, Value::Table(table) if table.num_rows() == 2));
     }
 
     #[test]
     fn a_format_is_known_by_its_extension_or_its_first_bytes() {
-        assert_eq!(Format::of(Path::new("a.b/X.CSV")), Some(Format::Csv));
-        assert_eq!(Format::of(Path::new("csv")), None);
-        let cases: [(&[u8], Format); 5] = [
+        assert_eq!(Format::of(Path::new("a.b/X.CSV")), Ok(Format::Csv));
+        assert_eq!(Format::of(Path::new("x.tsv")), Ok(Format::Tsv));
+        let cases: [(&[u8], Format); 6] = [
             (b"ARROW1\0\0", Format::Arrow),
             (&[0xff, 0xff, 0xff, 0xff, 0x10], Format::Arrow),
             (b"\n [{}]", Format::Json),
             (b"{\"a\":1}", Format::JsonLines),
+            (b"\xef\xbb\xbf{\"a\":1}", Format::JsonLines),
             (b"a,b\n", Format::Csv),
         ];
         for (bytes, format) in cases {
             assert_eq!(Format::sniffed(bytes), format);
         }
+    }
+
+    #[test]
+    fn files_that_are_read_elsewhere_are_told_what_to_do() {
+        for (name, text) in [
+            ("t.parquet", "convert it to Arrow"),
+            ("t.xlsx", "as CSV"),
+            ("t.csv.gz", "unpack it"),
+            ("t.orc", "convert it"),
+            ("t.txt", "rename it"),
+            ("csv", "rename it"),
+        ] {
+            let refused = Format::of(Path::new(name)).unwrap_err();
+            assert!(refused.contains(text) && refused.contains("--file"), "{name}: {refused}");
+        }
+        assert!(refusal(b"PAR1\x15\x04", Format::Csv).contains("Parquet"));
+        assert!(refusal(b"\x1f\x8b\x08\0", Format::Json).contains("compressed"));
     }
 }

@@ -1,0 +1,143 @@
+//! How text that comes in is encoded: a byte-order mark is skipped, UTF-16 with one is read, anything else is named.
+
+use std::borrow::Cow;
+
+/// Why bytes can't be read as text: what they seem to be, and what to do
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NotText(String);
+
+/// The UTF-8 byte-order mark, which editors and spreadsheets write
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Bytes that are looked at to tell UTF-16 without a mark
+const LOOKED_AT: usize = 256;
+
+/// The bytes without a UTF-8 byte-order mark
+///
+/// # Errors
+/// Where the mark is that of another encoding.
+pub(crate) fn unmarked(bytes: &[u8]) -> Result<&[u8], NotText> {
+    match marked(bytes) {
+        Some(encoding) => Err(NotText::of(encoding)),
+        None => Ok(bytes.strip_prefix(MARK).unwrap_or(bytes)),
+    }
+}
+
+/// The text without its byte-order mark; UTF-16 with one is decoded
+///
+/// # Errors
+/// Where it is in another encoding, which the error names, with what to do.
+pub(crate) fn text(bytes: &[u8]) -> Result<Cow<'_, str>, NotText> {
+    let utf16 = |read: fn([u8; 2]) -> u16| {
+        let units = bytes.get(2..).unwrap_or_default().chunks_exact(2);
+        let whole = units.remainder().is_empty();
+        let units = units.map(|pair| read([pair.first().copied().unwrap_or(0), pair.get(1).copied().unwrap_or(0)]));
+        let text: Result<String, _> = char::decode_utf16(units).collect();
+        let wrong = || NotText("this is UTF-16 that is damaged or cut; write the file again, best as UTF-8".to_owned());
+        text.ok().filter(|_| whole).map(Cow::Owned).ok_or_else(wrong)
+    };
+    match marked(bytes) {
+        Some("UTF-16LE") => return utf16(u16::from_le_bytes),
+        Some("UTF-16BE") => return utf16(u16::from_be_bytes),
+        Some(other) => return Err(NotText::of(other)),
+        None => {}
+    }
+    let bytes = bytes.strip_prefix(MARK).unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes).map_err(|_| NotText::found_in(bytes))?;
+    match unmarked_utf16(bytes) {
+        Some(encoding) => Err(NotText::of(encoding)),
+        None => Ok(Cow::Borrowed(text)),
+    }
+}
+
+impl NotText {
+    /// Bytes that are not UTF-8: says what they most likely are
+    pub(crate) fn found_in(bytes: &[u8]) -> Self {
+        if let Some(encoding) = marked(bytes).or_else(|| unmarked_utf16(bytes)) {
+            return Self::of(encoding);
+        }
+        let beginning = bytes.get(..LOOKED_AT).unwrap_or(bytes);
+        if beginning.contains(&0) {
+            return Self("these are binary data, not text".to_owned());
+        }
+        let valid = bytes.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+        let line = bytes.iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
+        // Windows uses for letters what is left to control characters in Latin-1.
+        let windows = bytes.iter().any(|byte| (0x80..0xa0).contains(byte));
+        let (name, from) = if windows { ("Windows-1252", "WINDOWS-1252") } else { ("Latin-1 (ISO 8859-1)", "LATIN1") };
+        Self(format!(
+            "line {line} is not UTF-8, and most likely {name}; convert it first: iconv -f {from} -t UTF-8 OLD > NEW"
+        ))
+    }
+
+    fn of(encoding: &str) -> Self {
+        Self(format!("this is {encoding}, not UTF-8; convert it first: iconv -f {encoding} -t UTF-8 OLD > NEW"))
+    }
+}
+
+/// The encoding that a byte-order mark shows, other than UTF-8
+fn marked(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        // Arrow's streams begin with four of these.
+        [0xff, 0xfe, 0, 0, ..] => Some("UTF-32LE"),
+        [0, 0, 0xfe, 0xff, ..] => Some("UTF-32BE"),
+        [0xff, 0xfe, ..] => Some("UTF-16LE"),
+        [0xfe, 0xff, ..] => Some("UTF-16BE"),
+        _ => None,
+    }
+}
+
+/// UTF-16 without a mark: in Western text, every other byte is zero
+fn unmarked_utf16(bytes: &[u8]) -> Option<&'static str> {
+    let looked_at = bytes.get(..LOOKED_AT).unwrap_or(bytes);
+    let zeros = |at: usize| looked_at.iter().skip(at).step_by(2).filter(|byte| **byte == 0).count();
+    let (even, odd, pairs) = (zeros(0), zeros(1), looked_at.len() / 2);
+    match pairs {
+        0 => None,
+        _ if even == 0 && odd * 10 >= pairs * 9 => Some("UTF-16LE"),
+        _ if odd == 0 && even * 10 >= pairs * 9 => Some("UTF-16BE"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        text.encode_utf16().flat_map(bytes).collect()
+    }
+
+    #[test]
+    fn marks_are_skipped_and_utf16_with_one_is_decoded() {
+        for written in [
+            "a,ü\n🌍".as_bytes().to_vec(),
+            "\u{feff}a,ü\n🌍".as_bytes().to_vec(),
+            utf16("\u{feff}a,ü\n🌍", u16::to_le_bytes),
+            utf16("\u{feff}a,ü\n🌍", u16::to_be_bytes),
+        ] {
+            assert_eq!(text(&written).unwrap(), "a,ü\n🌍");
+        }
+        assert_eq!(unmarked(b"\xef\xbb\xbf{}").unwrap(), b"{}");
+        assert_eq!(text(b"").unwrap(), "");
+    }
+
+    #[test]
+    fn other_encodings_are_named() {
+        let utf32: Vec<u8> = "\u{feff}a".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+        for (bytes, name) in [
+            (&utf16("a,b\n1,2\n", u16::to_le_bytes)[..], "UTF-16LE"),
+            (&utf16("a,b\n1,ü\n", u16::to_be_bytes), "UTF-16BE"),
+            (&utf32, "UTF-32LE"),
+            (b"a\nGr\xfc\xdfe", "line 2 is not UTF-8, and most likely Latin-1"),
+            (b"5 \x80", "Windows-1252"),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\r", "binary"),
+            (&[0xff, 0xfe, b'a', 0, b'b'], "UTF-16"),
+        ] {
+            let error = text(bytes).unwrap_err().to_string();
+            assert!(error.contains(name), "{name}: {error}");
+        }
+        assert!(unmarked(&utf16("\u{feff}{}", u16::to_le_bytes)).is_err());
+    }
+}

@@ -1,0 +1,295 @@
+//! CSV as an Arrow table: the separator is found or given, a column has a type where no cell's text is lost by it.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Field, Schema};
+use csv::{ReaderBuilder, StringRecord};
+use natsbridge::{Table, shown};
+
+use super::columns::{Column, Guess};
+
+/// Rows in a batch: large enough that a batch's own bytes do not count
+const BATCH_ROWS: usize = 65_536;
+
+/// What may stand between cells, and what it is called
+const SEPARATORS: [(u8, &str); 4] = [(b',', "`,`"), (b';', "`;`"), (b'\t', "a tab"), (b'|', "`|`")];
+
+/// Reads the character of `--delimiter`
+pub(super) fn delimiter(text: &str) -> Result<u8, String> {
+    match text {
+        "tab" | "\\t" => return Ok(b'\t'),
+        _ => {}
+    }
+    match text.as_bytes() {
+        [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !matches!(byte, b'"' | b'\n' | b'\r' | 0) => {
+            Ok(*byte)
+        }
+        _ => Err("write one character that is no letter and no digit, such as ';', or the word tab".to_owned()),
+    }
+}
+
+/// Reads a table with a header line; empty cells are null
+pub(super) fn read(text: &str, given: Option<u8>) -> Result<Table, Box<dyn Error + Send + Sync>> {
+    if let Some(at) = text.find('\0') {
+        let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+        return Err(format!("line {line} holds a NUL byte: these are binary data, or text of another encoding").into());
+    }
+    // A spreadsheet's own way to name the separator.
+    let (named, text) = match text.strip_prefix("sep=").and_then(|rest| rest.split_once('\n')) {
+        Some((separator, rest)) => (delimiter(separator.trim_end_matches('\r')).ok(), rest),
+        None => (None, text),
+    };
+    let separator = match given.or(named) {
+        Some(separator) => separator,
+        None => separator(text)?,
+    };
+    if let Some(line) = open_quote(text, separator) {
+        return Err(format!("the quoted cell that begins in line {line} has no closing quote").into());
+    }
+    let mut header = StringRecord::new();
+    if !reader(text, separator).read_record(&mut header)? {
+        return Err("the file is empty; a table needs a line with the names of its columns".into());
+    }
+    let mut guesses: Vec<_> = header.iter().map(|_| Guess::new()).collect();
+    each_row(text, separator, &header, |row| {
+        guesses.iter_mut().zip(row).for_each(|(guess, cell)| guess.look_at(cell));
+        Ok(())
+    })?;
+
+    let kinds: Vec<_> = guesses.iter().map(Guess::kind).collect();
+    let fields = header.iter().zip(&kinds).map(|(name, kind)| Field::new(name, kind.data_type(), true));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let mut columns: Vec<_> = kinds.into_iter().map(Column::new).collect();
+    let (mut batches, mut rows) = (Vec::new(), 0);
+    let mut batch = |columns: &mut [Column]| -> Result<(), Box<dyn Error + Send + Sync>> {
+        let arrays = columns.iter_mut().map(Column::take).collect();
+        batches.push(RecordBatch::try_new(Arc::clone(&schema), arrays)?);
+        Ok(())
+    };
+    each_row(text, separator, &header, |row| {
+        columns.iter_mut().zip(row).for_each(|(column, cell)| column.add(cell));
+        rows += 1;
+        if rows % BATCH_ROWS == 0 { batch(&mut columns) } else { Ok(()) }
+    })?;
+    if rows % BATCH_ROWS != 0 {
+        batch(&mut columns)?;
+    }
+    Ok(Table::new(schema, batches)?)
+}
+
+fn reader(text: &str, separator: u8) -> csv::Reader<&[u8]> {
+    ReaderBuilder::new().delimiter(separator).has_headers(false).flexible(true).from_reader(text.as_bytes())
+}
+
+/// Does something with each row, which has to have as many cells as the header
+fn each_row(
+    text: &str,
+    separator: u8,
+    header: &StringRecord,
+    mut work: impl FnMut(&StringRecord) -> Result<(), Box<dyn Error + Send + Sync>>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut rows = reader(text, separator);
+    let mut row = StringRecord::new();
+    rows.read_record(&mut row)?;
+    while rows.read_record(&mut row)? {
+        if row.len() != header.len() {
+            let line = row.position().map_or(0, csv::Position::line);
+            let cells = if row.len() == 1 { "cell" } else { "cells" };
+            let columns = if header.len() == 1 { "column" } else { "columns" };
+            return Err(format!(
+                "line {line} has {} {cells} and the header line {} {columns}, with {} between them; where that is wrong, \
+                 give the separator with --delimiter",
+                row.len(),
+                header.len(),
+                called(separator)
+            )
+            .into());
+        }
+        work(&row)?;
+    }
+    Ok(())
+}
+
+fn called(separator: u8) -> String {
+    let known = SEPARATORS.iter().find(|(known, _)| *known == separator);
+    known.map_or_else(|| format!("`{}`", shown(&char::from(separator).to_string())), |(_, name)| (*name).to_owned())
+}
+
+/// The separator that makes a table of the text: as many cells in every line, and more than one
+fn separator(text: &str) -> Result<u8, String> {
+    let columns = |separator: u8| {
+        let mut header = StringRecord::new();
+        reader(text, separator).read_record(&mut header).ok()?;
+        (header.len() > 1).then_some(header)
+    };
+    let possible: Vec<_> = SEPARATORS.into_iter().filter_map(|(byte, _)| Some((byte, columns(byte)?))).collect();
+    match &possible[..] {
+        [] => return Ok(b','),
+        [(only, _)] => return Ok(*only),
+        _ => {}
+    }
+    let even: Vec<_> =
+        possible.iter().filter(|(byte, header)| each_row(text, *byte, header, |_| Ok(())).is_ok()).collect();
+    match (&even[..], &possible[..]) {
+        ([(only, _)], _) | ([], [(only, _), ..]) => Ok(*only),
+        _ => {
+            let names: Vec<_> = even.iter().map(|(byte, _)| called(*byte)).collect();
+            Err(format!("{} could separate the cells; say which with --delimiter", names.join(" and ")))
+        }
+    }
+}
+
+/// The line of a quote that nothing closes: all that follows would be one cell
+fn open_quote(text: &str, separator: u8) -> Option<usize> {
+    let (mut line, mut opened, mut start) = (1, None, true);
+    let mut bytes = text.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        match (opened, byte) {
+            (Some(_), b'"') if bytes.peek() == Some(&b'"') => drop(bytes.next()),
+            (Some(_), b'"') => opened = None,
+            (None, b'"') if start => opened = Some(line),
+            _ => {}
+        }
+        start = opened.is_none() && (byte == separator || byte == b'\n' || byte == b'\r');
+        line += usize::from(byte == b'\n');
+    }
+    opened
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn rows(text: &str, given: Option<u8>) -> Json {
+        read(text, given).unwrap().to_rows().unwrap().into_vec().into()
+    }
+
+    fn refusal(text: &str) -> String {
+        read(text, None).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn columns_get_the_type_that_keeps_all_their_cells() {
+        let text = "n,x,on,day,at,note,zip\n1,0.5,true,2026-01-31,2026-01-31T08:15:30Z,\"a, b\",02134\n,,,,,,\n-2,1e3,false,2026-02-01,2026-01-31T08:15:31Z,7,10001\n";
+        let expected = json!([
+            {"n": 1, "x": 0.5, "on": true, "day": "2026-01-31", "at": "2026-01-31T08:15:30Z", "note": "a, b", "zip": "02134"},
+            {"n": null, "x": null, "on": null, "day": null, "at": null, "note": null, "zip": null},
+            {"n": -2, "x": 1000.0, "on": false, "day": "2026-02-01", "at": "2026-01-31T08:15:31Z", "note": "7", "zip": "10001"},
+        ]);
+        assert_eq!(rows(text, None), expected);
+    }
+
+    #[test]
+    fn the_separator_is_found_or_given() {
+        for (text, given) in [
+            ("a,b\n1,x\n", None),
+            ("a;b\n1;x\n", None),
+            ("a\tb\n1\tx\n", None),
+            ("a|b\r\n1|x\r\n", None),
+            ("sep=;\r\na;b\r\n1;x\r\n", None),
+            ("a:b\n1:x\n", Some(b':')),
+        ] {
+            assert_eq!(rows(text, given), json!([{"a": 1, "b": "x"}]), "{text}");
+        }
+        assert_eq!(rows("a;b\n\"1;5\";2,5\n", None), json!([{"a": "1;5", "b": "2,5"}]));
+        assert_eq!(rows("\"a;1\",b\n1,2\n", None), json!([{"a;1": 1, "b": 2}]));
+        assert_eq!(rows("Length, mm;Width\n1.5;2\n", None), json!([{"Length, mm": 1.5, "Width": 2}]));
+        assert_eq!(rows("a\nx y\n", None), json!([{"a": "x y"}]));
+        assert_eq!(rows("a,b|c\n1,2|3\n", Some(b',')), json!([{"a": 1, "b|c": "2|3"}]));
+        let refused = refusal("a,b;c\n1,5;2\n");
+        assert!(refused.contains("`,` and `;`") && refused.contains("--delimiter"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_csv_is_refused_by_its_line() {
+        for (text, parts) in [
+            ("a,b\n1,2\n3\n", ["line 3 has 1 cell", "2 columns"]),
+            ("a,b\n1,\"x\n2,y\n", ["line 2", "closing quote"]),
+            ("a,b\n1,\0\n", ["line 2", "NUL"]),
+            ("", ["empty", "names"]),
+        ] {
+            let refused = refusal(text);
+            assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_delimiter_is_one_character_or_a_word() {
+        assert_eq!([";", "tab", "\\t", "^"].map(|text| delimiter(text).unwrap()), [b';', b'\t', b'\t', b'^']);
+        for text in ["", ";;", "a", "1", "\"", "\n", "§"] {
+            assert!(delimiter(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_many_rows_is_whole() {
+        let text: String = std::iter::once("n\n".to_owned()).chain((0..150_000).map(|n| format!("{n}\n"))).collect();
+        let table = read(&text, None).unwrap();
+        assert_eq!(table.num_rows(), 150_000);
+    }
+
+    /// Whether a received value says what the cell said
+    fn same(cell: &str, value: &Json) -> bool {
+        match value {
+            Json::Null => cell.is_empty(),
+            Json::Bool(on) => on.to_string() == cell,
+            Json::String(text) => text == cell || moment(text) == moment(cell),
+            Json::Number(number) if number.is_f64() => {
+                cell.parse::<f64>().is_ok_and(|expected| number.as_f64().map(f64::to_bits) == Some(expected.to_bits()))
+            }
+            Json::Number(number) => number.to_string() == cell,
+            _ => false,
+        }
+    }
+
+    /// A moment without a fraction that is zero, which the column's unit says
+    fn moment(text: &str) -> Option<(String, String)> {
+        let (clock, zone) = text.strip_suffix('Z').map_or((text, ""), |clock| (clock, "Z"));
+        let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+        (clock.len() == 19).then(|| (clock.to_owned(), format!("{}{zone}", fraction.trim_end_matches('0'))))
+    }
+
+    fn cell() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just(String::new()),
+            "[-+]?[0-9]{1,22}",
+            "-?[0-9]{1,3}\\.[0-9]{0,4}",
+            "-?[0-9]{1,2}\\.?[0-9]{0,3}[eE][-+]?[0-9]{1,3}",
+            "0\\.[0-9]{14,36}",
+            any::<f64>().prop_map(|x| x.to_string()),
+            any::<f64>().prop_map(|x| format!("{x:e}")),
+            any::<i64>().prop_map(|x| x.to_string()),
+            "(true|false|True|NaN|Inf|null|1_000|0x1F)",
+            "[0-9]{4}-[0-1][0-9]-[0-3][0-9]",
+            "20[0-9]{2}-0[1-9]-1[0-9][T ][0-2][0-9]:[0-5][0-9]:[0-6][0-9](\\.[0-9]{0,9})?(Z|\\+0100|)",
+            "[a-z,;\"\n ]{1,6}",
+            "\\PC{1,5}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn received_cells_say_what_the_sent_ones_said(
+            table in proptest::collection::vec([cell(), cell(), cell()], 1..5),
+            alike in cell(),
+        ) {
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            writer.write_record(["a", "b", "c", "d"]).unwrap();
+            for row in &table {
+                writer.write_record(row.iter().chain([&alike])).unwrap();
+            }
+            let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+            let received = rows(&text, Some(b','));
+            for (row, received) in table.iter().zip(received.as_array().unwrap()) {
+                for (cell, value) in row.iter().chain([&alike]).zip(received.as_object().unwrap().values()) {
+                    prop_assert!(same(cell, value), "{cell:?} became {value}");
+                }
+            }
+        }
+    }
+}
