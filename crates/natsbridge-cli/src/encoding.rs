@@ -66,8 +66,9 @@ impl NotText {
         // Windows uses for letters what is left to control characters in Latin-1.
         let windows = bytes.iter().any(|byte| (0x80..0xa0).contains(byte));
         let (name, from) = if windows { ("Windows-1252", "WINDOWS-1252") } else { ("Latin-1 (ISO 8859-1)", "LATIN1") };
+        let place = if line > 1 { format!(" from line {line} on") } else { String::new() };
         Self(format!(
-            "line {line} is not UTF-8, and most likely {name}; convert it first: iconv -f {from} -t UTF-8 OLD > NEW"
+            "it is not UTF-8{place}, most likely {name}; convert it first: iconv -f {from} -t UTF-8 OLD > NEW"
         ))
     }
 
@@ -130,7 +131,7 @@ mod tests {
             (&utf16("a,b\n1,2\n", u16::to_le_bytes)[..], "UTF-16LE"),
             (&utf16("a,b\n1,ü\n", u16::to_be_bytes), "UTF-16BE"),
             (&utf32, "UTF-32LE"),
-            (b"a\nGr\xfc\xdfe", "line 2 is not UTF-8, and most likely Latin-1"),
+            (b"a\nGr\xfc\xdfe", "from line 2 on, most likely Latin-1"),
             (b"5 \x80", "Windows-1252"),
             (b"\x89PNG\r\n\x1a\n\0\0\0\r", "binary"),
             (&[0xff, 0xfe, b'a', 0, b'b'], "UTF-16"),

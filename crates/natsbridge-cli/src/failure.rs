@@ -36,6 +36,9 @@ pub(crate) enum Failure {
         #[source]
         first: Box<Self>,
     },
+    /// Lines of `send --lines` that a signal left unsent
+    #[error("a signal came before they were sent")]
+    Stopped,
     /// A record that can't be sent again
     #[error("{file}, line {line}: {why}")]
     Recording { file: String, line: u64, why: String },
@@ -103,7 +106,7 @@ impl Failure {
         use natsbridge::Error;
         match self {
             Self::OutputClosed => 0,
-            Self::System { .. } => 1,
+            Self::System { .. } | Self::Stopped => 1,
             Self::Usage(_)
             | Self::Bridge(Error::Config(_) | Error::Subject(_))
             | Self::Server(ServerError::Config { .. }) => 2,

@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use clap::Args;
-use natsbridge::{Broker as _, Delivery, Error, NatsBroker, Outgoing, Subject, SubjectFilter, Subscription};
+use natsbridge::{Broker as _, Delivery, Envelope, Error, NatsBroker, Outgoing, Subject, SubjectFilter, Subscription};
 use serde_json::{Map, Value as Json, json};
 use tokio::time::Instant;
 
+use crate::encoding::{self, NotText};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::{output, receive, signals, units};
@@ -193,6 +194,12 @@ fn from_line(text: &str) -> Result<(Duration, String, Bytes), &'static str> {
     Ok((Duration::from_micros(at), subject.to_owned(), payload))
 }
 
+/// Whether a message has a link that only its first reader can read
+fn has_one_shot_link(message: &[u8]) -> bool {
+    let Ok(envelope) = Envelope::from_json(message) else { return false };
+    envelope.payloads().iter().any(|payload| payload.metadata().get("one_shot").and_then(Json::as_bool) == Some(true))
+}
+
 impl Replay {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         let unreadable = |error| Failure::system(format!("cannot read {}", self.file.display()), error);
@@ -201,9 +208,18 @@ impl Replay {
         } else {
             Box::new(File::open(&self.file).map_err(unreadable)?)
         };
-        let mut lines = BufReader::new(file).lines();
-        let head = lines.next().transpose().map_err(unreadable)?;
-        let head: Option<Json> = head.and_then(|head| serde_json::from_str(&head).ok());
+        let mut lines = (1..).zip(BufReader::new(file).split(b'\n')).map(|(number, line)| {
+            let line = line.map_err(unreadable)?;
+            // Editors and shells write a mark before the first line.
+            let line = if number == 1 { encoding::unmarked(&line) } else { Ok(&*line) };
+            let text = line.and_then(|line| std::str::from_utf8(line).map_err(|_| NotText::found_in(line)));
+            match text {
+                Ok(text) => Ok((number, text.to_owned())),
+                Err(error) => Err(self.wrong(number, &error.to_string())),
+            }
+        });
+        let head = lines.next().transpose()?;
+        let head: Option<Json> = head.and_then(|(_, head)| serde_json::from_str(&head).ok());
         if head.and_then(|head| head.get("natsbridge_record").and_then(Json::as_u64)) != Some(1) {
             return Err(self.wrong(1, "it is not the beginning of a record of version 1"));
         }
@@ -212,9 +228,14 @@ impl Replay {
         let mut stopped = pin!(signals::stopped());
         let (mut sent, mut bytes) = (0_u64, 0_u64);
         let mut unconfirmed = 0;
-        for (number, line) in (2..).zip(lines) {
-            let (at, subject, payload) =
-                from_line(&line.map_err(unreadable)?).map_err(|why| self.wrong(number, why))?;
+        let mut used_up = 0_u64;
+        for line in lines {
+            let (number, line) = line?;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let (at, subject, payload) = from_line(&line).map_err(|why| self.wrong(number, why))?;
+            used_up += u64::from(has_one_shot_link(&payload));
             let subject = self.to_subject.clone().unwrap_or(subject);
             let subject = Subject::new(subject).map_err(Error::from)?;
             let size = u64::try_from(payload.len()).unwrap_or(u64::MAX);
@@ -239,6 +260,12 @@ impl Replay {
         broker.confirm().await.map_err(Error::from)?;
         if let Err(error) = broker.drain().await {
             tracing::warn!(%error, "the connection to NATS did not end in order");
+        }
+        if used_up > 0 {
+            output::note(&format!(
+                "warning: {used_up} of these messages hold links that can be read once; whoever received the messages \
+                 before may have used them up"
+            ));
         }
         if self.json {
             return output::line(&json!({ "sent": sent, "bytes": bytes }).to_string());

@@ -184,3 +184,84 @@ fn an_option_counts_even_where_its_variable_is_wrong() {
     let sent = run(&mut send);
     assert_eq!(sent.code, Some(0), "{}", sent.stderr);
 }
+
+#[test]
+fn a_repeated_message_never_has_a_link_for_one_reader() {
+    let world = World::start();
+    world.file("large", vec![0; 600_000]);
+    let id = "7a512910-bf40-4c64-a088-d2975d3d09ed";
+    let receiver = world.receiver(&["s", "--ack", "--count", "3"]);
+    for (words, one_shot) in
+        [(&["--link-ttl", "1h", "--ack", "1"][..], false), (&["--ack", "1"], false), (&["--link-ttl", "1h"], true)]
+    {
+        let mut send = world.program(["send", "s", "--json", "--file", "f=@large", "--receiver-id", id]);
+        let sent = run(send.args(words));
+        assert_eq!(sent.code, Some(0), "{words:?}: {}", sent.stderr);
+        let said: serde_json::Value = serde_json::from_str(&sent.stdout).unwrap();
+        let metadata = &said["payloads"][0]["metadata"];
+        assert_eq!(metadata["one_shot"] == true, one_shot, "{words:?}: {metadata}");
+    }
+    assert_eq!(receiver.ended().code, Some(0));
+}
+
+#[test]
+fn wishes_that_contradict_each_other_are_refused_before_connecting() {
+    let id = ["--receiver-id", "7a512910-bf40-4c64-a088-d2975d3d09ed"];
+    let file = ["--text", "a=b"];
+    for (command, words, named) in [
+        ("send", [&file[..], &["--one-shot"]].concat(), "--receiver-id"),
+        ("send", [&file[..], &["--one-shot", "--receiver-id", ""]].concat(), "--receiver-id"),
+        ("send", [&file[..], &["--one-shot", "--ack", "1"]].concat(), "--ack"),
+        ("send", [&file[..], &id, &["--one-shot", "--ack", "2", "--link-ttl", "1h"]].concat(), "--ack"),
+        ("send", vec!["--lines", "--one-shot"], "--receiver-id"),
+        ("send", [&["--lines", "--one-shot", "--ack", "1"][..], &id].concat(), "--ack"),
+        ("request", [&file[..], &["--one-shot"]].concat(), "--receiver-id"),
+    ] {
+        // Nothing listens there.
+        let ended = run(support::program().args([command, "s"]).args(&words).env("NATS_URL", "nats://127.0.0.1:9"));
+        assert_eq!(ended.code, Some(2), "{words:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("--one-shot") && ended.stderr.contains(named), "{words:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn lines_that_were_never_sent_are_counted_as_lost() {
+    let world = World::start();
+    let receiver = world.receiver(&["s", "--ack", "--count", "2"]);
+    let mut send = world.program(["send", "s", "--lines", "--ack", "1", "--threshold", "100", "--timeout", "2s"]);
+    send.env("FILESERVER_URL", "http://127.0.0.1:9");
+    let (sender, mut stdin) = lines(&mut send);
+    writeln!(stdin, "one\n{}\nthree\n{}", "x".repeat(200), "y".repeat(200)).unwrap();
+    drop(stdin);
+    let ended = sender.ended();
+    assert_ne!(ended.code, Some(0), "{}", ended.stderr);
+    let told = "read 4 lines, sent 2, acknowledged 2, repeated 0, lost 2, of which 2 never sent";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    assert!(ended.stderr.contains("2 of 4 lines are not known to have arrived"), "{}", ended.stderr);
+    assert_eq!(receiver.ended().code, Some(0));
+
+    let mut send = world.program(["send", "s", "--lines", "--json", "--threshold", "100"]);
+    let (sender, mut stdin) = lines(send.env("FILESERVER_URL", "http://127.0.0.1:9"));
+    writeln!(stdin, "one\n{}", "x".repeat(200)).unwrap();
+    drop(stdin);
+    let ended = sender.ended();
+    let said: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        (&said["lines"], &said["confirmed"], &said["lost"], &said["unsent"]),
+        (&2.into(), &1.into(), &1.into(), &1.into())
+    );
+}
+
+#[test]
+fn lines_that_were_read_before_a_signal_are_sent() {
+    let world = World::start();
+    let receiver = world.receiver(&["s", "--count", "3000"]);
+    let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines"]));
+    let text: String = (0..3_000).map(|n| format!("{n}\n")).collect();
+    stdin.write_all(text.as_bytes()).unwrap();
+    assert_eq!(line(&receiver), "0");
+    assert!(Command::new("kill").args(["-TERM", &sender.id().to_string()]).status().unwrap().success());
+    let ended = sender.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.trim_end().ends_with("repeated 0, lost 0"), "{}", ended.stderr);
+}

@@ -53,7 +53,7 @@ fn a_dead_nats_server_is_named_without_its_password_within_six_seconds() {
 fn a_refused_login_says_how_to_give_another() {
     let nats = NatsServer::builder().token("right").start().unwrap();
     let url = nats.url().replace("nats://", "nats://hunter2@");
-    let ended = run(program().args(["send", "s"]).env("NATS_URL", url));
+    let ended = run(program().args(["send", "s", "--text", "a=b"]).env("NATS_URL", url));
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert!(ended.stderr.contains("--creds") && !ended.stderr.contains("hunter2"), "{}", ended.stderr);
 }

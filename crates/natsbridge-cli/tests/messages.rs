@@ -167,6 +167,8 @@ fn links_and_tables_are_made_as_the_options_say() {
         "--link-ttl",
         "90s",
         "--one-shot",
+        "--receiver-id",
+        "7a512910-bf40-4c64-a088-d2975d3d09ed",
     ]));
     let said: Json = serde_json::from_str(&sent.stdout).unwrap_or_else(|_| panic!("{}", sent.stderr));
     assert_eq!(field(&said, "payload_type"), ["jsontable", "text"]);

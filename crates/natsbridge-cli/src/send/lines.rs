@@ -3,9 +3,12 @@
 use std::fmt;
 use std::io::{self, BufRead as _, Read as _};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use natsbridge::{Bridge, DeliverOptions, Delivered, DeliveryError, Draft, Error};
 use serde_json::{Value as Json, json};
@@ -13,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
+use crate::encoding::{self, NotText};
 use crate::failure::{Failure, chain};
 use crate::{output, signals};
 
@@ -34,6 +38,9 @@ const MAX_LINE: u64 = 64 * 1024 * 1024;
 /// Failed lines that are told one by one
 const TOLD: u64 = 10;
 
+/// How long after a signal lines that were read are still sent
+const GRACE: Duration = Duration::from_secs(10);
+
 /// What became of the lines
 #[derive(Debug, Default)]
 pub(super) struct Summary {
@@ -46,13 +53,19 @@ pub(super) struct Summary {
     safe: u64,
     /// Messages that were published again
     repeated: u64,
-    /// Lines that could not be published, or were not acknowledged
+    /// Lines whose failure was told, or counted with those that were
     failed: u64,
 }
 
 impl Summary {
+    /// Lines that are not known to have arrived: better one too many than one too few
     const fn lost(&self) -> u64 {
-        self.sent.saturating_sub(self.safe)
+        self.lines.saturating_sub(self.safe)
+    }
+
+    /// Lines that were read and never published, which are among the lost ones
+    const fn unsent(&self) -> u64 {
+        self.lines.saturating_sub(self.sent)
     }
 
     pub(super) fn to_json(&self) -> Json {
@@ -63,6 +76,7 @@ impl Summary {
             safe: self.safe,
             "repeated": self.repeated,
             "lost": self.lost(),
+            "unsent": self.unsent(),
         })
     }
 }
@@ -71,8 +85,11 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let safe = if self.acknowledging { "acknowledged" } else { "confirmed" };
         let Self { lines, sent, safe: count, repeated, .. } = self;
-        // What is not known to have arrived is told as lost: better once too often than once too seldom.
-        write!(f, "read {lines} lines, sent {sent}, {safe} {count}, repeated {repeated}, lost {}", self.lost())
+        write!(f, "read {lines} lines, sent {sent}, {safe} {count}, repeated {repeated}, lost {}", self.lost())?;
+        match self.unsent() {
+            0 => Ok(()),
+            unsent => write!(f, ", of which {unsent} never sent"),
+        }
     }
 }
 
@@ -84,29 +101,37 @@ pub(super) async fn send(
     draft: impl Fn() -> Draft + Send + Sync,
 ) -> (Summary, Result<(), Failure>) {
     let (sender, lines) = mpsc::channel(WAITING);
-    tokio::task::spawn_blocking(move || read(&sender));
+    let read = Arc::new(Read::default());
+    let lines = Lines { waiting: lines, read: Arc::clone(&read) };
+    tokio::task::spawn_blocking({
+        let read = Arc::clone(&read);
+        move || read_all(&sender, &read)
+    });
     let draft = |text| draft().text(name, text);
     let mut outcome = Outcome { summary: Summary { acknowledging: acks.is_some(), ..Summary::default() }, first: None };
     match acks {
         Some(options) => deliver_all(lines, &options, draft, &mut outcome).await,
         None => publish_all(bridge, lines, draft, &mut outcome).await,
     }
-    let Outcome { summary, first } = outcome;
+    let Outcome { mut summary, first } = outcome;
+    // After a signal, a line may have been read that nobody waits for any more.
+    summary.lines = summary.lines.max(read.lines.load(Ordering::Relaxed));
+    let first = first.or_else(|| (summary.lost() > 0).then_some(Failure::Stopped));
     let done = match first {
         None => Ok(()),
-        Some(first) => Err(Failure::Lines { failed: summary.failed, total: summary.lines, first: Box::new(first) }),
+        Some(first) => Err(Failure::Lines { failed: summary.lost(), total: summary.lines, first: Box::new(first) }),
     };
     (summary, done)
 }
 
 async fn deliver_all(
-    mut lines: mpsc::Receiver<Line>,
+    mut lines: Lines,
     options: &DeliverOptions,
     draft: impl Fn(String) -> Draft + Send + Sync,
     outcome: &mut Outcome,
 ) {
     let mut on_their_way = FuturesUnordered::new();
-    let mut stopped = pin!(signals::stopped());
+    let mut stop = Stop::new();
     let mut reading = true;
     // The first one has the subject for acknowledgements listened to, and those that wait for that too could overtake
     // each other: it goes alone, but holds up the others no longer than this takes on any network.
@@ -115,13 +140,16 @@ async fn deliver_all(
     while reading || !on_their_way.is_empty() {
         tokio::select! {
             biased;
-            () = &mut stopped, if reading => reading = false,
+            end = stop.next(), if reading => match end {
+                End::OfReading => lines.close(),
+                End::OfSending => reading = false,
+            },
             Some((number, done)) = on_their_way.next() => {
                 outcome.delivered(number, done);
                 room = ON_THEIR_WAY;
             }
             () = &mut alone, if room == 1 && !on_their_way.is_empty() => room = ON_THEIR_WAY,
-            line = lines.recv(), if reading && on_their_way.len() < room => {
+            line = lines.next(), if reading && on_their_way.len() < room => {
                 let Some(line) = line else { reading = false; continue };
                 if let Some((number, text)) = outcome.read(line) {
                     let draft = draft(text);
@@ -139,25 +167,37 @@ async fn deliver_all(
 
 async fn publish_all(
     bridge: &Bridge,
-    mut lines: mpsc::Receiver<Line>,
+    mut lines: Lines,
     draft: impl Fn(String) -> Draft + Send + Sync,
     outcome: &mut Outcome,
 ) {
-    let mut stopped = pin!(signals::stopped());
+    let mut stop = Stop::new();
     let mut unconfirmed = 0;
-    loop {
+    'lines: loop {
         let line = tokio::select! {
             biased;
-            () = &mut stopped => break,
-            line = lines.recv() => line,
+            end = stop.next() => match end {
+                End::OfReading => {
+                    lines.close();
+                    continue;
+                }
+                End::OfSending => break,
+            },
+            line = lines.next() => line,
         };
         let Some(line) = line else { break };
         let Some((number, text)) = outcome.read(line) else { continue };
         // One after the other, so that they keep their order; while NATS is away, this waits.
-        let sent = tokio::select! {
-            biased;
-            () = &mut stopped => break,
-            sent = draft(text).send() => sent,
+        let mut sending = pin!(draft(text).send());
+        let sent = loop {
+            tokio::select! {
+                biased;
+                end = stop.next() => match end {
+                    End::OfReading => lines.close(),
+                    End::OfSending => break 'lines,
+                },
+                sent = &mut sending => break sent,
+            }
         };
         match sent {
             Ok(_) => unconfirmed += 1,
@@ -170,6 +210,38 @@ async fn publish_all(
     }
     if unconfirmed > 0 {
         outcome.published(unconfirmed, bridge.confirm().await);
+    }
+}
+
+/// What a signal ends: at first nothing but the reading of lines, [`GRACE`] later their sending
+struct Stop {
+    signal: BoxFuture<'static, ()>,
+    until: Option<Instant>,
+}
+
+enum End {
+    OfReading,
+    OfSending,
+}
+
+impl Stop {
+    fn new() -> Self {
+        Self { signal: Box::pin(signals::stopped()), until: None }
+    }
+
+    /// Waits for the next end; not to be called after the last one
+    async fn next(&mut self) -> End {
+        match self.until {
+            None => {
+                (&mut self.signal).await;
+                self.until = Some(Instant::now() + GRACE);
+                End::OfReading
+            }
+            Some(until) => {
+                tokio::time::sleep_until(until).await;
+                End::OfSending
+            }
+        }
     }
 }
 
@@ -237,8 +309,37 @@ impl Outcome {
 /// A line by its number, counted from 1, or why there is none
 type Line = Result<(u64, String), (u64, Failure)>;
 
+/// What the reader of lines tells besides them
+#[derive(Debug, Default)]
+struct Read {
+    /// Lines that were read
+    lines: AtomicU64,
+    /// The one that was read when nobody took lines any more
+    last: Mutex<Option<Line>>,
+}
+
+/// The lines that were read
+struct Lines {
+    waiting: mpsc::Receiver<Line>,
+    read: Arc<Read>,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Option<Line> {
+        match self.waiting.recv().await {
+            Some(line) => Some(line),
+            None => self.read.last.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        }
+    }
+
+    /// Ends the reading; what was read can still be taken
+    fn close(&mut self) {
+        self.waiting.close();
+    }
+}
+
 /// Reads lines until the end, or until nobody wants more
-fn read(lines: &mpsc::Sender<Line>) {
+fn read_all(lines: &mpsc::Sender<Line>, read: &Read) {
     let mut stdin = io::stdin().lock();
     for number in 1.. {
         let mut bytes = Vec::new();
@@ -247,7 +348,7 @@ fn read(lines: &mpsc::Sender<Line>) {
             Ok(_) => Ok(bytes),
             Err(error) => Err(Failure::system("cannot read standard input", error)),
         };
-        let ended = line.is_err();
+        let mut ended = line.is_err();
         line = line.and_then(|bytes| {
             let full = u64::try_from(bytes.len()).unwrap_or(u64::MAX) == MAX_LINE;
             if full && !bytes.ends_with(b"\n") {
@@ -264,9 +365,28 @@ fn read(lines: &mpsc::Sender<Line>) {
                     bytes.pop();
                 }
             }
-            String::from_utf8(bytes).map_err(|error| Failure::input("line", "the text is not UTF-8").because(error))
+            if number == 1 {
+                match encoding::unmarked(&bytes).map(<[u8]>::len) {
+                    Ok(len) => drop(bytes.drain(..bytes.len() - len)),
+                    // No further line would be what it looks like.
+                    Err(error) => {
+                        ended = true;
+                        return Err(Failure::input("line", "standard input can't be read").because(error));
+                    }
+                }
+            }
+            String::from_utf8(bytes).map_err(|error| {
+                let cause = NotText::found_in(error.as_bytes());
+                Failure::input("line", "the text is not UTF-8").because(cause)
+            })
         });
-        if lines.blocking_send(text.map(|text| (number, text)).map_err(|failure| (number, failure))).is_err() || ended {
+        read.lines.store(number, Ordering::Relaxed);
+        let line = text.map(|text| (number, text)).map_err(|failure| (number, failure));
+        if let Err(mpsc::error::SendError(line)) = lines.blocking_send(line) {
+            *read.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+            return;
+        }
+        if ended {
             return;
         }
     }
