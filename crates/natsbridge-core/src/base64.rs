@@ -1,9 +1,12 @@
 //! Base64 on the wire: written in the standard alphabet with padding, read strictly first and tolerantly after.
 
+use base64::DecodeError;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64_simd::AsOut as _;
+
+use crate::harmless::shown;
 
 /// Takes what is left once white space is gone and the alphabet is one: padding or none
 const TOLERANT: GeneralPurpose = GeneralPurpose::new(
@@ -52,7 +55,34 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, String> {
             other => other,
         })
         .collect();
-    TOLERANT.decode(&standard).map_err(|error| error.to_string().to_lowercase())
+    TOLERANT.decode(&standard).map_err(|error| fault(text, &error))
+}
+
+/// What is wrong with text that no form of base64 takes, in words that name the character as it stands
+fn fault(text: &str, error: &DecodeError) -> String {
+    let is_white = |c: char| matches!(c, ' ' | '\t' | '\r' | '\n');
+    let is_known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_' | '=');
+    let mut characters = text.chars().enumerate();
+    if let Some((at, c)) = characters.find(|(_, c)| !is_known(*c) && !is_white(*c)) {
+        return format!(
+            "character {} is `{}`, which is in neither alphabet",
+            at + 1,
+            shown(c.encode_utf8(&mut [0; 4]))
+        );
+    }
+    let without_white = |at: usize| text.chars().enumerate().filter(|(_, c)| !is_white(*c)).nth(at);
+    match error {
+        DecodeError::InvalidLastSymbol { offset, .. } => match without_white(*offset) {
+            Some((at, c)) => format!("the last character, {} `{c}`, has bits that belong to no byte", at + 1),
+            None => "the last character has bits that belong to no byte".to_owned(),
+        },
+        DecodeError::InvalidByte(offset, _) => match without_white(*offset) {
+            Some((at, c)) => format!("character {} is `{c}`, where padding has begun or none may be", at + 1),
+            None => "padding is not at its end".to_owned(),
+        },
+        DecodeError::InvalidLength(_) => "its last group has one character, and a byte takes two".to_owned(),
+        DecodeError::InvalidPadding => "its padding is not `=` or `==` at the end".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -73,6 +103,22 @@ mod tests {
     fn what_is_not_base64_is_refused() {
         for text in ["A", "AA=A", "AAA*", "é", "AA==AA==", "AAAAA", "AB=="] {
             assert!(decode(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_character_as_it_stands_and_its_place() {
+        for (text, reason) in [
+            ("aGVs\nRÄ==", "character 7 is `Ä`, which is in neither alphabet"),
+            ("aGVs*G8=", "character 5 is `*`, which is in neither alphabet"),
+            ("aG\u{1b}s", "character 3 is `\\u{1b}`, which is in neither alphabet"),
+            ("aG Vs bGB=", "the last character, 9 `B`, has bits that belong to no byte"),
+            ("A", "its last group has one character, and a byte takes two"),
+        ] {
+            assert_eq!(decode(text).unwrap_err(), reason, "{text:?}");
+        }
+        for text in ["AA=A", "AA==AA==", "====", "AAA=="] {
+            assert!(!decode(text).unwrap_err().is_empty(), "{text:?}");
         }
     }
 

@@ -25,11 +25,24 @@ pub enum CodecError {
         /// What was found instead
         reason: String,
     },
-    /// A number in JSON that would be read as another one: an integer beyond 64 bits, or one too small for a float64
+    /// A number in received JSON that would be read as another one: an integer beyond 64 bits, or a number that is too
+    /// large or too small for a float64
     #[error(
-        "the number {number} at line {line}, column {column} has no 64-bit counterpart and would become another; send it as a string"
+        "the number {number} at line {line}, column {column} does not fit 64 bits and would become another one; ask for it as a string, or read the payload's bytes"
     )]
     Number {
+        /// Line, from 1
+        line: usize,
+        /// Column in bytes, from 1
+        column: usize,
+        /// The number as it stands, cut
+        number: String,
+    },
+    /// A number in JSON to be sent that receivers would read as another one
+    #[error(
+        "the number {number} at line {line}, column {column} can't be sent: no receiver has to hold more than 64 bits; send it as a string"
+    )]
+    WrongNumber {
         /// Line, from 1
         line: usize,
         /// Column in bytes, from 1
@@ -109,7 +122,7 @@ impl CodecError {
             Self::TooDeep { .. } => "too_deep",
             Self::InFile => "in_file",
             Self::Unconvertible { .. } => "unconvertible",
-            Self::WrongValue { .. } => "wrong_value",
+            Self::WrongValue { .. } | Self::WrongNumber { .. } => "wrong_value",
             Self::NoArrow => "unsupported",
         }
     }
@@ -128,6 +141,12 @@ pub enum EnvelopeError {
         column: usize,
         /// What was found instead
         reason: String,
+    },
+    /// JSON, but no object
+    #[error("the message is not an envelope: it is {found}, not an object")]
+    NotAnObject {
+        /// What it is instead: `a JSON array`
+        found: &'static str,
     },
     /// A field without which there is no message
     #[error("the message is not an envelope: `{field}` is missing")]
@@ -166,7 +185,7 @@ impl EnvelopeError {
         match self {
             Self::NotJson { .. } => "not_json",
             Self::MissingField { .. } => "missing_field",
-            Self::WrongType { .. } | Self::NotAPayload { .. } => "wrong_type",
+            Self::NotAnObject { .. } | Self::WrongType { .. } | Self::NotAPayload { .. } => "wrong_type",
             Self::Payload { fault, .. } => fault.code(),
         }
     }
@@ -176,9 +195,11 @@ impl EnvelopeError {
     pub fn dataname(&self) -> Option<&str> {
         match self {
             Self::Payload { dataname, .. } => Some(dataname),
-            Self::NotJson { .. } | Self::MissingField { .. } | Self::WrongType { .. } | Self::NotAPayload { .. } => {
-                None
-            }
+            Self::NotJson { .. }
+            | Self::NotAnObject { .. }
+            | Self::MissingField { .. }
+            | Self::WrongType { .. }
+            | Self::NotAPayload { .. } => None,
         }
     }
 }
@@ -251,7 +272,8 @@ impl PayloadFault {
 pub enum PlanError {
     /// A payload larger than its receiver takes
     #[error(
-        "payload `{dataname}` has {size} bytes, and {receiver} takes at most {limit} in one payload; send it smaller or in parts"
+        "payload `{}` has {size} bytes, and {receiver} takes at most {limit} in one payload; send it smaller or in parts",
+        shown(dataname)
     )]
     PayloadTooLarge {
         /// The payload
@@ -278,7 +300,7 @@ pub enum PlanError {
         links_allowed: bool,
     },
     /// A payload that can only travel as a link to a receiver, or in a program, without links
-    #[error("payload `{dataname}` of {size} bytes has to travel as a link, and {reason}")]
+    #[error("payload `{}` of {size} bytes has to travel as a link, and {reason}", shown(dataname))]
     LinksNotAllowed {
         /// The payload
         dataname: String,
@@ -289,7 +311,8 @@ pub enum PlanError {
     },
     /// A payload type that the receiver can't read
     #[error(
-        "payload `{dataname}` is an arrowtable, which {receiver} can't read; send it as jsontable, or allow the conversion"
+        "payload `{}` is an arrowtable, which {receiver} can't read; send it as jsontable, or allow the conversion",
+        shown(dataname)
     )]
     UnreadableType {
         /// The payload
@@ -298,7 +321,7 @@ pub enum PlanError {
         receiver: Receiver,
     },
     /// A table that could not be converted for its receiver
-    #[error("payload `{dataname}` can't be converted to jsontable")]
+    #[error("payload `{}` can't be converted to jsontable", shown(dataname))]
     Convert {
         /// The payload
         dataname: String,
@@ -306,7 +329,10 @@ pub enum PlanError {
         source: CodecError,
     },
     /// A store that holds another number of bytes than it was given
-    #[error("payload `{dataname}` has {sent} bytes, and the file server stored {stored}; the upload is not used")]
+    #[error(
+        "payload `{}` has {sent} bytes, and the file server stored {stored}; the upload is not used",
+        shown(dataname)
+    )]
     StoredSize {
         /// The payload
         dataname: String,
@@ -349,7 +375,7 @@ fn sizes(direct: &[(String, u64)]) -> String {
     const SHOWN: usize = 8;
     let mut largest: Vec<_> = direct.iter().collect();
     largest.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
-    let mut text: Vec<_> = largest.iter().take(SHOWN).map(|(name, size)| format!("`{name}` {size}")).collect();
+    let mut text: Vec<_> = largest.iter().take(SHOWN).map(|(name, size)| format!("`{}` {size}", shown(name))).collect();
     if largest.len() > SHOWN {
         text.push(format!("and {} more", largest.len() - SHOWN));
     }

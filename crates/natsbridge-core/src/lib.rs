@@ -62,6 +62,6 @@ pub use message::{Message, Part, Sender};
 pub use numbers::Epoch;
 pub use outbound::{Plan, Stamp, Step, Upload, plan};
 pub use source::Source;
-pub use value::{Rows, Value};
+pub use value::{JsonText, Rows, Value};
 pub use view::JsonView;
 pub use words::{Encoding, PayloadType, Purpose, Transport};

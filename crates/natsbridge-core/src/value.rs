@@ -14,6 +14,9 @@ pub enum Value {
     Text(String),
     /// `dictionary`: any JSON value; integers keep 64 bits
     Json(Json),
+    /// `dictionary` or `jsontable`, to be sent: JSON as text, which keeps each digit of its numbers; what is received is
+    /// never given so
+    JsonText(JsonText),
     /// `jsontable`
     Rows(Rows),
     /// `arrowtable`
@@ -28,7 +31,7 @@ impl Value {
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "text",
-            Self::Json(_) => "a JSON value",
+            Self::Json(_) | Self::JsonText(_) => "a JSON value",
             Self::Rows(_) => "rows",
             #[cfg(feature = "arrow")]
             Self::Table(_) => "an Arrow table",
@@ -52,6 +55,12 @@ impl From<String> for Value {
 impl From<Json> for Value {
     fn from(json: Json) -> Self {
         Self::Json(json)
+    }
+}
+
+impl From<JsonText> for Value {
+    fn from(json: JsonText) -> Self {
+        Self::JsonText(json)
     }
 }
 
@@ -90,6 +99,38 @@ impl From<Vec<u8>> for Value {
 impl From<&[u8]> for Value {
     fn from(bytes: &[u8]) -> Self {
         Self::Bytes(Bytes::copy_from_slice(bytes))
+    }
+}
+
+/// JSON as somebody wrote it, to be sent as `dictionary`, `jsontable` or, converted, as `arrowtable`
+///
+/// On the wire are its own digits: `1.50` stays `1.50`, and a fraction with twenty digits keeps them. Only white space
+/// between its parts is left out. Whether it is JSON is found when it is encoded.
+///
+/// ```
+/// use natsbridge_core::{JsonText, PayloadType, encode};
+///
+/// let text = JsonText::new("{ \"pi\": 3.14159265358979323846 }");
+/// assert_eq!(encode(PayloadType::Dictionary, text.into())?, "{\"pi\":3.14159265358979323846}");
+/// // No receiver holds it in 64 bits, and rounded it would be another number.
+/// let error = encode(PayloadType::Dictionary, JsonText::new("36893488147419103232").into()).unwrap_err();
+/// assert_eq!(error.code(), "wrong_value");
+/// # Ok::<(), natsbridge_core::CodecError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonText(Bytes);
+
+impl JsonText {
+    /// JSON as UTF-8, without byte-order mark; not looked at yet
+    #[must_use]
+    pub fn new(text: impl Into<Bytes>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text as it was given
+    #[must_use]
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.0
     }
 }
 

@@ -191,8 +191,9 @@ fn what_is_not_json_is_an_error_with_line_and_column() {
             4,
             24,
         ),
-        ("[]", 1, 1),
-        ("7", 1, 1),
+        ("[1,]", 1, 4),
+        ("[] x", 1, 4),
+        ("7a", 1, 2),
         (&deep, 1, 144),
     ] {
         match refused(json) {
@@ -228,6 +229,36 @@ fn what_is_usual_is_read_quickly_and_what_only_looks_like_it_is_refused() {
     assert_ne!(other.header(), header);
     assert_eq!(header.metadata()["seq"], 7);
     assert_eq!(&Envelope::from_json(&envelope.to_json()).unwrap(), &envelope);
+}
+
+#[test]
+fn json_of_another_type_is_no_envelope_and_said_to_be_json() {
+    for (json, found) in [
+        ("[]", "a JSON array"),
+        (" [{\"payloads\":[]}]\n", "a JSON array"),
+        ("7", "a JSON number"),
+        ("\"text\"", "a JSON string"),
+        ("true", "a JSON boolean"),
+        ("null", "JSON null"),
+    ] {
+        let error = refused(json);
+        assert_eq!((error.code(), error.dataname()), ("wrong_type", None), "{json}");
+        assert_eq!(error.to_string(), format!("the message is not an envelope: it is {found}, not an object"));
+    }
+}
+
+#[test]
+fn errors_repeat_strangers_text_harmlessly() {
+    let escape = "\u{9b}\u{202e}";
+    let name = payload(json!({"dataname": escape, "encoding": escape}));
+    let twice = payload(json!({}))
+        .to_string()
+        .replace("\"metadata\":{}", &format!("\"metadata\":{{\"{escape}\":1,\"{escape}\":2}}"));
+    let base64 = payload(json!({"data": format!("aa{escape}")}));
+    for json in [envelope(name), format!("{{\"payloads\":[{twice}]}}"), envelope(base64)] {
+        let text = refused(&json).to_string();
+        assert!(text.contains("\\u{9b}") && !text.contains(['\u{9b}', '\u{202e}']), "{text:?}");
+    }
 }
 
 #[test]

@@ -179,9 +179,9 @@ pub use smart::{Data, ReceiveOptions, Received, SendOptions, open, smartreceive,
 pub use trace::trace_context;
 
 pub use natsbridge_core::{
-    Checks, CodecError, Digest, Downloaded, Encoding, Envelope, EnvelopeError, Header, JsonView, Life, Limits, Link,
-    Metadata, Object, OpenError, OpenFault, ParseDigestError, Part, Payload, PayloadFault, PayloadType, PlanError,
-    Purpose, Receiver, Rows, Source, Transport, Uploaded, Value, harmless, redacted, shown,
+    Checks, CodecError, Digest, Downloaded, Encoding, Envelope, EnvelopeError, Header, JsonText, JsonView, Life,
+    Limits, Link, Metadata, Object, OpenError, OpenFault, ParseDigestError, Part, Payload, PayloadFault, PayloadType,
+    PlanError, Purpose, Receiver, Rows, Source, Transport, Uploaded, Value, harmless, redacted, shown,
 };
 #[cfg(feature = "arrow")]
 pub use natsbridge_core::{Table, TableLimits};

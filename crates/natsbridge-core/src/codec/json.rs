@@ -4,11 +4,16 @@ use bytes::Bytes;
 use serde_json::{Map, Value as Json};
 
 use crate::harmless::shown_within;
-use crate::json_text::{Shape, numbers};
-use crate::{CodecError, Rows};
+use crate::json_text::{Shape, compact, numbers};
+use crate::{CodecError, JsonText, Rows};
 
 /// Arrays and objects may nest this deep; the JSON reader's own limit, kept on both sides so that what is sent is read
 pub(crate) const MAX_DEPTH: usize = 127;
+
+/// What `serde_json` says of more levels than that
+const TOO_DEEP: &str = "recursion limit exceeded";
+/// What `serde_json` says of a number beyond float64
+const OUT_OF_RANGE: &str = "number out of range";
 
 pub(super) fn encode(json: &Json) -> Result<Bytes, CodecError> {
     if !nests_within(json, MAX_DEPTH) {
@@ -37,8 +42,39 @@ pub(super) fn rows_of(json: Json) -> Result<Rows, CodecError> {
     items.into_iter().enumerate().map(row).collect::<Result<Vec<_>, _>>().map(Rows::new)
 }
 
+/// JSON that is text already; it is checked as a receiver would
+pub(super) fn encode_text(text: &JsonText) -> Result<Bytes, CodecError> {
+    let bytes = text.as_bytes();
+    shape(bytes).map_err(found_when_sending)?;
+    Ok(compacted(bytes))
+}
+
+pub(super) fn encode_rows_text(text: &JsonText) -> Result<Bytes, CodecError> {
+    let bytes = text.as_bytes();
+    check_rows(bytes).map_err(found_when_sending)?;
+    Ok(compacted(bytes))
+}
+
+#[cfg(feature = "arrow")]
+pub(super) fn rows_of_text(text: &JsonText) -> Result<Rows, CodecError> {
+    decode_rows(text.as_bytes()).map_err(found_when_sending)
+}
+
+fn compacted(json: &[u8]) -> Bytes {
+    // It was read as JSON, so it is UTF-8.
+    std::str::from_utf8(json).map(compact).unwrap_or_default().into()
+}
+
+fn found_when_sending(error: CodecError) -> CodecError {
+    match error {
+        CodecError::Number { line, column, number } => CodecError::WrongNumber { line, column, number },
+        CodecError::Json { reason, .. } if reason == TOO_DEEP => CodecError::TooDeep { limit: MAX_DEPTH },
+        error => error,
+    }
+}
+
 pub(super) fn decode(bytes: &[u8]) -> Result<Json, CodecError> {
-    let json = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
+    let json = serde_json::from_slice(bytes).map_err(|error| unread(bytes, &error))?;
     if may_differ(&json) {
         check_numbers(bytes)?;
     }
@@ -74,9 +110,19 @@ pub(crate) fn check_rows(bytes: &[u8]) -> Result<(), CodecError> {
 }
 
 fn shape(bytes: &[u8]) -> Result<Shape, CodecError> {
-    let shape = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
+    let shape = serde_json::from_slice(bytes).map_err(|error| unread(bytes, &error))?;
     check_numbers(bytes)?;
     Ok(shape)
+}
+
+/// Why JSON was not read; of a number that fits no float64 the reader does not say which
+fn unread(bytes: &[u8], error: &serde_json::Error) -> CodecError {
+    match not_json(error) {
+        CodecError::Json { reason, .. } if reason == OUT_OF_RANGE => {
+            check_numbers(bytes).err().unwrap_or_else(|| not_json(error))
+        }
+        other => other,
+    }
 }
 
 /// Whether a number could have been another one in the text: those above 64 bits, and those that became 0
@@ -92,8 +138,8 @@ fn may_differ(json: &Json) -> bool {
     }
 }
 
-/// Refuses numbers that would be read as others: integers beyond 64 bits, and those too small for a float64
-/// (docs/specification.md, section 3); the JSON is known to be sound
+/// Refuses numbers that would be read as others: integers beyond 64 bits, and those too large or too small for a float64
+/// (docs/specification.md, section 3); of what is no JSON, the answer means nothing
 fn check_numbers(bytes: &[u8]) -> Result<(), CodecError> {
     let Ok(text) = std::str::from_utf8(bytes) else { return Ok(()) };
     match numbers(text).find(|(_, number)| !is_kept(number)) {
@@ -196,7 +242,9 @@ mod tests {
             "-9223372036854775809",
             "100000000000000000000",
             "1e-400",
-            "-0.00000000000000000000000000000000001e-300",
+            "1e400",
+            "-1e999999999",
+            "-0.0000000000000000000001e-320",
         ] {
             let found = CodecError::Number { line: 2, column: 7, number: number.to_owned() };
             let json = format!("{{\n \"n\": {number}}}");
@@ -205,13 +253,32 @@ mod tests {
             assert_eq!(decode_rows(format!("[{json}]").as_bytes()), Err(found.clone()));
             assert_eq!(check_rows(format!("[{json}]").as_bytes()), Err(found));
         }
-        for number in ["1e400", "-1e999999999", "179769313486231580793728971405301e276"] {
-            assert!(matches!(decode(number.as_bytes()), Err(CodecError::Json { .. })), "{number}");
-        }
         for number in ["0.0", "-0", "0e-500", "1e30", "12345678901234567890.5", "3.14159265358979323846", "5e-324"] {
             assert!(decode(number.as_bytes()).is_ok() && check(number.as_bytes()).is_ok(), "{number}");
         }
         assert!(decode(b"[0.0,\"123456789012345678901234567890\"]").is_ok());
+    }
+
+    #[test]
+    fn text_is_sent_with_each_of_its_digits_or_refused() {
+        let text = |text: &str| JsonText::new(text.to_owned());
+        let json = "{ \"a\" : [1.50, 0.12345678901234567890123,\n -0, 1E2] }";
+        let compact = "{\"a\":[1.50,0.12345678901234567890123,-0,1E2]}";
+        assert_eq!(encode_text(&text(json)).unwrap(), compact);
+        assert_eq!(encode_rows_text(&text(&format!("[{json}]"))).unwrap(), format!("[{compact}]"));
+        for number in ["123456789012345678901234567890", "1e400", "1e-400"] {
+            let error = encode_text(&text(&format!("[{number}]"))).unwrap_err();
+            assert_eq!(error, CodecError::WrongNumber { line: 1, column: 2, number: number.to_owned() });
+            assert_eq!(error.code(), "wrong_value");
+            let error = encode_rows_text(&text(&format!("[{{\"a\":{number}}}]"))).unwrap_err();
+            assert_eq!(error.code(), "wrong_value");
+        }
+        let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
+        assert_eq!(encode_text(&text(&deep)), Err(CodecError::TooDeep { limit: MAX_DEPTH }));
+        assert!(encode_text(&text(&deep[1..255])).is_ok());
+        assert!(matches!(encode_text(&text("{'a':1}")), Err(CodecError::Json { line: 1, .. })));
+        assert!(matches!(encode_text(&JsonText::new(vec![b'"', 0xff, b'"'])), Err(CodecError::Json { .. })));
+        assert_eq!(encode_rows_text(&text("{}")), Err(CodecError::NotRows { found: "this is an object".to_owned() }));
     }
 
     #[test]

@@ -17,11 +17,15 @@ use crate::{CodecError, PayloadType, Source, Value};
 ///
 /// # Errors
 /// [`CodecError::WrongValue`] for a value of another kind, [`CodecError::TooDeep`] for JSON that no reader could
-/// follow, [`CodecError::Unconvertible`] for a table without a counterpart.
+/// follow, [`CodecError::Unconvertible`] for a table without a counterpart, [`CodecError::Json`],
+/// [`CodecError::NotRows`] and [`CodecError::WrongNumber`] for JSON text that is none, no rows, or has numbers that
+/// receivers can't hold.
 pub fn encode(payload_type: PayloadType, value: Value) -> Result<Bytes, CodecError> {
     match (payload_type, value) {
         (PayloadType::Text, Value::Text(text)) => Ok(text.into()),
         (PayloadType::Dictionary, Value::Json(json)) => json::encode(&json),
+        (PayloadType::Dictionary, Value::JsonText(text)) => json::encode_text(&text),
+        (PayloadType::JsonTable, Value::JsonText(text)) => json::encode_rows_text(&text),
         (PayloadType::JsonTable, Value::Rows(rows)) => json::encode_rows(&rows),
         (PayloadType::JsonTable, Value::Json(json)) => json::encode_rows(&json::rows_of(json)?),
         #[cfg(feature = "arrow")]
@@ -52,6 +56,7 @@ fn table_of(value: Value) -> Result<Table, CodecError> {
         Value::Table(table) => Ok(table),
         Value::Rows(rows) => Table::from_rows(&rows),
         Value::Json(json) => Table::from_rows(&json::rows_of(json)?),
+        Value::JsonText(text) => Table::from_rows(&json::rows_of_text(&text)?),
         value => Err(wrong(PayloadType::ArrowTable, &value)),
     }
 }

@@ -11,6 +11,8 @@ use super::scan::{Members, Raw, Scanner, has_control};
 use crate::base64;
 use crate::envelope::{Body, Envelope, FIELDS, Header, Metadata, OPENINGS, Payload};
 use crate::error::{EnvelopeError, PayloadFault};
+use crate::harmless::shown;
+use crate::json_text::Shape;
 use crate::numbers::{self, Found};
 use crate::source::size_of_bytes;
 use crate::{Encoding, PayloadType, Transport};
@@ -22,6 +24,9 @@ impl Envelope {
     /// [`EnvelopeError`], naming the payload where one is at fault.
     pub fn from_json(json: &[u8]) -> Result<Self, EnvelopeError> {
         let mut scanner = Scanner::new(json);
+        if scanner.peek() != Some(b'{') {
+            return Err(not_an_object(&mut scanner, json));
+        }
         let mut payloads = RawPayloads::Other;
         let members =
             scanner.object("an envelope: one JSON object", &MEMBERS, &OPENINGS, |scanner, index| match index {
@@ -41,6 +46,25 @@ impl Envelope {
                 Err(EnvelopeError::WrongType { field: "payloads", expected: "an array" })
             }
             _ => Err(EnvelopeError::MissingField { field: "payloads" }),
+        }
+    }
+}
+
+/// What is wrong with a message that does not begin as an object: whether it is JSON of another type, or none
+fn not_an_object(scanner: &mut Scanner<'_>, json: &[u8]) -> EnvelopeError {
+    match serde_json::from_slice(json) {
+        Ok(Shape { kind, .. }) => EnvelopeError::NotAnObject {
+            found: match kind {
+                Shape::ARRAY => "a JSON array",
+                "a string" => "a JSON string",
+                "a number" => "a JSON number",
+                "a boolean" => "a JSON boolean",
+                _ => "JSON null",
+            },
+        },
+        Err(_) => {
+            let sound = scanner.skip().and_then(|()| scanner.end());
+            sound.err().unwrap_or_else(|| scanner.error("expected an envelope: one JSON object"))
         }
     }
 }
@@ -302,7 +326,7 @@ impl<'de> Deserialize<'de> for UniqueKeys {
                 let mut metadata = Map::new();
                 while let Some((key, value)) = map.next_entry::<String, Json>()? {
                     if metadata.contains_key(&key) {
-                        return Err(serde::de::Error::custom(format_args!("duplicate key `{key}`")));
+                        return Err(serde::de::Error::custom(format_args!("duplicate key `{}`", shown(&key))));
                     }
                     metadata.insert(key, value);
                 }

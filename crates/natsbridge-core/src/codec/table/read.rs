@@ -48,7 +48,10 @@ fn read_stream(whole: &Buffer, budget: &mut Budget) -> Result<Table, CodecError>
 
 fn read_file(whole: &Buffer, budget: &mut Budget) -> Result<Table, CodecError> {
     let footer = frame::footer(whole)?;
-    supported(footer.version())?;
+    // Writers before 0.15 left it out of the footer, where V1 stands for nothing; each message has its own.
+    if footer.version() != MetadataVersion::V1 {
+        supported(footer.version())?;
+    }
     let checked = schema::check(footer.schema().ok_or_else(|| damaged("its footer has no schema"))?)?;
     let buffer = aligned(whole, &checked);
 
