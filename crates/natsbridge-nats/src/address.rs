@@ -51,6 +51,11 @@ impl Address {
         self.url.as_str().trim_end_matches('/')
     }
 
+    /// Whether the scheme asks for neither TLS nor a WebSocket.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.url.scheme() == "nats"
+    }
+
     /// Whether this is where a server that calls itself `host` and `port` listens.
     pub(crate) fn is_at(&self, host: &str, port: u16) -> bool {
         self.url.port_or_known_default().unwrap_or(4222) == port && self.url.host_str() == Some(host)

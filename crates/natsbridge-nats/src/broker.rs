@@ -71,13 +71,24 @@ pub trait Broker: Send + Sync + Debug {
     /// `TooLarge` with both sizes, `Closed`.
     fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>>;
 
+    /// Hands a message over whose arrival its receiver confirms, or whose loss the other side notices: a message that is
+    /// repeated until it is acknowledged, or an acknowledgement
+    ///
+    /// As [`Self::publish`], but [`Self::confirm`] and [`Self::drain`] do not answer for it.
+    ///
+    /// # Errors
+    /// Those of [`Self::publish`].
+    fn publish_acknowledged(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.publish(outgoing)
+    }
+
     /// Waits until the server has processed everything published through this handle since the last `confirm`
     ///
     /// For one publisher at a time. Where several tasks share a handle, use [`Self::publish_confirmed`], which keeps its
     /// books per message.
     ///
     /// # Errors
-    /// `TimedOut`; `ConnectionLost` when the connection was replaced in between, so that something may be lost;
+    /// `TimedOut`; `ConnectionLost` when the connection was replaced in between, so that some of them may be lost;
     /// `PermissionDenied` when the server refused one of the messages; `Closed`.
     fn confirm(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
 
@@ -88,6 +99,14 @@ pub trait Broker: Send + Sync + Debug {
     /// a real server: the first call for a subject waits 20 ms for a refusal that is late; where even that is too short, on
     /// a machine under heavy load, the refusal is only an [`Event`](crate::Event).
     fn publish_confirmed(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>>;
+
+    /// Finds out in the background whether the connection still stands, because an answer has not come; makes it again when
+    /// nothing at all comes within `patience`
+    ///
+    /// Returns at once; calls while one is under way do nothing. A broker without a connection has nothing to do.
+    fn probe(&self, patience: Duration) {
+        let _ = patience;
+    }
 
     /// Listens to a filter, alone or as a member of a queue group
     ///
@@ -125,9 +144,11 @@ pub trait Broker: Send + Sync + Debug {
 
     /// Ends in order: stops all subscriptions, lets what has arrived be read, sends what was published, closes
     ///
-    /// A subscription's stream ends after its last message. Calling it again does nothing.
+    /// A subscription's stream ends after its last message. Calling it again does nothing. While the connection is down there
+    /// is nothing to wait for, and it returns at once.
     ///
     /// # Errors
-    /// `TimedOut` or `ConnectionLost` when the last publishes could not be confirmed; it is closed all the same.
+    /// `TimedOut` or `ConnectionLost` when publishes could not be confirmed, with their number in the text; it is closed all
+    /// the same.
     fn drain(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::Stream;
 use tokio::sync::mpsc;
@@ -19,6 +20,21 @@ pub enum Event {
     Disconnected,
     /// One attempt to connect again failed; the next one follows after a pause
     ReconnectFailed(String),
+    /// The connection was made again while subscriptions stood: what others published in between did not reach them, and
+    /// only the senders' own numbers tell how much that was
+    ///
+    /// Breaks that follow each other within ten seconds are one episode: its first break is told, and at its end once more
+    /// how many there were.
+    Interrupted {
+        /// Why it broke, as far as a client can know
+        cause: BreakCause,
+        /// How long the first break of the episode lasted
+        lasted: Duration,
+        /// Breaks of this episode so far: 1 at its beginning
+        times: u64,
+        /// Subscriptions that stood
+        subscriptions: usize,
+    },
     /// A subscription's queue is full because its reader is slow. One event per slow episode, at its beginning;
     /// [`Subscription::dropped`](crate::Subscription::dropped) counts exactly
     SlowConsumer {
@@ -27,14 +43,48 @@ pub enum Event {
         /// Messages this subscription has dropped so far
         dropped: u64,
     },
-    /// The server refused a publish or a subscription; its text names the subject
+    /// The server refused a publish or a subscription; its text names the subject, and shows no control characters
+    ///
+    /// One event per episode: further refusals of the same thing within ten seconds of the last one are not told.
     PermissionDenied(String),
     /// The server is about to stop and asks its clients to leave
     LameDuck,
-    /// Another error text of the server
+    /// Another error text of the server, made harmless; one event per episode, as for `PermissionDenied`
     ServerError(String),
     /// The connection was closed on this side and stays closed
     Closed,
+}
+
+/// Why a connection broke, as far as a client can know
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BreakCause {
+    /// Nothing came any more: something on the way has forgotten the connection, or the server hangs
+    Silent,
+    /// The server said why, in these words, made harmless
+    Told(String),
+    /// The server could not be reached for a while: it was restarted, or the network was away
+    Away,
+    /// Nobody said why, and a server was there again at once
+    ///
+    /// A server ends the connection of a client that reads too slowly ("slow consumer" in its log) without a word.
+    /// async-nats 0.51 ends a connection at a message with malformed headers and does not tell its caller (it logs
+    /// `disconnected` with the reason at `debug`). A proxy or an operator may have reset it.
+    Unsaid,
+}
+
+impl fmt::Display for BreakCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent => f.write_str("nothing came any more, as if the network had forgotten the connection"),
+            Self::Told(text) => write!(f, "the server said: {text}"),
+            Self::Away => f.write_str("the server could not be reached for a while"),
+            Self::Unsaid => f.write_str(
+                "nobody said why: the server cut off a client that reads too slowly (its log says \"slow consumer\"), a \
+                 message had malformed headers (the log of async_nats at level debug says so), or something reset it",
+            ),
+        }
+    }
 }
 
 const CAPACITY: usize = 256;

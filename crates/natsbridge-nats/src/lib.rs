@@ -35,7 +35,7 @@ mod subscription;
 
 pub use broker::{Broker, Delivery, Outgoing};
 pub use error::{BrokerError, BrokerErrorKind};
-pub use event::{Event, EventHub, EventStream};
+pub use event::{BreakCause, Event, EventHub, EventStream};
 pub use memory::{MemoryBroker, MemoryBrokerBuilder};
 pub use nats::NatsBroker;
 pub use observe::{CONNECTIONS, MESSAGES_DROPPED, RECONNECTS, SERVER_ERRORS, describe_metrics};

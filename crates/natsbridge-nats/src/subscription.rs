@@ -44,6 +44,7 @@ pub struct Subscription {
     taken: VecDeque<Delivery>,
     queue: Arc<Queue>,
     stop: Box<dyn Fn() + Send + Sync>,
+    interruptions: Arc<AtomicU64>,
 }
 
 impl Subscription {
@@ -72,6 +73,19 @@ impl Subscription {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.queue.dropped.load(Ordering::Relaxed)
+    }
+
+    /// How often the connection was made again while this subscription stood
+    ///
+    /// What others published in between did not reach it, and was not counted: see
+    /// [`Event::Interrupted`](crate::Event::Interrupted).
+    #[must_use]
+    pub fn interruptions(&self) -> u64 {
+        self.interruptions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_interruptions(&mut self, counter: Arc<AtomicU64>) {
+        self.interruptions = counter;
     }
 
     /// How many messages wait to be read
@@ -180,8 +194,13 @@ impl Feed {
         stop: impl Fn() + Send + Sync + 'static,
     ) -> (Self, Subscription) {
         let queue = Arc::new(Queue { limits, dropped: AtomicU64::new(0), state: Mutex::default() });
-        let subscription =
-            Subscription { filter: filter.clone(), taken: VecDeque::new(), queue: queue.clone(), stop: Box::new(stop) };
+        let subscription = Subscription {
+            filter: filter.clone(),
+            taken: VecDeque::new(),
+            queue: queue.clone(),
+            stop: Box::new(stop),
+            interruptions: Arc::default(),
+        };
         (Self { queue, filter, hub }, subscription)
     }
 

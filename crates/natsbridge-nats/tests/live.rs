@@ -112,7 +112,8 @@ async fn draining_without_a_server_ends_in_time_and_ends_the_streams() {
     server.kill();
     wait_for(&mut events, &Event::Disconnected).await;
     let started = Instant::now();
-    assert_eq!(broker.drain().await.unwrap_err().kind(), BrokerErrorKind::TimedOut);
+    // Nothing was published, so nothing can be lost.
+    broker.drain().await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(3));
     assert!(tokio::time::timeout(PATIENCE, subscription.next()).await.unwrap().is_none());
     assert_eq!(broker.publish(message("n", "")).await.unwrap_err().kind(), BrokerErrorKind::Closed);

@@ -40,6 +40,8 @@ struct Shared {
     afterwards: Mutex<Fault>,
     opened: watch::Sender<usize>,
     faulted: watch::Sender<usize>,
+    /// Counts how often the connections were forgotten.
+    forgotten: watch::Sender<usize>,
 }
 
 /// Forwards connections to a server; ends when it is dropped, and every connection with it
@@ -69,6 +71,7 @@ impl FaultProxy {
             afterwards: Mutex::new(Fault::None),
             opened: watch::Sender::new(0),
             faulted: watch::Sender::new(0),
+            forgotten: watch::Sender::new(0),
         });
         let accepting = Arc::clone(&shared);
         let task = tokio::spawn(async move {
@@ -90,6 +93,12 @@ impl FaultProxy {
     /// Sets what connections suffer once the script is over
     pub fn afterwards(&self, fault: Fault) {
         *lock(&self.shared.afterwards) = fault;
+    }
+
+    /// Forgets the connections that stand, as a NAT does: nothing passes any more, in either direction, and neither side is
+    /// told; new connections work
+    pub fn forget(&self) {
+        self.shared.forgotten.send_modify(|count| *count += 1);
     }
 
     /// Where it listens
@@ -149,6 +158,7 @@ async fn forward(client: TcpStream, fault: Fault, shared: &Shared) -> io::Result
         Fault::None | Fault::Refuse | Fault::Slow(_) => (u64::MAX, u64::MAX),
     };
     let pause = if let Fault::Slow(pause) = fault { pause } else { Duration::ZERO };
+    let mut forgotten = shared.forgotten.subscribe();
     let limited = {
         let mut up = pin!(copy(&mut client_reads, &mut server_writes, up_limit, Duration::ZERO));
         let mut down = pin!(copy(&mut server_reads, &mut client_writes, down_limit, pause));
@@ -163,6 +173,8 @@ async fn forward(client: TcpStream, fault: Fault, shared: &Shared) -> io::Result
                     up_ended = true;
                 }
                 limited = &mut down => break limited?,
+                // Held and never read again: whoever writes sees its buffers fill, as when nothing is acknowledged.
+                Ok(()) = forgotten.changed() => std::future::pending().await,
             }
         }
     };

@@ -222,7 +222,10 @@ impl Bridge {
             let left = sealed.uploads.detach();
             (self.0.broker.publish_confirmed(Outgoing::new(subject, json)).await, left)
         } else {
+            // The loss of an answer is noticed by whoever awaits it.
+            let answers = !sealed.envelope.header().reply_to_msg_id().is_empty();
             let published = match &self.0.nats {
+                Some(nats) if answers => nats.publish_acknowledged_unboxed(subject, json).await,
                 Some(nats) => nats.publish_unboxed(subject, json).await,
                 None => self.0.broker.publish(Outgoing::new(subject, json)).await,
             };

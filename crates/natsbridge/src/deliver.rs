@@ -193,7 +193,7 @@ pub(crate) async fn deliver(
     let mut published = false;
     let mut uploads = None;
     let outcome = 'sending: loop {
-        match tokio::time::timeout_at(deadline, broker.publish(outgoing.clone())).await {
+        match tokio::time::timeout_at(deadline, broker.publish_acknowledged(outgoing.clone())).await {
             Ok(Ok(())) => {
                 if !published {
                     published = true;
@@ -231,6 +231,8 @@ pub(crate) async fn deliver(
         }
         repeats += 1;
         observe::repeated();
+        // Where the network has forgotten the connection, repeats on it are lost as well.
+        broker.probe(how.deadline / 4);
         pause = (pause * 2).min(how.longest_pause);
     };
     drop(waiter);

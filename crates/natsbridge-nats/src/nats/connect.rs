@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
@@ -101,6 +101,13 @@ fn base(
     inner
 }
 
+/// A connection that stood for this long is made again almost at once: while it is down, messages are lost that others
+/// publish. A server that is gone refuses that attempt, and the pauses begin.
+const STOOD: Duration = Duration::from_millis(50);
+
+/// The longest pause of such an attempt, so that clients whose connections broke together do not come back together.
+const AT_ONCE: Duration = Duration::from_millis(10);
+
 fn reconnect_delay(
     (first, longest): (Duration, Duration),
     signals: Arc<Signals>,
@@ -108,17 +115,20 @@ fn reconnect_delay(
 ) -> impl Fn(usize) -> Duration + Send + Sync + 'static {
     /// async-nats cannot be told to give up, so a connection that nobody needs sleeps instead.
     const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-    let random = Mutex::new(Random::from_system());
+    let state = Mutex::new((Random::from_system(), None::<Instant>));
     move |attempt| {
         if signals.is_closed() || alive.strong_count() == 0 {
             return FOR_EVER;
         }
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (random, last) = &mut *state;
+        let before = last.replace(Instant::now());
         if !signals.has_connected() {
             // The first connect: somebody waits for it, and tries each server once.
             return Duration::ZERO;
         }
-        let ceiling = ceiling(first, longest, attempt);
-        let mut random = random.lock().unwrap_or_else(PoisonError::into_inner);
+        let stood = before.is_none_or(|before| before.elapsed() >= STOOD);
+        let ceiling = if attempt <= 1 && stood { AT_ONCE.min(first) } else { ceiling(first, longest, attempt) };
         Duration::from_micros(random.below(u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX)))
     }
 }
@@ -231,8 +241,35 @@ mod tests {
         signals.take(async_nats::Event::Connected);
         let pauses: std::collections::HashSet<_> = (0..100).map(|_| delay(7)).collect();
         assert!(pauses.len() > 90 && pauses.iter().all(|pause| *pause < longest));
+        std::thread::sleep(STOOD);
+        assert!(delay(1) < AT_ONCE, "a connection that stood is made again almost at once");
+        let at_once_again: Vec<_> = (0..100).map(|_| delay(1)).collect();
+        assert!(at_once_again.iter().any(|pause| *pause > AT_ONCE), "one that breaks again at once is not");
         drop(alive);
         assert!(delay(1) > Duration::from_secs(1_000_000));
+    }
+
+    /// Run again by itself, in processes of their own, which print what they would wait.
+    #[test]
+    fn pauses_differ_between_processes() {
+        const CHILD: &str = "NATSBRIDGE_TEST_PRINTS_PAUSES";
+        if std::env::var_os(CHILD).is_some() {
+            let signals = Arc::new(Signals::default());
+            let alive = Arc::new(());
+            signals.take(async_nats::Event::Connected);
+            let delay =
+                reconnect_delay((Duration::from_millis(100), Duration::from_secs(5)), signals, Arc::downgrade(&alive));
+            println!("pauses {:?}", (1..=8).map(delay).collect::<Vec<_>>());
+            return;
+        }
+        let pauses = || {
+            let name = std::thread::current().name().unwrap().to_owned();
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            let output = again.args(["--exact", &name, "--nocapture"]).env(CHILD, "1").output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            text.lines().find_map(|line| line.split_once("pauses ")).expect("the pauses").1.to_owned()
+        };
+        assert_ne!(pauses(), pauses());
     }
 
     #[test]

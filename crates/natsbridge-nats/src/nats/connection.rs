@@ -1,19 +1,23 @@
 //! Knows the connection itself: where it leads, which one it is by number, and how far the server has come with it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
 
 use crate::address::Address;
 use crate::error::{BrokerError, BrokerErrorKind};
 use crate::nats::connect::Connected;
 use crate::nats::inbox::Inbox;
 use crate::nats::signals::Signals;
+use crate::nats::token::Token;
+use crate::options::ConnectOptions;
+use crate::subject::Subject;
 
 /// What a broker and its subscriptions share: it lives as long as one of them.
 #[derive(Debug)]
@@ -22,18 +26,50 @@ pub(crate) struct Connection {
     pub(crate) signals: Arc<Signals>,
     statistics: Arc<async_nats::Statistics>,
     addresses: Vec<Address>,
+    inbox_root: String,
     inbox_prefix: String,
     inbox: OnceCell<Inbox>,
     confirm_timeout: Duration,
+    /// Whether a connection that is silent can be given up before async-nats does so by itself.
+    replaceable: bool,
+    probing: AtomicBool,
+    listening: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
 }
 
 impl Connection {
-    pub(crate) fn new(connected: Connected, signals: Arc<Signals>, confirm_timeout: Duration) -> Self {
+    pub(crate) fn new(connected: Connected, signals: Arc<Signals>, options: &ConnectOptions) -> Self {
         let Connected { client, addresses } = connected;
-        let inbox_prefix = client.new_inbox();
+        let inbox_root = options.inbox_prefix.as_ref().map_or("_INBOX", Subject::as_str).to_owned();
+        let inbox_prefix = new_inbox(&inbox_root);
         signals.own_inbox(inbox_prefix.clone());
         let statistics = client.statistics();
-        Self { client, signals, statistics, addresses, inbox_prefix, inbox: OnceCell::new(), confirm_timeout }
+        // async-nats says goodbye first, which TLS and WebSocket write into a connection that may take nothing more.
+        let replaceable = !options.requires_tls() && addresses.iter().all(Address::is_plain);
+        let listening = tokio::spawn(listen(Arc::clone(&statistics), Arc::clone(&signals), options.ping_interval));
+        Self {
+            client,
+            signals,
+            statistics,
+            addresses,
+            inbox_root,
+            inbox_prefix,
+            inbox: OnceCell::new(),
+            confirm_timeout: options.confirm_timeout,
+            replaceable,
+            probing: AtomicBool::new(false),
+            listening,
+        }
+    }
+
+    /// A subject that nobody else can guess.
+    pub(crate) fn new_inbox(&self) -> String {
+        new_inbox(&self.inbox_root)
     }
 
     /// The number of the connection on which something handed over now will travel, counted from 1.
@@ -63,11 +99,21 @@ impl Connection {
     /// A message to ourselves goes behind the others and comes back: the server handles one connection's lines in order.
     /// (The client's `flush` only reaches the operating system, and a request without responders gets its 503 only as
     /// long as nobody listens to `>`.)
+    ///
+    /// Where nothing comes back in time, and nothing else has come either, the network has forgotten the connection: it is
+    /// made again.
     pub(crate) async fn barrier(&self, sent_on: u64) -> Result<(), BrokerError> {
-        let timeout = self.confirm_timeout;
+        self.barrier_within(self.confirm_timeout, sent_on).await
+    }
+
+    async fn barrier_within(&self, timeout: Duration, sent_on: u64) -> Result<(), BrokerError> {
+        let heard = self.bytes_heard();
         match tokio::time::timeout(timeout, self.echo(sent_on)).await {
             Ok(result) => result,
             Err(_) => {
+                if self.number() == sent_on && self.bytes_heard() == heard {
+                    self.replace().await;
+                }
                 let message = format!(
                     "the server {} did not confirm within {timeout:?}, so what was published may be lost; publish it again, \
                      or check the connection",
@@ -78,8 +124,41 @@ impl Connection {
         }
     }
 
+    /// Finds out whether the connection still stands; several calls at once ask once.
+    pub(crate) async fn probe(&self, patience: Duration) {
+        if self.client.connection_state() != State::Connected || self.probing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // What became of it is told by events; the echo of a connection that stands says nothing new.
+        let _ = self.barrier_within(patience.min(self.confirm_timeout), self.number()).await;
+        self.probing.store(false, Ordering::Release);
+    }
+
+    fn bytes_heard(&self) -> u64 {
+        self.statistics.in_bytes.load(Ordering::Relaxed)
+    }
+
+    async fn replace(&self) {
+        if self.replaceable && !self.client.server_info().tls_required {
+            self.signals.given_up_as_silent();
+            // A queue that is full is read again when the connection is made again, and this is what waits for that:
+            // the pings find out as well.
+            let _ = tokio::time::timeout(self.confirm_timeout, self.client.force_reconnect()).await;
+        }
+    }
+
+    /// Returns once the connection does not stand.
+    pub(crate) async fn down(&self) {
+        let mut changes = self.signals.changes();
+        while self.client.connection_state() == State::Connected
+            && self.signals.is_standing()
+            && changes.changed().await.is_ok()
+        {}
+    }
+
     async fn echo(&self, sent_on: u64) -> Result<(), BrokerError> {
-        let (number, subject) = self.opened_inbox().await?.echo();
+        let (number, token, subject) = self.opened_inbox().await?.echo();
+        let _awaited = self.signals.await_echo(number, token);
         let mut changes = self.signals.changes();
         if !self.signals.is_inbox_denied() {
             self.publish_empty(subject.clone()).await?;
@@ -131,4 +210,23 @@ impl Connection {
         let here = here.or_else(|| self.addresses.iter().find(|address| address.has_port(info.port)));
         here.or_else(|| self.addresses.first()).map_or_else(String::new, |address| address.as_str().to_owned())
     }
+}
+
+/// Notes at every interval whether something has come, so that the end of a silent connection can be told for what it is.
+async fn listen(statistics: Arc<async_nats::Statistics>, signals: Arc<Signals>, interval: Duration) {
+    let mut heard = 0;
+    while !signals.is_closed() {
+        let now = statistics.in_bytes.load(Ordering::Relaxed);
+        if now != heard {
+            signals.heard(interval);
+            heard = now;
+        }
+        // Twice as often as the connection is tried, so that no answer to a ping is overlooked.
+        tokio::time::sleep(interval / 2).await;
+    }
+}
+
+/// async-nats's own inboxes can be guessed from one another where a program switches its feature `nuid` on.
+fn new_inbox(root: &str) -> String {
+    format!("{root}.{}", Token::draw())
 }

@@ -9,11 +9,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::error::{BrokerError, BrokerErrorKind};
-use crate::nats::signals::{Signals, echo_number, reply_number};
+use crate::nats::signals::{Signals, echo_name, reply_name};
+use crate::nats::token::Token;
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<async_nats::Message>>>>;
+type Waiting = Arc<Mutex<HashMap<u64, (Token, oneshot::Sender<async_nats::Message>)>>>;
 
 /// The connection's own corner below the inbox prefix; made at the first request or confirmation.
+///
+/// Whoever answers a request knows the corner, so that a message in it proves nothing: each answer and each message to
+/// ourselves is awaited at a subject with a token of its own.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     prefix: String,
@@ -36,15 +40,17 @@ impl Inbox {
             async move {
                 while let Some(message) = messages.next().await {
                     let Some(rest) = message.subject.strip_prefix(prefix.as_str()) else { continue };
-                    if let Some(number) = echo_number(rest) {
+                    if let Some((number, token)) = echo_name(rest) {
                         // A refusal that the server sent before this message travels through the task of the events,
                         // which is due now: it gets its turn first.
                         tokio::task::yield_now().await;
                         tokio::task::yield_now().await;
-                        signals.echo(number);
-                    } else if let Some(number) = reply_number(rest) {
-                        let sender = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-                        if let Some(sender) = sender {
+                        signals.echo_if_ours(number, token);
+                    } else if let Some((number, token)) = reply_name(rest) {
+                        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                        if waiting.get(&number).is_some_and(|(ours, _)| ours.is(token))
+                            && let Some((_, sender)) = waiting.remove(&number)
+                        {
                             // The requester may have given up in the meantime.
                             let _ = sender.send(message);
                         }
@@ -55,18 +61,19 @@ impl Inbox {
         Ok(Self { prefix, waiting, next: AtomicU64::new(1), task })
     }
 
-    /// A number and a subject for a message to ourselves.
-    pub(crate) fn echo(&self) -> (u64, String) {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        (number, format!("{}.e{number}", self.prefix))
+    /// A number, a token and a subject for a message to ourselves.
+    pub(crate) fn echo(&self) -> (u64, Token, String) {
+        let (number, token) = (self.next.fetch_add(1, Ordering::Relaxed), Token::draw());
+        (number, token, format!("{}.e{number}-{token}", self.prefix))
     }
 
     /// A place for one answer, given up when it is dropped.
     pub(crate) fn reply(&self) -> Reply {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (number, token) = (self.next.fetch_add(1, Ordering::Relaxed), Token::draw());
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sender);
-        Reply { subject: format!("{}.r{number}", self.prefix), number, receiver, waiting: self.waiting.clone() }
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(number, (token, sender));
+        let subject = format!("{}.r{number}-{token}", self.prefix);
+        Reply { subject, number, receiver, waiting: self.waiting.clone() }
     }
 
     pub(crate) fn denied() -> BrokerError {

@@ -1,11 +1,14 @@
 //! Wraps a connection of async-nats as a broker.
 
+mod breaks;
 mod connect;
 mod connection;
+mod episodes;
 mod failure;
 mod inbox;
 mod pump;
 mod signals;
+mod token;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -51,6 +54,8 @@ pub struct NatsBroker {
     inner: Arc<Inner>,
     /// The connection on which the first unconfirmed message of this handle travels; 0 for none.
     unconfirmed: AtomicU64,
+    /// How many messages of this handle are unconfirmed.
+    unconfirmed_messages: AtomicU64,
     refusals_seen: AtomicU64,
 }
 
@@ -91,7 +96,7 @@ impl NatsBroker {
         let signals = Arc::new(Signals::default());
         let alive = Arc::new(());
         let connected = connect::connect(&options, &signals, Arc::downgrade(&alive)).await?;
-        let connection = Connection::new(connected, signals, options.confirm_timeout);
+        let connection = Connection::new(connected, signals, &options);
         connection.signals.connected().await;
         let inner = Inner {
             connection: Arc::new(connection),
@@ -107,7 +112,7 @@ impl NatsBroker {
 
     fn with_own_books(inner: Arc<Inner>) -> Self {
         let refusals_seen = AtomicU64::new(inner.connection.signals.refusal_count());
-        Self { inner, unconfirmed: AtomicU64::new(0), refusals_seen }
+        Self { inner, unconfirmed: AtomicU64::new(0), unconfirmed_messages: AtomicU64::new(0), refusals_seen }
     }
 
     /// [`Broker::publish`] of a message that asks for no answer, without a box for its future: an allocation less for each
@@ -125,8 +130,21 @@ impl NatsBroker {
         self.inner.hand_over(subject, payload)
     }
 
+    /// [`Broker::publish_acknowledged`] of a message that asks for no answer, without a box for its future
+    ///
+    /// # Errors
+    /// Those of [`Broker::publish`].
+    pub fn publish_acknowledged_unboxed(
+        &self,
+        subject: Subject,
+        payload: Bytes,
+    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
+        self.inner.hand_over(subject, payload)
+    }
+
     /// Before the hand-over, so that a connection that breaks in between is noticed
     fn note_unconfirmed(&self) {
+        self.unconfirmed_messages.fetch_add(1, Ordering::Relaxed);
         if self.unconfirmed.load(Ordering::Relaxed) == 0 {
             let number = self.inner.connection.number();
             // Another publish of this handle may have been earlier; then its number stands.
@@ -134,12 +152,45 @@ impl NatsBroker {
         }
     }
 
-    async fn confirm_all(&self) -> Result<(), BrokerError> {
+    /// What has to be confirmed, as of now
+    fn unconfirmed(&self) -> Unconfirmed {
+        let messages = self.unconfirmed_messages.swap(0, Ordering::AcqRel);
         let noted = self.unconfirmed.swap(0, Ordering::AcqRel);
         let sent_on = if noted == 0 { self.inner.connection.number() } else { noted };
-        self.inner.connection.barrier(sent_on).await?;
+        Unconfirmed { sent_on, messages }
+    }
+
+    async fn confirm_all(&self) -> Result<(), BrokerError> {
+        let unconfirmed = self.unconfirmed();
+        self.inner.confirm(unconfirmed).await?;
         let seen = self.refusals_seen.swap(self.inner.connection.signals.refusal_count(), Ordering::AcqRel);
         self.inner.not_refused(seen, "for Publish")
+    }
+}
+
+/// The messages of a handle that the server has not confirmed
+#[derive(Debug, Clone, Copy)]
+struct Unconfirmed {
+    /// The connection on which the first of them travels
+    sent_on: u64,
+    messages: u64,
+}
+
+impl Unconfirmed {
+    fn lost_with_its_connection(self) -> BrokerError {
+        let message = format!(
+            "the connection was replaced before the server confirmed {}, of which some may be lost; publish again what has \
+             to arrive",
+            self.words()
+        );
+        BrokerError::new(BrokerErrorKind::ConnectionLost, message)
+    }
+
+    fn words(self) -> String {
+        match self.messages {
+            1 => "1 message".to_owned(),
+            messages => format!("{messages} messages"),
+        }
     }
 }
 
@@ -180,6 +231,13 @@ impl Inner {
             PublishErrorKind::MaxPayloadExceeded => BrokerError::too_large_by_now(size, self.max_payload()),
             PublishErrorKind::InvalidSubject | PublishErrorKind::Send => BrokerError::closed(),
         }
+    }
+
+    /// Waits until the server has processed what is unconfirmed, and what was published since on another connection.
+    async fn confirm(&self, unconfirmed: Unconfirmed) -> Result<(), BrokerError> {
+        let number = self.connection.number();
+        self.connection.barrier(number.max(unconfirmed.sent_on)).await?;
+        if number > unconfirmed.sent_on { Err(unconfirmed.lost_with_its_connection()) } else { Ok(()) }
     }
 
     /// Looks for the server's refusal with `phrase` after the first `since`.
@@ -234,14 +292,16 @@ impl Inner {
         let phrase = format!("Subscription to \"{filter}\"");
         let since = self.connection.signals.refusal_count();
         let sent_on = self.connection.number();
-        let refused = self.connection.signals.refusal_of(filter.as_str(), queue.as_ref().map(QueueGroup::as_str));
+        let interruptions = Arc::<AtomicU64>::default();
+        let group = queue.as_ref().map(QueueGroup::as_str);
+        let refused = self.connection.signals.refusal_of(filter.as_str(), group, Arc::clone(&interruptions));
         let subscriber = match queue {
             None => self.connection.client.subscribe(filter.to_nats()).await,
             Some(group) => self.connection.client.queue_subscribe(filter.to_nats(), group.as_str().to_owned()).await,
         };
         let subscriber = subscriber.map_err(|error| BrokerError::closed().with_source(error))?;
         let stop = Arc::new(Notify::new());
-        let (feed, subscription) =
+        let (feed, mut subscription) =
             Feed::subscription(filter, self.options.subscription, self.connection.signals.hub.clone(), {
                 let (stop, alive) = (stop.clone(), self.alive.clone());
                 move || {
@@ -250,9 +310,10 @@ impl Inner {
                     stop.notify_one();
                 }
             });
+        subscription.count_interruptions(interruptions);
         {
             let mut pumps = self.pumps.lock().unwrap_or_else(PoisonError::into_inner);
-            pumps.retain(|pump| !pump.task.is_finished());
+            pumps.retain(|pump| !pump.is_finished());
             pumps.push(Pump::start(subscriber, feed, Arc::clone(&self.connection), refused, stop));
         }
         // While the connection is down there is nothing to wait for: async-nats subscribes again when it stands.
@@ -294,7 +355,7 @@ impl Inner {
         Ok(pump::delivery(answer))
     }
 
-    async fn drain(&self, sent_on: u64) -> Result<(), BrokerError> {
+    async fn drain(&self, unconfirmed: Unconfirmed) -> Result<(), BrokerError> {
         if self.draining.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
@@ -303,19 +364,28 @@ impl Inner {
         for pump in &pumps {
             pump.stop.notify_one();
         }
-        for pump in pumps {
-            let mut task = pump.task;
-            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
-                // Ends the subscription's stream as well: the pump owns its writing end.
-                task.abort();
+        let in_order = async {
+            // In turn, and each in a task of its own: nobody waits for another's.
+            for pump in &pumps {
+                pump.ended().await;
             }
-        }
-        let confirmed = tokio::time::timeout_at(deadline, self.connection.barrier(sent_on)).await;
-        let confirmed = confirmed.unwrap_or_else(|_| {
-            let message =
-                format!("draining took longer than {:?}; the last messages may be lost", self.options.drain_timeout);
-            Err(BrokerError::new(BrokerErrorKind::TimedOut, message))
-        });
+            self.confirm(unconfirmed).await
+        };
+        let confirmed = tokio::select! {
+            biased;
+            confirmed = in_order => Some(confirmed),
+            // Nothing comes any more, and what waits to be sent would have to wait for the next connection.
+            () = self.connection.down() => None,
+            () = tokio::time::sleep_until(deadline) => Some(Err(self.drained_too_slowly(unconfirmed))),
+        };
+        // Ends the subscriptions' streams as well: the pumps own their writing ends.
+        pumps.iter().for_each(Pump::abort);
+        let Some(confirmed) = confirmed else {
+            // Told to the connection's task in case that it comes back in this very moment.
+            let _ = self.connection.client.drain().now_or_never();
+            self.connection.signals.close();
+            return self.drained_while_down(unconfirmed);
+        };
         // Ends the connection's task when it stands; while it is down, `close` keeps it from being made again.
         if let Ok(Ok(())) = tokio::time::timeout_at(deadline, self.connection.client.drain()).await {
             let mut changes = self.connection.signals.changes();
@@ -327,6 +397,29 @@ impl Inner {
         }
         self.connection.signals.close();
         confirmed
+    }
+
+    fn drained_too_slowly(&self, unconfirmed: Unconfirmed) -> BrokerError {
+        let message = format!(
+            "draining took longer than {:?}; {} had not been confirmed, and may be lost",
+            self.options.drain_timeout,
+            unconfirmed.words()
+        );
+        BrokerError::new(BrokerErrorKind::TimedOut, message)
+    }
+
+    /// Without a connection nothing can be confirmed; where nothing has to be, nothing is lost.
+    fn drained_while_down(&self, unconfirmed: Unconfirmed) -> Result<(), BrokerError> {
+        if unconfirmed.messages == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "the connection to {} is down, and was closed before the server confirmed {}, of which some may be lost; publish \
+             again what has to arrive",
+            self.connection.server_url(),
+            unconfirmed.words()
+        );
+        Err(BrokerError::new(BrokerErrorKind::ConnectionLost, message))
     }
 }
 
@@ -344,6 +437,19 @@ impl Broker for NatsBroker {
                 self.inner.hand_over_with_reply(subject, reply, payload).boxed()
             }
         }
+    }
+
+    fn publish_acknowledged(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+        let Outgoing { subject, reply, payload } = outgoing;
+        match reply {
+            None => self.publish_acknowledged_unboxed(subject, payload).boxed(),
+            Some(reply) => self.inner.hand_over_with_reply(subject, reply, payload).boxed(),
+        }
+    }
+
+    fn probe(&self, patience: Duration) {
+        let connection = Arc::clone(&self.inner.connection);
+        self.inner.runtime.spawn(async move { connection.probe(patience).await });
     }
 
     fn confirm(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
@@ -367,7 +473,7 @@ impl Broker for NatsBroker {
     }
 
     fn new_inbox(&self) -> Subject {
-        Subject::from_server(self.inner.connection.client.new_inbox().into())
+        Subject::from_server(self.inner.connection.new_inbox().into())
     }
 
     fn max_payload(&self) -> u64 {
@@ -383,9 +489,8 @@ impl Broker for NatsBroker {
     }
 
     fn drain(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
-        let noted = self.unconfirmed.load(Ordering::Acquire);
-        let sent_on = if noted == 0 { self.inner.connection.number() } else { noted };
-        self.inner.drain(sent_on).boxed()
+        let unconfirmed = self.unconfirmed();
+        self.inner.drain(unconfirmed).boxed()
     }
 }
 

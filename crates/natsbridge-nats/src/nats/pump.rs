@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::task::coop::unconstrained;
 
@@ -24,10 +24,12 @@ use crate::subscription::Feed;
 const AT_ONCE: u64 = u64::MAX;
 
 /// A running pump, as its broker sees it.
-#[derive(Debug)]
 pub(crate) struct Pump {
     pub(crate) stop: Arc<Notify>,
-    pub(crate) task: JoinHandle<()>,
+    mover: Arc<Mover>,
+    task: JoinHandle<()>,
+    /// Closed when the task has ended
+    ended: watch::Receiver<()>,
 }
 
 impl Pump {
@@ -46,8 +48,30 @@ impl Pump {
             stop: stop.clone(),
         });
         mover.wake_by_ref();
-        let task = tokio::spawn(finish(mover, connection, refused, stop.clone()));
-        Self { stop, task }
+        let (ends, ended) = watch::channel(());
+        let finished = finish(Arc::clone(&mover), connection, refused, stop.clone());
+        let task = tokio::spawn(async move {
+            finished.await;
+            drop(ends);
+        });
+        Self { stop, mover, task, ended }
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits until all that has arrived stands in the reader's queue
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
+    }
+
+    /// Ends the reader's stream after what stands in its queue
+    pub(crate) fn abort(&self) {
+        self.task.abort();
+        // Where the task has not come to take it: the queue's waker holds the mover, which holds the queue.
+        drop(self.mover.take());
     }
 }
 

@@ -1,12 +1,17 @@
 //! Turns what async-nats reports into events, metrics and the facts that confirmations need.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::event::{Event, EventHub};
+use crate::nats::breaks::{Breaks, LASTING, Mended, harmless};
+use crate::nats::episodes::Episodes;
+use crate::nats::token::Token;
 use crate::observe;
 
 /// How many refusals of the server are remembered for the calls that look for theirs.
@@ -26,8 +31,12 @@ pub(crate) struct Signals {
     inbox: OnceLock<String>,
     inbox_denied: AtomicBool,
     echoed: AtomicU64,
+    /// The messages to ourselves that are on their way.
+    awaited: Mutex<HashMap<u64, Token>>,
     refusals: Mutex<Refusals>,
     subscriptions: Mutex<Vec<Listener>>,
+    episodes: Arc<Episodes>,
+    breaks: Arc<Breaks>,
 }
 
 /// A standing subscription that wants to know when the server ends it.
@@ -36,6 +45,7 @@ struct Listener {
     filter: String,
     queue: Option<String>,
     refused: oneshot::Sender<String>,
+    interruptions: Arc<AtomicU64>,
 }
 
 impl Listener {
@@ -67,8 +77,11 @@ impl Default for Signals {
             inbox: OnceLock::new(),
             inbox_denied: AtomicBool::new(false),
             echoed: AtomicU64::new(0),
+            awaited: Mutex::default(),
             refusals: Mutex::default(),
             subscriptions: Mutex::default(),
+            episodes: Arc::default(),
+            breaks: Arc::default(),
         }
     }
 }
@@ -86,9 +99,13 @@ impl Signals {
                     observe::connected();
                 }
                 self.hub.send(&Event::Connected);
+                if let Some(mended) = self.breaks.mended() {
+                    self.mended(mended);
+                }
             }
             async_nats::Event::Disconnected => {
                 self.fell();
+                self.broke();
                 self.hub.send(&Event::Disconnected);
             }
             async_nats::Event::LameDuckMode => self.hub.send(&Event::LameDuck),
@@ -97,8 +114,11 @@ impl Signals {
                 self.close();
                 self.hub.send(&Event::Closed);
             }
-            async_nats::Event::ClientError(error) => self.hub.send(&Event::ReconnectFailed(error.to_string())),
-            async_nats::Event::ServerError(error) => self.server_error(error.to_string()),
+            async_nats::Event::ClientError(error) => {
+                self.breaks.attempt_failed();
+                self.hub.send(&Event::ReconnectFailed(harmless(&error.to_string())));
+            }
+            async_nats::Event::ServerError(error) => self.server_error(&error.to_string()),
             // A drain is our own doing. Slow consumers cannot happen: our queues are behind unbounded ones.
             async_nats::Event::Draining | async_nats::Event::SlowConsumer(_) => {}
         }
@@ -111,25 +131,77 @@ impl Signals {
         }
     }
 
-    fn server_error(&self, text: String) {
-        observe::server_error();
-        tracing::warn!(error = %text, "the NATS server reported an error");
-        if !text.to_ascii_lowercase().contains("permissions violation") {
-            self.hub.send(&Event::ServerError(text));
+    /// Says that the connection broke: at once, or where it does so again and again, when it lasts.
+    fn broke(&self) {
+        let number = self.breaks.broke();
+        let say = move |breaks: &Breaks| {
+            if breaks.has_to_be_said(number) {
+                tracing::warn!("the connection to NATS broke; it is being made again");
+            }
+        };
+        let at_its_end = |times| tracing::warn!(times, "the connection to NATS broke again and again");
+        if self.episodes.begins("connection", at_its_end) {
+            say(&self.breaks);
+        } else if let Ok(runtime) = Handle::try_current() {
+            let breaks = Arc::clone(&self.breaks);
+            runtime.spawn(async move {
+                tokio::time::sleep(LASTING).await;
+                say(&breaks);
+            });
+        }
+    }
+
+    fn mended(&self, Mended { cause, lasted, said }: Mended) {
+        if said {
+            tracing::info!(?lasted, %cause, "the connection to NATS stands again");
+        }
+        let subscriptions = {
+            let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+            subscriptions.retain(|listener| !listener.refused.is_closed());
+            for listener in &*subscriptions {
+                listener.interruptions.fetch_add(1, Ordering::Relaxed);
+            }
+            subscriptions.len()
+        };
+        if subscriptions == 0 {
             return;
+        }
+        let event = move |times| Event::Interrupted { cause: cause.clone(), lasted, times, subscriptions };
+        let at_its_beginning = event(1);
+        let hub = Arc::clone(&self.hub);
+        let at_its_end = move |times| {
+            tracing::warn!(times, "subscriptions were interrupted again and again; what was published meanwhile is lost");
+            hub.send(&event(times));
+        };
+        if self.episodes.begins("subscriptions", at_its_end) {
+            if let Event::Interrupted { cause, .. } = &at_its_beginning {
+                let text = "subscriptions were interrupted: what was published meanwhile did not reach them";
+                tracing::warn!(subscriptions, ?lasted, %cause, "{text}");
+            }
+            self.hub.send(&at_its_beginning);
+        }
+    }
+
+    fn server_error(&self, text: &str) {
+        observe::server_error();
+        let shown = harmless(text);
+        if !text.to_ascii_lowercase().contains("permissions violation") {
+            self.breaks.server_said(&shown);
+            return self.said_once(Event::ServerError(shown.clone()), &shown);
         }
         if let Some(inbox) = self.inbox.get()
             && let Some((_, ours)) = text.split_once(inbox.as_str())
         {
-            // The refusal of a message to ourselves proves as much as its arrival: the server has come this far.
-            match echo_number(ours.split('"').next().unwrap_or_default()) {
-                Some(number) => self.echo(number),
-                None => self.inbox_denied.store(true, Ordering::Release),
+            let ours = ours.split('"').next().unwrap_or_default();
+            if let Some((number, token)) = echo_name(ours) {
+                // The refusal of a message to ourselves proves as much as its arrival: the server has come this far.
+                return self.echo_if_ours(number, token);
             }
-            if self.is_inbox_denied() {
-                self.hub.send(&Event::PermissionDenied(text));
+            // Any other subject there is one that a stranger named, as where an answer is wanted.
+            if ours == ".*" && text.contains("for Subscription") {
+                self.inbox_denied.store(true, Ordering::Release);
+                return self.said_once(Event::PermissionDenied(shown.clone()), &shown);
             }
-            return;
         }
         {
             let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,16 +210,37 @@ impl Signals {
             if refusals.recent.len() == REFUSALS {
                 refusals.recent.pop_front();
             }
-            refusals.recent.push_back((number, text.clone()));
+            refusals.recent.push_back((number, text.to_owned()));
         }
-        self.end_subscriptions(&text);
-        self.hub.send(&Event::PermissionDenied(text));
+        self.end_subscriptions(text);
+        self.said_once(Event::PermissionDenied(shown.clone()), &shown);
+    }
+
+    /// Says what the server reports: the first time, and how often it was when it has stopped.
+    fn said_once(&self, event: Event, text: &str) {
+        // A permission that was taken away names the number of the subscription as well.
+        let key = text.split(" (sid ").next().unwrap_or_default();
+        let at_its_end = {
+            let text = text.to_owned();
+            move |times| tracing::warn!(error = %text, times, "the NATS server reported the same error again and again")
+        };
+        if self.episodes.begins(key, at_its_end) {
+            tracing::warn!(error = %text, "the NATS server reported an error");
+            self.hub.send(&event);
+        }
     }
 
     /// Tells when the server refuses a subscription, at its beginning or when a permission is taken away later.
-    pub(crate) fn refusal_of(&self, filter: &str, queue: Option<&str>) -> oneshot::Receiver<String> {
+    ///
+    /// Counts in `interruptions` how often the connection was made again until then.
+    pub(crate) fn refusal_of(
+        &self,
+        filter: &str,
+        queue: Option<&str>,
+        interruptions: Arc<AtomicU64>,
+    ) -> oneshot::Receiver<String> {
         let (refused, refusal) = oneshot::channel();
-        let listener = Listener { filter: filter.to_owned(), queue: queue.map(str::to_owned), refused };
+        let listener = Listener { filter: filter.to_owned(), queue: queue.map(str::to_owned), refused, interruptions };
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         subscriptions.retain(|listener| !listener.refused.is_closed());
         subscriptions.push(listener);
@@ -158,7 +251,7 @@ impl Signals {
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         for listener in subscriptions.extract_if(.., |listener| listener.is_meant_by(text)) {
             // Its reader may be gone.
-            let _ = listener.refused.send(text.to_owned());
+            let _ = listener.refused.send(harmless(text));
         }
     }
 
@@ -185,6 +278,20 @@ impl Signals {
         self.inbox_denied.load(Ordering::Acquire)
     }
 
+    /// Remembers a message to ourselves whose return is awaited, until the guard is dropped.
+    pub(crate) fn await_echo(self: &Arc<Self>, number: u64, token: Token) -> AwaitedEcho {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(number, token);
+        AwaitedEcho { signals: Arc::clone(self), number }
+    }
+
+    /// Takes note of what looks like a message to ourselves; without the token that was drawn for it, a stranger sent it.
+    pub(crate) fn echo_if_ours(&self, number: u64, token: &str) {
+        let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
+        if awaited.is_some_and(|ours| ours.is(token)) {
+            self.echo(number);
+        }
+    }
+
     /// Notes that message `number` to ourselves came back; the earlier ones count as come back, too, since the server
     /// keeps the order.
     pub(crate) fn echo(&self, number: u64) {
@@ -208,12 +315,28 @@ impl Signals {
     pub(crate) fn refusal(&self, since: u64, phrase: &str) -> Option<String> {
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         let mut recent = refusals.recent.iter().filter(|(number, _)| *number > since);
-        recent.find(|(_, text)| text.contains(phrase)).map(|(_, text)| text.clone())
+        recent.find(|(_, text)| text.contains(phrase)).map(|(_, text)| harmless(text))
     }
 
     /// From now on no attempt to connect again is made.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.episodes.end_all();
+    }
+
+    /// Whether the connection stands, as far as events tell.
+    pub(crate) fn is_standing(&self) -> bool {
+        self.standing.load(Ordering::Relaxed)
+    }
+
+    /// This side gives the connection up, because nothing comes any more.
+    pub(crate) fn given_up_as_silent(&self) {
+        self.breaks.given_up_as_silent();
+    }
+
+    /// Something has come within the last `interval`.
+    pub(crate) fn heard(&self, interval: Duration) {
+        self.breaks.heard(interval);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -221,14 +344,32 @@ impl Signals {
     }
 }
 
-/// The number in what follows our inbox's prefix, when it is a message to ourselves.
-pub(crate) fn echo_number(rest: &str) -> Option<u64> {
-    rest.strip_prefix(".e")?.parse().ok()
+/// A message to ourselves whose return is awaited.
+#[derive(Debug)]
+pub(crate) struct AwaitedEcho {
+    signals: Arc<Signals>,
+    number: u64,
 }
 
-/// The number in what follows our inbox's prefix, when it is the answer to a request.
-pub(crate) fn reply_number(rest: &str) -> Option<u64> {
-    rest.strip_prefix(".r")?.parse().ok()
+impl Drop for AwaitedEcho {
+    fn drop(&mut self) {
+        self.signals.awaited.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
+
+/// Number and token in what follows our inbox's prefix, when it has the form of a message to ourselves.
+pub(crate) fn echo_name(rest: &str) -> Option<(u64, &str)> {
+    numbered(rest.strip_prefix(".e")?)
+}
+
+/// Number and token in what follows our inbox's prefix, when it has the form of an answer to a request.
+pub(crate) fn reply_name(rest: &str) -> Option<(u64, &str)> {
+    numbered(rest.strip_prefix(".r")?)
+}
+
+fn numbered(name: &str) -> Option<(u64, &str)> {
+    let (number, token) = name.split_once('-')?;
+    Some((number.parse().ok()?, token))
 }
 
 #[cfg(test)]
@@ -241,12 +382,34 @@ mod tests {
         async_nats::Event::ServerError(async_nats::ServerError::Other(text.to_owned()))
     }
 
+    fn awaiting(number: u64) -> (Arc<Signals>, Token, AwaitedEcho) {
+        let (signals, token) = (Arc::new(Signals::default()), Token::draw());
+        signals.own_inbox("_INBOX.abc".into());
+        let awaited = signals.await_echo(number, token);
+        (signals, token, awaited)
+    }
+
     #[test]
     fn a_refused_message_to_ourselves_counts_as_come_back() {
-        let signals = Signals::default();
-        signals.own_inbox("_INBOX.abc".into());
-        signals.take(violation("Permissions Violation for Publish to \"_INBOX.abc.e7\""));
+        let (signals, token, _awaited) = awaiting(7);
+        signals.take(violation(&format!("Permissions Violation for Publish to \"_INBOX.abc.e7-{token}\"")));
         assert_eq!((signals.echoed(), signals.is_inbox_denied(), signals.refusal_count()), (7, false, 0));
+    }
+
+    #[test]
+    fn echoes_without_their_token_prove_nothing() {
+        let (signals, token, awaited) = awaiting(7);
+        let other = Token::draw();
+        for forged in [format!("e7-{other}"), "e7".into(), "e7-".into(), format!("e8-{token}"), format!("r7-{token}")] {
+            for what in ["Publish to", "Subscription to"] {
+                signals.take(violation(&format!("Permissions Violation for {what} \"_INBOX.abc.{forged}\"")));
+            }
+        }
+        signals.echo_if_ours(7, &other.to_string());
+        assert_eq!((signals.echoed(), signals.is_inbox_denied()), (0, false));
+        drop(awaited);
+        signals.echo_if_ours(7, &token.to_string());
+        assert_eq!(signals.echoed(), 0, "nobody waits for it any more");
     }
 
     #[test]
@@ -261,9 +424,8 @@ mod tests {
 
     #[test]
     fn a_refused_subscription_to_a_subject_of_our_inbox_counts_as_come_back() {
-        let signals = Signals::default();
-        signals.own_inbox("_INBOX.abc".into());
-        signals.take(violation("Permissions Violation for Subscription to \"_INBOX.abc.e7\""));
+        let (signals, token, _awaited) = awaiting(7);
+        signals.take(violation(&format!("Permissions Violation for Subscription to \"_INBOX.abc.e7-{token}\"")));
         assert_eq!((signals.echoed(), signals.is_inbox_denied()), (7, false));
     }
 
@@ -278,7 +440,7 @@ mod tests {
         ] {
             let signals = Signals::default();
             let standing = [("a.b", None), ("a.b", Some("g")), ("a.b", Some("h")), ("a", None)];
-            let mut refusals = standing.map(|(filter, queue)| signals.refusal_of(filter, queue));
+            let mut refusals = standing.map(|(filter, queue)| signals.refusal_of(filter, queue, Arc::default()));
             signals.take(violation(text));
             assert_eq!(refusals.each_mut().map(|refusal| refusal.try_recv().is_ok()), ended, "{text}");
         }
