@@ -85,7 +85,10 @@ async fn forgotten_connections_are_noticed_within_ten_seconds() {
     let started = Instant::now();
     let event = wait_for(&mut events, is_interruption).await;
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    assert!(matches!(event, Event::Interrupted { cause: BreakCause::Silent, times: 1, subscriptions: 1, .. }), "{event:?}");
+    assert!(
+        matches!(event, Event::Interrupted { cause: BreakCause::Silent, times: 1, subscriptions: 1, .. }),
+        "{event:?}"
+    );
     broker.publish_confirmed(message("1")).await.unwrap();
     assert_eq!(subscription.next().await.unwrap().payload, "1");
     assert_eq!(subscription.interruptions(), 1);
@@ -188,7 +191,10 @@ async fn malformed_headers_cost_little_of_what_follows() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_cut_off_as_slow_are_told() {
-    let server = NatsServer::builder().config("max_payload: 60000\nmax_pending: 65536\nwrite_deadline: \"200ms\"").start().unwrap();
+    let server = NatsServer::builder()
+        .config("max_payload: 60000\nmax_pending: 65536\nwrite_deadline: \"200ms\"")
+        .start()
+        .unwrap();
     let (_proxy, options) = proxied(&server, [Fault::StallAfter(20_000)]).await;
     let broker = options.connect().await.unwrap();
     let mut events = broker.events();

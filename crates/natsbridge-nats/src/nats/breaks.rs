@@ -124,7 +124,6 @@ pub(crate) fn harmless(text: &str) -> String {
     shown
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +164,9 @@ mod tests {
     fn strangers_text_is_shown_harmlessly() {
         let shown = harmless("größe \"x\"\u{1b}[31m\r\n\u{9b}\u{202e}\u{61c}\u{2028}\u{feff}\u{200f}\u{2066}");
         assert!(shown.starts_with("größe \"x\"\\u{1b}[31m\\r\\n"), "{shown}");
-        assert!(shown.chars().all(|c| !c.is_control() && !"\u{202e}\u{61c}\u{2028}\u{feff}\u{200f}\u{2066}".contains(c)));
+        assert!(
+            shown.chars().all(|c| !c.is_control() && !"\u{202e}\u{61c}\u{2028}\u{feff}\u{200f}\u{2066}".contains(c))
+        );
         assert_eq!(harmless(&"a".repeat(10_000)).chars().count(), 501);
     }
 }

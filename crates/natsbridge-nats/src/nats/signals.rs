@@ -170,7 +170,10 @@ impl Signals {
         let at_its_beginning = event(1);
         let hub = Arc::clone(&self.hub);
         let at_its_end = move |times| {
-            tracing::warn!(times, "subscriptions were interrupted again and again; what was published meanwhile is lost");
+            tracing::warn!(
+                times,
+                "subscriptions were interrupted again and again; what was published meanwhile is lost"
+            );
             hub.send(&event(times));
         };
         if self.episodes.begins("subscriptions", at_its_end) {

@@ -45,7 +45,9 @@ mod tests {
         let (one, other) = (Token::draw(), Token::draw());
         let text = one.to_string();
         assert!(one.is(&text) && !other.is(&text) && !one.is(&other.to_string()));
-        for wrong in ["", "+", &text[1..], &format!("+{}", &text[1..]), &text.replace(|c: char| c.is_ascii_digit(), "g")] {
+        for wrong in
+            ["", "+", &text[1..], &format!("+{}", &text[1..]), &text.replace(|c: char| c.is_ascii_digit(), "g")]
+        {
             assert!(!one.is(wrong), "{wrong}");
         }
         assert!(Token(0).is("00000000000000000000000000000000") && !Token(0).is("") && !Token(0).is("0"));
