@@ -30,7 +30,11 @@ pub(crate) fn fetcher(config: &Config) -> Result<Fetcher, Failure> {
         Some(uploader) => {
             fetcher = uploader.origins().into_iter().fold(fetcher, |fetcher, origin| fetcher.allow(origin))
         }
-        None => fetcher = fetcher.allow(global::origin("FILESERVER_URL", &config.fileserver_url)?),
+        // A user name and password in it are for downloads too.
+        None => {
+            let refused = |error| Failure::Usage(format!("FILESERVER_URL can't be used: {error}"));
+            fetcher = fetcher.server(&config.fileserver_url).map_err(refused)?;
+        }
     }
     for allowed in &config.allowed_origins {
         fetcher = fetcher.allow(global::origin("--allow-origin", allowed)?);

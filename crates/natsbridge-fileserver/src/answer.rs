@@ -1,12 +1,16 @@
 //! What a server says when it does not do what was asked: status, one line of text, and when to come back.
 
+use std::fmt;
 use std::time::Duration;
 
+use natsbridge_core::shown;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use time::OffsetDateTime;
 
+use crate::reach::Verdict;
 use crate::retry::retry_after;
+use crate::secrets::Secrets;
 
 /// Most bytes of an error's body that are read
 const MAX_BODY: usize = 4096;
@@ -14,40 +18,76 @@ const MAX_BODY: usize = 4096;
 const MAX_TEXT: usize = 200;
 
 /// An answer other than success
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the server answered {status}{}{text}", if text.is_empty() { "" } else { ": " })]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// The status; of a redirect to Plik's web page the one that page would show
     pub(crate) status: StatusCode,
-    /// The first line of the body where it is text
+    /// The first line of the body where it is text, or code and message of one that is JSON or XML: a stranger's words
+    /// without what was secret in the request, to be looked at; [`fmt::Display`] shows them harmlessly
     pub(crate) text: String,
     /// How long the server asks to wait
     pub(crate) retry_after: Option<Duration>,
 }
 
 impl Answer {
-    /// Reads what the server says, at most a few kilobytes and for at most `idle`
-    pub(crate) async fn read(response: Response, idle: Duration) -> Self {
-        let headers = response.headers();
-        let retry_after = header(headers, RETRY_AFTER).and_then(|value| retry_after(&value, OffsetDateTime::now_utc()));
-        let mut status = response.status();
+    /// Reads what the server says, at most a few kilobytes and for at most `idle`, and forgets the secrets in it
+    pub(crate) async fn read(response: Response, idle: Duration, secrets: &Secrets) -> Self {
+        let status = response.status();
         if status.is_redirection() {
-            let (code, text) = header(headers, LOCATION).map(|location| plik_redirect(&location)).unwrap_or_default();
-            status = code.unwrap_or(status);
-            return Self { status, text, retry_after };
+            let location = header(response.headers(), LOCATION);
+            let (code, text) = location.map(|location| plik_redirect(&location, secrets)).unwrap_or_default();
+            return Self { status: code.unwrap_or(status), text, retry_after: asked_to_wait(response.headers()) };
         }
-        let body = tokio::time::timeout(idle, beginning(response)).await.unwrap_or_default();
-        Self { status, text: first_line(&body), retry_after }
+        let retry_after = asked_to_wait(response.headers());
+        let body = beginning(response, idle).await;
+        Self { status, text: said(&body, secrets), retry_after }
     }
 
-    /// Whether another try may bring another answer: 408, 425, 429 and failures of the server
-    ///
-    /// And 409 when the server says when to come back: the embedded one does while somebody else reads a one-shot,
-    /// which comes back if that download is cut.
-    pub(crate) fn is_transient(&self) -> bool {
-        let in_use = self.status == StatusCode::CONFLICT && self.retry_after.is_some();
-        matches!(self.status.as_u16(), 408 | 425 | 429) || in_use || self.status.is_server_error()
+    /// What an answer of success says in its body, where that is an error all the same: S3 has begun its answer when
+    /// putting the parts of an upload together fails
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+    pub(crate) fn within(body: &[u8], secrets: &Secrets) -> Option<Self> {
+        let start = String::from_utf8_lossy(body.get(..MAX_BODY).unwrap_or(body)).into_owned();
+        let start = start.trim_start_matches('\u{feff}').trim_start();
+        let root = start.strip_prefix("<?xml").and_then(|rest| rest.split_once("?>")).map_or(start, |(_, rest)| rest);
+        if !root.trim_start().starts_with("<Error") {
+            return None;
+        }
+        let passing = ["InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout"];
+        let passing = passing.iter().any(|code| root.contains(&format!("<Code>{code}</Code>")));
+        let status = if passing { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_REQUEST };
+        Some(Self { status, text: said(start.as_bytes(), secrets), retry_after: None })
     }
+
+    /// What it says about the server
+    pub(crate) fn verdict(&self) -> Verdict {
+        Verdict::of_status(self.status, self.retry_after.is_some())
+    }
+
+    /// Whether the server says that a link's or a signature's time is over
+    pub(crate) fn says_expired(&self) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        ["expired", "not valid in the specified time frame"].iter().any(|words| text.contains(words))
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, text, .. } = self;
+        write!(f, "the server answered {status}{}{}", if text.is_empty() { "" } else { ": " }, shown(text))
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer({self})")
+    }
+}
+
+impl std::error::Error for Answer {}
+
+fn asked_to_wait(headers: &HeaderMap) -> Option<Duration> {
+    header(headers, RETRY_AFTER).and_then(|value| retry_after(&value, OffsetDateTime::now_utc()))
 }
 
 /// A header as text; names in Plik's headers may be raw UTF-8
@@ -56,7 +96,7 @@ fn header(headers: &HeaderMap, name: reqwest::header::HeaderName) -> Option<Stri
 }
 
 /// The real error that a Plik up to 1.3.8 hides in a redirect: `/#/?err=TEXT&errcode=404&uri=…` (contract §5.1)
-fn plik_redirect(location: &str) -> (Option<StatusCode>, String) {
+fn plik_redirect(location: &str, secrets: &Secrets) -> (Option<StatusCode>, String) {
     let Some((_, query)) = location.split_once('?') else { return Default::default() };
     let (mut status, mut text) = (None, String::new());
     for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -68,60 +108,102 @@ fn plik_redirect(location: &str) -> (Option<StatusCode>, String) {
                     .filter(|code| (400..600).contains(code))
                     .and_then(|code: u16| StatusCode::from_u16(code).ok())
             }
-            "err" => text = first_line(value.as_bytes()),
+            "err" => text = said(value.as_bytes(), secrets),
             _ => {}
         }
     }
     (status, text)
 }
 
-async fn beginning(mut response: Response) -> Vec<u8> {
+/// The beginning of a body, as much of it as comes in time
+async fn beginning(mut response: Response, idle: Duration) -> Vec<u8> {
     let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        let room = MAX_BODY - body.len();
-        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-        if body.len() == MAX_BODY {
-            break;
+    let reading = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = MAX_BODY - body.len();
+            body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+            if body.len() == MAX_BODY {
+                break;
+            }
         }
-    }
+    };
+    // What came before the server fell silent says something too.
+    let _ = tokio::time::timeout(idle, reading).await;
     body
 }
 
-/// The first line of a text, or the message of a JSON or XML error; nothing of HTML or binary
-fn first_line(body: &[u8]) -> String {
-    /// How Plik up to 1.2 answers errors
-    #[derive(serde::Deserialize)]
-    struct Old {
-        message: String,
-    }
+/// The first line of a text, or the code and message of a JSON or XML error; nothing of anything else
+///
+/// Errors of buckets echo the request, signature and session token included: nothing but these two is taken, and in
+/// them what was secret in the request is blotted out.
+fn said(body: &[u8], secrets: &Secrets) -> String {
     let body = String::from_utf8_lossy(body);
-    let body = body.trim();
-    let text = if let Ok(old) = serde_json::from_str::<Old>(body) {
-        old.message
-    } else if body.starts_with('<') {
-        // S3's errors echo the request, signature included: their message alone is kept.
-        let message = body.split_once("<Message>").and_then(|(_, rest)| rest.split_once("</Message>"));
-        message.map(|(message, _)| message.to_owned()).unwrap_or_default()
-    } else {
-        body.lines().next().unwrap_or_default().to_owned()
+    let body = body.trim_start_matches('\u{feff}').trim();
+    let text = match body.as_bytes().first() {
+        Some(b'{') => json_error(body).unwrap_or_default(),
+        Some(b'<') => {
+            let element = |name: &str| {
+                let (_, rest) = body.split_once(&format!("<{name}>"))?;
+                Some(rest.split_once(&format!("</{name}>"))?.0.trim())
+            };
+            let found: Vec<_> = ["Code", "Message"].into_iter().filter_map(element).collect();
+            found.join(": ")
+        }
+        _ => body.to_owned(),
     };
+    let text = secrets.hide(text.lines().next().unwrap_or_default());
     text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+}
+
+/// The message of an error in JSON: of Plik up to 1.2, of Google's interfaces, of OAuth
+fn json_error(body: &str) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_str(body).ok()?;
+    let error = &body["error"];
+    let texts = [&body["message"], &body["error_description"], &error["message"], error];
+    texts.into_iter().find_map(|text| text.as_str()).map(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn said(body: &[u8]) -> String {
+        super::said(body, &Secrets::default())
+    }
+
+    fn plik_redirect(location: &str) -> (Option<StatusCode>, String) {
+        super::plik_redirect(location, &Secrets::default())
+    }
+
+    #[test]
+    fn bodies_that_echo_the_request_give_their_code_and_message_alone() {
+        let mut secrets = Secrets::default();
+        secrets.add("session-token");
+        let s3 = "\u{feff}<?xml version=\"1.0\"?><Error><Code>SignatureDoesNotMatch</Code><Message>no session-token\r\nRequestId:1</Message><SignatureProvided>s3cr3t</SignatureProvided></Error>";
+        assert_eq!(super::said(s3.as_bytes(), &secrets), "SignatureDoesNotMatch: no …");
+        for (json, text) in [
+            (r#"{"error":{"code":403,"message":"denied"},"token":"s3cr3t"}"#, "denied"),
+            (r#"{"error":"invalid_grant","error_description":"Bad grant"}"#, "Bad grant"),
+            (r#"{"error":"invalid_grant","assertion":"s3cr3t"}"#, "invalid_grant"),
+            (r#"{"request":"s3cr3t"}"#, ""),
+            (r#"{"message":"cut o"#, ""),
+        ] {
+            assert_eq!(said(json.as_bytes()), text);
+        }
+        let answer = Answer { status: StatusCode::FORBIDDEN, text: "a\u{202e}b".repeat(80), retry_after: None };
+        assert!(answer.to_string().chars().count() < 600 && !format!("{answer} {answer:?}").contains('\u{202e}'));
+    }
+
     #[test]
     fn plik_errors_are_read_from_text_json_and_redirects() {
-        assert_eq!(first_line(b"invalid token\n"), "invalid token");
-        assert_eq!(first_line(br#"{"message":"Upload not found","value":null}"#), "Upload not found");
-        assert_eq!(first_line(b"<html><body>Bad gateway</body></html>"), "");
+        assert_eq!(said(b"invalid token\n"), "invalid token");
+        assert_eq!(said(br#"{"message":"Upload not found","value":null}"#), "Upload not found");
+        assert_eq!(said(b"<html><body>Bad gateway</body></html>"), "");
         assert_eq!(
-            first_line(b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message><Signature>s</Signature></Error>"),
-            "Request has expired"
+            said(b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message><Signature>s</Signature></Error>"),
+            "AccessDenied: Request has expired"
         );
-        assert_eq!(first_line(&[0xff, 0x00, 0x1b, b'x']), "\u{fffd}x");
+        assert_eq!(said(&[0xff, 0x00, 0x1b, b'x']), "\u{fffd}x");
         let location =
             "/#/?err=file payload.bin (2LNrp1EGZY8zV4Hb) is not available : deleted&errcode=404&uri=/file/a/b/c";
         let (status, text) = plik_redirect(location);

@@ -23,12 +23,23 @@ pub(crate) fn install_crypto_provider() {
     });
 }
 
+/// Whether requests may go through the proxies that the environment names
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proxies {
+    /// None: a proxy would resolve names itself, behind the back of the address rules
+    Never,
+    /// Those of the system, as the cloud's own programs do
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+    System,
+}
+
 /// A client that connects within `connect_timeout`, to servers that the system or `roots` trust, at addresses that
 /// `guard` lets through where there is one
 pub(crate) fn build(
     connect_timeout: Duration,
     roots: &RootCertificates,
     guard: Option<&Arc<Guard>>,
+    proxies: Proxies,
 ) -> Result<Client, reqwest::Error> {
     install_crypto_provider();
     let roots = roots.for_reqwest()?;
@@ -37,10 +48,9 @@ pub(crate) fn build(
             .user_agent(USER_AGENT)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            // A proxy would resolve names itself, behind the back of the address rules.
-            .no_proxy()
             .referer(false)
             .connect_timeout(connect_timeout);
+        let builder = if proxies == Proxies::Never { builder.no_proxy() } else { builder };
         match guard {
             Some(guard) => builder.dns_resolver(Arc::clone(guard)),
             None => builder,

@@ -5,6 +5,9 @@ use std::fmt;
 
 use natsbridge_core::{redacted, shown};
 
+use crate::Origin;
+use crate::policy::Blocked;
+
 /// Anybody's error, as a cause
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
@@ -43,7 +46,7 @@ kinds! {
     FetchErrorKind {
         /// The link leads where this receiver does not go: scheme, user info, origin, address, or a redirect.
         /// Not retried
-        BlockedOrigin = "blocked_origin", false, "the link leads where this receiver must not go; allow its origin if you trust it";
+        BlockedOrigin = "blocked_origin", false, "the link leads where this receiver must not go";
         /// The server knows no such file. Not retried
         NotFound = "not_found", false, "the server has no such file";
         /// The link's time to live is over. Not retried
@@ -66,8 +69,9 @@ kinds! {
         Untrusted = "untrusted", false, "the server's certificate is not trusted; check its date, or name its authority (FILESERVER_CA)";
         /// The server was silent for too long, or the whole download took too long. Silence is retried
         Timeout = "timeout", true, "the file server took too long";
-        /// Every retry failed; the source says how the last one did (NFR-404)
-        DownloadRetryExceeded = "download_retry_exceeded", true, "every retry failed";
+        /// No further try: every retry failed, or the server asks to wait too long; [`FetchError::last`] says how the last
+        /// try failed (NFR-404)
+        DownloadRetryExceeded = "download_retry_exceeded", true, "gave up";
         /// The file to write can't be written. Not retried
         LocalFile = "local_file", true, "the file to download into can't be written";
         /// A download handler failed; it does its own retries
@@ -85,9 +89,13 @@ kinds! {
         /// The server was silent for too long, or the whole upload took too long. Silence is retried
         Timeout = "timeout", true, "the file server took too long";
         /// The server wants other credentials. Not retried
-        Refused = "refused", false, "the server refused access; check the token";
+        Refused = "refused", false, "the server refused access; check the token or the keys";
+        /// There are no keys to prove who asks. Not retried
+        Credentials = "credentials", false, "there are no keys for the store";
         /// The server takes no payload of this size. Not retried
         TooLarge = "too_large", false, "the payload is larger than the server takes; raise the server's limit, or that of a proxy before it";
+        /// The server has no room left (507). Not retried at once; another try later may succeed
+        Full = "full", true, "the file server has no space left; free space there";
         /// The server answered with something else than success. Not retried
         Rejected = "rejected", false, "the server did not take it";
         /// The server stored other bytes than were sent. Retried
@@ -108,6 +116,8 @@ struct Fetch {
     url: String,
     attempts: u32,
     last: FetchErrorKind,
+    /// Why the link is not followed, where that is so
+    blocked: Option<Blocked>,
     source: Option<BoxError>,
 }
 
@@ -121,8 +131,20 @@ impl FetchError {
             url: redacted(url),
             attempts: 0,
             last: kind,
+            blocked: None,
             source: None,
         }))
+    }
+
+    /// An error about a link that must not be followed
+    pub(crate) fn blocked(dataname: impl Into<String>, url: &str, blocked: Blocked) -> Self {
+        Self::new(FetchErrorKind::BlockedOrigin, dataname, url).because(blocked)
+    }
+
+    /// Says why the link is not followed
+    pub(crate) fn because(mut self, blocked: Blocked) -> Self {
+        self.0.blocked = Some(blocked);
+        self
     }
 
     /// Adds the cause
@@ -185,25 +207,53 @@ impl FetchError {
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
+
+    /// The link's origin where the link is not followed because that origin is not among the allowed ones: allow it
+    /// ([`FetcherBuilder::allow`](crate::FetcherBuilder::allow)) if you trust it
+    ///
+    /// `None` where a link is not followed for another reason, such as its scheme or a redirect, which no allowed
+    /// origin mends.
+    #[must_use]
+    pub fn refused_origin(&self) -> Option<&Origin> {
+        match &self.0.blocked {
+            Some(Blocked::Origin(origin, _)) => Some(origin),
+            _ => None,
+        }
+    }
+
+    /// The origins that are allowed, where [`refused_origin`](Self::refused_origin) is not among them; else empty
+    #[must_use]
+    pub fn allowed_origins(&self) -> &[Origin] {
+        match &self.0.blocked {
+            Some(Blocked::Origin(_, allowed)) => allowed,
+            _ => &[],
+        }
+    }
 }
 
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fetch { kind, dataname, url, attempts, .. } = &*self.0;
+        let Fetch { kind, dataname, url, attempts, last, blocked, .. } = &*self.0;
         let dataname = shown(dataname);
-        write!(f, "failed to fetch payload `{dataname}` from {url}: {kind}{}", Tries(*attempts))
+        write!(f, "failed to fetch payload `{dataname}` from {url}: ")?;
+        match blocked {
+            Some(blocked) => write!(f, "{blocked}"),
+            None if last != kind => write!(f, "{kind}{}: {last}", Tries(*attempts)),
+            None => write!(f, "{kind}{}", Tries(*attempts)),
+        }
     }
 }
 
 impl fmt::Debug for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fetch { kind, dataname, url, attempts, last, source } = &*self.0;
+        let Fetch { kind, dataname, url, attempts, last, blocked, source } = &*self.0;
         f.debug_struct("FetchError")
             .field("kind", kind)
             .field("dataname", dataname)
             .field("url", url)
             .field("attempts", attempts)
             .field("last", last)
+            .field("blocked", blocked)
             .field("source", source)
             .finish()
     }
@@ -225,6 +275,7 @@ struct Store {
     kind: StoreErrorKind,
     store: String,
     dataname: Option<String>,
+    deleting: bool,
     attempts: u32,
     source: Option<BoxError>,
 }
@@ -233,7 +284,8 @@ impl StoreError {
     /// An error of the store called `store`
     #[must_use]
     pub fn new(kind: StoreErrorKind, store: impl Into<String>) -> Self {
-        Self(Box::new(Store { kind, store: store.into(), dataname: None, attempts: 0, source: None }))
+        let store = Store { kind, store: store.into(), dataname: None, deleting: false, attempts: 0, source: None };
+        Self(Box::new(store))
     }
 
     /// Adds the cause
@@ -247,6 +299,13 @@ impl StoreError {
     #[must_use]
     pub fn about(mut self, dataname: impl Into<String>) -> Self {
         self.0.dataname = Some(dataname.into());
+        self
+    }
+
+    /// Says that it is about the deletion of an upload
+    #[must_use]
+    pub fn deleting(mut self) -> Self {
+        self.0.deleting = true;
         self
     }
 
@@ -280,7 +339,7 @@ impl StoreError {
         &self.0.store
     }
 
-    /// The payload's name; none when it was about a deletion
+    /// The payload's name; none when it was not about the upload of one
     #[must_use]
     pub fn dataname(&self) -> Option<&str> {
         self.0.dataname.as_deref()
@@ -295,21 +354,24 @@ impl StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Store { kind, store, dataname, attempts, .. } = &*self.0;
+        let Store { kind, store, dataname, deleting, attempts, .. } = &*self.0;
         match dataname {
-            Some(name) => write!(f, "failed to upload payload `{name}` to {store}: {kind}{}", Tries(*attempts)),
-            None => write!(f, "failed to delete an upload from {store}: {kind}{}", Tries(*attempts)),
+            Some(name) => write!(f, "failed to upload payload `{}` to {store}", shown(name))?,
+            None if *deleting => write!(f, "failed to delete an upload from {store}")?,
+            None => write!(f, "failed to use {store}")?,
         }
+        write!(f, ": {kind}{}", Tries(*attempts))
     }
 }
 
 impl fmt::Debug for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Store { kind, store, dataname, attempts, source } = &*self.0;
+        let Store { kind, store, dataname, deleting, attempts, source } = &*self.0;
         f.debug_struct("StoreError")
             .field("kind", kind)
             .field("store", store)
             .field("dataname", dataname)
+            .field("deleting", deleting)
             .field("attempts", attempts)
             .field("source", source)
             .finish()

@@ -11,11 +11,12 @@ use reqwest::{Client, RequestBuilder};
 use tokio::time::Instant;
 
 use crate::breaker::{Breaker, BreakerPolicy};
-use crate::client::{self, Credentials};
+use crate::client::{self, Credentials, Proxies};
 use crate::observe;
 use crate::policy::{Guard, Policy};
 use crate::retry::{RetryPolicy, deadline};
 use crate::transfer::Transfer;
+use crate::upload::server_url;
 use crate::{ConfigError, Downloader, FetchError, FetchErrorKind, Origin, RootCertificates, Target};
 
 /// Downloads what links hold, safely (design.md, "Safety at the receiver")
@@ -53,6 +54,8 @@ pub(crate) struct Rules {
     pub(crate) max_payload_size: u64,
     pub(crate) max_memory_size: u64,
     pub(crate) idle_timeout: Duration,
+    /// Bytes a second
+    pub(crate) min_rate: u64,
     total_timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) breaker: Breaker,
@@ -87,6 +90,7 @@ pub struct FetcherBuilder {
     max_memory_size: u64,
     connect_timeout: Duration,
     idle_timeout: Duration,
+    min_rate: u64,
     total_timeout: Duration,
     retry: RetryPolicy,
     breaker: BreakerPolicy,
@@ -102,6 +106,7 @@ impl Default for FetcherBuilder {
             max_memory_size: 1_073_741_824,
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(30),
+            min_rate: 1000,
             total_timeout: Duration::from_secs(30 * 60),
             retry: RetryPolicy::default(),
             breaker: BreakerPolicy::default(),
@@ -128,6 +133,20 @@ impl FetcherBuilder {
     #[must_use]
     pub fn basic(self, origin: Origin, login: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials(origin, Credentials::Basic(login.into(), password.into()))
+    }
+
+    /// Allows the origin of a file server's URL; a user name and password in it are sent to that origin, and to no other
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it is no http or https URL with a host.
+    pub fn server(self, url: &str) -> Result<Self, ConfigError> {
+        let (url, user_info) = server_url("the file server", url)?;
+        let origin = Origin::of(&url)
+            .ok_or_else(|| ConfigError::new("the file server", "its URL has to be http or https with a host"))?;
+        Ok(match user_info {
+            Some(credentials) => self.credentials(origin, credentials),
+            None => self.allow(origin),
+        })
     }
 
     fn credentials(mut self, origin: Origin, credentials: Credentials) -> Self {
@@ -163,10 +182,27 @@ impl FetcherBuilder {
         self
     }
 
+    /// Sets the slowest download that is taken, in bytes a second, default 1,000: a body that brings less over one whole
+    /// idle time is given up. 0 takes any
+    #[must_use]
+    pub const fn min_rate(mut self, bytes_per_second: u64) -> Self {
+        self.min_rate = bytes_per_second;
+        self
+    }
+
     /// Sets how long one download may take with all its retries, default 30 minutes
     #[must_use]
     pub const fn total_timeout(mut self, timeout: Duration) -> Self {
         self.total_timeout = timeout;
+        self
+    }
+
+    /// Sets the longest `Retry-After` that is waited for, default 30 s; a server that asks for more is given up at once
+    ///
+    /// The same as [`RetryPolicy::max_retry_after`]; a later [`retry`](Self::retry) replaces it.
+    #[must_use]
+    pub const fn max_retry_after(mut self, max_retry_after: Duration) -> Self {
+        self.retry = self.retry.max_retry_after(max_retry_after);
         self
     }
 
@@ -205,7 +241,7 @@ impl FetcherBuilder {
         if let Some((origin, _)) = self.credentials.iter().find(|(_, credentials)| !credentials.is_sendable()) {
             return Err(refused(format!("the credentials for {origin} hold characters that no HTTP header may")));
         }
-        let client = client::build(self.connect_timeout, &self.roots, guard)
+        let client = client::build(self.connect_timeout, &self.roots, guard, Proxies::Never)
             .map_err(|error| refused("no HTTP client can be made".to_owned()).with_source(error))?;
         Ok(Fetcher(Arc::new(Rules {
             client,
@@ -214,6 +250,7 @@ impl FetcherBuilder {
             max_payload_size: self.max_payload_size,
             max_memory_size: self.max_memory_size,
             idle_timeout: self.idle_timeout,
+            min_rate: self.min_rate,
             total_timeout: self.total_timeout,
             retry: self.retry,
             breaker: Breaker::new(self.breaker),
@@ -241,13 +278,12 @@ impl Rules {
             Ok(result) => result,
             Err(elapsed) => Err(transfer.error(FetchErrorKind::Timeout).with_source(elapsed)),
         };
-        let unreachable =
-            |error: &FetchError| matches!(error.last(), FetchErrorKind::Unreachable | FetchErrorKind::Timeout);
-        // A server that answers is there, whatever it says: one broken file must not close the way to all others.
-        if transfer.was_answered() {
-            permit.reached(true);
-        } else if result.as_ref().is_err_and(unreachable) {
-            permit.reached(false);
+        let silent = |error: &FetchError| error.last() == FetchErrorKind::Timeout;
+        match transfer.was_there() {
+            Some(there) => permit.reached(there),
+            // All the time that there is, and no answer.
+            None if result.as_ref().is_err_and(silent) => permit.reached(false),
+            None => drop(permit),
         }
         result
     }

@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::time::Instant;
 
-use crate::roots::is_untrusted;
+use crate::policy::Blocked;
+use crate::transfer::broken;
 use crate::{FetchError, FetchErrorKind, Fetcher};
 
 /// What a server says of a link that it is not asked to give out
@@ -36,10 +37,8 @@ impl Fetcher {
     pub async fn glance(&self, link: &Link) -> Result<Glance, FetchError> {
         let rules = self.rules();
         let error = |kind| FetchError::new(kind, &*link.dataname, &link.url);
-        let (url, origin) = rules
-            .policy
-            .check(&link.url)
-            .map_err(|blocked| error(FetchErrorKind::BlockedOrigin).with_source(blocked))?;
+        let checked = rules.policy.check(&link.url);
+        let (url, origin) = checked.map_err(|blocked| FetchError::blocked(&*link.dataname, &link.url, blocked))?;
         let started = Instant::now();
         let asking = async {
             let mut request = rules.request(url, &origin).build()?;
@@ -50,9 +49,11 @@ impl Fetcher {
             .await
             .map_err(|elapsed| error(FetchErrorKind::Timeout).with_source(elapsed))?
             .map_err(|cause| {
-                let untrusted = is_untrusted(&cause);
-                let kind = if untrusted { FetchErrorKind::Untrusted } else { FetchErrorKind::Unreachable };
-                error(kind).with_source(cause.without_url())
+                let failure = broken(cause);
+                match failure.source.downcast::<Blocked>() {
+                    Ok(blocked) => error(failure.kind).because(*blocked),
+                    Err(source) => error(failure.kind).with_source(source),
+                }
             })?;
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
         Ok(Glance {

@@ -16,7 +16,10 @@ use crate::breaker::BreakerPolicy;
 use crate::client::{Credentials, GivenUrl};
 use crate::retry::RetryPolicy;
 use crate::upload::{Failure, Limits, Server, server_url};
-use crate::{ConfigError, Origin, Receipt, RootCertificates, StoreError, StoreErrorKind as Kind, Stored, Uploader};
+use crate::{
+    ConfigError, ExpiryRule, LifetimeRules, OneShotRule, Origin, Receipt, RootCertificates, StoreError,
+    StoreErrorKind as Kind, Stored, Uploader,
+};
 
 /// What stands for an upload's name in the URL template
 const ID: &str = "{id}";
@@ -159,7 +162,7 @@ impl Http {
             .request(Method::PUT, url)
             .header(CONTENT_LENGTH, source.len())
             .header(CONTENT_TYPE, "application/octet-stream");
-        let response = self.server.sending(&reading, request.body(Body::wrap_stream(chunks)).send()).await?;
+        let response = self.server.send_source(&reading, request.body(Body::wrap_stream(chunks))).await?;
         if !response.status().is_success() {
             return Err(Failure::answered(self.server.answer(response).await));
         }
@@ -170,7 +173,7 @@ impl Http {
     }
 
     async fn delete(&self, url: &str) -> Result<(), Failure> {
-        let response = self.server.patiently(self.request(Method::DELETE, url).send()).await?;
+        let response = self.server.send(self.request(Method::DELETE, url)).await?;
         match response.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(()),
             status if status.is_success() => Ok(()),
@@ -181,22 +184,31 @@ impl Http {
 
 impl Uploader for HttpStore {
     fn name(&self) -> Cow<'_, str> {
-        (&*self.0.server.name).into()
+        self.0.server.name().into()
     }
 
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
             // A repeated PUT of the same bytes to the same URL changes nothing, so all attempts share one.
             let url = self.0.template.0.replace(ID, &Uuid::new_v4().to_string());
-            self.0.server.upload(object, || Box::pin(self.0.attempt(&url, source))).await
+            let stored = self.0.server.upload(object, || Box::pin(self.0.attempt(&url, source))).await?;
+            self.0.server.patience.tell(self.lifetime_rules().change(object.life));
+            Ok(stored)
         })
     }
 
     fn delete<'a>(&'a self, receipt: &'a Receipt) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.0.server.perform(move || Box::pin(self.0.delete(receipt.secret()))))
+        Box::pin(async move {
+            let deleted = self.0.server.perform(|| Box::pin(self.0.delete(receipt.secret()))).await;
+            deleted.map_err(StoreError::deleting)
+        })
     }
 
     fn origins(&self) -> Vec<Origin> {
         vec![self.0.server.origin.clone()]
+    }
+
+    fn lifetime_rules(&self) -> LifetimeRules {
+        LifetimeRules::new(OneShotRule::Never, ExpiryRule::Never)
     }
 }

@@ -15,7 +15,8 @@ use uuid::Uuid;
 use crate::body::Reading;
 use crate::handler::deliver;
 use crate::{
-    Downloader, FetchError, FetchErrorKind, Origin, Receipt, StoreError, StoreErrorKind, Stored, Target, Uploader,
+    Downloader, ExpiryRule, FetchError, FetchErrorKind, LifetimeRules, OneShotRule, Origin, Receipt, StoreError,
+    StoreErrorKind, Stored, Target, Uploader,
 };
 
 /// Keeps payloads in memory and reads its own links, which look like `memory://0b6e…`
@@ -151,6 +152,10 @@ impl Uploader for MemoryStore {
 
     fn origins(&self) -> Vec<Origin> {
         Vec::new()
+    }
+
+    fn lifetime_rules(&self) -> LifetimeRules {
+        LifetimeRules::new(OneShotRule::Offered, ExpiryRule::Any)
     }
 }
 

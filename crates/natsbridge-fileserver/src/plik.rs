@@ -21,7 +21,9 @@ use crate::client::{Credentials, GivenUrl};
 use crate::plik_wire::{Config, Create, Created, Kept};
 use crate::retry::RetryPolicy;
 use crate::upload::{Failure, Limits, Server, server_url};
-use crate::{ConfigError, Origin, Receipt, RootCertificates, StoreError, StoreErrorKind as Kind, Stored, Uploader};
+use crate::{
+    ConfigError, LifetimeRules, Origin, Receipt, RootCertificates, StoreError, StoreErrorKind as Kind, Stored, Uploader,
+};
 
 /// The one name that payloads have on the server: a name from a message would end up in paths (contract §8)
 const FILE_NAME: &str = "payload.bin";
@@ -218,12 +220,12 @@ impl Plik {
     /// The server's configuration, asked for once; `None` from a server that has none to show
     async fn config(&self) -> Result<Option<&Config>, Failure> {
         let config = self.config.get_or_try_init(|| async {
-            let response = self.server.patiently(self.request(Method::GET, "/config").send()).await?;
+            let response = self.server.send(self.request(Method::GET, "/config")).await?;
             if response.status() == StatusCode::OK {
                 return Ok(self.server.json::<Config>(response).await.ok());
             }
             let answer = self.server.answer(response).await;
-            if answer.is_transient() { Err(Failure::answered(answer)) } else { Ok(None) }
+            if answer.verdict().is_passing() { Err(Failure::answered(answer)) } else { Ok(None) }
         });
         config.await.map(Option::as_ref)
     }
@@ -239,12 +241,15 @@ impl Plik {
         };
         let created = self.create(&create).await?;
         match self.send(&created, source).await {
-            Ok((kept, sums)) => self.stored(&created, &kept, &sums, source.len()),
+            Ok((kept, sums)) => {
+                self.server.patience.tell(created.change(object.life, OffsetDateTime::now_utc()));
+                self.stored(&created, &kept, &sums, source.len())
+            }
             Err(failure) => {
                 // What a broken attempt left can't be used again (contract §4.4); its time to live is the fallback.
                 let key = created.key();
                 if tokio::time::timeout(CLEAN_UP, self.delete(&key)).await.is_err() {
-                    tracing::debug!(store = self.server.name, "a failed upload could not be deleted in time");
+                    tracing::debug!(store = self.server.name(), "a failed upload could not be deleted in time");
                 }
                 Err(failure)
             }
@@ -252,7 +257,7 @@ impl Plik {
     }
 
     async fn create(&self, create: &Create) -> Result<Created, Failure> {
-        let response = self.server.patiently(self.request(Method::POST, "/upload").json(create).send()).await?;
+        let response = self.server.send(self.request(Method::POST, "/upload").json(create)).await?;
         if response.status() != StatusCode::OK {
             return Err(refusal(self.server.answer(response).await));
         }
@@ -272,7 +277,7 @@ impl Plik {
         let part = Part::stream_with_length(Body::wrap_stream(chunks), source.len()).file_name(FILE_NAME);
         let path = format!("/file/{}", escaped(&created.id));
         let request = self.request(Method::POST, &path).header("X-UploadToken", &created.upload_token);
-        let response = self.server.sending(&reading, request.multipart(Form::new().part("file", part)).send()).await?;
+        let response = self.server.send_source(&reading, request.multipart(Form::new().part("file", part))).await?;
         if response.status() == StatusCode::NOT_FOUND {
             // The upload vanished between two requests: a new one may not.
             return Err(Failure::again(Kind::Rejected, self.server.answer(response).await));
@@ -303,7 +308,7 @@ impl Plik {
     async fn delete(&self, key: &Key) -> Result<(), Failure> {
         let request =
             self.request(Method::DELETE, &format!("/upload/{}", escaped(&key.id))).header("X-UploadToken", &key.token);
-        let response = self.server.patiently(request.send()).await?;
+        let response = self.server.send(request).await?;
         match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
             _ => Err(refusal(self.server.answer(response).await)),
@@ -341,7 +346,7 @@ fn escaped(segment: &str) -> String {
 
 impl Uploader for PlikStore {
     fn name(&self) -> Cow<'_, str> {
-        (&*self.0.server.name).into()
+        self.0.server.name().into()
     }
 
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
@@ -353,8 +358,12 @@ impl Uploader for PlikStore {
             let key: Key = serde_json::from_str(receipt.secret()).map_err(|_| {
                 StoreError::new(Kind::Rejected, self.name()).with_source("the receipt is not one of this store")
             })?;
-            self.0.server.perform(|| Box::pin(self.0.delete(&key))).await
+            self.0.server.perform(|| Box::pin(self.0.delete(&key))).await.map_err(StoreError::deleting)
         })
+    }
+
+    fn lifetime_rules(&self) -> LifetimeRules {
+        self.0.config.get().and_then(Option::as_ref).map_or_else(LifetimeRules::default, Config::rules)
     }
 
     fn origins(&self) -> Vec<Origin> {

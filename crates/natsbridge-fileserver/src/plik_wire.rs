@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use natsbridge_core::Life;
+use natsbridge_core::{Life, shown};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::StoreErrorKind as Kind;
 use crate::body::Sums;
 use crate::checksum::Checksum;
+use crate::lifetime::LifetimeChange;
 use crate::upload::Failure;
+use crate::{ExpiryRule, LifetimeRules, OneShotRule, StoreErrorKind as Kind};
 
 /// Asks for an upload
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +30,9 @@ impl From<Life> for Create {
         Self { one_shot: life.one_shot, ttl: ttl.clamp(1, MAX_TTL), crc64nvme: true }
     }
 }
+
+/// How far a server's clock may be from ours before another lifetime is seen in it
+const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// The longest time that is asked for, in seconds: what fits Go's `int` of 32 bits, 68 years
 const MAX_TTL: u64 = 2_147_483_647;
@@ -62,6 +66,18 @@ impl Created {
     /// Where its links begin, if not at the server's own URL
     pub(crate) fn link_base(&self, scheme: &str) -> Option<String> {
         link_base([&self.download_url, &self.download_domain], scheme)
+    }
+
+    /// What the server made of a wish, where that is something else
+    pub(crate) fn change(&self, wish: Life, now: OffsetDateTime) -> Option<LifetimeChange> {
+        let stated = u64::try_from(self.ttl).ok().filter(|ttl| *ttl > 0).map(Duration::from_secs);
+        // A server that states a moment alone counts by its own clock.
+        let (ttl, slack) = match (stated, self.expiry(now)) {
+            (Some(ttl), _) => (Some(ttl), Duration::ZERO),
+            (None, Some(at)) => (Some(Duration::try_from(at - now).unwrap_or_default()), CLOCK_SKEW),
+            (None, None) => (None, Duration::ZERO),
+        };
+        LifetimeChange::between(wish, self.one_shot, ttl, slack)
     }
 
     /// When its links stop working; servers before `expireAt` give the seconds only
@@ -101,8 +117,10 @@ impl Kept {
         let kept = self.status == "uploaded" && self.file_size == size && found.eq_ignore_ascii_case(&sent);
         (!kept).then(|| {
             format!(
-                "the server has {} bytes with {name} `{found}` in status `{}`, sent were {size} with `{sent}`",
-                self.file_size, self.status
+                "the server has {} bytes with {name} `{}` in status `{}`, sent were {size} with `{sent}`",
+                self.file_size,
+                shown(found),
+                shown(&self.status)
             )
         })
     }
@@ -115,6 +133,10 @@ pub(crate) struct Config {
     max_file_size: i64,
     #[serde(rename = "maxTTL")]
     max_ttl: i64,
+    #[serde(rename = "defaultTTL")]
+    default_ttl: i64,
+    #[serde(rename = "feature_set_ttl")]
+    set_ttl: String,
     download_domain: Option<String>,
     #[serde(rename = "downloadURL")]
     download_url: Option<String>,
@@ -163,23 +185,33 @@ impl Config {
     /// The nearest to `life` that the server offers
     pub(crate) fn grant(&self, life: Life) -> Create {
         let mut create = Create::from(life);
-        if let Some(max) = u64::try_from(self.max_ttl).ok().filter(|max| *max > 0 && *max < create.ttl) {
-            tracing::warn!(
-                asked = create.ttl,
-                granted = max,
-                "the file server keeps uploads for a shorter time than asked for, in seconds"
-            );
-            create.ttl = max;
+        if let Some(max) = self.longest() {
+            create.ttl = create.ttl.min(max);
         }
-        let no_one_shot =
-            self.feature_one_shot == DISABLED || (self.feature_one_shot.is_empty() && self.one_shot == Some(false));
-        if create.one_shot && no_one_shot {
-            tracing::warn!(
-                "the file server has no one-shot uploads: the link can be read until it expires or is deleted"
-            );
-            create.one_shot = false;
-        }
+        create.one_shot = create.one_shot && self.rules().one_shot != OneShotRule::Never;
         create
+    }
+
+    /// The longest time that an upload is kept, in seconds
+    fn longest(&self) -> Option<u64> {
+        u64::try_from(self.max_ttl).ok().filter(|max| *max > 0)
+    }
+
+    /// What the server makes of a wished lifetime
+    pub(crate) fn rules(&self) -> LifetimeRules {
+        let one_shot = match (&*self.feature_one_shot, self.one_shot) {
+            (DISABLED, _) | ("", Some(false)) => OneShotRule::Never,
+            (FORCED, _) => OneShotRule::Always,
+            ("", None) => OneShotRule::Unknown,
+            _ => OneShotRule::Offered,
+        };
+        let default = u64::try_from(self.default_ttl).ok().filter(|ttl| *ttl > 0);
+        let expiry = match (&*self.set_ttl, self.longest()) {
+            (DISABLED, _) => default.map_or(ExpiryRule::Never, |ttl| ExpiryRule::Always(Duration::from_secs(ttl))),
+            (_, Some(max)) => ExpiryRule::AtMost(Duration::from_secs(max)),
+            (_, None) => ExpiryRule::Any,
+        };
+        LifetimeRules::new(one_shot, expiry)
     }
 
     /// Where links of this server begin, if not at its own URL

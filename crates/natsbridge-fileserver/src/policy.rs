@@ -1,7 +1,9 @@
 //! Which links may be followed: schemes, origins and addresses (design.md, "Safety at the receiver").
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,7 +14,10 @@ use url::{Host, Url};
 use crate::ConfigError;
 
 /// Scheme, host and port: who is asked, whatever the path
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// `localhost`, `127.0.0.1` and `[::1]` are one origin where scheme and port are equal: programs on one machine write
+/// the same server each way. The origin is shown as it was written.
+#[derive(Debug, Clone)]
 pub struct Origin {
     scheme: Box<str>,
     host: Box<str>,
@@ -31,6 +36,42 @@ impl Origin {
         let host = host.strip_suffix('.').unwrap_or(host);
         Some(Self { scheme: url.scheme().into(), host: host.into(), port: url.port_or_known_default()? })
     }
+
+    /// What makes two origins equal
+    fn key(&self) -> (&str, &str, u16) {
+        let host = match &*self.host {
+            // As the URL parser writes them.
+            "127.0.0.1" | "[::1]" | "[::ffff:7f00:1]" => "localhost",
+            host => host,
+        };
+        (&self.scheme, host, self.port)
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Origin {}
+
+impl PartialOrd for Origin {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Origin {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
 }
 
 impl FromStr for Origin {
@@ -46,7 +87,11 @@ impl FromStr for Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+        let Self { scheme, host, port } = self;
+        match (&**scheme, port) {
+            ("http", 80) | ("https", 443) => write!(f, "{scheme}://{host}"),
+            _ => write!(f, "{scheme}://{host}:{port}"),
+        }
     }
 }
 
@@ -55,16 +100,28 @@ impl fmt::Display for Origin {
 pub(crate) enum Blocked {
     #[error("the link is not a URL")]
     NotAUrl,
-    #[error("only http and https links are followed, not `{0}`")]
+    #[error("only http and https links are followed, not `{}`", natsbridge_core::shown(.0))]
     Scheme(String),
     #[error("the link carries a user name or password")]
     UserInfo,
-    #[error("the origin {0} is not among the allowed ones")]
-    Origin(Origin),
+    /// The origin of the link, and those that are allowed
+    #[error("this receiver does not download from {0} (allowed: {list})", list = listed(.1))]
+    Origin(Origin, Vec<Origin>),
     #[error("the address {0} is link-local, a metadata service, unspecified, multicast or reserved")]
     Address(IpAddr),
     #[error("the server redirects to another place, and redirects are not followed")]
     Redirect,
+}
+
+/// Most origins that an error names
+const LISTED: usize = 5;
+
+fn listed(origins: &[Origin]) -> String {
+    let mut names: Vec<_> = origins.iter().take(LISTED).map(ToString::to_string).collect();
+    if origins.len() > LISTED {
+        names.push(format!("{} more", origins.len() - LISTED));
+    }
+    names.join(", ")
 }
 
 /// The rules: allowed origins, or, when none is named, every address that is not dangerous
@@ -91,7 +148,11 @@ impl Policy {
             return Err(Blocked::UserInfo);
         }
         if !self.is_open() {
-            return if self.allowed.contains(&origin) { Ok((url, origin)) } else { Err(Blocked::Origin(origin)) };
+            return if self.allowed.contains(&origin) {
+                Ok((url, origin))
+            } else {
+                Err(Blocked::Origin(origin, self.allowed.iter().cloned().collect()))
+            };
         }
         // The URL parser has already turned decimal, octal and hexadecimal hosts into addresses.
         let address = match url.host() {
@@ -116,46 +177,60 @@ pub(crate) fn is_dangerous(ip: IpAddr) -> bool {
     }
 }
 
-/// Metadata services outside 169.254.0.0/16: Azure's wire server, Alibaba, Oracle
-const METADATA_V4: [Ipv4Addr; 3] =
-    [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
+/// Networks that no link may lead to: the list of docs/specification.md, section 8, with the number of bits that count
+const FORBIDDEN_V4: [(Ipv4Addr, u32); 7] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::new(100, 100, 100, 200), 32),
+    (Ipv4Addr::new(168, 63, 129, 16), 32),
+    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    (Ipv4Addr::new(192, 0, 0, 192), 32),
+    (Ipv4Addr::new(224, 0, 0, 0), 4),
+    (Ipv4Addr::new(240, 0, 0, 0), 4),
+];
 
-/// Metadata services by IPv6: Amazon, Google
-const METADATA_V6: [Ipv6Addr; 2] =
-    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+/// The same list's networks of IPv6
+const FORBIDDEN_V6: [(Ipv6Addr, u32); 10] = [
+    (Ipv6Addr::UNSPECIFIED, 128),
+    // NAT64 with the site's own layout: where the IPv4 address is depends on the site.
+    (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48),
+    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128),
+    (Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1), 128),
+    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), 128),
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
+    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+    (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10),
+    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
+];
 
 fn is_dangerous_v4(ip: Ipv4Addr) -> bool {
-    let first = ip.octets()[0];
-    first == 0 || ip.is_link_local() || ip.is_multicast() || first >= 240 || METADATA_V4.contains(&ip)
+    FORBIDDEN_V4.iter().any(|(network, bits)| (ip.to_bits() ^ network.to_bits()) >> (32 - bits) == 0)
 }
 
 fn is_dangerous_v6(ip: Ipv6Addr) -> bool {
-    if ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local() || METADATA_V6.contains(&ip) {
-        return true;
-    }
+    FORBIDDEN_V6.iter().any(|(network, bits)| (ip.to_bits() ^ network.to_bits()) >> (128 - bits) == 0)
+        || embedded(ip).is_some_and(is_dangerous_v4)
+}
+
+/// The IPv4 address that an IPv6 address holds
+fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     if ip.is_loopback() {
-        return false;
+        return None;
     }
-    let s = ip.segments();
-    let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    let inner = match s {
+    let v4 = |high: u16, low: u16| Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    match ip.segments() {
         // mapped (::ffff:a.b.c.d), compatible (::a.b.c.d), translated (::ffff:0:a.b.c.d)
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0, 0, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => {
             v4(high, low)
         }
         // NAT64, well-known prefix
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
-        // NAT64, local-use prefix: where the IPv4 address stands depends on the site
-        [0x64, 0xff9b, 1, ..] => return true,
         // 6to4
         [0x2002, high, low, ..] => v4(high, low),
         // Teredo: the client's address, inverted
         [0x2001, 0, _, _, _, _, high, low] => v4(!high, !low),
-        // site-local, long withdrawn
-        [first, ..] if first & 0xffc0 == 0xfec0 => return true,
-        _ => return false,
-    };
-    is_dangerous_v4(inner)
+        _ => None,
+    }
 }
 
 /// Resolves a name once and hands out only addresses that may be connected to, so that no second answer can differ
@@ -242,46 +317,66 @@ mod tests {
         }
     }
 
+    /// The list that every client shares: forbidden networks, hosts in many spellings, pairs of origins
+    fn shared_list() -> Result<serde_json::Value, Box<dyn std::error::Error>> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/addresses.json");
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+
+    fn text<'a>(of: &'a serde_json::Value, field: &str) -> &'a str {
+        of[field].as_str().unwrap_or_default()
+    }
+
     #[test]
-    fn dangerous_addresses_are_refused_in_every_spelling() {
-        for link in [
-            "http://169.254.169.254/latest/meta-data",
-            "http://2852039166/",
-            "http://0xa9fea9fe/",
-            "http://0251.0376.0251.0376/",
-            "http://169.254.43518/",
-            "http://[::ffff:169.254.169.254]/",
-            "http://[::169.254.169.254]/",
-            "http://[64:ff9b::169.254.169.254]/",
-            "http://[64:ff9b:1::1]/",
-            "http://[2002:a9fe:a9fe::1]/",
-            "http://[2001:0:1:2:3:4:5601:5601]/",
-            "http://[fe80::1]/",
-            "http://[fec0::1]/",
-            "http://[fd00:ec2::254]/",
-            "http://[ff02::1]/",
-            "http://[::]/",
-            "http://0.0.0.0/",
-            "http://0/",
-            "http://224.0.0.1/",
-            "http://255.255.255.255/",
-            "http://240.0.0.1/",
-            "http://100.100.100.200/",
-            "http://168.63.129.16/",
-            "http://①⑥⑨.254.169.254/",
-        ] {
-            assert!(matches!(open(link), Err(Blocked::Address(_))), "{link}");
+    fn dangerous_addresses_are_refused_in_every_spelling() -> Result<(), Box<dyn std::error::Error>> {
+        let list = shared_list()?;
+        let hosts = list["hosts"].as_array().ok_or("no hosts")?;
+        assert!(hosts.len() > 100);
+        for host in hosts {
+            let link = format!("http://{}/x", text(host, "host"));
+            let judged = match open(&link) {
+                Ok(_) => "open",
+                Err(Blocked::Address(_)) => "forbidden",
+                Err(_) => "invalid",
+            };
+            assert_eq!(judged, text(host, "judgement"), "{link}");
         }
-        for link in [
-            "http://127.0.0.1:8080/",
-            "http://[::1]/",
-            "http://10.1.2.3/",
-            "http://[2606:4700::1]/",
-            "http://192.168.0.1/",
-            "http://[::ffff:10.0.0.1]/",
-        ] {
-            assert!(open(link).is_ok(), "{link}");
+        Ok(())
+    }
+
+    #[test]
+    fn forbidden_networks_are_those_of_the_shared_list() -> Result<(), Box<dyn std::error::Error>> {
+        let ours: BTreeSet<String> = FORBIDDEN_V4
+            .iter()
+            .map(|(network, bits)| format!("{network}/{bits}"))
+            .chain(FORBIDDEN_V6.iter().map(|(network, bits)| format!("{network}/{bits}")))
+            .collect();
+        let list = shared_list()?;
+        let theirs = list["forbidden"].as_array().ok_or("no networks")?;
+        assert_eq!(ours, theirs.iter().map(|network| text(network, "network").to_owned()).collect());
+        Ok(())
+    }
+
+    #[test]
+    fn loopback_spellings_of_one_port_are_one_origin() -> Result<(), Box<dyn std::error::Error>> {
+        let list = shared_list()?;
+        for pair in list["origins"].as_array().ok_or("no origins")? {
+            let mut policy = Policy::default();
+            policy.allow(text(pair, "configured").parse()?);
+            assert_eq!(Some(policy.check(text(pair, "link")).is_ok()), pair["followed"].as_bool(), "{pair}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn origins_are_named_in_a_refusal_as_they_were_written() -> Result<(), ConfigError> {
+        let mut policy = Policy::default();
+        policy.allow("http://127.0.0.1:8080".parse()?);
+        policy.allow("https://files.test/plik".parse()?);
+        let refusal = policy.check("http://localhost:9000/x").map(|_| ()).map_err(|blocked| blocked.to_string());
+        let text = "this receiver does not download from http://localhost:9000 (allowed: http://127.0.0.1:8080, https://files.test)";
+        assert_eq!(refusal, Err(text.to_owned()));
+        Ok(())
     }
 
     #[test]
@@ -301,7 +396,7 @@ mod tests {
             "https://evil/files.test",
             "http://127.0.0.1/",
         ] {
-            assert!(matches!(policy.check(link), Err(Blocked::Origin(_))), "{link}");
+            assert!(matches!(policy.check(link), Err(Blocked::Origin(..))), "{link}");
         }
         Ok(())
     }

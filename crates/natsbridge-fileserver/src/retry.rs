@@ -7,21 +7,30 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::time::Instant;
 
+use crate::BoxError;
+
 /// How often and after which pauses a failed transfer is tried again
 ///
 /// The default is the contract's: 5 retries, pauses of 100 ms doubling to at most 5,000 ms. A pause is drawn from the
 /// upper half of that time, so that many clients of a failed server do not come back in step. A server's
-/// `Retry-After` makes a pause longer, never shorter, and nothing waits beyond the transfer's total time.
+/// `Retry-After` makes a pause longer, never shorter. Nothing waits beyond the transfer's total time, and a server that
+/// asks to wait longer than [`max_retry_after`](Self::max_retry_after) is given up at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     max_retries: u32,
     base_delay: Duration,
     max_delay: Duration,
+    max_retry_after: Duration,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { max_retries: 5, base_delay: Duration::from_millis(100), max_delay: Duration::from_secs(5) }
+        Self {
+            max_retries: 5,
+            base_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(5),
+            max_retry_after: Duration::from_secs(30),
+        }
     }
 }
 
@@ -58,10 +67,11 @@ impl RetryPolicy {
         self.max_retries > 0
     }
 
-    /// Retries, first and longest pause, for clients that do their own retrying
-    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
-    pub(crate) const fn values(&self) -> (u32, Duration, Duration) {
-        (self.max_retries, self.base_delay, self.max_delay)
+    /// Sets the longest `Retry-After` that is waited for, default 30 s; a server that asks for more is given up at once
+    #[must_use]
+    pub const fn max_retry_after(mut self, max_retry_after: Duration) -> Self {
+        self.max_retry_after = max_retry_after;
+        self
     }
 
     /// The pauses of one transfer
@@ -81,13 +91,14 @@ impl RetryPolicy {
 #[derive(Debug)]
 pub(crate) struct Retries {
     pauses: ExponentialBackoff,
+    max_retry_after: Duration,
     deadline: Instant,
     attempts: u32,
 }
 
 impl Retries {
     pub(crate) fn new(policy: &RetryPolicy, deadline: Instant) -> Self {
-        Self { pauses: policy.pauses(), deadline, attempts: 0 }
+        Self { pauses: policy.pauses(), max_retry_after: policy.max_retry_after, deadline, attempts: 0 }
     }
 
     /// How many attempts were begun
@@ -100,16 +111,30 @@ impl Retries {
         self.attempts = self.attempts.saturating_add(1);
     }
 
-    /// Waits before the next attempt; `false` when there is none left or its pause would outlast the total time
-    pub(crate) async fn pause(&mut self, retry_after: Option<Duration>) -> bool {
-        let Some(pause) = self.pauses.next() else { return false };
+    /// Waits before the next attempt; `source` is why the last one failed, and comes back where there is no next one:
+    /// none is left, its pause would outlast the total time, or the server asks to wait too long
+    pub(crate) async fn pause(&mut self, retry_after: Option<Duration>, source: BoxError) -> Result<(), BoxError> {
+        let Some(pause) = self.pauses.next() else { return Err(source) };
+        let most = self.max_retry_after;
+        if let Some(asked) = retry_after.filter(|asked| *asked > most) {
+            return Err(TooLong { asked, most, source }.into());
+        }
         let pause = retry_after.map_or(pause, |asked| asked.max(pause));
         let Some(until) = Instant::now().checked_add(pause).filter(|until| *until < self.deadline) else {
-            return false;
+            return Err(source);
         };
         tokio::time::sleep_until(until).await;
-        true
+        Ok(())
     }
+}
+
+/// The server wants to be left alone for too long
+#[derive(Debug, thiserror::Error)]
+#[error("the server asks to wait {} s, and at most {} s are waited for", .asked.as_secs(), .most.as_secs())]
+struct TooLong {
+    asked: Duration,
+    most: Duration,
+    source: BoxError,
 }
 
 /// Reads a `Retry-After` header: seconds, or an HTTP date seen from `now`
@@ -163,10 +188,47 @@ mod tests {
     async fn a_pause_respects_the_server_and_the_deadline() {
         let start = Instant::now();
         let mut retries = Retries::new(&RetryPolicy::default(), deadline(Duration::from_secs(60)));
-        assert!(retries.pause(Some(Duration::from_secs(30))).await);
+        assert!(retries.pause(Some(Duration::from_secs(30)), "busy".into()).await.is_ok());
         assert!(start.elapsed() >= Duration::from_secs(30));
         let before = Instant::now();
-        assert!(!retries.pause(Some(Duration::from_secs(31))).await, "beyond the deadline");
+        let refused = retries.pause(Some(Duration::from_secs(30)), "busy".into()).await;
+        assert_eq!(refused.map_err(|source| source.to_string()), Err("busy".to_owned()), "beyond the deadline");
         assert_eq!(before.elapsed(), Duration::ZERO, "what can't help is not waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_beyond_the_cap_is_given_up_at_once() {
+        let start = Instant::now();
+        let mut retries = Retries::new(&RetryPolicy::default(), deadline(Duration::from_secs(3600)));
+        let refused = retries.pause(Some(Duration::from_secs(1700)), "busy".into()).await;
+        let text = "the server asks to wait 1700 s, and at most 30 s are waited for";
+        assert_eq!(refused.map_err(|source| source.to_string()), Err(text.to_owned()));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let policy = RetryPolicy::default().max_retry_after(Duration::from_secs(1800));
+        let mut retries = Retries::new(&policy, deadline(Duration::from_secs(3600)));
+        assert!(retries.pause(Some(Duration::from_secs(1700)), "busy".into()).await.is_ok());
+    }
+
+    /// What a process of its own prints for the test below
+    #[test]
+    #[ignore = "the test below starts it"]
+    #[allow(clippy::print_stdout, reason = "the answer to the test that started it")]
+    fn pauses_of_this_process() {
+        println!("pauses {:?}", RetryPolicy::default().pauses().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn retry_pauses_differ_between_processes() -> std::io::Result<()> {
+        let run = || -> std::io::Result<String> {
+            let mut process = std::process::Command::new(std::env::current_exe()?);
+            process.args(["--exact", "retry::tests::pauses_of_this_process", "--ignored", "--nocapture"]);
+            let said = String::from_utf8_lossy(&process.output()?.stdout).into_owned();
+            let pauses = said.lines().find_map(|line| line.split_once("pauses [")).map(|(_, pauses)| pauses.to_owned());
+            pauses.ok_or_else(|| std::io::Error::other(said))
+        };
+        let (one, other) = (run()?, run()?);
+        assert_eq!(one.split(',').count(), 5);
+        assert_ne!(one, other, "five pauses of a microsecond's grain are never equal by chance");
+        Ok(())
     }
 }

@@ -63,51 +63,6 @@ impl fmt::Debug for RootCertificates {
     }
 }
 
-/// A bucket's client that trusts them
-#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
-impl object_store::client::HttpConnector for RootCertificates {
-    fn connect(&self, options: &object_store::ClientOptions) -> object_store::Result<object_store::client::HttpClient> {
-        let mut options = options.clone();
-        for certificate in self.0.iter() {
-            options = options.with_root_certificate(object_store::Certificate::from_der(certificate)?);
-        }
-        let client = object_store::client::ReqwestConnector::default().connect(&options)?;
-        Ok(object_store::client::HttpClient::new(bucket::Client(client)))
-    }
-}
-
-#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
-mod bucket {
-    use futures_util::FutureExt as _;
-    use futures_util::future::BoxFuture;
-    use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService};
-
-    use super::is_untrusted;
-
-    /// A client whose caller tries again after a failed connection, and not after one to a server that is not trusted
-    #[derive(Debug)]
-    pub(super) struct Client(pub(super) HttpClient);
-
-    impl HttpService for Client {
-        // As `async_trait` writes it.
-        fn call<'life, 'call>(&'life self, request: HttpRequest) -> BoxFuture<'call, Result<HttpResponse, HttpError>>
-        where
-            'life: 'call,
-            Self: 'call,
-        {
-            let answer = self.0.execute(request);
-            answer
-                .map(|answer| answer.map_err(|error| if is_untrusted(&error) { lasting(error) } else { error }))
-                .boxed()
-        }
-    }
-
-    /// An error of a kind that is not tried again
-    fn lasting(error: HttpError) -> HttpError {
-        HttpError::new(HttpErrorKind::Unknown, error)
-    }
-}
-
 /// Whether a connection failed because the server's certificate is not trusted, which no retry mends
 pub(crate) fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);

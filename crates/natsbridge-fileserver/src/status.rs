@@ -1,6 +1,8 @@
-//! Asking a Plik whether a link's file is still there, which does not consume it (plik contract §6).
+//! Whether a link's file is still there: what a Plik says when asked, and what a presigned link says itself.
 
 use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use url::Url;
 
 /// What a server knows of an upload
@@ -47,9 +49,54 @@ impl Question {
     }
 }
 
+/// Until when a presigned link is good, as far as the link itself says so: in the ways of S3, Google and Azure
+pub(crate) fn signed_until(link: &Url) -> Option<OffsetDateTime> {
+    let value = |name: &str| {
+        let found = link.query_pairs().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.into_owned())
+    };
+    if value("sig").is_some() {
+        return OffsetDateTime::parse(&value("se")?, &Rfc3339).ok();
+    }
+    let (date, seconds) = ["amz", "goog"]
+        .into_iter()
+        .find_map(|cloud| Some((value(&format!("x-{cloud}-date"))?, value(&format!("x-{cloud}-expires"))?)))?;
+    // 20260513T081530Z, as RFC 3339 writes it
+    let part = |range: std::ops::Range<usize>| date.get(range);
+    let date = format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        part(0..4)?,
+        part(4..6)?,
+        part(6..8)?,
+        part(9..11)?,
+        part(11..13)?,
+        part(13..15)?
+    );
+    let signed = OffsetDateTime::parse(&date, &Rfc3339).ok()?;
+    signed.checked_add(time::Duration::seconds(seconds.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_presigned_link_says_until_when_it_is_good() -> Result<(), Box<dyn std::error::Error>> {
+        let until = OffsetDateTime::parse("2026-05-13T09:15:30Z", &Rfc3339)?;
+        for (query, found) in [
+            ("X-Amz-Date=20260513T081530Z&X-Amz-Expires=3600&X-Amz-Signature=s", Some(until)),
+            ("X-Goog-Expires=3600&X-Goog-Date=20260513T081530Z", Some(until)),
+            ("sv=2024&se=2026-05-13T09%3A15%3A30Z&sig=s", Some(until)),
+            ("X-Amz-Date=20260513&X-Amz-Expires=3600", None),
+            ("X-Amz-Date=20260513T081530Z&X-Amz-Expires=-x", None),
+            ("X-Amz-Date=20260513T081530Z&X-Amz-Expires=9223372036854775807", None),
+            ("X-Amz-Date=\u{2026}\u{2026}\u{2026}\u{2026}\u{2026}\u{2026}&X-Amz-Expires=1", None),
+            ("", None),
+        ] {
+            assert_eq!(signed_until(&Url::parse(&format!("http://h/b/k?{query}"))?), found, "{query}");
+        }
+        Ok(())
+    }
 
     #[test]
     fn a_plik_link_leads_to_its_upload() {

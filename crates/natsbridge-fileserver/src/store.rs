@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use natsbridge_core::{Downloaded, Link, Object, Source, Uploaded};
 
-use crate::{FetchError, Origin, StoreError};
+use crate::{FetchError, LifetimeRules, Origin, StoreError};
 
 /// Keeps payloads where a receiver can read them by a link
 ///
@@ -39,6 +39,13 @@ pub trait Uploader: Send + Sync + Debug {
 
     /// The origins that links of this store lead to, as far as they are known: what its receivers may follow
     fn origins(&self) -> Vec<Origin>;
+
+    /// What this store makes of a wished lifetime, as far as it is known; by default nothing is known
+    ///
+    /// What became of one upload is in its [`Uploaded`]: `one_shot` and `expires_at`.
+    fn lifetime_rules(&self) -> LifetimeRules {
+        LifetimeRules::default()
+    }
 }
 
 /// Reads what a link holds
@@ -65,6 +72,9 @@ impl<T: Uploader + ?Sized> Uploader for Arc<T> {
     }
     fn origins(&self) -> Vec<Origin> {
         (**self).origins()
+    }
+    fn lifetime_rules(&self) -> LifetimeRules {
+        (**self).lifetime_rules()
     }
 }
 

@@ -3,9 +3,10 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use natsbridge_core::{Downloaded, Link};
+use bytes::Bytes;
+use natsbridge_core::{Downloaded, Link, shown};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_RANGE, RANGE};
-use reqwest::{Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use url::Url;
@@ -14,10 +15,12 @@ use crate::answer::Answer;
 use crate::fetch::Rules;
 use crate::observe;
 use crate::policy::Blocked;
+use crate::reach::Verdict;
 use crate::retry::Retries;
 use crate::roots::is_untrusted;
+use crate::secrets::Secrets;
 use crate::sink::Sink;
-use crate::status::{Question, Upload};
+use crate::status::{Question, Upload, signed_until};
 use crate::{BoxError, FetchError, FetchErrorKind as Kind, Origin, Target};
 
 /// How far two clocks may be apart before a link is called expired without asking its server
@@ -40,25 +43,31 @@ pub(crate) struct Transfer<'a> {
     in_doubt: bool,
     /// Whether a whole body with the wrong digest was received before
     was_corrupt: bool,
-    /// Whether the server answered at all
-    answered: bool,
+    /// Whether the server was there when it was last asked, as far as is known
+    there: Option<bool>,
 }
 
-/// Why an attempt failed, and whether there may be another
-struct Failure {
-    kind: Kind,
-    source: BoxError,
-    again: bool,
+/// Why an attempt failed, and what that says about the server
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    pub(crate) source: BoxError,
+    verdict: Verdict,
     retry_after: Option<Duration>,
 }
 
 impl Failure {
     fn last(kind: Kind, source: impl Into<BoxError>) -> Self {
-        Self { kind, source: source.into(), again: false, retry_after: None }
+        Self { kind, source: source.into(), verdict: Verdict::Final, retry_after: None }
     }
 
     fn again(kind: Kind, source: impl Into<BoxError>) -> Self {
-        Self { again: true, ..Self::last(kind, source) }
+        Self { verdict: Verdict::Again, ..Self::last(kind, source) }
+    }
+
+    /// A passing failure that an answer tells of
+    fn answered(answer: Answer) -> Self {
+        let (verdict, retry_after) = (answer.verdict(), answer.retry_after);
+        Self { verdict, retry_after, ..Self::last(Kind::Unreachable, answer) }
     }
 }
 
@@ -83,6 +92,8 @@ enum Wrong {
     Range,
     #[error("the server was silent for {} ms", .0.as_millis())]
     Silent(Duration),
+    #[error("{came} bytes came in {} ms, which is less than {rate} a second", .window.as_millis())]
+    Slow { came: u64, window: Duration, rate: u64 },
     #[error("the server says that the file is no longer there")]
     Gone,
     #[error(
@@ -97,8 +108,10 @@ impl<'a> Transfer<'a> {
     /// Checks everything about a link that can be known before asking for it
     pub(crate) fn new(rules: &'a Rules, link: &'a Link, deadline: Instant) -> Result<Self, FetchError> {
         let error = |kind| FetchError::new(kind, &*link.dataname, &link.url);
-        let (url, origin) =
-            rules.policy.check(&link.url).map_err(|blocked| error(Kind::BlockedOrigin).with_source(blocked))?;
+        let (url, origin) = rules
+            .policy
+            .check(&link.url)
+            .map_err(|blocked| FetchError::blocked(&*link.dataname, &link.url, blocked))?;
         if let Some(at) = link.expires_at
             && at + CLOCK_SKEW < OffsetDateTime::now_utc()
         {
@@ -117,7 +130,7 @@ impl<'a> Transfer<'a> {
             etag: None,
             in_doubt: false,
             was_corrupt: false,
-            answered: false,
+            there: None,
         })
     }
 
@@ -125,9 +138,11 @@ impl<'a> Transfer<'a> {
         &self.origin
     }
 
-    /// Whether the server answered any request, with whatever it was
-    pub(crate) fn was_answered(&self) -> bool {
-        self.answered
+    /// Whether the server was there when it was last asked; `None` if that is not known
+    ///
+    /// A server that answers is there, whatever it says: one broken file must not close the way to all others.
+    pub(crate) fn was_there(&self) -> Option<bool> {
+        self.there
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -155,9 +170,12 @@ impl<'a> Transfer<'a> {
                 Ok(()) => break,
                 Err(failure) => failure,
             };
-            let Failure { kind, source, again, retry_after } = failure;
-            if !again || !self.rules.retry.retries() {
-                return Err(self.error(kind).with_source(source));
+            let Failure { kind, source, verdict, retry_after } = failure;
+            if !verdict.is_passing() || !self.rules.retry.retries() {
+                return Err(match source.downcast::<Blocked>() {
+                    Ok(blocked) => self.error(kind).because(*blocked),
+                    Err(source) => self.error(kind).with_source(source),
+                });
             }
             tracing::debug!(
                 payload = self.link.dataname,
@@ -167,10 +185,9 @@ impl<'a> Transfer<'a> {
                 cause = %source,
                 "a download failed and is tried again"
             );
-            if !self.retries.pause(retry_after).await {
+            if let Err(source) = self.retries.pause(retry_after, source).await {
                 observe::retry_exceeded();
-                let last = self.error(kind).with_source(source);
-                return Err(self.error(Kind::DownloadRetryExceeded).last_kind(kind).with_source(last));
+                return Err(self.error(Kind::DownloadRetryExceeded).last_kind(kind).with_source(source));
             }
             observe::retried("download");
         }
@@ -187,11 +204,10 @@ impl<'a> Transfer<'a> {
         if let Some(etag) = &resume {
             request = request.header(RANGE, format!("bytes={}-", sink.received())).header(IF_RANGE, etag);
         }
-        let response = match self.patiently(request.send()).await {
-            Ok(response) => response,
+        let (response, secrets) = match self.send(request).await {
+            Ok(reply) => reply,
             Err(failure) => return Err(self.doubtful(failure)),
         };
-        self.answered = true;
         match response.status() {
             StatusCode::OK => sink.restart().await.map_err(|error| Failure::last(Kind::LocalFile, error))?,
             StatusCode::PARTIAL_CONTENT if resume.is_some() => {
@@ -205,7 +221,7 @@ impl<'a> Transfer<'a> {
             }
             status if status.is_success() => return Err(Failure::last(Kind::Rejected, Wrong::Status(status))),
             status => {
-                let answer = Answer::read(response, self.rules.idle_timeout).await;
+                let answer = Answer::read(response, self.rules.idle_timeout, &secrets).await;
                 return Err(self.refusal(status, answer).await);
             }
         }
@@ -226,7 +242,7 @@ impl<'a> Transfer<'a> {
         if let Some(encoding) =
             text(headers, CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
         {
-            return Err(Failure::last(Kind::Rejected, Wrong::Encoding(encoding.chars().take(40).collect())));
+            return Err(Failure::last(Kind::Rejected, Wrong::Encoding(shown(encoding).into_owned())));
         }
         if let Some(found) = response.content_length().map(|length| length.saturating_add(sink.received())) {
             if let Some(expected) = self.link.size
@@ -250,7 +266,9 @@ impl<'a> Transfer<'a> {
     }
 
     async fn read(&self, mut response: Response, sink: &mut Sink) -> Result<(), Failure> {
-        while let Some(chunk) = self.patiently(response.chunk()).await? {
+        let mut pace = Pace::new(self.rules);
+        while let Some(chunk) = self.chunk(&mut response).await? {
+            pace.check(chunk.len())?;
             let found = sink.received().saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
             if let Some(expected) = self.link.size.filter(|expected| found > *expected) {
                 return Err(Failure::last(Kind::SizeMismatch, Wrong::Received { found, expected }));
@@ -289,18 +307,22 @@ impl<'a> Transfer<'a> {
         if answer.status.is_redirection() {
             return Failure::last(Kind::BlockedOrigin, Blocked::Redirect);
         }
-        if answer.is_transient() {
-            let retry_after = answer.retry_after;
-            return self.doubtful(Failure { retry_after, ..Failure::again(Kind::Unreachable, answer) });
+        if answer.verdict().is_passing() {
+            return self.doubtful(Failure::answered(answer));
         }
-        let expired = self.link.expires_at.is_some_and(|at| at < OffsetDateTime::now_utc())
-            || answer.text.contains("has expired");
+        let expired = answer.says_expired()
+            || self
+                .link
+                .expires_at
+                .or_else(|| signed_until(&self.url))
+                .is_some_and(|at| at < OffsetDateTime::now_utc());
         let gone =
             answer.text.ends_with("is not available : removed") || answer.text.ends_with("is not available : deleted");
         let kind = match answer.status.as_u16() {
             404 if gone && (self.link.one_shot || self.was_one_shot().await) => Kind::Consumed,
             410 if self.link.one_shot => Kind::Consumed,
-            401 | 403 | 404 | 410 if expired => Kind::Expired,
+            // Some S3 servers call a link whose time is over a bad request.
+            400 | 401 | 403 | 404 | 410 if expired => Kind::Expired,
             404 | 410 => Kind::NotFound,
             401 | 403 | 407 => Kind::Refused,
             _ => Kind::Rejected,
@@ -312,7 +334,7 @@ impl<'a> Transfer<'a> {
     /// Marks a failure after which a one-shot link may be gone
     fn doubtful(&mut self, failure: Failure) -> Failure {
         let never_sent = failure.source.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect);
-        self.in_doubt = self.link.one_shot && failure.again && !never_sent;
+        self.in_doubt = self.link.one_shot && failure.verdict.is_passing() && !never_sent;
         failure
     }
 
@@ -321,14 +343,13 @@ impl<'a> Transfer<'a> {
         let Some(question) = Question::about(&self.url) else {
             return Err(Failure::last(Kind::Consumed, Wrong::InDoubt));
         };
-        let response = self.patiently(self.rules.request(question.url.clone(), &self.origin).send()).await?;
-        self.answered = true;
+        let (response, secrets) = self.send(self.rules.request(question.url.clone(), &self.origin)).await?;
         if response.status() != StatusCode::OK {
-            let answer = Answer::read(response, self.rules.idle_timeout).await;
-            if answer.is_transient() {
-                return Err(Failure { retry_after: answer.retry_after, ..Failure::again(Kind::Unreachable, answer) });
+            let answer = Answer::read(response, self.rules.idle_timeout, &secrets).await;
+            if answer.verdict().is_passing() {
+                return Err(Failure::answered(answer));
             }
-            let kind = if answer.text.contains("has expired") { Kind::Expired } else { Kind::Consumed };
+            let kind = if answer.says_expired() { Kind::Expired } else { Kind::Consumed };
             return Err(Failure::last(kind, answer));
         }
         let upload = self.upload(response).await?;
@@ -340,10 +361,10 @@ impl<'a> Transfer<'a> {
     }
 
     /// Whether a deleted file belonged to a one-shot upload: some senders do not say so in the envelope
-    async fn was_one_shot(&self) -> bool {
+    async fn was_one_shot(&mut self) -> bool {
         let Some(question) = Question::about(&self.url) else { return false };
-        match self.patiently(self.rules.request(question.url, &self.origin).send()).await {
-            Ok(response) if response.status() == StatusCode::OK => {
+        match self.send(self.rules.request(question.url, &self.origin)).await {
+            Ok((response, _)) if response.status() == StatusCode::OK => {
                 self.upload(response).await.ok().flatten().is_some_and(|upload| upload.one_shot)
             }
             _ => false,
@@ -352,27 +373,90 @@ impl<'a> Transfer<'a> {
 
     async fn upload(&self, mut response: Response) -> Result<Option<Upload>, Failure> {
         let mut body = Vec::new();
-        while let Some(chunk) = self.patiently(response.chunk()).await? {
-            if body.len() + chunk.len() > MAX_STATUS {
-                return Ok(None);
+        let reading = async {
+            while let Some(chunk) = response.chunk().await.map_err(broken)? {
+                if body.len() + chunk.len() > MAX_STATUS {
+                    return Ok(None);
+                }
+                body.extend_from_slice(&chunk);
             }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(serde_json::from_slice(&body).ok())
+            Ok(serde_json::from_slice(&body).ok())
+        };
+        tokio::time::timeout(self.rules.idle_timeout, reading).await.unwrap_or_else(|_| Err(self.silent()))
     }
 
-    /// Waits for the server, but not longer than it may be silent
-    async fn patiently<T>(&self, reply: impl Future<Output = reqwest::Result<T>> + Send) -> Result<T, Failure> {
-        match tokio::time::timeout(self.rules.idle_timeout, reply).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(broken(error)),
-            Err(_) => Err(Failure::again(Kind::Timeout, Wrong::Silent(self.rules.idle_timeout))),
+    /// Sends a request and waits for its answer, but not longer than the server may be silent
+    async fn send(&mut self, request: RequestBuilder) -> Result<(Response, Secrets), Failure> {
+        let request = request.build().map_err(broken)?;
+        let secrets = Secrets::of(request.headers(), request.url());
+        let answer = tokio::time::timeout(self.rules.idle_timeout, self.rules.client.execute(request)).await;
+        let answer = match answer {
+            Ok(answer) => answer.map_err(broken),
+            Err(_) => Err(self.silent()),
+        };
+        let verdict = match &answer {
+            Ok(response) => Verdict::of_status(response.status(), false),
+            Err(failure) => failure.verdict,
+        };
+        match verdict {
+            Verdict::Away => self.there = Some(false),
+            _ if answer.is_ok() => self.there = Some(true),
+            _ => {}
         }
+        Ok((answer?, secrets))
+    }
+
+    /// Waits for the next piece of a body; a server that has begun one is there, also where it falls silent
+    async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
+        let failure = match tokio::time::timeout(self.rules.idle_timeout, response.chunk()).await {
+            Ok(Ok(chunk)) => return Ok(chunk),
+            Ok(Err(error)) => broken(error),
+            Err(_) => self.silent(),
+        };
+        Err(Failure { verdict: Verdict::Again, ..failure })
+    }
+
+    fn silent(&self) -> Failure {
+        let silent = Wrong::Silent(self.rules.idle_timeout);
+        Failure { verdict: Verdict::Away, ..Failure::last(Kind::Timeout, silent) }
+    }
+}
+
+/// How fast a body comes: too slow for one whole idle time, and it is given up
+struct Pace {
+    window: Duration,
+    /// Bytes that a window has to bring
+    least: u64,
+    rate: u64,
+    began: Instant,
+    came: u64,
+}
+
+impl Pace {
+    fn new(rules: &Rules) -> Self {
+        let window = rules.idle_timeout;
+        let least = u128::from(rules.min_rate).saturating_mul(window.as_millis()) / 1000;
+        let least = u64::try_from(least).unwrap_or(u64::MAX);
+        Self { window, least, rate: rules.min_rate, began: Instant::now(), came: 0 }
+    }
+
+    /// Counts what came
+    fn check(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.came = self.came.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if self.began.elapsed() < self.window {
+            return Ok(());
+        }
+        if self.came < self.least {
+            let (came, window, rate) = (self.came, self.window, self.rate);
+            return Err(Failure::last(Kind::Timeout, Wrong::Slow { came, window, rate }));
+        }
+        (self.began, self.came) = (Instant::now(), 0);
+        Ok(())
     }
 }
 
 /// A failure below HTTP
-fn broken(error: reqwest::Error) -> Failure {
+pub(crate) fn broken(error: reqwest::Error) -> Failure {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(blocked) = inner.downcast_ref::<Blocked>() {
@@ -383,8 +467,13 @@ fn broken(error: reqwest::Error) -> Failure {
     if is_untrusted(&error) {
         return Failure::last(Kind::Untrusted, error.without_url());
     }
-    let kind = if error.is_timeout() { Kind::Timeout } else { Kind::Unreachable };
-    Failure::again(kind, error.without_url())
+    let verdict = Verdict::of_error(&error);
+    let kind = match verdict {
+        Verdict::Final => Kind::Rejected,
+        _ if error.is_timeout() => Kind::Timeout,
+        _ => Kind::Unreachable,
+    };
+    Failure { verdict, ..Failure::last(kind, error.without_url()) }
 }
 
 /// A header as text

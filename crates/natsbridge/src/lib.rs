@@ -188,10 +188,10 @@ pub use natsbridge_core::{Table, TableLimits};
 #[cfg(feature = "server")]
 pub use natsbridge_fileserver::server;
 pub use natsbridge_fileserver::{
-    BoxError, BreakerPolicy, ConfigError as StoreConfigError, Downloader, FetchError, FetchErrorKind, Fetcher,
-    FetcherBuilder, Glance, HttpStore, HttpStoreBuilder, MemoryStore, Origin, PlikStore, PlikStoreBuilder, Receipt,
-    RetryPolicy, RootCertificates, StoreError, StoreErrorKind, Stored, Target, Uploader, download_handler,
-    upload_handler,
+    BoxError, BreakerPolicy, ConfigError as StoreConfigError, Downloader, ExpiryRule, FetchError, FetchErrorKind,
+    Fetcher, FetcherBuilder, Glance, HttpStore, HttpStoreBuilder, LifetimeChange, LifetimeRules, MemoryStore,
+    OneShotRule, Origin, PlikStore, PlikStoreBuilder, Receipt, RetryPolicy, RootCertificates, StoreError,
+    StoreErrorKind, Stored, Target, Uploader, download_handler, upload_handler,
 };
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 pub use natsbridge_fileserver::{BucketStore, BucketStoreBuilder};

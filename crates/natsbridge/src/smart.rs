@@ -363,11 +363,16 @@ pub(crate) fn fetcher(
     fileserver_url: Option<&str>,
     allowed_origins: &[String],
 ) -> Result<Arc<dyn Downloader>, ConfigError> {
-    let refused = |error: natsbridge_fileserver::ConfigError| ConfigError::new("allowed_origins", error.to_string());
     for origin in uploader.iter().flat_map(|uploader| uploader.origins()) {
         builder = builder.allow(origin);
     }
-    for origin in fileserver_url.into_iter().chain(allowed_origins.iter().map(String::as_str)) {
+    if let Some(url) = fileserver_url {
+        // A user name and password in it are for downloads too.
+        builder = builder.server(url).map_err(|error| ConfigError::new("FILESERVER_URL", error.to_string()))?;
+    }
+    for origin in allowed_origins {
+        let refused =
+            |error: natsbridge_fileserver::ConfigError| ConfigError::new("allowed_origins", error.to_string());
         builder = builder.allow(origin.parse().map_err(refused)?);
     }
     Ok(Arc::new(LateFetcher::new(builder)))

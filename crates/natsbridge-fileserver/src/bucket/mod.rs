@@ -1,0 +1,528 @@
+//! Payloads in a bucket: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage.
+
+mod checks;
+mod client;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use http::StatusCode;
+use natsbridge_core::{Object, Source, Uploaded, shown};
+use object_store::path::Path;
+use object_store::signer::Signer;
+use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use self::client::{CLEAN_UP, Connector, Trouble};
+use crate::body::{Reading, Sums};
+use crate::breaker::BreakerPolicy;
+use crate::retry::RetryPolicy;
+use crate::secrets::Secrets;
+use crate::upload::{Failure, Limits, Patience};
+use crate::{
+    ConfigError, ExpiryRule, LifetimeRules, OneShotRule, Origin, Receipt, RootCertificates, StoreError,
+    StoreErrorKind as Kind, Stored, Uploader,
+};
+
+/// Bytes in one part of a multipart upload; payloads up to this size are sent in one request
+const PART: u64 = 8 * 1024 * 1024;
+/// Parts that are on their way at the same time
+const IN_FLIGHT: usize = 2;
+/// Most parts that S3 takes
+const MAX_PARTS: u64 = 10_000;
+/// The longest life of a presigned URL: a rule of the signature, version 4
+const MAX_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Stores payloads in a bucket; a link is a presigned GET
+///
+/// Links live as long as asked for, but at most 7 days, and with temporary credentials not longer than these. The
+/// object itself stays until it is deleted: give the bucket a lifecycle rule for the prefix, which also removes what
+/// interrupted multipart uploads leave. Buckets know no one-shot; [`Uploaded`] says so.
+///
+/// Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct BucketStore(Arc<Bucket>);
+
+struct Bucket {
+    patience: Patience,
+    store: Arc<dyn ObjectStore>,
+    signer: Arc<dyn Signer>,
+    prefix: String,
+    /// What no error may show
+    secrets: Secrets,
+    /// Where links lead: known from the first one on
+    origin: OnceLock<Origin>,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket")
+            .field("name", &self.patience.name)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BucketStore {
+    /// A bucket on S3 or a server that speaks its protocol
+    ///
+    /// Credentials and region come from the usual places (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+    /// `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, web identity) unless the builder sets them. The machine or
+    /// container that the program runs on is asked for keys only after
+    /// [`instance_credentials`](BucketStoreBuilder::instance_credentials).
+    #[cfg(feature = "s3")]
+    #[must_use]
+    pub fn s3(bucket: impl Into<String>) -> BucketStoreBuilder {
+        let cloud = object_store::aws::AmazonS3Builder::from_env();
+        BucketStoreBuilder::new(Cloud::S3(Box::new(cloud)), bucket.into())
+    }
+
+    /// A bucket on Google Cloud Storage, with credentials from the usual places (`GOOGLE_APPLICATION_CREDENTIALS` …)
+    #[cfg(feature = "gcs")]
+    #[must_use]
+    pub fn gcs(bucket: impl Into<String>) -> BucketStoreBuilder {
+        let cloud = object_store::gcp::GoogleCloudStorageBuilder::from_env();
+        BucketStoreBuilder::new(Cloud::Gcs(Box::new(cloud)), bucket.into())
+    }
+
+    /// A container on Azure Blob Storage, with credentials from the usual places (`AZURE_STORAGE_ACCOUNT_NAME` …)
+    #[cfg(feature = "azure")]
+    #[must_use]
+    pub fn azure(container: impl Into<String>) -> BucketStoreBuilder {
+        let cloud = object_store::azure::MicrosoftAzureBuilder::from_env();
+        BucketStoreBuilder::new(Cloud::Azure(Box::new(cloud)), container.into())
+    }
+
+    /// Signs a link to find out which origin the links of this bucket lead to
+    ///
+    /// # Errors
+    /// [`StoreError`] if there are no credentials to sign with.
+    pub async fn discover(&self) -> Result<Vec<Origin>, StoreError> {
+        let bucket = &*self.0;
+        bucket.sign(&bucket.path("origin"), Duration::from_secs(1)).await?;
+        Ok(self.origins())
+    }
+}
+
+/// Configures a [`BucketStore`]
+#[derive(Clone)]
+pub struct BucketStoreBuilder {
+    cloud: Cloud,
+    bucket: String,
+    prefix: String,
+    limits: Limits,
+    /// Whether the machine may be asked for keys
+    instance: bool,
+    /// An option that was set and is not one of this cloud
+    misplaced: Option<&'static str>,
+}
+
+#[derive(Clone)]
+enum Cloud {
+    #[cfg(feature = "s3")]
+    S3(Box<object_store::aws::AmazonS3Builder>),
+    #[cfg(feature = "gcs")]
+    Gcs(Box<object_store::gcp::GoogleCloudStorageBuilder>),
+    #[cfg(feature = "azure")]
+    Azure(Box<object_store::azure::MicrosoftAzureBuilder>),
+}
+
+impl fmt::Debug for BucketStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BucketStoreBuilder")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BucketStoreBuilder {
+    fn new(cloud: Cloud, bucket: String) -> Self {
+        Self {
+            cloud,
+            bucket,
+            prefix: "natsbridge/".to_owned(),
+            limits: Limits::default(),
+            instance: false,
+            misplaced: None,
+        }
+    }
+
+    /// Sets what keys begin with, default `natsbridge/`
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Sets the URL of a server that speaks S3's protocol; `http` is allowed if the URL says so
+    #[cfg(feature = "s3")]
+    #[must_use]
+    pub fn endpoint(self, url: impl Into<String>) -> Self {
+        let url = url.into();
+        let plain = url.starts_with("http://");
+        self.s3_option("endpoint", |s3| s3.with_endpoint(url).with_allow_http(plain))
+    }
+
+    /// Sets the region, default from the environment or `us-east-1`
+    #[cfg(feature = "s3")]
+    #[must_use]
+    pub fn region(self, region: impl Into<String>) -> Self {
+        self.s3_option("region", |s3| s3.with_region(region))
+    }
+
+    /// Sets the access key and its secret (NFR-303)
+    #[cfg(feature = "s3")]
+    #[must_use]
+    pub fn access_key(self, id: impl Into<String>, secret: impl Into<String>) -> Self {
+        self.s3_option("access_key", |s3| s3.with_access_key_id(id).with_secret_access_key(secret))
+    }
+
+    #[cfg(feature = "s3")]
+    fn s3_option(
+        mut self,
+        name: &'static str,
+        set: impl FnOnce(object_store::aws::AmazonS3Builder) -> object_store::aws::AmazonS3Builder,
+    ) -> Self {
+        #[allow(irrefutable_let_patterns, reason = "refutable as soon as another cloud is compiled in")]
+        if let Cloud::S3(s3) = &mut self.cloud {
+            **s3 = set(std::mem::take(&mut **s3));
+        } else {
+            self.misplaced = Some(name);
+        }
+        self
+    }
+
+    /// Sets whether the machine or container that the program runs on may be asked for keys where none are set, default
+    /// no: the instance role of EC2, ECS and EKS, Google's and Azure's metadata services
+    ///
+    /// `AWS_EC2_METADATA_DISABLED=true` forbids it all the same.
+    #[must_use]
+    pub const fn instance_credentials(mut self, allowed: bool) -> Self {
+        self.instance = allowed;
+        self
+    }
+
+    /// Sets how long a connection may take to open, default 5 s
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long the server may be silent, default 30 s
+    #[must_use]
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.idle_timeout = timeout;
+        self
+    }
+
+    /// Sets how long one upload may take with all its retries, default 30 minutes
+    #[must_use]
+    pub const fn total_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.total_timeout = timeout;
+        self
+    }
+
+    /// Sets how often and when failed requests are repeated
+    #[must_use]
+    pub const fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.limits.retry = retry;
+        self
+    }
+
+    /// Sets when a server that can't be reached is left alone
+    #[must_use]
+    pub const fn breaker(mut self, breaker: BreakerPolicy) -> Self {
+        self.limits.breaker = breaker;
+        self
+    }
+
+    /// Sets authorities that are trusted besides the system's, default none
+    #[must_use]
+    pub fn root_certificates(mut self, roots: RootCertificates) -> Self {
+        self.limits.roots = roots;
+        self
+    }
+
+    /// Makes the store; nothing is sent yet
+    ///
+    /// # Errors
+    /// [`ConfigError`] if something that is needed is missing or can't be used.
+    pub fn build(self) -> Result<BucketStore, ConfigError> {
+        if let Some(option) = self.misplaced {
+            let problem = format!("`{option}` is an option of S3 alone; set the environment variables of this cloud");
+            return Err(ConfigError::new("the bucket", problem));
+        }
+        let kind = self.cloud.kind();
+        checks::name(kind, &self.bucket)?;
+        checks::prefix(kind, &self.prefix)?;
+        let instance = self.instance && !checks::machine_is_off_limits();
+        let mut secrets = Secrets::default();
+        let refused = |error: &dyn std::error::Error| {
+            ConfigError::new(
+                kind,
+                format!("bucket `{}` can't be used: {}", shown(&self.bucket), shown(&error.to_string())),
+            )
+        };
+        let connector = Connector::new(self.limits.clone(), instance).map_err(|error| refused(&error))?;
+        // Trying again is for this store, which judges errors and draws pauses as all stores do.
+        let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let (store, signer): (Arc<dyn ObjectStore>, Arc<dyn Signer>) = match self.cloud {
+            #[cfg(feature = "s3")]
+            Cloud::S3(cloud) => {
+                use object_store::aws::AmazonS3ConfigKey as Key;
+                checks::s3(&cloud, instance)?;
+                for key in [Key::SecretAccessKey, Key::Token] {
+                    secrets.add(&cloud.get_config_value(&key).unwrap_or_default());
+                }
+                let cloud = cloud.with_bucket_name(&self.bucket).with_retry(retry).with_http_connector(connector);
+                let store = Arc::new(cloud.build().map_err(|error| refused(&error))?);
+                (Arc::<object_store::aws::AmazonS3>::clone(&store), store)
+            }
+            #[cfg(feature = "gcs")]
+            Cloud::Gcs(cloud) => {
+                let cloud = cloud.with_bucket_name(&self.bucket).with_retry(retry).with_http_connector(connector);
+                let store = Arc::new(cloud.build().map_err(|error| refused(&error))?);
+                (Arc::<object_store::gcp::GoogleCloudStorage>::clone(&store), store)
+            }
+            #[cfg(feature = "azure")]
+            Cloud::Azure(cloud) => {
+                use object_store::azure::AzureConfigKey as Key;
+                if let Some(account) = cloud.get_config_value(&Key::AccountName) {
+                    checks::word(kind, "account", &account)?;
+                }
+                if let Some(url) = cloud.get_config_value(&Key::Endpoint) {
+                    checks::endpoint(kind, &url)?;
+                }
+                for key in [Key::AccessKey, Key::SasKey, Key::Token, Key::ClientSecret] {
+                    secrets.add(&cloud.get_config_value(&key).unwrap_or_default());
+                }
+                let cloud = cloud.with_container_name(&self.bucket).with_retry(retry).with_http_connector(connector);
+                let store = Arc::new(cloud.build().map_err(|error| refused(&error))?);
+                (Arc::<object_store::azure::MicrosoftAzure>::clone(&store), store)
+            }
+        };
+        let name = format!("{kind} bucket {}", self.bucket);
+        let patience = Patience::new(name, self.limits);
+        Ok(BucketStore(Arc::new(Bucket {
+            patience,
+            store,
+            signer,
+            prefix: self.prefix,
+            secrets,
+            origin: OnceLock::new(),
+        })))
+    }
+}
+
+impl Cloud {
+    fn kind(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "s3")]
+            Self::S3(_) => "s3",
+            #[cfg(feature = "gcs")]
+            Self::Gcs(_) => "gcs",
+            #[cfg(feature = "azure")]
+            Self::Azure(_) => "azure",
+        }
+    }
+}
+
+impl Bucket {
+    fn path(&self, id: &str) -> Path {
+        Path::from(format!("{}{id}", self.prefix))
+    }
+
+    /// A link to an object; asks nobody where the keys are at hand
+    async fn sign(&self, path: &Path, ttl: Duration) -> Result<String, StoreError> {
+        let signed = self.patience.perform(self.origin.get(), || {
+            Box::pin(async move {
+                let signed = self.signer.signed_url(reqwest::Method::GET, path, ttl).await;
+                signed.map_err(|error| self.failure(&error))
+            })
+        });
+        let url = signed.await?;
+        if let Some(origin) = Origin::of(&url) {
+            // Lost races set the same value.
+            let _ = self.origin.set(origin);
+        }
+        Ok(url.into())
+    }
+
+    async fn upload(&self, object: &Object, source: &Source) -> Result<Stored, StoreError> {
+        let ttl = object.life.ttl.clamp(Duration::from_secs(1), MAX_TTL);
+        let path = self.path(&Uuid::new_v4().to_string());
+        let named = |error: StoreError| error.about(&*object.dataname);
+        // Missing keys and the link's origin are known before a byte is sent.
+        self.sign(&path, ttl).await.map_err(named)?;
+        let path = &path;
+        let stored = self.patience.upload(self.origin.get(), object, || {
+            Box::pin(async move {
+                let sums = self.put(path, source).await?;
+                let uploaded = Uploaded::new("", source.len(), sums.sha256);
+                Ok(Stored { uploaded, receipt: Receipt::new(path.as_ref()) })
+            })
+        });
+        let Stored { mut uploaded, receipt } = stored.await?;
+        // Signed again: the time of the upload must not shorten the link's life.
+        uploaded.expires_at = Some(OffsetDateTime::now_utc() + ttl);
+        uploaded.url = self.sign(path, ttl).await.map_err(named)?;
+        self.patience.tell(RULES.change(object.life));
+        Ok(Stored { uploaded, receipt })
+    }
+
+    async fn put(&self, path: &Path, source: &Source) -> Result<Sums, Failure> {
+        let local = |error| Failure::last(Kind::LocalFile, error);
+        let (reading, chunks) = Reading::open(source, None).await.map_err(local)?;
+        let mut chunks = pin!(chunks);
+        if source.len() <= PART {
+            let payload: Vec<Bytes> = chunks.try_collect().await.map_err(local)?;
+            self.store.put(path, PutPayload::from_iter(payload)).await.map_err(|error| self.failure(&error))?;
+        } else {
+            let upload = self.store.put_multipart(path).await;
+            let mut upload = upload.map_err(|error| self.failure(&error))?;
+            let sent = async {
+                self.send_parts(&mut *upload, &mut chunks, part_size(source.len())).await?;
+                upload.complete().await.map_err(|error| self.failure(&error))
+            };
+            if let Err(failure) = sent.await {
+                // The bucket's own rule for unfinished uploads is the fallback.
+                let aborted = tokio::time::timeout(CLEAN_UP, upload.abort()).await;
+                if !matches!(aborted, Ok(Ok(()))) {
+                    tracing::warn!(store = self.patience.name, "the parts of a failed upload could not be removed");
+                }
+                return Err(failure);
+            }
+        }
+        reading.sums().ok_or_else(|| Failure::again(Kind::Digest, "the server answered before it had all bytes"))
+    }
+
+    /// What an error of the bucket means
+    fn failure(&self, error: &Error) -> Failure {
+        Trouble::found(error).unwrap_or_else(|| {
+            // Such an error may quote what the server said.
+            let said = self.secrets.hide(&error.to_string());
+            Failure::last(Kind::Rejected, shown(&said).into_owned())
+        })
+    }
+
+    /// Sends parts of equal size, a few at a time, so that memory does not grow with the payload
+    async fn send_parts(
+        &self,
+        upload: &mut dyn MultipartUpload,
+        chunks: &mut (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin),
+        part_size: u64,
+    ) -> Result<(), Failure> {
+        let failed = |error: Error| self.failure(&error);
+        let mut under_way = FuturesUnordered::new();
+        let (mut part, mut size) = (Vec::new(), 0);
+        loop {
+            let chunk = chunks.try_next().await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
+            let ended = chunk.is_none();
+            if let Some(chunk) = chunk {
+                // Chunks divide parts evenly, so all parts but the last have the same size, as some servers want.
+                size += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+                part.push(chunk);
+            }
+            if size >= part_size || (ended && size > 0) {
+                while under_way.len() >= IN_FLIGHT {
+                    under_way.next().await.transpose().map_err(failed)?;
+                }
+                under_way.push(upload.put_part(PutPayload::from_iter(std::mem::take(&mut part))));
+                size = 0;
+            }
+            if ended {
+                break;
+            }
+        }
+        while let Some(sent) = under_way.next().await {
+            sent.map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a bucket makes of a wish: a presigned link lives a week at most, and can be read as often as one likes
+const RULES: LifetimeRules = LifetimeRules::new(OneShotRule::Never, ExpiryRule::AtMost(MAX_TTL));
+
+/// The smallest multiple of [`PART`] that needs no more parts than are allowed
+fn part_size(len: u64) -> u64 {
+    len.div_ceil(MAX_PARTS).div_ceil(PART).max(1) * PART
+}
+
+impl Uploader for BucketStore {
+    fn name(&self) -> Cow<'_, str> {
+        (&*self.0.patience.name).into()
+    }
+
+    fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
+        Box::pin(self.0.upload(object, source))
+    }
+
+    fn delete<'a>(&'a self, receipt: &'a Receipt) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let path = Path::from(receipt.secret());
+            let path = &path;
+            let deleted = self.0.patience.perform(self.0.origin.get(), || {
+                Box::pin(async move {
+                    match self.0.store.delete(path).await {
+                        Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+                        Err(error) => match self.0.failure(&error) {
+                            failure if Trouble::status(&failure) == Some(StatusCode::NOT_FOUND) => Ok(()),
+                            failure => Err(failure),
+                        },
+                    }
+                })
+            });
+            deleted.await.map_err(StoreError::deleting)
+        })
+    }
+
+    fn origins(&self) -> Vec<Origin> {
+        self.0.origin.get().cloned().into_iter().collect()
+    }
+
+    fn lifetime_rules(&self) -> LifetimeRules {
+        RULES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+    #[test]
+    fn an_option_of_another_cloud_is_refused_by_its_name() {
+        for (builder, option) in [
+            (BucketStore::gcs("b").endpoint("http://127.0.0.1:1"), "`endpoint`"),
+            (BucketStore::azure("b").region("us-east-1"), "`region`"),
+            (BucketStore::azure("b").access_key("id", "s3cr3t"), "`access_key`"),
+        ] {
+            let error = builder.build().map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(option) && !error.contains("s3cr3t"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_as_large_as_the_number_of_parts_demands() {
+        for (len, size) in [
+            (PART + 1, PART),
+            (PART * MAX_PARTS, PART),
+            (PART * MAX_PARTS + 1, 2 * PART),
+            (5_000_000_000_000, 60 * PART),
+        ] {
+            assert_eq!(part_size(len), size, "{len}");
+            assert!(len.div_ceil(size) <= MAX_PARTS);
+        }
+    }
+}
