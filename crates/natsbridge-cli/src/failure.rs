@@ -6,7 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use natsbridge::server::ServerError;
-use natsbridge::{BrokerErrorKind, StoreErrorKind};
+use natsbridge::{BrokerError, BrokerErrorKind, FetchErrorKind, StoreError, StoreErrorKind};
 
 use crate::output;
 
@@ -40,7 +40,7 @@ pub(crate) enum Failure {
     #[error("a signal came before they were sent")]
     Stopped,
     /// A record that can't be sent again
-    #[error("{file}, line {line}: {why}")]
+    #[error("{}, line {line}: {why}", output::harmless(file))]
     Recording { file: String, line: u64, why: String },
     /// Checks of the doctor that failed
     #[error("{failed} of {of} checks failed")]
@@ -52,8 +52,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Unanswered(natsbridge::Error),
     /// A request whose answer is a NACK
-    #[error("the request was refused: {code}: {}", output::harmless(reason))]
-    Refused { code: String, reason: String },
+    #[error("refused by {} ({}): {}", output::harmless(receiver), output::harmless(code), output::harmless(reason))]
+    Refused { receiver: String, code: String, reason: String },
     /// The end of `--for`
     #[error("{seen} of {wanted} messages came in time{}", if *.unread > 0 { ", and not all could be read" } else { "" })]
     TimeRanOut { seen: u64, wanted: u64, unread: u64 },
@@ -131,43 +131,90 @@ impl Failure {
     /// What to do, where the error itself can't know the program's options
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Bridge(natsbridge::Error::Broker(error)) => match error.kind() {
-                BrokerErrorKind::Refused | BrokerErrorKind::Unresolved | BrokerErrorKind::Unreachable => {
-                    Some("start nats-server there, or name another with --nats or NATS_URL")
-                }
-                BrokerErrorKind::Unauthorized => Some(
-                    "give credentials with --creds, --nkey, or in NATS_TOKEN, NATS_USER and NATS_PASSWORD, or NATS_URL",
-                ),
-                BrokerErrorKind::TlsUntrusted => {
-                    Some("name the file with that authority's certificate with --tls-ca or NATS_CA")
-                }
-                BrokerErrorKind::TlsClientCertificate => {
-                    Some("name a certificate and its key with --tls-cert and --tls-key, or NATS_CERT and NATS_KEY")
-                }
-                BrokerErrorKind::Tls => Some("where the server begins with TLS (`handshake_first`), give --tls-first"),
-                _ => None,
-            },
-            Self::Bridge(natsbridge::Error::Store(error)) => match error.kind() {
-                StoreErrorKind::Unreachable | StoreErrorKind::Timeout => {
-                    Some("start one with `natsbridge serve`, or name another with --fileserver or FILESERVER_URL")
-                }
-                StoreErrorKind::Refused => Some("put the file server's token into FILESERVER_TOKEN"),
-                _ => None,
-            },
+            Self::Bridge(natsbridge::Error::Broker(error)) => broker_advice(error),
+            Self::Bridge(natsbridge::Error::Store(error)) => store_advice(error),
+            Self::Bridge(natsbridge::Error::Fetch(error)) if error.kind() == FetchErrorKind::BlockedOrigin => {
+                Some("if you trust that server, name its origin with --allow-origin")
+            }
             Self::Lines { first, .. } => first.advice(),
             _ => None,
         }
     }
 }
 
-/// An error's text and those of its causes, outermost first
+/// What to do about NATS, by the kind of failure and the kind of address that was tried
+fn broker_advice(error: &BrokerError) -> Option<&'static str> {
+    let text = error.to_string();
+    let websocket = text.contains("ws://") || text.contains("wss://");
+    Some(match error.kind() {
+        BrokerErrorKind::Unresolved => "check the host's name in --nats or NATS_URL",
+        BrokerErrorKind::Refused if websocket => {
+            "check the port in --nats or NATS_URL: a server listens for WebSockets on a port of their own"
+        }
+        BrokerErrorKind::Refused => "start nats-server there, or name another with --nats or NATS_URL",
+        BrokerErrorKind::Unreachable if websocket => {
+            "ws:// needs a server with `websocket` in its configuration, and that port; other ports take nats:// in --nats \
+             or NATS_URL"
+        }
+        BrokerErrorKind::Unreachable => "check the address in --nats or NATS_URL, and what is between here and there",
+        BrokerErrorKind::TimedOut if text.starts_with("could not connect") => {
+            "check the address in --nats or NATS_URL; where that server begins with TLS (`handshake_first`), give --tls-first"
+        }
+        BrokerErrorKind::Unauthorized => {
+            "give credentials with --creds, --nkey, or in NATS_TOKEN, NATS_USER and NATS_PASSWORD, or NATS_URL"
+        }
+        BrokerErrorKind::TlsUntrusted => "name the file with that authority's certificate with --tls-ca or NATS_CA",
+        BrokerErrorKind::TlsClientCertificate => {
+            "name a certificate and its key with --tls-cert and --tls-key, or NATS_CERT and NATS_KEY"
+        }
+        BrokerErrorKind::Tls => {
+            "where the server has no TLS, write nats:// for tls:// (ws:// for wss://) and give neither --tls-ca nor \
+             --tls-cert"
+        }
+        _ => return None,
+    })
+}
+
+/// What to do about the store that is configured: its name says which it is
+fn store_advice(error: &StoreError) -> Option<&'static str> {
+    let store = error.store();
+    let plik = store.starts_with("plik at ");
+    let local = ["//localhost", "//127.", "//[::1]"].iter().any(|host| store.contains(host));
+    Some(match error.kind() {
+        StoreErrorKind::Unreachable | StoreErrorKind::Timeout if !plik => {
+            "check the endpoint, the region and the bucket in --s3 or S3_URL, and that the store runs"
+        }
+        StoreErrorKind::Unreachable | StoreErrorKind::Timeout if local => {
+            "start one with `natsbridge serve`, or name another with --fileserver or FILESERVER_URL"
+        }
+        StoreErrorKind::Unreachable | StoreErrorKind::Timeout => {
+            "check that the file server runs there, or name another with --fileserver or FILESERVER_URL"
+        }
+        StoreErrorKind::Refused if plik => "put the file server's token into FILESERVER_TOKEN",
+        StoreErrorKind::Refused => {
+            "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the region, and what the keys may do with the bucket"
+        }
+        StoreErrorKind::Untrusted => {
+            "name the file with that authority's certificate with --fileserver-ca or FILESERVER_CA"
+        }
+        StoreErrorKind::Rejected if plik => {
+            "check that --fileserver or FILESERVER_URL leads to a Plik or to `natsbridge serve`"
+        }
+        StoreErrorKind::Rejected => "check the bucket, the endpoint and the region in --s3 or S3_URL",
+        _ if error.code() == "credentials" => "put the keys into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        _ => return None,
+    })
+}
+
+/// An error's text and those of its causes, outermost first, harmless on a terminal
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
-    let mut texts = vec![error.to_string()];
+    let mut texts = vec![natsbridge::harmless(&error.to_string()).into_owned()];
     let mut next = error.source();
     while let Some(cause) = next {
-        let text = cause.to_string();
-        // Some libraries' errors end with their cause, word for word.
-        if texts.last().is_none_or(|last| !last.ends_with(&text)) {
+        // What a library quotes may be a stranger's.
+        let text = natsbridge::harmless(&cause.to_string()).into_owned();
+        // Some libraries' errors hold their causes, word for word; some of ours are told by a level above.
+        if texts.iter().all(|told| !told.contains(&text)) {
             texts.push(text);
         }
         next = cause.source();
@@ -187,5 +234,57 @@ mod tests {
 
         let failure = Failure::input("a", "can't be read").because(Repeating(io::Error::other("no space")));
         assert_eq!(chain(&failure), ["payload `a`: can't be read", "IO error: no space"]);
+    }
+
+    #[test]
+    fn strangers_words_in_an_error_command_no_terminal() {
+        let failure = Failure::input("a\u{1b}[2J", "b").because("\u{1b}]0;x\u{7}\r\n\u{202e}\u{2028}");
+        let text = chain(&failure).join(": ");
+        let harmful = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{2028}');
+        assert!(!text.chars().any(harmful), "{text:?}");
+    }
+
+    #[test]
+    fn advice_fits_the_store_that_is_configured() {
+        let advice = |kind, store: &str| {
+            Failure::Bridge(StoreError::new(kind, store).about("a").into()).advice().unwrap_or_default()
+        };
+        let bucket = "s3 bucket payloads";
+        for (kind, store, holds) in [
+            (StoreErrorKind::Refused, bucket, "AWS_ACCESS_KEY_ID"),
+            (StoreErrorKind::Refused, "plik at http://files.test", "FILESERVER_TOKEN"),
+            (StoreErrorKind::Unreachable, bucket, "--s3"),
+            (StoreErrorKind::Unreachable, "plik at http://localhost:8080", "natsbridge serve"),
+            (StoreErrorKind::Timeout, "plik at http://files.test", "--fileserver"),
+            (StoreErrorKind::Rejected, "plik at http://files.test", "Plik"),
+        ] {
+            assert!(advice(kind, store).contains(holds), "{kind:?}, {store}");
+        }
+        for kind in [StoreErrorKind::Refused, StoreErrorKind::Unreachable, StoreErrorKind::Rejected] {
+            let text = advice(kind, bucket);
+            assert!(!text.contains("FILESERVER") && !text.contains("serve`"), "{text}");
+        }
+        assert!(!advice(StoreErrorKind::Unreachable, "plik at http://files.test").contains("serve`"));
+    }
+
+    #[test]
+    fn advice_fits_the_address_of_nats() {
+        let advice = |kind, url: &str| {
+            let error = BrokerError::new(kind, format!("could not connect to {url}: it failed"));
+            Failure::Bridge(error.into()).advice().unwrap_or_default()
+        };
+        assert!(advice(BrokerErrorKind::Refused, "nats://localhost:4222").contains("start nats-server"));
+        for (kind, url) in [
+            (BrokerErrorKind::Unresolved, "nats://nowhere.test:4222"),
+            (BrokerErrorKind::Refused, "ws://localhost:8443"),
+            (BrokerErrorKind::Unreachable, "ws://localhost:4222"),
+            (BrokerErrorKind::Tls, "tls://localhost:4222"),
+        ] {
+            let text = advice(kind, url);
+            assert!(
+                !text.is_empty() && !text.contains("start nats-server") && !text.contains("--tls-first"),
+                "{url}: {text}"
+            );
+        }
     }
 }

@@ -87,6 +87,8 @@ impl Global {
         };
         if let Some((option, url)) = bucket {
             config.uploader = Some(stores::bucket(option, &url, &config.fileserver_ca).await?);
+        } else {
+            origin("FILESERVER_URL", &config.fileserver_url)?;
         }
         Ok(config)
     }

@@ -72,10 +72,16 @@ impl Request {
         };
         let form = if self.json { Form::Json } else { Form::People };
         let report = Report::of(&answer, None, form).await;
-        output::line(&report.to_text(form))?;
+        // People are told of a refusal on standard error alone.
+        let refused = matches!(&answer, Err(failed) if matches!(*failed.error, Error::Delivery(_)));
+        if self.json || !refused {
+            output::line(&report.to_text(form))?;
+        }
         match answer {
-            Err(ReceiveError { error, .. }) if matches!(*error, Error::Delivery(_)) => Err(match *error {
-                Error::Delivery(DeliveryError::Refused { code, reason, .. }) => Failure::Refused { code, reason },
+            Err(ReceiveError { error, .. }) if refused => Err(match *error {
+                Error::Delivery(DeliveryError::Refused { receiver, code, reason, .. }) => {
+                    Failure::Refused { receiver, code, reason }
+                }
                 other => other.into(),
             }),
             _ if report.is_error() => Err(Failure::Unread { unread: 1, seen: 1 }),

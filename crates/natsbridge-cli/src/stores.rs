@@ -55,14 +55,25 @@ pub(crate) async fn bucket(
     if name.is_empty() || name.contains('@') {
         return Err(wrong("write s3://BUCKET; keys belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
     }
+    // Amazon's names have fewer characters, other servers' some more; none can be part of another.
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if !name.chars().all(allowed) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        let shown = natsbridge::shown(name);
+        return Err(wrong(&format!("`{shown}` is no bucket's name: letters, digits, `-`, `.` and `_` can be in one")));
+    }
     let mut store = BucketStore::s3(name).root_certificates(authorities.clone());
     if !prefix.is_empty() {
         store = store.prefix(format!("{}/", prefix.trim_end_matches('/')));
     }
-    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        store = match key {
-            "endpoint" => store.endpoint(value),
-            "region" => store.region(value),
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        store = match pair.split_once('=') {
+            Some(("endpoint", value)) => {
+                // The error would name a URL made of it, not the option.
+                global::origin(&format!("endpoint in {option}"), value)?;
+                store.endpoint(value)
+            }
+            Some(("region", value)) if !value.is_empty() && value.chars().all(allowed) => store.region(value),
+            Some(("region", _)) => return Err(wrong("the region is a word such as eu-central-1")),
             _ => return Err(wrong("after `?` it takes endpoint=URL and region=REGION")),
         };
     }

@@ -60,7 +60,12 @@ fn a_refused_login_says_how_to_give_another() {
 
 #[test]
 fn a_bad_variable_or_argument_is_named() {
-    for (name, value) in [("SIZE_THRESHOLD", "half"), ("FILESERVER_URL", "files"), ("NATS_URL", "http://hunter2@x")] {
+    for (name, value) in [
+        ("SIZE_THRESHOLD", "half"),
+        ("FILESERVER_URL", "files"),
+        ("FILESERVER_URL", "http://"),
+        ("NATS_URL", "http://hunter2@x"),
+    ] {
         let ended = run(program().args(["send", "s", "--text", "a=b"]).env(name, value));
         assert_eq!(ended.code, Some(2), "{name}: {}", ended.stderr);
         assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
@@ -78,6 +83,9 @@ fn a_bad_variable_or_argument_is_named() {
         &["serve"],
         &["serve", "--dir", "d", "--max-size", "much"],
         &["nothing"],
+        &["send", "s", "--text", "a=b", "--s3", "s3://pay loads?endpoint=http://127.0.0.1:9"],
+        &["send", "s", "--text", "a=b", "--s3", "s3://payloads?endpoint=127.0.0.1"],
+        &["send", "s", "--text", "a=b", "--s3", "s3://payloads?endpoint"],
     ] {
         let ended = run(program().args(words));
         assert_eq!(ended.code, Some(2), "{words:?}: {}", ended.stderr);
@@ -255,4 +263,17 @@ fn a_folder_in_use_is_not_swept_and_a_free_one_is() {
     assert_eq!(json!(sweep(&world).stdout), "0 uploads erased, 0 B\n");
     let told = run(&mut world.program(["files", "sweep", "--dir", "stored", "--json"])).stdout;
     assert_eq!(serde_json::from_str::<serde_json::Value>(&told).unwrap(), json!({ "uploads": 0, "bytes": 0 }));
+}
+
+#[test]
+fn a_server_of_another_protocol_is_told_as_such() {
+    let nats = NatsServer::start().unwrap();
+    for scheme in ["tls", "ws", "wss"] {
+        let url = format!("{scheme}://127.0.0.1:{}", nats.port());
+        let ended = run(program().args(["send", "s", "--text", "a=b"]).env("NATS_URL", &url));
+        assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+        let help = ended.stderr.lines().find(|line| line.contains("help: ")).unwrap_or_default();
+        assert!(help.contains("nats://"), "{scheme}: {}", ended.stderr);
+        assert!(!help.contains("start nats-server") && !help.contains("--tls-first"), "{scheme}: {}", ended.stderr);
+    }
 }

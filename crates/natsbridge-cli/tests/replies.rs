@@ -67,12 +67,16 @@ fn a_failing_program_refuses_with_its_first_words() {
     for (code, retryable) in [("3", false), ("75", true)] {
         let refused = ask(&world, &["--text", &format!("code={code}")]);
         assert_eq!(refused.code, Some(8), "{}", refused.stderr);
-        assert!(refused.stderr.contains(&format!("handler: no job {code}\n")), "{}", refused.stderr);
+        assert!(refused.stderr.contains(&format!(" (handler): no job {code}\n")), "{}", refused.stderr);
         let metadata = &json_of(&refused)["metadata"];
         assert_eq!(metadata["retryable"], retryable, "{metadata}");
         assert_eq!(service.json()["reason"], format!("no job {code}"));
     }
-    assert!(stop(service).stderr.contains("answered 0, refused 2"));
+    // People find it on one output.
+    let refused = run(&mut world.program(["request", "s", "--text", "code=3"]));
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(8), ""), "{}", refused.stderr);
+    assert_eq!(refused.stderr.matches("no job 3").count(), 1, "{}", refused.stderr);
+    assert!(stop(service).stderr.contains("answered 0, refused 3"));
 }
 
 #[test]

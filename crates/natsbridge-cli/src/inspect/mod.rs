@@ -11,6 +11,7 @@ use clap::Args;
 use natsbridge::{Broker as _, Envelope, Header, Purpose, SubjectFilter, redacted};
 use serde_json::{Value as Json, json};
 
+use crate::encoding;
 use crate::failure::Failure;
 use crate::global::{self, Global};
 use crate::listing::{self, NOTE_COLUMNS, Row};
@@ -105,7 +106,12 @@ impl Inspect {
             }
         };
         let what = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
-        read.map(Bytes::from).map_err(|source| Failure::system(format!("cannot read {what}"), source))
+        let bytes = read.map_err(|source| Failure::system(format!("cannot read {what}"), source))?;
+        // An editor's byte-order mark; on the wire there is none.
+        Ok(match encoding::unmarked(&bytes) {
+            Ok(unmarked) if unmarked.len() < bytes.len() => Bytes::copy_from_slice(unmarked),
+            _ => bytes.into(),
+        })
     }
 
     /// The next message as it crosses NATS, also where it is no envelope
