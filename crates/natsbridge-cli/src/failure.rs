@@ -57,6 +57,10 @@ pub(crate) enum Failure {
     /// The end of `--for`
     #[error("{seen} of {wanted} messages came in time{}", if *.unread > 0 { ", and not all could be read" } else { "" })]
     TimeRanOut { seen: u64, wanted: u64, unread: u64 },
+    /// Messages that had arrived when the program had to end
+    #[error("{unhandled} {} arrived and {} not handled before the end; give more time with --grace",
+        if *.unhandled == 1 { "message" } else { "messages" }, if *.unhandled == 1 { "was" } else { "were" })]
+    Unhandled { unhandled: u64 },
     /// The connection was closed from the other side for good
     #[error("NATS closed the connection for good")]
     ConnectionClosed,
@@ -124,6 +128,7 @@ impl Failure {
             Self::Unread { .. } | Self::Unsound { .. } => 6,
             Self::TimeRanOut { .. } => 7,
             Self::Unanswered(_) | Self::Refused { .. } => 8,
+            Self::Unhandled { .. } => 9,
             Self::Lines { first, .. } => first.exit_code(),
         }
     }

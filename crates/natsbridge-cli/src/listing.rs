@@ -42,6 +42,12 @@ pub(crate) fn note(text: &str) -> String {
     format!("    {}", output::cut(&output::harmless(text), NOTE_COLUMNS))
 }
 
+/// Lines below a payload's, with nothing cut
+pub(crate) fn notes(text: &str) -> Vec<String> {
+    let lines = output::wrapped(&output::harmless(text), NOTE_COLUMNS);
+    lines.into_iter().map(|line| format!("    {line}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use unicode_width::UnicodeWidthStr as _;

@@ -1,6 +1,7 @@
 //! The program `natsbridge`: reads the command line, runs one command, and turns its outcome into an exit code.
 
 mod bench;
+mod connection;
 mod doctor;
 mod encoding;
 mod failure;
@@ -17,6 +18,7 @@ mod receive;
 mod record;
 mod reply;
 mod request;
+mod scratch;
 mod send;
 mod serve;
 mod signals;
@@ -93,6 +95,8 @@ Exit codes:
   6  messages arrived that could not be read, or inspect found problems
   7  the time of --for ended before --count messages came
   8  not acknowledged in time, refused by a receiver, or not answered
+  9  messages had arrived that were not handled before the end
+130 and 143: a second Ctrl-C or SIGTERM ended the program at once.
 ";
 
 fn main() -> ExitCode {

@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use serde_json::Value as Json;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::failure::Failure;
@@ -11,10 +12,35 @@ use crate::failure::Failure;
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
-    written.map_err(|error| match error.kind() {
+    written.map_err(unwritable)
+}
+
+/// Why standard output could not be written; that nobody reads it any more is no failure
+pub(crate) fn unwritable(error: io::Error) -> Failure {
+    match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
         _ => Failure::system("cannot write to standard output", error),
-    })
+    }
+}
+
+/// JSON as one line that commands no terminal: what would is written as JSON escapes, so that the value is the same
+pub(crate) fn json(json: &Json) -> String {
+    let text = json.to_string();
+    if natsbridge::harmless(&text) == text {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        let mut room = [0; 4];
+        let alone: &str = character.encode_utf8(&mut room);
+        if natsbridge::harmless(alone) == alone {
+            escaped.push(character);
+        } else {
+            // Such characters stand in strings only, and all have four digits.
+            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+        }
+    }
+    escaped
 }
 
 /// Prints a line for people on standard error; that nobody reads it is no failure
@@ -73,6 +99,36 @@ pub(crate) fn harmless(text: &str) -> String {
     natsbridge::harmless(text).into_owned()
 }
 
+/// Lines of at most `columns`, broken between words, and within one that is longer than a line; text that goes to a
+/// file or a pipe stays one line
+pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    if io::stdout().is_terminal() { folded(text, columns) } else { vec![text.to_owned()] }
+}
+
+/// Lines of at most `columns`, broken between words, and within one that is longer than a line
+pub(crate) fn folded(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let used = lines.last().map_or(0, |line| line.width());
+        if used > 0 && used + 1 + word.width() > columns {
+            lines.push(String::new());
+        }
+        for (n, character) in word.chars().enumerate() {
+            let wide = character.width().unwrap_or(0);
+            if lines.last().is_some_and(|line| line.width() + wide > columns) {
+                lines.push(String::new());
+            }
+            if let Some(line) = lines.last_mut() {
+                if n == 0 && !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push(character);
+            }
+        }
+    }
+    lines
+}
+
 /// At most `columns` wide, with `…` where something is missing
 pub(crate) fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
@@ -107,6 +163,22 @@ mod tests {
         assert_eq!(harmless("a\x1b]0;x\x07b\r\n"), "a\\u{1b}]0;x\\u{7}b\\r\\n");
         assert_eq!(harmless("gpj\u{202e}.exe"), "gpj\\u{202e}.exe");
         assert_eq!(harmless("Grüße, 世界 🌍"), "Grüße, 世界 🌍");
+    }
+
+    #[test]
+    fn json_for_a_terminal_means_the_same() {
+        let value = serde_json::json!({ "a\u{9b}": "\u{202e}\n\u{7f} Grüße 🌍", "b": [1.5, null] });
+        let text = json(&value);
+        assert_eq!(harmless(&text), text);
+        assert_eq!(serde_json::from_str::<Json>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn long_text_is_folded_and_nothing_of_it_is_lost() {
+        assert_eq!(folded("one two three", 7), ["one two", "three"]);
+        assert_eq!(folded("a abcdefghij b", 4), ["a", "abcd", "efgh", "ij b"]);
+        assert_eq!(folded("世界世界", 4), ["世界", "世界"]);
+        assert_eq!(folded("", 4), [""]);
     }
 
     #[test]

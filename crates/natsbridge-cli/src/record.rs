@@ -13,10 +13,12 @@ use natsbridge::{Broker as _, Delivery, Envelope, Error, NatsBroker, Outgoing, S
 use serde_json::{Map, Value as Json, json};
 use tokio::time::Instant;
 
+use crate::connection::Connection;
 use crate::encoding::{self, NotText};
 use crate::failure::Failure;
 use crate::global::Global;
-use crate::{output, receive, signals, units};
+use crate::signals::{self, Stop};
+use crate::{output, receive, units};
 
 /// Messages that are written, or sent, before the next look at signals and confirmations
 const BATCH: usize = 1_000;
@@ -25,7 +27,8 @@ const BATCH: usize = 1_000;
 ///
 /// Each becomes a JSON line with its time, subject and bytes. Links are kept as
 /// they are: they can be read again as long as the file server has them. Ctrl-C
-/// and SIGTERM end it in order.
+/// and SIGTERM end the subscription and let what has arrived be recorded, within
+/// --grace; a second one ends the program at once.
 #[derive(Debug, Args)]
 #[command(after_help = RECORD_EXAMPLES)]
 pub(crate) struct Record {
@@ -37,9 +40,12 @@ pub(crate) struct Record {
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after this time
+    /// End after this time; messages that have come are still recorded
     #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
     lasting: Option<Duration>,
+    /// How long messages that have come may take at the end
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "10s")]
+    grace: Duration,
     /// Print at the end what was recorded as a JSON line
     #[arg(long)]
     json: bool,
@@ -102,6 +108,8 @@ impl Record {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         let filter = SubjectFilter::new(&*self.subject).map_err(Error::from)?;
         let broker = connect(global).await?;
+        let connection = Connection::watch(broker.events(), broker.server_url());
+        let stop = Stop::watch();
         let mut messages = broker.subscribe(filter, None).await.map_err(Error::from)?;
         let mut file: Box<dyn io::Write + Send> = if self.to.as_os_str() == "-" {
             Box::new(io::stdout())
@@ -115,37 +123,69 @@ impl Record {
         });
         writeln!(file, "{head}").and_then(|()| file.flush()).map_err(|error| self.unwritable(error))?;
         output::note(&format!("recording {}", self.subject));
-        let recorded = self.record(&mut messages, &mut file).await;
-        if let Err(error) = broker.drain().await {
+        let recorded = self.record(&connection, &stop, &mut messages, &mut file).await;
+        let connected = connection.is_up();
+        // What follows is our own leaving.
+        drop(connection);
+        if connected && let Err(error) = broker.drain().await {
             tracing::warn!(%error, "the connection to NATS did not end in order");
         }
         let recorded = recorded?;
         let dropped = messages.dropped();
+        // Where --count ended it, more was not asked for.
+        let unhandled = if self.count == Some(recorded) { 0 } else { messages.pending() };
         if self.json && self.to.as_os_str() != "-" {
-            output::line(&json!({ "recorded": recorded, "dropped": dropped }).to_string())?;
+            let mut told = json!({ "recorded": recorded, "dropped": dropped });
+            if unhandled > 0 {
+                told["unhandled"] = unhandled.into();
+            }
+            output::line(&told.to_string())?;
         }
-        output::note(&format!("recorded {recorded}, dropped {dropped}"));
-        Ok(())
+        output::note(&format!("recorded {recorded}, dropped {dropped}, unhandled {unhandled}"));
+        match u64::try_from(unhandled).unwrap_or(u64::MAX) {
+            0 => Ok(()),
+            unhandled => Err(Failure::Unhandled { unhandled }),
+        }
     }
 
-    async fn record(&self, messages: &mut Subscription, file: &mut (dyn io::Write + Send)) -> Result<u64, Failure> {
+    async fn record(
+        &self,
+        connection: &Connection,
+        stop: &Stop,
+        messages: &mut Subscription,
+        file: &mut (dyn io::Write + Send),
+    ) -> Result<u64, Failure> {
         let start = Instant::now();
-        let deadline = self.lasting.map(|lasting| start + lasting);
-        let mut stopped = pin!(signals::stopped());
-        let mut recorded = 0;
+        let deadline = self.lasting.and_then(|lasting| start.checked_add(lasting));
+        let (mut recorded, mut last, mut ending) = (0, None, false);
         loop {
             let left = self.count.map_or(u64::MAX, |count| count - recorded);
             let limit = usize::try_from(left).unwrap_or(usize::MAX).min(BATCH);
             if limit == 0 {
                 return Ok(recorded);
             }
+            let asked = async {
+                tokio::select! {
+                    _ = stop.requested() => {}
+                    () = receive::until(deadline) => {}
+                }
+            };
             let batch = tokio::select! {
                 biased;
-                () = &mut stopped => return Ok(recorded),
+                () = asked, if !ending => {
+                    messages.drain();
+                    (last, ending) = (Instant::now().checked_add(self.grace), true);
+                    continue;
+                }
+                () = receive::until(last) => return Ok(recorded),
                 batch = messages.next_batch(limit) => batch,
-                () = receive::until(deadline) => return Ok(recorded),
+                // What is still on its way can't come any more.
+                () = connection.broken(), if ending => return Ok(recorded),
             };
             if batch.is_empty() {
+                if ending {
+                    return Ok(recorded);
+                }
                 return Err(messages.take_error().map_or(Failure::ConnectionClosed, |error| Error::from(error).into()));
             }
             let at = start.elapsed().as_micros();
@@ -154,7 +194,7 @@ impl Record {
                 if delivery.subject.as_str().starts_with("_INBOX.") && !self.subject.starts_with("_INBOX.") {
                     continue;
                 }
-                writeln!(file, "{}", to_line(at, delivery)).map_err(|error| self.unwritable(error))?;
+                writeln!(file, "{}", output::json(&to_line(at, delivery))).map_err(|error| self.unwritable(error))?;
                 recorded += 1;
             }
             // At once, so that a killed recorder loses nothing that it was shown.

@@ -7,9 +7,9 @@ use natsbridge::{BrokerErrorKind, DeliveryError, Error, Incoming, ReceiveError};
 
 use crate::failure::Failure;
 use crate::global::{self, Global};
-use crate::receive::{Form, Report};
+use crate::receive::{Form, Printing};
 use crate::send::{self, Letter};
-use crate::{output, progress, units};
+use crate::{progress, units};
 
 /// Send one message and print the answer
 ///
@@ -71,11 +71,11 @@ impl Request {
             answer => answer,
         };
         let form = if self.json { Form::Json } else { Form::People };
-        let report = Report::of(&answer, None, form).await;
+        let report = Printing::new(None, form).report(&answer).await;
         // People are told of a refusal on standard error alone.
         let refused = matches!(&answer, Err(failed) if matches!(*failed.error, Error::Delivery(_)));
         if self.json || !refused {
-            output::line(&report.to_text(form))?;
+            report.print(form)?;
         }
         match answer {
             Err(ReceiveError { error, .. }) if refused => Err(match *error {

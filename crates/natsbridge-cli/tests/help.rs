@@ -77,10 +77,11 @@ fn a_terminal_gets_colours_unless_no_color_says_otherwise() {
 fn every_exit_code_is_documented() {
     let help = run(program().arg("--help")).stdout;
     let codes = help.split("Exit codes:\n").nth(1).unwrap();
-    for (code, line) in codes.lines().enumerate() {
+    let lines: Vec<_> = codes.lines().take(10).collect();
+    for (code, line) in lines.iter().enumerate() {
         assert!(line.starts_with(&format!("  {code}  ")), "{line}");
     }
-    assert_eq!(codes.lines().count(), 9);
+    assert!(lines.len() == 10 && codes.contains("130 and 143"), "{codes}");
 }
 
 #[test]

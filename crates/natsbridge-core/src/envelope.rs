@@ -515,6 +515,12 @@ impl Payload {
     pub fn sha256(&self) -> Option<Digest> {
         self.metadata.get("sha256")?.as_str()?.parse().ok()
     }
+
+    /// When the link stops working, where the metadata states a time (`expires_at`, docs/specification.md, section 6)
+    #[must_use]
+    pub fn expires_at(&self) -> Option<OffsetDateTime> {
+        timestamp::read(self.metadata.get("expires_at")?.as_str()?)
+    }
 }
 
 impl fmt::Debug for Payload {

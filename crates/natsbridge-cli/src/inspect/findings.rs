@@ -30,7 +30,7 @@ impl Problem {
     }
 
     fn payload(payload: &Payload, code: &'static str, message: impl Into<String>) -> Self {
-        let message = format!("payload `{}`: {}", payload.dataname(), message.into());
+        let message = format!("payload `{}`: {}", natsbridge::shown(payload.dataname()), message.into());
         Self { code, dataname: Some(payload.dataname().to_owned()), message }
     }
 
@@ -39,7 +39,7 @@ impl Problem {
     }
 
     pub(super) fn to_text(&self, style: Style) -> String {
-        let text = output::cut(&output::harmless(&self.message), listing::COLUMNS - 9);
+        let text = output::wrapped(&output::harmless(&self.message), listing::COLUMNS - 9).join("\n         ");
         format!("{} {text}", style.red("problem:"))
     }
 }
@@ -234,19 +234,15 @@ async fn seen(dataname: &str, url: &str, fetcher: Option<&Fetcher>) -> Seen {
 
 fn link_problem(payload: &Payload, seen: &Seen) -> Option<Problem> {
     let problem = |code, message: String| Some(Problem::payload(payload, code, message));
-    let expired = payload.metadata().get("expires_at").and_then(Json::as_str).filter(|at| is_past(at));
+    let expired = payload.expires_at().filter(|at| SystemTime::from(*at) < SystemTime::now());
+    let stated = payload.metadata().get("expires_at").and_then(Json::as_str).unwrap_or_default();
     match (seen, expired) {
         (Seen::Gone(_), _) => problem("not_found", "its link leads to nothing any more".to_owned()),
         (Seen::Unreachable(why), _) => problem("unreachable", why.clone()),
         (Seen::There { size: Some(size), .. }, _) if payload.size() > 0 && *size != payload.size() => {
             problem("size_mismatch", format!("its link holds {size} bytes, the message says {}", payload.size()))
         }
-        (_, Some(at)) => problem("expired", format!("its link was good until {at}")),
+        (_, Some(_)) => problem("expired", format!("its link was good until {}", natsbridge::shown(stated))),
         _ => None,
     }
-}
-
-/// Whether a time is over; what is no time is not
-fn is_past(at: &str) -> bool {
-    humantime::parse_rfc3339_weak(at.trim_end_matches('Z')).is_ok_and(|at| at < SystemTime::now())
 }

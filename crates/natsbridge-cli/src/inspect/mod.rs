@@ -75,7 +75,7 @@ impl Inspect {
         };
         let findings = Findings::of(&bytes, &envelope, fetcher.as_ref()).await;
         if self.json {
-            output::line(&to_json(&envelope, &findings).to_string())?;
+            output::line(&output::json(&to_json(&envelope, &findings)))?;
         } else {
             output::line(&to_text(&envelope, &findings))?;
         }
@@ -89,7 +89,7 @@ impl Inspect {
     fn unreadable(&self, error: &natsbridge::Error) -> Result<(), Failure> {
         let problem = Problem::of(error);
         if self.json {
-            output::line(&json!({ "problems": [problem.to_json()] }).to_string())?;
+            output::line(&output::json(&json!({ "problems": [problem.to_json()] })))?;
         } else {
             output::line(&problem.to_text(output::stdout_style()))?;
         }

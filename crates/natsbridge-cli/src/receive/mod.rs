@@ -1,27 +1,35 @@
 //! `natsbridge receive`: prints every message of a subject, for people or as JSON lines.
 
+mod ahead;
+mod count;
 mod report;
+mod session;
+mod show;
 
 use std::path::PathBuf;
-use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use natsbridge::{Bridge, Header, Inbox, ReceiveError};
+use natsbridge::{Bridge, Header, Inbox, ReceiveError, SubjectFilter};
 use serde_json::{Map, Value as Json};
 use tokio::time::Instant;
 
+use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::global::{self, Global};
 use crate::metrics::Metrics;
-use crate::{output, progress, send, signals, units};
-pub(crate) use report::{Form, Report};
+use crate::signals::Stop;
+use crate::{output, progress, send, units};
+use ahead::Order;
+pub(crate) use report::{Form, Printing, Report};
+use session::{End, Session, Tally};
 
 /// Receive messages and print them
 ///
-/// Links are downloaded and checked. A message that can't be read is printed as
-/// an error and counts as one; the next one follows. Ctrl-C and SIGTERM end it
-/// in order.
+/// Links are downloaded and checked, those of several messages at once. A
+/// message that can't be read is printed as an error and counts as one; the
+/// next one follows. Ctrl-C and SIGTERM end the subscription and let what has
+/// arrived be printed, within --grace; a second one ends the program at once.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Receive {
@@ -30,25 +38,58 @@ pub(crate) struct Receive {
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after this time; a message that has come is still finished
+    /// End after this time; messages that have come are still printed
     #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
     lasting: Option<Duration>,
+    /// How long messages that have come may take at the end
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "10s")]
+    grace: Duration,
     /// Save every payload as a file in this folder, made if it is absent
     ///
     /// A file appears under its name when it is whole and checked; a name that
     /// is taken gets a number.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
+    /// Refuse payloads that are larger than this, such as 50MB
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    max_size: Option<u64>,
+    /// How long the links of one message may take; large ones get more
+    ///
+    /// One second more for each megabyte that the message says its links hold.
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60s")]
+    message_timeout: Duration,
+    /// Print in the order of arrival, however long a message's links take
+    ///
+    /// Without --ordered and --unordered, a message whose links still load
+    /// holds up later ones for 5 seconds; then those that are whole go first.
+    #[arg(long, conflicts_with = "unordered")]
+    ordered: bool,
+    /// Print each message as soon as it is whole
+    #[arg(long)]
+    unordered: bool,
     /// Share the messages with the other receivers of this group
     #[arg(long, value_name = "GROUP")]
     queue: Option<String>,
     /// Tell each sender that its message is printed, or why it can't be read
     ///
-    /// It is told once the line is written, so a killed receiver is sent the
-    /// message again, and may print it again in its next life. Within one life a
-    /// repeat is not printed again.
+    /// The acknowledgement is sent after printing. If this program is killed
+    /// before that, the message is repeated and may be printed again after a
+    /// restart. Within one run a repeat is not printed again, as long as it
+    /// is among the last 65,536 messages that were acknowledged.
     #[arg(long)]
     ack: bool,
+    /// Name this receiver with a UUID that outlives a restart
+    ///
+    /// A sender that waits for several acknowledgements tells receivers apart
+    /// by it; without one, a receiver that is started again counts twice.
+    #[arg(long, value_name = "UUID", value_parser = uuid)]
+    id: Option<String>,
+    /// Send acknowledgements only to subjects of this filter (repeatable)
+    ///
+    /// The sender of a message names the subject for its acknowledgement. Such
+    /// as '_INBOX.>', which senders use unless they name another.
+    #[arg(long, value_name = "FILTER", requires = "ack")]
+    reply_to: Vec<String>,
     /// Follow links to this origin too, besides the file server's
     #[arg(long, value_name = "URL")]
     allow_origin: Vec<String>,
@@ -63,30 +104,36 @@ const EXAMPLES: &str = "\
 JSON lines hold the envelope's fields and `payloads`, each with dataname,
 payload_type, transport, size, sha256, value and path. `value` is a string for
 text, JSON for dictionaries, an array of row objects for tables, and null for
-bytes and for saved links above 64 MiB. A message that can't be read has `error`
-with code, message and dataname, and the payloads that could be read.
+bytes. It is null too for links above 64 MiB and for what would fill more than
+64 MiB of JSON, and so is a table's cell that JSON can't show: then `unshown`
+says why, with code (too_large or unconvertible), message and columns. A
+message that can't be read has `error` with code, message and dataname, and the
+payloads that could be read.
 
 Examples:
   natsbridge receive 'lab.>'
   natsbridge receive lab.results --count 1 --for 10s --json | jq .payloads
-  natsbridge receive 'cam.*' --save pictures --queue savers
+  natsbridge receive 'cam.*' --save pictures --queue savers --max-size 50MB
   natsbridge receive jobs --ack --json >> jobs.ndjson
 ";
 
-/// What ended the listening
-enum End {
-    Counted,
-    Time,
-    Stopped,
-    Closed,
+/// Reads a UUID
+pub(crate) fn uuid(text: &str) -> Result<String, String> {
+    let sound = text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    if sound {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("write a UUID, such as 3f2b8c1e-6f0a-4c57-9f3e-2d8a51b7c0de; `uuidgen` makes one".to_owned())
 }
 
-/// What came so far
-#[derive(Default)]
-struct Tally {
-    seen: u64,
-    unread: u64,
-    acknowledged: u64,
+/// The filters of `--reply-to`
+pub(crate) fn reply_subjects(filters: &[String]) -> Result<Vec<SubjectFilter>, Failure> {
+    let filter = |text: &String| SubjectFilter::new(text.as_str()).map_err(natsbridge::Error::from);
+    Ok(filters.iter().map(filter).collect::<Result<_, _>>()?)
 }
 
 /// What came again and what did not come, as far as that is known
@@ -111,6 +158,14 @@ impl Receive {
             global::origin("--allow-origin", url)?;
         }
         config.allowed_origins.clone_from(&self.allow_origin);
+        if let Some(size) = self.max_size {
+            config.checks = config.checks.max_payload_size(size);
+        }
+        if let Some(id) = &self.id {
+            config.sender_id = Some(id.clone());
+        }
+        config.message_timeout = self.message_timeout;
+        config.reply_subjects = reply_subjects(&self.reply_to)?;
         self.metrics.serve()?;
         progress::watch(&mut config)?;
         if let Some(dir) = &self.save {
@@ -118,19 +173,35 @@ impl Receive {
             std::fs::create_dir_all(dir).map_err(refused)?;
         }
         let bridge = Global::connect(config).await?;
-        let mut inbox = self.listen(&bridge).await?;
+        let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned());
+        let stop = Stop::watch();
+        let inbox = tokio::select! {
+            inbox = self.listen(&bridge) => inbox?,
+            // Nothing was promised yet.
+            _ = stop.requested() => return Ok(()),
+        };
         output::note(&format!("listening on {}", self.subject));
 
-        let mut tally = Tally::default();
-        let end = self.print_all(&bridge, &mut inbox, &mut tally).await;
-        send::end(&bridge).await;
-        let Tally { seen, unread, acknowledged } = tally;
+        let mut session = Session::new(&self, &bridge, &connection, &stop, inbox);
+        let end = session.run().await;
+        let Session { inbox, tally: Tally { seen, unread, acknowledged, unhandled }, .. } = session;
+        let connected = connection.is_up();
+        // What follows is our own leaving.
+        drop(connection);
+        if connected {
+            send::end(&bridge).await;
+        }
         if !matches!(end, Err(Failure::OutputClosed)) {
             let losses = losses(&inbox, self.queue.is_some());
-            output::note(&format!("received {seen}, unreadable {unread}, acknowledged {acknowledged}, {losses}"));
+            output::note(&format!(
+                "received {seen}, unreadable {unread}, acknowledged {acknowledged}, {losses}, unhandled {unhandled}"
+            ));
         }
         match (end?, self.count) {
+            (End::Counted, _) if unread > 0 => Err(Failure::Unread { unread, seen }),
+            (End::Counted, _) => Ok(()),
             (End::Closed, _) => Err(Failure::ConnectionClosed),
+            _ if unhandled > 0 => Err(Failure::Unhandled { unhandled }),
             (End::Time, Some(wanted)) => Err(Failure::TimeRanOut { seen, wanted, unread }),
             _ if unread > 0 => Err(Failure::Unread { unread, seen }),
             _ => Ok(()),
@@ -148,43 +219,25 @@ impl Receive {
         Ok(inbox.lazy())
     }
 
-    async fn print_all(&self, bridge: &Bridge, inbox: &mut Inbox, tally: &mut Tally) -> Result<End, Failure> {
-        let deadline = self.lasting.map(|lasting| Instant::now() + lasting);
-        let form = if self.json { Form::Json } else { Form::People };
-        let mut stopped = pin!(signals::stopped());
-        while self.count.is_none_or(|count| tally.seen < count) {
-            let message = tokio::select! {
-                biased;
-                () = &mut stopped => return Ok(End::Stopped),
-                message = inbox.next() => match message {
-                    Some(message) => message,
-                    None => return Ok(End::Closed),
-                },
-                () = until(deadline) => return Ok(End::Time),
-            };
-            let message = match message {
-                Err(error) if is_last(&error) => return Err((*error.error).into()),
-                message => message,
-            };
-            let report = tokio::select! {
-                biased;
-                () = &mut stopped => return Ok(End::Stopped),
-                report = Report::of(&message, self.save.as_deref(), form) => report,
-            };
-            tally.seen += 1;
-            tally.unread += u64::from(report.is_error());
-            output::line(&report.to_text(form))?;
-            if self.ack {
-                tally.acknowledged += u64::from(report.acknowledge(bridge, &message).await && !report.is_error());
-            }
+    const fn order(&self) -> Order {
+        match (self.ordered, self.unordered) {
+            (true, _) => Order::Strict,
+            (_, true) => Order::Free,
+            _ => Order::Patient,
         }
-        Ok(End::Counted)
     }
 }
 
 /// Whether it is about the subscription and not about a message: nothing more comes
 pub(crate) fn is_last(error: &ReceiveError) -> bool {
     matches!(*error.error, natsbridge::Error::Broker(_))
+}
+
+/// Ends the subscription at once, and counts the messages that have arrived and that nobody reads any more
+pub(crate) async fn left_unread(inbox: &mut Inbox) -> u64 {
+    inbox.drain_within(Duration::ZERO);
+    while inbox.next().await.is_some() {}
+    inbox.unhandled()
 }
 
 /// Returns at this time; never where there is none

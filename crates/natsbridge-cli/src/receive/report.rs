@@ -1,28 +1,42 @@
 //! One received message as it is printed: its payloads fetched, checked, saved and shown.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use natsbridge::{
-    Bridge, Digest, Error, Handle, Header, Incoming, Part, PayloadType, Purpose, ReceiveError, Transport, Value,
-};
+use natsbridge::{Bridge, Digest, Error, Handle, Header, Incoming, PayloadType, Purpose, ReceiveError, Transport};
 use serde_json::{Map, Value as Json, json};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 use super::header_fields;
-use crate::failure::chain;
+use super::show::{Body, READ_BACK, Shown, Unshown};
+use crate::failure::{Failure, chain};
 use crate::listing::{self, Row};
 use crate::output;
+use crate::scratch::Scratch;
 
-/// Saved links up to this size are read back to be shown, in bytes
-const READ_BACK: u64 = 64 * 1024 * 1024;
+/// Messages whose links load at once
+const LOADING: usize = 32;
 
-/// Lines of a text that are shown to people
-const LINES: usize = 10;
+/// Payloads up to this size are looked into at once, larger ones on another thread, in bytes
+const SMALL: u64 = 16 * 1024;
 
 /// For whom it is printed
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     People,
     Json,
+}
+
+/// How messages are printed, and what all of them share for that
+#[derive(Debug)]
+pub(crate) struct Printing {
+    save: Option<PathBuf>,
+    form: Form,
+    scratch: Scratch,
+    loading: Semaphore,
+    /// One large value at a time is in memory
+    showing: Semaphore,
 }
 
 /// A message with what could be read of it
@@ -43,14 +57,10 @@ struct Entry {
     size: u64,
     sha256: Digest,
     shown: Shown,
+    unshown: Option<Unshown>,
     path: Option<PathBuf>,
-}
-
-/// A payload's value in the form that was asked for
-#[derive(Debug)]
-enum Shown {
-    Json(Json),
-    Lines(Vec<String>),
+    /// Where a link is that is not saved, until it is printed
+    _folder: Option<TempDir>,
 }
 
 /// Why a message could not be read, or not all of it
@@ -69,13 +79,18 @@ impl From<&Error> for Problem {
     }
 }
 
-impl Report {
+impl Printing {
+    pub(crate) fn new(save: Option<PathBuf>, form: Form) -> Self {
+        let (loading, showing) = (Semaphore::new(LOADING), Semaphore::new(1));
+        Self { save, form, scratch: Scratch::default(), loading, showing }
+    }
+
     /// Fetches every payload of a message; where one fails, the others are still read
-    pub(crate) async fn of(message: &Result<Incoming, ReceiveError>, save: Option<&Path>, form: Form) -> Self {
+    pub(crate) async fn report(&self, message: &Result<Incoming, ReceiveError>) -> Report {
         let message = match message {
             Ok(message) => message,
             Err(ReceiveError { error, subject, header, .. }) => {
-                return Self {
+                return Report {
                     subject: subject.clone(),
                     header: header.as_deref().cloned(),
                     payloads: Vec::new(),
@@ -84,9 +99,14 @@ impl Report {
             }
         };
         let (subject, header) = (message.subject().to_owned(), message.header().clone());
-        let mut report = Self { subject, header: Some(header), payloads: Vec::new(), problem: None };
+        let mut report = Report { subject, header: Some(header), payloads: Vec::new(), problem: None };
+        // Closed by nobody.
+        let _turn = match message.payloads().iter().any(|handle| handle.part().is_none()) {
+            true => self.loading.acquire().await.ok(),
+            false => None,
+        };
         for handle in message.payloads() {
-            match Entry::of(handle, save, form).await {
+            match self.entry(handle).await {
                 Ok(entry) => report.payloads.push(entry),
                 // The first is told; a second one's cause is mostly the same.
                 Err(error) => report.problem = report.problem.or_else(|| Some((&error).into())),
@@ -95,6 +115,75 @@ impl Report {
         report
     }
 
+    async fn entry(&self, handle: &Handle) -> Result<Entry, Error> {
+        let (dataname, payload_type, transport) = (handle.name().to_owned(), handle.payload_type(), handle.transport());
+        let (mut shown, mut unshown, mut path, mut folder) = (Shown::Nothing, None, None, None);
+        let direct = handle.part().and_then(|part| part.bytes());
+        // What is at hand is read first, so that no file is made of what can't be read.
+        if let Some(bytes) = direct {
+            (shown, unshown) = self.shown(&dataname, payload_type, Body::Memory(bytes.clone()), handle.size()).await?;
+        }
+        let (size, sha256) = match (&self.save, direct) {
+            (None, Some(bytes)) => (handle.size().unwrap_or(0), Digest::of(bytes)),
+            (Some(dir), _) => {
+                let saved = handle.save(dir).await?;
+                path = Some(saved.path);
+                (saved.size, saved.sha256)
+            }
+            (None, None) => {
+                let unusable = |source| local(&dataname, std::env::temp_dir(), source);
+                let private = self.scratch.folder().map_err(unusable)?;
+                let saved = handle.save(private.path()).await?;
+                folder = Some((private, saved.path));
+                (saved.size, saved.sha256)
+            }
+        };
+        if direct.is_none() && !payload_type.is_bytes() {
+            let file = folder.as_ref().map(|(_, file)| file).or(path.as_ref());
+            if let Some(file) = file.filter(|_| size <= READ_BACK) {
+                let read = self.shown(&dataname, payload_type, Body::File(file.clone()), Some(size)).await;
+                (shown, unshown) = match read {
+                    Ok(read) => read,
+                    Err(error) => {
+                        remove(file).await;
+                        return Err(error);
+                    }
+                };
+            } else {
+                unshown = Some(Unshown::too_large());
+            }
+        }
+        let _folder = folder.map(|(folder, _)| folder);
+        Ok(Entry { dataname, payload_type, transport, size, sha256, shown, unshown, path, _folder })
+    }
+
+    async fn shown(
+        &self,
+        dataname: &str,
+        payload_type: PayloadType,
+        body: Body,
+        size: Option<u64>,
+    ) -> Result<(Shown, Option<Unshown>), Error> {
+        let form = self.form;
+        if payload_type.is_bytes() {
+            return Ok((Shown::Nothing, None));
+        }
+        // Only a table can take much more memory than it has bytes.
+        if size.is_some_and(|size| size <= SMALL) && payload_type != PayloadType::ArrowTable {
+            return Shown::of(dataname, payload_type, body, form);
+        }
+        let _turn = self.showing.acquire().await;
+        let name = dataname.to_owned();
+        let shown = tokio::task::spawn_blocking(move || Shown::of(&name, payload_type, body, form)).await;
+        shown.unwrap_or_else(|failed| match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only the end of the runtime stops it.
+            Err(_) => Err(Error::Stopped),
+        })
+    }
+}
+
+impl Report {
     /// Tells the sender that the message was printed, or why it can't be read
     pub(crate) async fn acknowledge(&self, bridge: &Bridge, message: &Result<Incoming, ReceiveError>) -> bool {
         let answered = match (message, &self.problem) {
@@ -109,7 +198,8 @@ impl Report {
             // Its sender does not want to know.
             Err(Error::NoReplySubject { .. }) => false,
             Err(error) => {
-                tracing::warn!(%error, subject = self.subject, "a message could not be acknowledged");
+                let error: &(dyn std::error::Error + 'static) = &error;
+                tracing::warn!(error, subject = self.subject, "a message could not be acknowledged");
                 false
             }
         }
@@ -119,22 +209,38 @@ impl Report {
         self.problem.is_some()
     }
 
-    pub(crate) fn to_text(&self, form: Form) -> String {
+    /// Prints the message at once
+    pub(crate) fn print(&self, form: Form) -> Result<(), Failure> {
+        let mut stdout = io::BufWriter::new(io::stdout().lock());
+        self.write(form, &mut stdout).and_then(|()| io::Write::flush(&mut stdout)).map_err(output::unwritable)
+    }
+
+    /// Writes the message, with its line end; a large value is made meanwhile
+    pub(crate) fn write(&self, form: Form, out: &mut dyn io::Write) -> io::Result<()> {
         match form {
-            Form::Json => self.to_json().to_string(),
-            Form::People => self.to_lines().join("\n"),
+            Form::Json => self.write_json(out),
+            Form::People => writeln!(out, "{}", self.to_lines().join("\n")),
         }
     }
 
-    fn to_json(&self) -> Json {
+    fn write_json(&self, out: &mut dyn io::Write) -> io::Result<()> {
         // Of what is no envelope, the subject is all that is known.
         let unknown = || Map::from_iter([("subject".to_owned(), Json::from(&*self.subject))]);
-        let mut fields = self.header.as_ref().map_or_else(unknown, header_fields);
-        fields.insert("payloads".to_owned(), self.payloads.iter().map(Entry::to_json).collect());
-        if let Some(Problem { code, message, dataname, .. }) = &self.problem {
-            fields.insert("error".to_owned(), json!({ "code": code, "message": message, "dataname": dataname }));
+        let fields = self.header.as_ref().map_or_else(unknown, header_fields);
+        let fields = output::json(&Json::Object(fields));
+        write!(out, "{},\"payloads\":[", fields.strip_suffix('}').unwrap_or(&fields))?;
+        for (n, entry) in self.payloads.iter().enumerate() {
+            if n > 0 {
+                out.write_all(b",")?;
+            }
+            entry.write_json(out)?;
         }
-        Json::Object(fields)
+        out.write_all(b"]")?;
+        if let Some(Problem { code, message, dataname, .. }) = &self.problem {
+            let error = json!({ "code": code, "message": message, "dataname": dataname });
+            write!(out, ",\"error\":{}", output::json(&error))?;
+        }
+        out.write_all(b"}\n")
     }
 
     fn to_lines(&self) -> Vec<String> {
@@ -153,6 +259,9 @@ impl Report {
             if let Shown::Lines(shown) = &entry.shown {
                 lines.extend(shown.iter().map(|line| listing::note(line)));
             }
+            if let Some(Unshown { code, message, .. }) = &entry.unshown {
+                lines.extend(listing::notes(&format!("not shown ({code}): {message}")));
+            }
             if let Some(path) = &entry.path {
                 // Never cut: it is there to be copied.
                 lines.push(format!("    saved as {}", output::harmless(&path.to_string_lossy())));
@@ -167,45 +276,6 @@ impl Report {
 }
 
 impl Entry {
-    async fn of(handle: &Handle, save: Option<&Path>, form: Form) -> Result<Self, Error> {
-        let (dataname, payload_type, transport) = (handle.name().to_owned(), handle.payload_type(), handle.transport());
-        // What is at hand is read first, so that no file is made of what can't be read.
-        let at_hand = match handle.part() {
-            Some(part) if !payload_type.is_bytes() => Some(part.value()?),
-            _ => None,
-        };
-        let (size, sha256, value, path) = match (save, handle.part()) {
-            (Some(dir), part) => {
-                let saved = handle.save(dir).await?;
-                let value = match at_hand {
-                    None if part.is_none() && !payload_type.is_bytes() && saved.size <= READ_BACK => {
-                        Some(read_back(&dataname, payload_type, &saved.path).await?)
-                    }
-                    at_hand => at_hand,
-                };
-                (saved.size, saved.sha256, value, Some(saved.path))
-            }
-            (None, Some(part)) => {
-                let sha256 = part.bytes().map_or_else(|| Digest::of(b""), |bytes| Digest::of(bytes));
-                (part.size(), sha256, at_hand, None)
-            }
-            (None, None) => {
-                // Of bytes only size and digest are shown, so they need not fit the memory.
-                let unusable = |source| local(&dataname, std::env::temp_dir(), source);
-                let dir = tempfile::tempdir().map_err(unusable)?;
-                let saved = handle.save(dir.path()).await?;
-                let value = if payload_type.is_bytes() {
-                    None
-                } else {
-                    Some(read_back(&dataname, payload_type, &saved.path).await?)
-                };
-                (saved.size, saved.sha256, value, None)
-            }
-        };
-        let shown = Shown::of(&dataname, payload_type, value, form)?;
-        Ok(Self { dataname, payload_type, transport, size, sha256, shown, path })
-    }
-
     fn row(&self) -> Row<'_> {
         Row {
             dataname: &self.dataname,
@@ -216,91 +286,33 @@ impl Entry {
         }
     }
 
-    fn to_json(&self) -> Json {
-        let value = match &self.shown {
-            Shown::Json(value) => value.clone(),
-            Shown::Lines(_) => Json::Null,
-        };
-        json!({
+    fn write_json(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let before = json!({
             "dataname": self.dataname,
             "payload_type": self.payload_type,
             "transport": self.transport,
             "size": self.size,
             "sha256": self.sha256.to_string(),
-            "value": value,
-            "path": self.path.as_ref().map(|path| path.to_string_lossy()),
-        })
+        });
+        let mut after = Map::new();
+        after.insert("path".to_owned(), self.path.as_ref().map(|path| path.to_string_lossy()).into());
+        if let Some(unshown) = &self.unshown {
+            after.insert("unshown".to_owned(), unshown.to_json());
+        }
+        let (before, after) = (output::json(&before), output::json(&Json::Object(after)));
+        write!(out, "{},\"value\":", before.strip_suffix('}').unwrap_or(&before))?;
+        self.shown.write(&self.dataname, self.payload_type, out)?;
+        write!(out, ",{}", after.strip_prefix('{').unwrap_or(&after))
     }
 }
 
-impl Shown {
-    fn of(dataname: &str, payload_type: PayloadType, value: Option<Value>, form: Form) -> Result<Self, Error> {
-        let Some(value) = value else {
-            return Ok(if form == Form::Json { Self::Json(Json::Null) } else { Self::Lines(Vec::new()) });
-        };
-        Ok(match form {
-            Form::Json => Self::Json(as_json(dataname, payload_type, value)?),
-            Form::People => Self::Lines(as_lines(&value)),
-        })
+/// Removes a saved link that is not what its type says
+async fn remove(path: &Path) {
+    if let Err(error) = tokio::fs::remove_file(path).await {
+        tracing::warn!(%error, path = %path.display(), "a payload that can't be read stays in its file");
     }
 }
 
-fn as_json(dataname: &str, payload_type: PayloadType, value: Value) -> Result<Json, Error> {
-    Ok(match value {
-        Value::Text(text) => text.into(),
-        Value::Json(json) => json,
-        Value::Rows(rows) => rows.into_vec().into(),
-        Value::Table(table) => {
-            let rows = table.to_rows().map_err(|error| Error::WrongType {
-                dataname: dataname.to_owned(),
-                payload_type,
-                wanted: "rows",
-                reason: error.to_string(),
-            })?;
-            rows.into_vec().into()
-        }
-        _ => Json::Null,
-    })
-}
-
-/// The beginning of a value, for people
-fn as_lines(value: &Value) -> Vec<String> {
-    match value {
-        Value::Text(text) => {
-            let mut lines: Vec<_> = text.lines().take(LINES).map(str::to_owned).collect();
-            if text.lines().nth(LINES).is_some() {
-                lines.push("…".to_owned());
-            }
-            lines
-        }
-        Value::Json(json) => vec![json.to_string()],
-        Value::Rows(rows) => vec![table_line(rows.len(), &rows.columns())],
-        Value::Table(table) => {
-            let columns: Vec<_> = table.schema().fields().iter().map(|field| field.name().as_str()).collect();
-            vec![table_line(table.num_rows(), &columns)]
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn table_line(rows: usize, columns: &[&str]) -> String {
-    format!("{rows} {} of {}", if rows == 1 { "row" } else { "rows" }, columns.join(", "))
-}
-
-/// Reads a saved link to show its value; one that is not what its type says is removed again
-async fn read_back(dataname: &str, payload_type: PayloadType, path: &Path) -> Result<Value, Error> {
-    let bytes = tokio::fs::read(path).await.map_err(|source| local(dataname, path.to_owned(), source))?;
-    match Part::from_source(dataname, payload_type, bytes).into_value() {
-        Ok(value) => Ok(value),
-        Err(error) => {
-            if let Err(error) = tokio::fs::remove_file(path).await {
-                tracing::warn!(%error, path = %path.display(), "a payload that can't be read stays in its file");
-            }
-            Err(error.into())
-        }
-    }
-}
-
-fn local(dataname: &str, path: PathBuf, source: std::io::Error) -> Error {
-    Error::File { dataname: dataname.to_owned(), action: "read", path, source }
+fn local(dataname: &str, path: PathBuf, source: io::Error) -> Error {
+    Error::File { dataname: dataname.to_owned(), action: "write", path, source }
 }

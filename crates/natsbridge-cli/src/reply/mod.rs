@@ -4,7 +4,6 @@ mod program;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,10 +13,13 @@ use natsbridge::{Bridge, Draft, Error, Inbox, Incoming, PayloadType, Purpose};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::global::{self, Global};
 use crate::metrics::Metrics;
-use crate::{listing, output, receive, send, signals, units};
+use crate::scratch::Scratch;
+use crate::signals::Stop;
+use crate::{listing, output, receive, send, units};
 use program::{Program, Refusal};
 
 /// Answer each message with what a program makes of it
@@ -25,7 +27,8 @@ use program::{Program, Refusal};
 /// The program reads the message's first payload on standard input; what it
 /// writes goes back as a text called `reply`, or as bytes where it is no text.
 /// One that fails makes a NACK with the first line of its standard error. Ctrl-C
-/// and SIGTERM take no new messages and let those that run finish.
+/// and SIGTERM end the subscription and let what has arrived be answered, within
+/// --grace; a second one ends this program at once.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Reply {
@@ -40,12 +43,34 @@ pub(crate) struct Reply {
     /// How long the program may take; then it is killed
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "30s")]
     timeout: Duration,
+    /// How long messages that have come may take at the end
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "10s")]
+    grace: Duration,
     /// Programs that run at once; further messages wait
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = jobs)]
     jobs: usize,
     /// Share the messages with the other members of this group
     #[arg(long, value_name = "GROUP")]
     queue: Option<String>,
+    /// Refuse payloads that are larger than this, such as 50MB
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    max_size: Option<u64>,
+    /// How long the links of one message may take; large ones get more
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60s")]
+    message_timeout: Duration,
+    /// Send answers only to subjects of this filter (repeatable)
+    ///
+    /// The sender of a message names the subject for the answer. Such as
+    /// '_INBOX.>', which senders use unless they name another.
+    #[arg(long, value_name = "FILTER")]
+    reply_to: Vec<String>,
+    /// Hand this program's passwords and tokens on to the program that answers
+    ///
+    /// Without it, the program does not find in its environment what this one
+    /// logs in with: NATS_PASSWORD, NATS_TOKEN, NATS_CREDS, NATS_NKEY, NATS_KEY,
+    /// FILESERVER_TOKEN, AWS_*, and URLs that hold a password.
+    #[arg(long)]
+    pass_secrets: bool,
     /// Follow links to this origin too, besides the file server's
     #[arg(long, value_name = "URL")]
     allow_origin: Vec<String>,
@@ -80,6 +105,8 @@ struct Tally {
     answered: u64,
     refused: u64,
     unread: u64,
+    /// Arrived, and not answered when the program had to end
+    unhandled: u64,
 }
 
 /// What became of one message
@@ -99,57 +126,105 @@ impl Reply {
             global::origin("--allow-origin", url)?;
         }
         config.allowed_origins.clone_from(&self.allow_origin);
+        if let Some(size) = self.max_size {
+            config.checks = config.checks.max_payload_size(size);
+        }
+        config.message_timeout = self.message_timeout;
+        config.reply_subjects = receive::reply_subjects(&self.reply_to)?;
         self.metrics.serve()?;
         let bridge = Global::connect(config).await?;
+        let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned());
+        let stop = Stop::watch();
+        let mut inbox = tokio::select! {
+            inbox = self.listen(&bridge) => inbox?,
+            // Nothing was promised yet.
+            _ = stop.requested() => return Ok(()),
+        };
+        output::note(&format!("answering {}", self.subject));
+
+        let mut tally = Tally::default();
+        let done = self.answer_all(&bridge, &connection, &stop, &mut inbox, &mut tally).await;
+        let connected = connection.is_up();
+        // What follows is our own leaving.
+        drop(connection);
+        if connected {
+            send::end(&bridge).await;
+        }
+        let Tally { handled, answered, refused, unread, unhandled } = tally;
+        if !matches!(done, Err(Failure::OutputClosed)) {
+            let losses = receive::losses(&inbox, self.queue.is_some());
+            output::note(&format!(
+                "handled {handled}, answered {answered}, refused {refused}, unreadable {unread}, {losses}, \
+                 unhandled {unhandled}"
+            ));
+        }
+        match done? {
+            true => Err(Failure::ConnectionClosed),
+            false if unhandled > 0 => Err(Failure::Unhandled { unhandled }),
+            false => Ok(()),
+        }
+    }
+
+    async fn listen(&self, bridge: &Bridge) -> Result<Inbox, Failure> {
         let inbox = match &self.queue {
             Some(group) => bridge.subscribe_queue(&self.subject, group).await?,
             None => bridge.subscribe(&self.subject).await?,
         };
         bridge.confirm().await?;
         // The first payload is fetched when its program starts, straight into a file where it is a link.
-        let mut inbox = inbox.lazy();
-        output::note(&format!("answering {}", self.subject));
-
-        let mut tally = Tally::default();
-        let done = self.answer_all(&bridge, &mut inbox, &mut tally).await;
-        send::end(&bridge).await;
-        let closed = done?;
-        let Tally { handled, answered, refused, unread } = tally;
-        let losses = receive::losses(&inbox, self.queue.is_some());
-        output::note(&format!(
-            "handled {handled}, answered {answered}, refused {refused}, unreadable {unread}, {losses}"
-        ));
-        if closed { Err(Failure::ConnectionClosed) } else { Ok(()) }
+        Ok(inbox.lazy())
     }
 
-    /// Answers until a signal comes; says whether the connection was closed before
-    async fn answer_all(&self, bridge: &Bridge, inbox: &mut Inbox, tally: &mut Tally) -> Result<bool, Failure> {
-        let program = Program { path: self.exec.clone(), args: self.args.clone(), timeout: self.timeout };
+    /// Answers until the end; says whether the connection was closed before a signal came
+    async fn answer_all(
+        &self,
+        bridge: &Bridge,
+        connection: &Connection,
+        stop: &Stop,
+        inbox: &mut Inbox,
+        tally: &mut Tally,
+    ) -> Result<bool, Failure> {
+        let program = Program {
+            path: self.exec.clone(),
+            args: self.args.clone(),
+            timeout: self.timeout,
+            pass_secrets: self.pass_secrets,
+            scratch: Scratch::default(),
+        };
         let mut running = FuturesUnordered::new();
-        let mut stopped = pin!(signals::stopped());
-        let (mut taking, mut closed) = (true, false);
-        while taking || !running.is_empty() {
+        let (mut taking, mut ending, mut over) = (true, false, false);
+        while !over && (taking || !running.is_empty()) {
             tokio::select! {
                 biased;
-                () = &mut stopped, if taking => taking = false,
+                _ = stop.requested(), if !ending => {
+                    inbox.drain();
+                    ending = true;
+                }
                 Some(handled) = running.next() => self.told(&handled, tally)?,
+                () = stop.over(self.grace) => over = true,
                 message = inbox.next(), if taking && running.len() < self.jobs => match message {
-                    None => (taking, closed) = (false, true),
+                    None => taking = false,
                     // An answer is not answered: two programs would go on for ever.
                     Some(Ok(message)) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => {}
                     Some(Ok(message)) => running.push(handle(&program, message)),
                     Some(Err(last)) if receive::is_last(&last) => return Err((*last.error).into()),
                     Some(Err(unread)) => {
                         tally.unread += 1;
-                        tracing::warn!(error = %unread, subject = unread.subject, "a message can't be read");
                         if let Err(error) = bridge.nack(&unread).await {
                             tracing::debug!(%error, "its sender is not told");
                         }
                     }
-                }
+                },
+                // What is still on its way can't come any more.
+                () = connection.broken(), if ending && taking && running.is_empty() => taking = false,
             }
         }
-        Ok(closed)
+        // Programs that still run end with their futures.
+        tally.unhandled += u64::try_from(running.len()).unwrap_or(u64::MAX);
+        if over {
+            tally.unhandled += receive::left_unread(inbox).await;
+        }
+        Ok(!ending && !over)
     }
 
     fn told(&self, handled: &Handled, tally: &mut Tally) -> Result<(), Failure> {
@@ -171,21 +246,26 @@ impl Reply {
                 "reason": refusal.map(|refusal| &refusal.reason),
                 "ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             });
-            return output::line(&line.to_string());
+            return output::line(&output::json(&line));
         }
-        let what = match outcome {
+        let from = output::harmless(&format!("{}, from {}", message.subject(), header.sender_name()));
+        let line = match outcome {
             Ok(size) if *told => {
-                format!(
-                    "answered with {} in {} ms",
-                    units::shown(u64::try_from(*size).unwrap_or(u64::MAX)),
-                    took.as_millis()
-                )
+                let size = units::shown(u64::try_from(*size).unwrap_or(u64::MAX));
+                output::cut(&format!("{from}: answered with {size} in {} ms", took.as_millis()), listing::COLUMNS)
             }
-            Ok(_) => format!("done in {} ms; no answer was asked for", took.as_millis()),
-            Err(refusal) => format!("refused ({}): {}", refusal.code, refusal.reason),
+            Ok(_) => {
+                let done = format!(": done in {} ms; no answer was asked for", took.as_millis());
+                output::cut(&from, listing::COLUMNS - done.len()) + &done
+            }
+            Err(refusal) => {
+                // Names may be long; the reason is never cut.
+                let from = output::cut(&from, listing::COLUMNS / 2);
+                let line = format!("{from}: refused ({}): {}", refusal.code, output::harmless(&refusal.reason));
+                output::wrapped(&line, listing::COLUMNS - 2).join("\n  ")
+            }
         };
-        let line = format!("{}, from {}: {what}", message.subject(), header.sender_name());
-        output::line(&output::cut(&output::harmless(&line), listing::COLUMNS))
+        output::line(&line)
     }
 }
 
@@ -203,7 +283,8 @@ async fn handle(program: &Program, message: Incoming) -> Handled {
         // Whoever names no subject for answers does not want one.
         Err(Error::NoReplySubject { .. }) => false,
         Err(error) => {
-            tracing::warn!(%error, msg_id = message.header().msg_id(), "an answer could not be sent");
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(error, msg_id = message.header().msg_id(), "an answer could not be sent");
             false
         }
     };

@@ -7,10 +7,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use natsbridge::{Error, Handle, Incoming};
+use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 
 use crate::failure::chain;
+use crate::scratch::Scratch;
 
 /// The longest answer, in bytes: it is held in memory
 const MAX_ANSWER: u64 = 64 * 1024 * 1024;
@@ -27,6 +29,10 @@ pub(super) struct Program {
     pub(super) path: PathBuf,
     pub(super) args: Vec<OsString>,
     pub(super) timeout: Duration,
+    /// Whether the program gets the secrets in our environment
+    pub(super) pass_secrets: bool,
+    /// Where links lie while a program reads them
+    pub(super) scratch: Scratch,
 }
 
 /// Why there is no answer; becomes a NACK (specification, section 6)
@@ -52,7 +58,7 @@ impl From<Error> for Refusal {
 impl Program {
     /// Runs the program for a message; one that takes too long is killed
     pub(super) async fn answer(&self, message: &Incoming) -> Result<Vec<u8>, Refusal> {
-        let mut input = Input::of(message.payloads().first()).await?;
+        let mut input = Input::of(message.payloads().first(), &self.scratch).await?;
         let mut child = self
             .start(message)
             .map_err(|error| Refusal::handler(format!("cannot start {}: {error}", self.path.display()), true))?;
@@ -99,6 +105,13 @@ impl Program {
             // A stranger's text; with a zero in it, no program could be started.
             command.env(name, text.replace('\0', "\u{fffd}"));
         }
+        if !self.pass_secrets {
+            for (name, value) in std::env::vars_os() {
+                if is_secret(&name.to_string_lossy(), &value.to_string_lossy()) {
+                    command.env_remove(name);
+                }
+            }
+        }
         // Ctrl-C is for us: the programs that run get to finish.
         #[cfg(unix)]
         command.process_group(0);
@@ -106,19 +119,44 @@ impl Program {
     }
 }
 
+/// Whether a variable holds what this program logs in with, or where that is
+fn is_secret(name: &str, value: &str) -> bool {
+    const SECRETS: [&str; 6] =
+        ["NATS_CREDS", "NATS_NKEY", "NATS_TOKEN", "NATS_PASSWORD", "NATS_KEY", "FILESERVER_TOKEN"];
+    const ADDRESSES: [&str; 3] = ["NATS_URL", "FILESERVER_URL", "S3_URL"];
+    // Windows does not tell upper from lower case.
+    let name = name.to_ascii_uppercase();
+    SECRETS.contains(&&*name) || name.starts_with("AWS_") || (ADDRESSES.contains(&&*name) && value.contains('@'))
+}
+
 /// What the program reads
 enum Input {
     Bytes(bytes::Bytes),
-    File(tokio::fs::File),
+    /// In a folder that only this user may look into, which goes with it
+    File {
+        file: tokio::fs::File,
+        _folder: TempDir,
+    },
 }
 
 impl Input {
     /// The first payload; a link is downloaded into a file, so that it need not fit the memory
-    async fn of(first: Option<&Handle>) -> Result<Self, Error> {
+    async fn of(first: Option<&Handle>, scratch: &Scratch) -> Result<Self, Error> {
         let Some(first) = first else { return Ok(Self::Bytes(bytes::Bytes::new())) };
         match first.part().and_then(|part| part.bytes()) {
             Some(bytes) => Ok(Self::Bytes(bytes.clone())),
-            None => Ok(Self::File(first.open().await?)),
+            None => {
+                let failed = |path: PathBuf, source| Error::File {
+                    dataname: first.name().to_owned(),
+                    action: "write",
+                    path,
+                    source,
+                };
+                let folder = scratch.folder().map_err(|error| failed(std::env::temp_dir(), error))?;
+                let saved = first.save(folder.path()).await?;
+                let file = tokio::fs::File::open(&saved.path).await.map_err(|error| failed(saved.path, error))?;
+                Ok(Self::File { file, _folder: folder })
+            }
         }
     }
 
@@ -127,7 +165,7 @@ impl Input {
         let Some(mut stdin) = stdin else { return };
         let written = match self {
             Self::Bytes(bytes) => stdin.write_all(bytes).await,
-            Self::File(file) => tokio::io::copy(file, &mut stdin).await.map(drop),
+            Self::File { file, .. } => tokio::io::copy(file, &mut stdin).await.map(drop),
         };
         if let Err(error) = written
             && error.kind() != io::ErrorKind::BrokenPipe
@@ -159,4 +197,28 @@ async fn first_line(stderr: Option<impl AsyncRead + Unpin>) -> String {
     }
     let line = first.split(|byte| *byte == b'\n').next().unwrap_or_default();
     String::from_utf8_lossy(line).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_told_from_other_variables() {
+        for (name, value) in [
+            ("NATS_PASSWORD", "x"),
+            ("FILESERVER_TOKEN", "x"),
+            ("AWS_SECRET_ACCESS_KEY", "x"),
+            ("aws_session_token", "x"),
+            ("NATS_URL", "nats://ann:hunter2@h"),
+            ("FILESERVER_URL", "http://bob:hunter2@h"),
+        ] {
+            assert!(is_secret(name, value), "{name}");
+        }
+        for (name, value) in
+            [("NATS_URL", "nats://h:4222"), ("NATSBRIDGE_SUBJECT", "s"), ("PATH", "/bin"), ("HOME", "@")]
+        {
+            assert!(!is_secret(name, value), "{name}");
+        }
+    }
 }

@@ -3,7 +3,6 @@
 mod table;
 
 use std::io::{self, IsTerminal as _};
-use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -11,16 +10,19 @@ use natsbridge::{Inbox, Incoming};
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::metrics::Metrics;
-use crate::{output, receive, send, signals, units};
+use crate::signals::Stop;
+use crate::{output, receive, send, units};
 use table::Flows;
 
 /// Watch the messages of a subject, second by second
 ///
 /// On a terminal, a table of the busiest subjects is drawn anew each second;
 /// elsewhere, a line is printed. No link is downloaded and nothing is answered.
+/// Ctrl-C and SIGTERM end it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Watch {
@@ -54,25 +56,40 @@ impl Watch {
         let config = global.config().await?;
         self.metrics.serve()?;
         let bridge = Global::connect(config).await?;
-        let mut inbox = bridge.subscribe(&self.subject).await?.lazy();
-        bridge.confirm().await?;
+        let mut connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned());
+        let stop = Stop::watch();
+        let listening = async {
+            let inbox = bridge.subscribe(&self.subject).await?.lazy();
+            bridge.confirm().await?;
+            Ok::<_, Failure>(inbox)
+        };
+        let mut inbox = tokio::select! {
+            inbox = listening => inbox?,
+            _ = stop.requested() => return Ok(()),
+        };
         output::note(&format!("watching {}", self.subject));
-        let done = self.watch(&mut inbox).await;
-        send::end(&bridge).await;
+        let done = self.watch(&mut connection, &stop, &mut inbox).await;
+        let connected = connection.is_up();
+        // What follows is our own leaving.
+        drop(connection);
+        if connected {
+            send::end(&bridge).await;
+        }
         done
     }
 
-    async fn watch(&self, inbox: &mut Inbox) -> Result<(), Failure> {
-        let deadline = self.lasting.map(|lasting| Instant::now() + lasting);
+    async fn watch(&self, connection: &mut Connection, stop: &Stop, inbox: &mut Inbox) -> Result<(), Failure> {
+        let deadline = self.lasting.and_then(|lasting| Instant::now().checked_add(lasting));
         let mut ticks = tokio::time::interval_at(Instant::now() + EACH, EACH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stopped = pin!(signals::stopped());
         let mut flows = Flows::default();
         let mut screen = Screen { drawn: 0, live: !self.json && io::stdout().is_terminal() && output::moves_cursor() };
         loop {
             tokio::select! {
                 biased;
-                () = &mut stopped => return self.show(&mut flows, inbox, &mut screen),
+                _ = stop.requested() => return self.show(&mut flows, inbox, &mut screen),
+                // A line stands below the table: what was drawn stays above it.
+                () = connection.changed() => screen.drawn = 0,
                 () = receive::until(deadline) => return self.show(&mut flows, inbox, &mut screen),
                 _ = ticks.tick() => self.show(&mut flows, inbox, &mut screen)?,
                 message = inbox.next() => match message {
@@ -95,7 +112,7 @@ impl Watch {
                 fields.insert("repeated".to_owned(), losses.duplicates.into());
                 fields.insert("at".to_owned(), json!(humantime::format_rfc3339_millis(SystemTime::now()).to_string()));
             }
-            output::line(&line.to_string())?;
+            output::line(&output::json(&line))?;
         } else if screen.live {
             screen.draw(&flows.to_table(missing, losses.duplicates))?;
         } else {

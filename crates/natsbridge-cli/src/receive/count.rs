@@ -1,0 +1,98 @@
+//! How many rows a jsontable has, and its columns, found without building the rows.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Columns whose names are kept; a line for people has room for fewer
+const COLUMNS: usize = 40;
+
+/// What is told of a table
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) rows: usize,
+    /// Names in the order in which rows first name them
+    pub(super) columns: Vec<String>,
+}
+
+impl Counted {
+    /// Looks through an array of objects; what is none has no rows
+    pub(super) fn of(json: &[u8]) -> Self {
+        serde_json::from_slice(json).unwrap_or_default()
+    }
+
+    pub(super) fn to_line(&self) -> String {
+        format!("{} {} of {}", self.rows, if self.rows == 1 { "row" } else { "rows" }, self.columns.join(", "))
+    }
+}
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Rows)
+    }
+}
+
+struct Rows;
+
+impl<'de> Visitor<'de> for Rows {
+    type Value = Counted;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Counted, A::Error> {
+        let mut counted = Counted::default();
+        while let Some(Keys(keys)) = rows.next_element()? {
+            counted.rows += 1;
+            for key in keys {
+                if counted.columns.len() < COLUMNS && !counted.columns.contains(&key) {
+                    counted.columns.push(key);
+                }
+            }
+        }
+        Ok(counted)
+    }
+}
+
+/// The first keys of an object
+struct Keys(Vec<String>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Row)
+    }
+}
+
+struct Row;
+
+impl<'de> Visitor<'de> for Row {
+    type Value = Keys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Keys, A::Error> {
+        let mut keys = Vec::new();
+        while let Some((key, IgnoredAny)) = members.next_entry::<String, _>()? {
+            if keys.len() < COLUMNS {
+                keys.push(key);
+            }
+        }
+        Ok(Keys(keys))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_columns_are_counted() {
+        let counted = Counted::of(br#"[{"a": 1, "b": {"x": [2]}}, {"c": null, "a": "t"}]"#);
+        assert_eq!(counted.to_line(), "2 rows of a, b, c");
+        assert_eq!(Counted::of(b"[{}]").to_line(), "1 row of ");
+        assert_eq!(Counted::of(b"3"), Counted::default());
+    }
+}

@@ -1,0 +1,241 @@
+//! One run of `receive`: takes messages, has them made ready, prints them in order, and ends so that nothing is lost.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use natsbridge::{Bridge, Inbox, Incoming, ReceiveError};
+use tokio::time::Instant;
+
+use super::ahead::Ahead;
+use super::{Form, Printing, Receive, Report, is_last, left_unread, until};
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::output;
+use crate::signals::Stop;
+
+/// Messages that are printed before the next look at signals
+const BATCH: usize = 64;
+
+/// What ended the listening
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Counted,
+    Time,
+    Stopped,
+    Closed,
+}
+
+/// What came so far
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) seen: u64,
+    pub(super) unread: u64,
+    pub(super) acknowledged: u64,
+    /// Arrived, and not printed when the program had to end
+    pub(super) unhandled: u64,
+}
+
+/// A message and its printed form
+struct Ready {
+    message: Result<Incoming, ReceiveError>,
+    report: Report,
+}
+
+/// A run from the first message to the last
+pub(super) struct Session<'a> {
+    receive: &'a Receive,
+    bridge: &'a Bridge,
+    connection: &'a Connection,
+    stop: &'a Stop,
+    pub(super) inbox: Inbox,
+    form: Form,
+    printing: Arc<Printing>,
+    ahead: Ahead<Ready>,
+    taken: u64,
+    pub(super) tally: Tally,
+    /// Why the subscription has ended or is ending
+    end: Option<End>,
+    /// Until when what has arrived may be printed
+    last: Option<Instant>,
+    /// Whether all that arrived is taken
+    dry: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        receive: &'a Receive,
+        bridge: &'a Bridge,
+        connection: &'a Connection,
+        stop: &'a Stop,
+        inbox: Inbox,
+    ) -> Self {
+        let form = if receive.json { Form::Json } else { Form::People };
+        Self {
+            receive,
+            bridge,
+            connection,
+            stop,
+            inbox,
+            form,
+            printing: Arc::new(Printing::new(receive.save.clone(), form)),
+            ahead: Ahead::new(receive.order()),
+            taken: 0,
+            tally: Tally::default(),
+            end: None,
+            last: None,
+            dry: false,
+        }
+    }
+
+    /// Prints messages until the end; what was not printed then is counted
+    pub(super) async fn run(&mut self) -> Result<End, Failure> {
+        let deadline = self.receive.lasting.and_then(|lasting| Instant::now().checked_add(lasting));
+        let mut failed = None;
+        let (stop, connection) = (self.stop, self.connection);
+        loop {
+            let ready = self.ready();
+            if !ready.is_empty() {
+                if self.print(ready).await? {
+                    continue;
+                }
+                break;
+            }
+            let full = self.receive.count.is_some_and(|count| self.taken >= count);
+            if (full || self.dry) && self.ahead.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                _ = stop.requested(), if self.end.is_none() => self.drain(End::Stopped),
+                () = until(self.last) => break,
+                () = self.ahead.progress(), if !self.ahead.is_empty() => {}
+                message = self.inbox.next(), if !full && !self.dry && self.ahead.has_room() => {
+                    failed = self.take(message).err().or(failed);
+                }
+                () = until(deadline), if self.end.is_none() => self.drain(End::Time),
+                // What is still on its way can't come any more.
+                () = connection.broken(), if self.end.is_some() && !self.dry && self.ahead.is_empty() => self.dry = true,
+            }
+        }
+        self.tally.unhandled += u64::try_from(self.ahead.len()).unwrap_or(u64::MAX);
+        // In a group nobody else gets what has come here.
+        if !self.dry && (self.last.is_some() || self.receive.queue.is_some()) {
+            self.tally.unhandled += left_unread(&mut self.inbox).await;
+        }
+        match failed {
+            Some(failed) => Err(failed),
+            None => Ok(self.end.unwrap_or(if self.dry { End::Closed } else { End::Counted })),
+        }
+    }
+
+    /// Ends the subscription; what has arrived is still taken
+    fn drain(&mut self, end: End) {
+        self.inbox.drain();
+        self.end = Some(end);
+        self.last = Instant::now().checked_add(self.receive.grace);
+    }
+
+    /// Has a message made ready, and those that wait behind it
+    fn take(&mut self, mut message: Option<Result<Incoming, ReceiveError>>) -> Result<(), Failure> {
+        for taken in 1.. {
+            match message {
+                None => {
+                    self.dry = true;
+                    return Ok(());
+                }
+                Some(Err(error)) if is_last(&error) => {
+                    self.dry = true;
+                    return Err((*error.error).into());
+                }
+                Some(message) => self.prepare(message),
+            }
+            let full = self.receive.count.is_some_and(|count| self.taken >= count);
+            if taken == BATCH || full || !self.ahead.has_room() {
+                break;
+            }
+            match self.inbox.next().now_or_never() {
+                Some(next) => message = next,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, message: Result<Incoming, ReceiveError>) {
+        self.taken += 1;
+        let inside = |message: &Incoming| {
+            message.payloads().iter().filter_map(|handle| handle.part()).map(|part| part.size()).sum()
+        };
+        let bytes = message.as_ref().map_or(0, inside);
+        let printing = Arc::clone(&self.printing);
+        self.ahead.push(bytes, async move {
+            let report = printing.report(&message).await;
+            Ready { message, report }
+        });
+    }
+
+    /// The messages that are ready to be printed, in their order
+    fn ready(&mut self) -> Vec<Ready> {
+        let mut ready = Vec::new();
+        while ready.len() < BATCH {
+            match self.ahead.take() {
+                Some(next) => ready.push(next),
+                // Most messages are whole at the first look.
+                None if !self.ahead.is_empty() && self.ahead.progress().now_or_never().is_some() => {}
+                None => break,
+            }
+        }
+        ready
+    }
+
+    /// Prints messages and tells their senders; `false` where that did not end in time
+    async fn print(&mut self, ready: Vec<Ready>) -> Result<bool, Failure> {
+        let count = u64::try_from(ready.len()).unwrap_or(u64::MAX);
+        let form = self.form;
+        // On a thread where it may block: whoever reads it may be slow, or have stopped.
+        let mut job = tokio::task::spawn_blocking(move || {
+            let written = written(&ready, form);
+            (ready, written)
+        });
+        let stop = self.stop;
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = &mut job => break done,
+                _ = stop.requested(), if self.end.is_none() => self.drain(End::Stopped),
+                () = until(self.last) => {
+                    self.tally.unhandled += count;
+                    return Ok(false);
+                }
+            }
+        };
+        let (ready, written) = done.map_err(|error| Failure::system("cannot print", io::Error::other(error)))?;
+        written?;
+        for (at, Ready { message, report }) in ready.iter().enumerate() {
+            self.tally.seen += 1;
+            self.tally.unread += u64::from(report.is_error());
+            if !self.receive.ack {
+                continue;
+            }
+            tokio::select! {
+                biased;
+                told = report.acknowledge(self.bridge, message) => {
+                    self.tally.acknowledged += u64::from(told && !report.is_error());
+                }
+                () = until(self.last) => {
+                    // Printed, but their senders do not know: they are asked to repeat them.
+                    self.tally.seen += u64::try_from(ready.len() - at - 1).unwrap_or(u64::MAX);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn written(ready: &[Ready], form: Form) -> Result<(), Failure> {
+    let mut stdout = io::BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+    let written = ready.iter().try_for_each(|ready| ready.report.write(form, &mut stdout));
+    written.and_then(|()| stdout.flush()).map_err(output::unwritable)
+}

@@ -1,0 +1,226 @@
+//! A payload's value as it is printed: checked when the message is read, made while it is written, never kept whole.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use natsbridge::{CodecError, Error, Part, PayloadType, Table, TableLimits};
+use serde_json::{Value as Json, json};
+
+use super::Form;
+use super::count::Counted;
+
+/// Links up to this size are read back to be shown, in bytes
+pub(super) const READ_BACK: u64 = 64 * 1024 * 1024;
+
+/// The most JSON text that a value is shown with, in bytes
+const SHOWN: u64 = 64 * 1024 * 1024;
+
+/// The same as a multiple of the payload's size, where that is more
+const SHOWN_TIMES: u64 = 8;
+
+/// Lines of a text that are shown to people
+const LINES: usize = 10;
+
+/// Characters of a line for people that are looked at; more never fit
+const LINE: usize = 400;
+
+/// Where a payload's serialised bytes are
+#[derive(Debug)]
+pub(super) enum Body {
+    Memory(Bytes),
+    File(PathBuf),
+}
+
+impl Body {
+    fn bytes(&self) -> io::Result<Bytes> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.clone()),
+            Self::File(path) => fs::read(path).map(Bytes::from),
+        }
+    }
+}
+
+/// A payload's value in the form that was asked for
+#[derive(Debug)]
+pub(super) enum Shown {
+    Nothing,
+    /// Short JSON text
+    Json(Vec<u8>),
+    /// JSON text that is made again when it is written, so that it is never in memory
+    Large(Body),
+    Lines(Vec<String>),
+}
+
+/// Why a value, or a part of it, is not shown; the payload itself is sound
+#[derive(Debug)]
+pub(super) struct Unshown {
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    columns: Vec<String>,
+}
+
+impl Unshown {
+    /// A payload that is too large to be looked into
+    pub(super) fn too_large() -> Self {
+        let message = format!("it is larger than {} MiB and was not read; save it to have it whole", READ_BACK >> 20);
+        Self { code: "too_large", message, columns: Vec::new() }
+    }
+
+    fn of(problems: &[CodecError]) -> Option<Self> {
+        let first = problems.first()?;
+        let mut columns: Vec<String> = Vec::new();
+        for problem in problems {
+            if let CodecError::Unconvertible { column, .. } = problem
+                && !columns.contains(column)
+            {
+                columns.push(column.clone());
+            }
+        }
+        let messages: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Some(Self { code: first.code(), message: messages.join("; "), columns })
+    }
+
+    pub(super) fn to_json(&self) -> Json {
+        json!({ "code": self.code, "message": self.message, "columns": self.columns })
+    }
+}
+
+impl Shown {
+    /// Checks a value and prepares its printing; a large one keeps the processor busy, so it belongs on a blocking thread
+    pub(super) fn of(
+        dataname: &str,
+        payload_type: PayloadType,
+        body: Body,
+        form: Form,
+    ) -> Result<(Self, Option<Unshown>), Error> {
+        let read = |path: &PathBuf, source| Error::File {
+            dataname: dataname.to_owned(),
+            action: "read",
+            path: path.clone(),
+            source,
+        };
+        let bytes = body.bytes().map_err(|source| match &body {
+            Body::File(path) => read(path, source),
+            Body::Memory(_) => read(&PathBuf::new(), source),
+        })?;
+        match form {
+            Form::Json => json_of(dataname, payload_type, bytes, body),
+            Form::People => lines_of(dataname, payload_type, bytes),
+        }
+    }
+
+    /// Writes the value as JSON
+    pub(super) fn write(&self, dataname: &str, payload_type: PayloadType, out: &mut dyn io::Write) -> io::Result<()> {
+        match self {
+            Self::Nothing | Self::Lines(_) => out.write_all(b"null"),
+            Self::Json(text) => out.write_all(text),
+            Self::Large(body) => {
+                let bytes = body.bytes()?;
+                let most = most(&bytes);
+                let view =
+                    Part::from_source(dataname, payload_type, bytes).json_view(most).map_err(io::Error::other)?;
+                view.write_to(out)
+            }
+        }
+    }
+}
+
+fn size(bytes: &Bytes) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+/// The most JSON text for this payload
+fn most(bytes: &Bytes) -> u64 {
+    SHOWN.max(size(bytes).saturating_mul(SHOWN_TIMES))
+}
+
+fn json_of(
+    dataname: &str,
+    payload_type: PayloadType,
+    bytes: Bytes,
+    body: Body,
+) -> Result<(Shown, Option<Unshown>), Error> {
+    let (kept, most) = (size(&bytes).saturating_mul(SHOWN_TIMES).saturating_add(64), most(&bytes));
+    let view = Part::from_source(dataname, payload_type, bytes).json_view(most)?;
+    let unshown = Unshown::of(view.problems());
+    if view.len() > kept {
+        return Ok((Shown::Large(body), unshown));
+    }
+    let mut text = Vec::with_capacity(usize::try_from(view.len()).unwrap_or(0));
+    view.write_to(&mut text).map_err(|source| Error::File {
+        dataname: dataname.to_owned(),
+        action: "read",
+        path: PathBuf::new(),
+        source,
+    })?;
+    Ok((Shown::Json(text), unshown))
+}
+
+/// The beginning of a value, for people
+fn lines_of(dataname: &str, payload_type: PayloadType, bytes: Bytes) -> Result<(Shown, Option<Unshown>), Error> {
+    let most = most(&bytes);
+    let part = Part::from_source(dataname, payload_type, bytes.clone());
+    let lines = match payload_type {
+        PayloadType::Text => {
+            part.json_view(u64::MAX)?;
+            let text = str::from_utf8(&bytes).unwrap_or_default();
+            let mut lines: Vec<String> =
+                text.lines().take(LINES).map(|line| line.chars().take(LINE).collect()).collect();
+            if text.lines().nth(LINES).is_some() {
+                lines.push("…".to_owned());
+            }
+            lines
+        }
+        PayloadType::ArrowTable => {
+            let limits = TableLimits::default().max_bytes(most);
+            match Table::from_ipc(&bytes, &limits) {
+                Ok(table) => {
+                    let columns = table.schema().fields().iter().map(|field| field.name().clone()).collect();
+                    vec![Counted { rows: table.num_rows(), columns }.to_line()]
+                }
+                Err(error @ CodecError::TableTooLarge { .. }) => {
+                    let unshown = Unshown::of(&[error]);
+                    return Ok((Shown::Nothing, unshown));
+                }
+                // Says it with the payload's name.
+                Err(_) => part.into_value().map(|_| Vec::new())?,
+            }
+        }
+        PayloadType::JsonTable => {
+            part.json_view(most)?;
+            vec![Counted::of(&bytes).to_line()]
+        }
+        PayloadType::Dictionary => {
+            let view = part.json_view(most)?;
+            let mut head = Head { text: Vec::new() };
+            // Ends early on purpose.
+            let _ = view.write_to(&mut head);
+            vec![String::from_utf8_lossy(&head.text).into_owned()]
+        }
+        _ => Vec::new(),
+    };
+    Ok((Shown::Lines(lines), None))
+}
+
+/// Takes the beginning of a text
+struct Head {
+    text: Vec<u8>,
+}
+
+impl io::Write for Head {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = (4 * LINE).saturating_sub(self.text.len());
+        if room == 0 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let taken = bytes.len().min(room);
+        self.text.write_all(&bytes[..taken])?;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
