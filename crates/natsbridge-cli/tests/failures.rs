@@ -177,7 +177,9 @@ fn a_receiver_that_is_killed_in_the_middle_leaves_nothing_under_the_final_name()
     assert!(downloading(&world.path("saved")) < len);
     receiver.kill();
     let left = entries(&world.path("saved"));
-    assert!(left.iter().all(|name| name.starts_with(".natsbridge-") && name.ends_with(".part")), "{left:?}");
+    let unfinished =
+        |name: &str| name.starts_with(".natsbridge-") && (name.ends_with(".part") || name.ends_with(".lock"));
+    assert!(left.iter().all(|name| unfinished(name)), "{left:?}");
 }
 
 #[cfg(unix)]

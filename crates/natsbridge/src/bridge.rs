@@ -12,7 +12,7 @@ use natsbridge_nats::{
 };
 
 use crate::config::Config;
-use crate::deliver::{self, Answers, DeliverOptions, Delivered};
+use crate::deliver::{self, Answers};
 use crate::draft::Draft;
 use crate::error::Boxed;
 use crate::inbox::Inbox;
@@ -209,12 +209,21 @@ impl Bridge {
     }
 
     /// What seals messages within these limits
-    pub(crate) fn sealer<'a>(&'a self, limits: &'a Limits, counted: &'a Counted) -> Sealer<'a> {
+    pub(crate) fn sealer<'a>(&'a self, limits: &'a Limits, counted: Option<&'a Counted>) -> Sealer<'a> {
         let Inner { sender, config, uploader, memory, .. } = &*self.0;
-        Sealer { sender, config, limits, uploader, counted: Some(counted), memory: Some(memory) }
+        Sealer { sender, config, limits, uploader, counted, memory: Some(memory), patience: None }
     }
 
-    /// Publishes a sealed message, of which the envelope stays; when that fails, what it uploaded is deleted
+    pub(crate) fn broker(&self) -> &dyn Broker {
+        self.0.broker.as_ref()
+    }
+
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.0.answers
+    }
+
+    /// Publishes a sealed message, of which the envelope stays; when that fails, what it uploaded is deleted, or stays with
+    /// it where it may be planned again
     pub(crate) async fn publish(&self, subject: &Subject, sealed: &mut Sealed, confirmed: bool) -> Boxed<()> {
         let (subject, json) = (subject.clone(), std::mem::take(&mut sealed.json));
         let (published, left) = if confirmed {
@@ -232,7 +241,11 @@ impl Bridge {
             (published, sealed.uploads.detach())
         };
         if let Err(error) = published {
-            left.end(may_have_left(&error)).await;
+            if is_too_large(&error) {
+                sealed.uploads = left.attach();
+            } else {
+                left.end(may_have_left(&error)).await;
+            }
             return Err(error.into());
         }
         observe::sent(&sealed.envelope);
@@ -244,25 +257,15 @@ impl Bridge {
         self.0.answers.inbox(self.0.broker.as_ref()).await
     }
 
-    /// Publishes a sealed message until it is acknowledged
-    pub(crate) async fn deliver(
-        &self,
-        subject: Subject,
-        sealed: Sealed,
-        options: &DeliverOptions,
-    ) -> Result<Delivered, Error> {
-        deliver::deliver(self.0.broker.as_ref(), &self.0.answers, subject, sealed, options).await
-    }
-
     /// Publishes a sealed message and reads the answer to it
     pub(crate) async fn request(
         &self,
-        subject: Subject,
-        mut sealed: Sealed,
+        subject: &Subject,
+        sealed: &mut Sealed,
         timeout: Duration,
     ) -> Result<Incoming, ReceiveError> {
-        let asked = subject.as_str().to_owned();
-        let outgoing = Outgoing::new(subject, sealed.json);
+        let asked = subject.as_str();
+        let outgoing = Outgoing::new(subject.clone(), std::mem::take(&mut sealed.json));
         // From here on a receiver may be reading the links, also when this future is dropped.
         let left = sealed.uploads.detach();
         match self.0.broker.request(outgoing, timeout).await {
@@ -281,11 +284,20 @@ impl Bridge {
                     // It was sent, and nobody answered.
                     observe::sent(&sealed.envelope);
                 }
-                left.end(may_have_left(&error)).await;
+                if is_too_large(&error) {
+                    sealed.uploads = left.attach();
+                } else {
+                    left.end(may_have_left(&error)).await;
+                }
                 Err(ReceiveError::new(error, asked))
             }
         }
     }
+}
+
+/// Whether the broker takes less than the message has: it may take less than it did when the message was planned
+pub(crate) fn is_too_large(error: &BrokerError) -> bool {
+    matches!(error.kind(), BrokerErrorKind::TooLarge { .. })
 }
 
 /// Whether a message may be on its way in spite of this error, so that its links have to stay

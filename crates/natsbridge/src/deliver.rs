@@ -1,27 +1,35 @@
 //! Acknowledged delivery: a message is repeated until the awaited answers are in, or its deadline has passed.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use natsbridge_core::{Envelope, Header, Purpose};
+use natsbridge_core::{Envelope, Header, Purpose, shown};
 use natsbridge_nats::{Broker, Outgoing, Subject, SubjectFilter};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::perform::Sealed;
-use crate::{Error, observe};
+use crate::bridge;
+use crate::draft::Draft;
+use crate::perform::{Detached, Patience, Sealed};
+use crate::sequence::Counted;
+use crate::{Error, error, observe};
 
 /// How a message is delivered (specification, section 7)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliverOptions {
     /// Acknowledgements to wait for, from different receivers; default 1
+    ///
+    /// Receivers are told apart by the identifier in their acknowledgement. One that has an identifier of its own
+    /// ([`Config::sender_id`](crate::Config::sender_id)) counts once, also after a restart; one without draws a new one at
+    /// each start, so a receiver that is restarted between two repeats counts again.
     pub acks: usize,
-    /// When to give up; default 30 seconds
+    /// When to give up, uploads included; default 30 seconds
     pub deadline: Duration,
-    /// Pause before the first repeat, doubled up to `longest_pause`; default 500 ms
+    /// Pause before the first repeat, doubled up to `longest_pause`, each shortened at random by up to a half; default 500 ms
     pub first_pause: Duration,
     /// The longest pause between repeats; default 5 seconds
     pub longest_pause: Duration,
@@ -39,7 +47,8 @@ impl Default for DeliverOptions {
 }
 
 impl DeliverOptions {
-    /// Sets how many receivers have to acknowledge; default 1
+    /// Sets how many receivers have to acknowledge; default 1. A receiver that restarts counts again, unless it has an
+    /// identifier that outlives that ([`Config::sender_id`](crate::Config::sender_id))
     #[must_use]
     pub const fn acks(mut self, acks: usize) -> Self {
         self.acks = acks;
@@ -60,7 +69,18 @@ impl DeliverOptions {
         self.longest_pause = longest;
         self
     }
+
+    /// From now until the deadline
+    pub(crate) fn patience(&self) -> Patience {
+        let Self { deadline, first_pause, longest_pause, .. } = *self;
+        let now = Instant::now();
+        // A deadline beyond what a clock can say is none; a century is as good.
+        let until = now.checked_add(deadline).unwrap_or(now + CENTURY);
+        Patience { until, first_pause, longest_pause }
+    }
 }
+
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// A message that was acknowledged as often as was asked
 #[derive(Debug, Clone, PartialEq)]
@@ -79,7 +99,11 @@ pub struct Delivered {
 #[non_exhaustive]
 pub enum DeliveryError {
     /// Too few acknowledgements before the deadline
-    #[error("message {msg_id} has {acked} of {awaited} acknowledgements after {repeats} repeats; {advice}")]
+    #[error(
+        "message {} has {acked} of {awaited} acknowledgements after {repeats} repeats; {}",
+        shown(msg_id),
+        Reason(refusal.as_deref(), advice)
+    )]
     Unacknowledged {
         /// The message
         msg_id: String,
@@ -89,21 +113,49 @@ pub enum DeliveryError {
         awaited: usize,
         /// How often it was sent again
         repeats: u32,
-        /// What may be wrong
+        /// What a receiver said last that could not handle it then; sending it again did not help
+        refusal: Option<Box<Refusal>>,
+        /// What may be wrong where no receiver said
         advice: &'static str,
     },
     /// A receiver says that it can't handle the message, and that sending it again does not help
-    #[error("message {msg_id} was refused by {receiver}: {code}: {reason}")]
+    #[error("message {} was refused by {receiver}: {code}: {reason}", shown(msg_id))]
     Refused {
         /// The message
         msg_id: String,
-        /// The refusing program's name
+        /// The refusing program's name, cut at 80 characters and made harmless to show
         receiver: String,
-        /// The receiver's code
+        /// The receiver's code, cut at 80 characters and made harmless to show
         code: String,
-        /// The receiver's reason
+        /// The receiver's reason, cut at 500 characters and made harmless to show
         reason: String,
     },
+}
+
+/// What a receiver said that could not handle a message; a stranger's text, cut and made harmless to show
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The refusing program's name
+    pub receiver: String,
+    /// Its code
+    pub code: String,
+    /// Its reason
+    pub reason: String,
+}
+
+/// The last refusal, or what else may be wrong
+struct Reason<'a>(Option<&'a Refusal>, &'static str);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(Refusal { receiver, code, reason }) => {
+                write!(f, "the last answer is a refusal by {receiver}: {code}: {reason}")
+            }
+            None => f.write_str(self.1),
+        }
+    }
 }
 
 impl DeliveryError {
@@ -173,33 +225,87 @@ impl Drop for Waiter {
     }
 }
 
+/// What has come in for a delivery
+#[derive(Default)]
+struct Answered {
+    acks: Vec<Header>,
+    refusal: Option<Box<Refusal>>,
+}
+
+impl Answered {
+    /// Takes an answer; an error says that sending the message again does not help
+    fn take(&mut self, answer: Header) -> Result<(), Error> {
+        match answer.msg_purpose() {
+            // A reply to the message says as well as an ACK that it was handled. An answer to a repeat comes from a
+            // receiver that has answered already.
+            Purpose::Ack | Purpose::Chat => {
+                if self.acks.iter().all(|ack| ack.sender_id() != answer.sender_id()) {
+                    self.acks.push(answer);
+                }
+            }
+            Purpose::Nack if !is_retryable(&answer) => return Err(refused(&answer)),
+            Purpose::Nack => self.refusal = Some(Box::new(refusal(&answer))),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The deadline has passed
+    fn missing(&self, envelope: &Envelope, how: &DeliverOptions, repeats: u32) -> Error {
+        let advice = if self.acks.is_empty() {
+            "no receiver answered: is one listening on the subject, and does it acknowledge?"
+        } else {
+            "some receivers did not answer in time; raise the deadline, or ask for fewer"
+        };
+        DeliveryError::Unacknowledged {
+            msg_id: envelope.header().msg_id().to_owned(),
+            acked: self.acks.len(),
+            awaited: how.acks,
+            repeats,
+            refusal: self.refusal.clone(),
+            advice,
+        }
+        .into()
+    }
+}
+
+/// How often a message is planned again at most, where the broker takes less each time
+const PLANS: u32 = 4;
+
 /// Publishes a sealed message until it is acknowledged
 ///
 /// Its uploads are deleted when all awaited acknowledgements are in, or when it was never published; otherwise a slow
-/// receiver may still read them, and they expire.
+/// receiver may still read them, and they expire. Where the broker takes less than it did, the message is planned again.
 pub(crate) async fn deliver(
-    broker: &dyn Broker,
-    answers: &Answers,
-    subject: Subject,
+    draft: &mut Draft,
+    counted: &Counted,
     mut sealed: Sealed,
     how: &DeliverOptions,
+    patience: Patience,
 ) -> Result<Delivered, Error> {
-    let deadline = Instant::now() + how.deadline;
-    let mut waiter = answers.wait_for(sealed.envelope.header().msg_id());
-    let outgoing = Outgoing::new(subject, sealed.json.clone());
-    let mut acks: Vec<Header> = Vec::new();
-    let mut pause = how.first_pause;
-    let mut repeats = 0;
-    let mut published = false;
-    let mut uploads = None;
+    let bridge = draft.bridge().clone();
+    let mut waiter = bridge.answers().wait_for(sealed.envelope.header().msg_id());
+    let mut answered = Answered::default();
+    let mut pauses = patience.pauses();
+    let mut published: Vec<Detached> = Vec::new();
+    let (mut plans, mut repeats) = (0, 0);
     let outcome = 'sending: loop {
-        match tokio::time::timeout_at(deadline, broker.publish_acknowledged(outgoing.clone())).await {
+        let outgoing = Outgoing::new(counted.subject.clone(), sealed.json.clone());
+        match tokio::time::timeout_at(patience.until, bridge.broker().publish_acknowledged(outgoing)).await {
             Ok(Ok(())) => {
-                if !published {
-                    published = true;
+                if published.is_empty() {
                     observe::sent(&sealed.envelope);
-                    // From here on a receiver may be reading the links, also when this future is dropped.
-                    uploads = Some(sealed.uploads.detach());
+                }
+                // From here on a receiver may be reading the links, also when this future is dropped.
+                if published.is_empty() || sealed.uploads.any() {
+                    published.push(sealed.uploads.detach());
+                }
+            }
+            Ok(Err(error)) if bridge::is_too_large(&error) && plans < PLANS => {
+                plans += 1;
+                match draft.seal_again(&mut sealed, Some(patience)).await {
+                    Ok(()) => continue,
+                    Err(error) => break Err(error.into_error()),
                 }
             }
             // The connection may come back before the deadline; what can't be mended by waiting ends here.
@@ -207,68 +313,55 @@ pub(crate) async fn deliver(
                 tracing::debug!(error = observe::cause(&error), "a publish is tried again");
             }
             Ok(Err(error)) => break Err(error.into()),
-            Err(_) => break Err(unacknowledged(&sealed.envelope, &acks, how, repeats)),
+            Err(_) => break Err(answered.missing(&sealed.envelope, how, repeats)),
         }
-        let next = (Instant::now() + pause).min(deadline);
+        let pause = pauses.next().unwrap_or(how.longest_pause);
+        let next = Instant::now().checked_add(pause).map_or(patience.until, |next| next.min(patience.until));
         while let Ok(Some(answer)) = tokio::time::timeout_at(next, waiter.answers.recv()).await {
-            match answer.msg_purpose() {
-                // A reply to the message says as well as an ACK that it was handled.
-                Purpose::Ack | Purpose::Chat => {
-                    // An answer to a repeat comes from a receiver that has answered already.
-                    if acks.iter().all(|ack| ack.sender_id() != answer.sender_id()) {
-                        acks.push(answer);
-                    }
-                    if acks.len() >= how.acks {
-                        break 'sending Ok(());
-                    }
-                }
-                Purpose::Nack if !is_retryable(&answer) => break 'sending Err(refused(&answer)),
-                _ => {}
+            if let Err(error) = answered.take(answer) {
+                break 'sending Err(error);
+            }
+            if answered.acks.len() >= how.acks {
+                break 'sending Ok(());
             }
         }
-        if Instant::now() >= deadline {
-            break Err(unacknowledged(&sealed.envelope, &acks, how, repeats));
+        if Instant::now() >= patience.until {
+            break Err(answered.missing(&sealed.envelope, how, repeats));
         }
         repeats += 1;
         observe::repeated();
         // Where the network has forgotten the connection, repeats on it are lost as well.
-        broker.probe(how.deadline / 4);
-        pause = (pause * 2).min(how.longest_pause);
+        bridge.broker().probe(how.deadline / 4);
     };
     drop(waiter);
     if let Err(error) = &outcome {
         observe::delivery_failed(error);
     }
-    match uploads {
-        None => sealed.uploads.delete().await,
-        Some(detached) if outcome.is_ok() => detached.delete().await,
-        Some(_) => {}
+    sealed.uploads.delete().await;
+    if outcome.is_ok() {
+        for uploads in published {
+            uploads.delete().await;
+        }
     }
-    outcome.map(|()| Delivered { envelope: sealed.envelope, acks, repeats })
-}
-
-fn unacknowledged(envelope: &Envelope, acks: &[Header], how: &DeliverOptions, repeats: u32) -> Error {
-    let advice = if acks.is_empty() {
-        "no receiver answered: is one listening on the subject, and does it acknowledge?"
-    } else {
-        "some receivers did not answer in time; raise the deadline, or ask for fewer"
-    };
-    let msg_id = envelope.header().msg_id().to_owned();
-    DeliveryError::Unacknowledged { msg_id, acked: acks.len(), awaited: how.acks, repeats, advice }.into()
+    outcome.map(|()| Delivered { envelope: sealed.envelope, acks: answered.acks, repeats })
 }
 
 fn is_retryable(nack: &Header) -> bool {
     nack.metadata().get("retryable").and_then(Json::as_bool).unwrap_or(false)
 }
 
-/// What a NACK says
-pub(crate) fn refused(nack: &Header) -> Error {
-    let text = |key| nack.metadata().get(key).and_then(Json::as_str).unwrap_or("no reason given").to_owned();
-    DeliveryError::Refused {
-        msg_id: nack.reply_to_msg_id().to_owned(),
-        receiver: nack.sender_name().to_owned(),
-        code: text("code"),
-        reason: text("reason"),
+/// What a NACK says, made harmless to show
+fn refusal(nack: &Header) -> Refusal {
+    let text = |key| nack.metadata().get(key).and_then(Json::as_str).unwrap_or("no reason given");
+    Refusal {
+        receiver: shown(nack.sender_name()).into_owned(),
+        code: shown(text("code")).into_owned(),
+        reason: error::reason(text("reason")),
     }
-    .into()
+}
+
+/// The error that a NACK is, where sending the message again does not help
+pub(crate) fn refused(nack: &Header) -> Error {
+    let Refusal { receiver, code, reason } = refusal(nack);
+    DeliveryError::Refused { msg_id: nack.reply_to_msg_id().to_owned(), receiver, code, reason }.into()
 }

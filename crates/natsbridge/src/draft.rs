@@ -12,12 +12,12 @@ use natsbridge_core::{
 };
 use serde::Serialize;
 
-use crate::bridge::Bridge;
+use crate::bridge::{self, Bridge};
 use crate::error::{Boxed, BoxedError};
 use crate::incoming::Incoming;
-use crate::perform::{self, Sealed};
+use crate::perform::{self, Patience, Sealed};
 use crate::sequence::{self, Counted};
-use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError};
+use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError, deliver};
 
 /// A message on its way to being sent; what can't be serialised is reported when it is sent
 ///
@@ -176,7 +176,8 @@ impl Draft {
         self
     }
 
-    /// Sets the receiving program's identifier; default empty, for all. A link to one receiver is one-shot
+    /// Sets the receiving program's identifier; default empty, for all. A link to one receiver that is asked for no answer
+    /// is one-shot
     pub fn receiver_id(mut self, id: impl Into<String>) -> Self {
         self.message.receiver_id = id.into().into();
         self
@@ -213,6 +214,9 @@ impl Draft {
     }
 
     /// Sets how long links live and how often they may be read; default as the specification says
+    ///
+    /// A message that asks for an answer or an acknowledgement, or names no receiver, has no one-shot links: a
+    /// [`Life::one_shot`] for it is refused when it is sent.
     pub fn life(mut self, life: Life) -> Self {
         self.message.life = Some(life);
         self
@@ -255,43 +259,95 @@ impl Draft {
         self.publish(true).await.map_err(BoxedError::into_error)
     }
 
-    /// Publishes the message until it is acknowledged as often as asked (NFR-201, at least once)
+    /// Publishes the message until it is acknowledged as often as asked (at least once)
     ///
-    /// A receiver that acknowledged and is sent the same message again does not handle it twice. Uploads are deleted when
-    /// all acknowledgements are in.
+    /// Uploads belong to the delivery: where the file server is away, they are tried again until the deadline. They are
+    /// deleted when all acknowledgements are in. Links are never one-shot, as the message may be sent again.
+    ///
+    /// A receiver that acknowledged and is sent the same message again does not handle it twice, as long as it lives and
+    /// remembers the message ([`Inbox`](crate::Inbox) says how many). Acknowledgements are told apart by the receivers'
+    /// identifiers: see [`DeliverOptions::acks`].
     ///
     /// # Errors
-    /// As [`Draft::send`]; [`Error::Delivery`] when acknowledgements are missing at the deadline, or a receiver refused
-    /// the message for good; [`Error::Config`] when a `reply_to` was set, since the acknowledgements go there.
+    /// As [`Draft::send`]; [`Error::Store`] when an upload still fails at the deadline; [`Error::Delivery`] when
+    /// acknowledgements are missing at the deadline, with the last refusal if there was one, or a receiver refused the
+    /// message for good; [`Error::Config`] when a `reply_to` was set, since the acknowledgements go there, or a one-shot
+    /// link was asked for.
     pub async fn deliver(mut self, options: &DeliverOptions) -> Result<Delivered, Error> {
         self.without_reply_to()?;
+        let patience = options.patience();
         self.message.reply_to = self.bridge.answers_inbox().await?.as_str().to_owned().into();
         self.message.awaits_ack = true;
         let counted = self.counted().map_err(BoxedError::into_error)?;
-        let sealed = self.seal(&counted).await.map_err(BoxedError::into_error)?;
-        self.bridge.deliver(counted.subject.clone(), sealed, options).await
+        let sealed = self.seal(&counted, Some(patience)).await.map_err(BoxedError::into_error)?;
+        deliver::deliver(&mut self, &counted, sealed, options, patience).await
     }
 
     /// Publishes the message and waits for one answer
     ///
+    /// Links are never one-shot, as a question that is not answered may be asked again.
+    ///
     /// # Errors
     /// [`ReceiveError`]: what [`Draft::send`] says, [`Error::Broker`] when nobody listens or answers in time,
-    /// [`Error::Delivery`] when the answer is a NACK, [`Error::Config`] when a `reply_to` was set, and what is wrong with
-    /// the answer.
+    /// [`Error::Delivery`] when the answer is a NACK, [`Error::Config`] when a `reply_to` was set or a one-shot link was
+    /// asked for, and what is wrong with the answer.
     pub async fn request(mut self, timeout: Duration) -> Result<Incoming, ReceiveError> {
         let subject = self.message.send_to.to_string();
         self.without_reply_to().map_err(|error| ReceiveError::new(error, subject.clone()))?;
+        self.message.awaits_ack = true;
         let failed = |error: BoxedError| ReceiveError::new(error.into_error(), subject.clone());
         let counted = self.counted().map_err(failed)?;
-        let sealed = self.seal(&counted).await.map_err(failed)?;
-        self.bridge.request(counted.subject.clone(), sealed, timeout).await
+        let mut sealed = self.seal(&counted, None).await.map_err(failed)?;
+        let mut tries = 1..PLANS;
+        loop {
+            match self.bridge.request(&counted.subject, &mut sealed, timeout).await {
+                Err(error) if is_too_large(&error.error) && tries.next().is_some() => {
+                    if let Err(error) = self.seal_again(&mut sealed, None).await {
+                        sealed.uploads.delete().await;
+                        return Err(failed(error));
+                    }
+                }
+                answered => {
+                    sealed.uploads.delete().await;
+                    return answered;
+                }
+            }
+        }
     }
 
     async fn publish(&mut self, confirmed: bool) -> Boxed<Envelope> {
         let counted = self.counted()?;
-        let mut sealed = self.seal(&counted).await?;
-        self.bridge.publish(&counted.subject, &mut sealed, confirmed).await?;
-        Ok(sealed.envelope)
+        let mut sealed = self.seal(&counted, None).await?;
+        match self.bridge.publish(&counted.subject, &mut sealed, confirmed).await {
+            Ok(()) => Ok(sealed.envelope),
+            // In a box, so that the future of a message that fits, as most do, stays small.
+            Err(error) => Box::pin(self.publish_again(&counted, sealed, confirmed, error)).await,
+        }
+    }
+
+    /// Publishes a message once more where the broker takes less than it did when the message was planned
+    async fn publish_again(
+        &mut self,
+        counted: &Counted,
+        mut sealed: Sealed,
+        confirmed: bool,
+        mut error: BoxedError,
+    ) -> Boxed<Envelope> {
+        for _ in 1..PLANS {
+            if !is_too_large(error.error()) {
+                break;
+            }
+            let again = match self.seal_again(&mut sealed, None).await {
+                Ok(()) => self.bridge.publish(&counted.subject, &mut sealed, confirmed).await,
+                Err(error) => Err(error),
+            };
+            match again {
+                Ok(()) => return Ok(sealed.envelope),
+                Err(again) => error = again,
+            }
+        }
+        sealed.uploads.delete().await;
+        Err(error)
     }
 
     fn without_reply_to(&self) -> Result<(), ConfigError> {
@@ -308,22 +364,52 @@ impl Draft {
         Ok(self.bridge.counted(&self.message, answers)?)
     }
 
-    async fn seal(&mut self, counted: &Counted) -> Boxed<Sealed> {
+    /// The limits that hold for this message
+    fn limits(&self) -> Limits {
         let mut limits = self.bridge.limits();
         limits.header_allowance = sequence::ROOM;
+        if let Some(special) = &self.special {
+            limits.receiver = special.receiver.unwrap_or(limits.receiver);
+            limits.convert_tables |= special.convert_tables;
+        }
+        limits
+    }
+
+    async fn seal(&mut self, counted: &Counted, patience: Option<Patience>) -> Boxed<Sealed> {
+        let limits = self.limits();
         if let Some(special) = &mut self.special {
             if let Some(error) = special.failed.take() {
                 return Err(error.into());
             }
-            limits.receiver = special.receiver.unwrap_or(limits.receiver);
-            limits.convert_tables |= special.convert_tables;
             if !special.files.is_empty() {
                 // In a box, so that the future of a message without files stays small.
                 Box::pin(read_small(&special.files, &mut self.message, &limits)).await?;
             }
         }
-        self.bridge.sealer(&limits, counted).seal(&mut self.message).await
+        let mut sealer = self.bridge.sealer(&limits, Some(counted));
+        sealer.patience = patience;
+        sealer.seal(&mut self.message).await
     }
+
+    /// Plans a sealed message again, for a broker that takes less than it did
+    pub(crate) async fn seal_again(&mut self, sealed: &mut Sealed, patience: Option<Patience>) -> Boxed<()> {
+        // Its number is in it already.
+        let limits = self.limits().header_allowance(0);
+        let mut sealer = self.bridge.sealer(&limits, None);
+        sealer.patience = patience;
+        sealer.seal_again(&mut self.message, sealed).await
+    }
+
+    pub(crate) const fn bridge(&self) -> &Bridge {
+        &self.bridge
+    }
+}
+
+/// How often a message is planned at most, where the broker takes less each time
+const PLANS: usize = 4;
+
+fn is_too_large(error: &Error) -> bool {
+    matches!(error, Error::Broker(error) if bridge::is_too_large(error))
 }
 
 /// Looks at the files among the parts, and reads the small ones

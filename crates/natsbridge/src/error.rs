@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use natsbridge_core::{EnvelopeError, Header, OpenError, PlanError, shown};
+use natsbridge_core::{EnvelopeError, Header, OpenError, PlanError, harmless, shown};
 use natsbridge_fileserver::{FetchError, StoreError};
 use natsbridge_nats::{BrokerError, Subject, SubjectError};
 
@@ -41,7 +41,7 @@ pub enum Error {
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
     /// A file on this side that can't be read or written
-    #[error("payload `{}`: cannot {action} {}", shown(dataname), path.display())]
+    #[error("payload `{}`: cannot {action} {}", shown(dataname), harmless(&path.to_string_lossy()))]
     File {
         /// The payload
         dataname: String,
@@ -96,6 +96,17 @@ pub enum Error {
         /// The subject that its sender named
         subject: String,
     },
+}
+
+/// The longest text of strangers that tells a reason, in characters
+const MAX_REASON: usize = 500;
+
+/// A reason that may hold strangers' text, for an error: cut, and made harmless to show
+pub(crate) fn reason(text: &str) -> String {
+    match text.char_indices().nth(MAX_REASON).and_then(|(end, _)| text.get(..end)) {
+        Some(kept) => format!("{}…", harmless(kept)),
+        None => harmless(text).into_owned(),
+    }
 }
 
 /// A result that is handed up for every message
@@ -200,7 +211,7 @@ impl Error {
 pub struct ReceiveError {
     /// What is wrong
     pub error: Box<Error>,
-    /// The subject it came on
+    /// The subject it came on, made harmless to show
     pub subject: String,
     /// The envelope's fields, where the envelope itself could be read
     pub header: Option<Box<Header>>,
@@ -209,8 +220,9 @@ pub struct ReceiveError {
 }
 
 impl ReceiveError {
-    pub(crate) fn new(error: impl Into<Error>, subject: impl Into<String>) -> Self {
-        Self { error: Box::new(error.into()), subject: subject.into(), header: None, reply: None }
+    pub(crate) fn new(error: impl Into<Error>, subject: impl AsRef<str>) -> Self {
+        let subject = harmless(subject.as_ref()).into_owned();
+        Self { error: Box::new(error.into()), subject, header: None, reply: None }
     }
 
     pub(crate) fn answerable(mut self, header: Option<&Header>, reply: Option<Subject>) -> Self {

@@ -1,14 +1,16 @@
 //! One payload that arrived, before or after its download: described at once, read, saved or opened when asked for.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use natsbridge_core::{Arrival, Digest, Download, Metadata, OpenError, Part, PayloadType, Transport, Value};
-use natsbridge_fileserver::{Downloader, Target};
+use natsbridge_fileserver::{Downloader, FetchError, FetchErrorKind, Target};
 
 use crate::loading::LoadingTime;
+use crate::unfinished::Unfinished;
 use crate::{Error, perform, save};
 
 /// A payload of a received message: what it is now, its bytes when they are asked for
@@ -158,13 +160,15 @@ impl Handle {
 
     /// Saves the serialised bytes under a safe form of the payload's name in `dir`, without holding a link in memory
     ///
-    /// The file appears under its name only when it is whole and checked. A name that is taken gets a number.
+    /// The file appears under its name only when it is whole and checked. A name that is taken gets a number. A folder that
+    /// is missing is made. What a program left there that was killed while it saved is removed
+    /// ([`remove_unfinished`](crate::remove_unfinished)).
     ///
     /// # Errors
-    /// As [`Handle::fetch`]; [`Error::File`] when it can't be written.
+    /// As [`Handle::fetch`]; [`Error::File`], which names the folder, when it can't be written.
     pub async fn save(&self, dir: impl AsRef<Path> + Send) -> Result<Saved, Error> {
         let dir = dir.as_ref();
-        let (file, size, sha256) = self.spooled(dir).await?;
+        let (file, size, sha256) = self.spooled(dir, Unfinished::new(dir)).await?;
         let path =
             save::place(file, dir, self.name(), self.payload_type()).map_err(|error| self.unwritable(dir, error))?;
         Ok(Saved { path, size, sha256 })
@@ -177,35 +181,48 @@ impl Handle {
     pub async fn save_as(&self, path: impl AsRef<Path> + Send) -> Result<Saved, Error> {
         let path = path.as_ref();
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        let (file, size, sha256) = self.spooled(dir).await?;
-        file.persist_noclobber(path).map_err(|error| self.unwritable(path, error.error))?;
+        let (file, size, sha256) = self.spooled(dir, Unfinished::new(dir)).await?;
+        file.place(path).map_err(|(error, _)| self.unwritable(path, error))?;
         Ok(Saved { path: path.to_owned(), size, sha256 })
     }
 
     /// Opens the payload for reading; a link is downloaded into a temporary file and checked first
     ///
+    /// The temporary file is in a folder that only this user may look into.
+    ///
     /// # Errors
     /// As [`Handle::save`].
     pub async fn open(&self) -> Result<tokio::fs::File, Error> {
         let dir = std::env::temp_dir();
-        let (file, ..) = self.spooled(&dir).await?;
+        let (file, ..) = self.spooled(&dir, Unfinished::private(&dir)).await?;
         // The name goes when `file` does; the content stays as long as it is open.
-        tokio::fs::File::open(&file).await.map_err(|error| self.unwritable(&dir, error))
+        tokio::fs::File::open(file.path()).await.map_err(|error| self.unwritable(&dir, error))
     }
 
     /// Writes a checked temporary file in `dir`
-    async fn spooled(&self, dir: &Path) -> Result<(tempfile::TempPath, u64, Digest), Error> {
-        let file = save::temporary(dir).map_err(|error| self.unwritable(dir, error))?;
+    async fn spooled(
+        &self,
+        dir: &Path,
+        file: impl Future<Output = io::Result<Unfinished>> + Send,
+    ) -> Result<(Unfinished, u64, Digest), Error> {
+        if let State::Failed { error, .. } = &self.0 {
+            return Err(error.clone().into());
+        }
+        let file = file.await.map_err(|error| self.unwritable(dir, error))?;
         match &self.0 {
             State::Failed { error, .. } => Err(error.clone().into()),
             State::Ready { part, .. } => {
                 let bytes = perform::bytes_of(part).await?;
-                save::write(&file, &bytes).await.map_err(|error| self.unwritable(dir, error))?;
+                save::write(file.path(), &bytes).await.map_err(|error| self.unwritable(dir, error))?;
                 Ok((file, part.size(), Digest::of(&bytes)))
             }
             State::Link { download, downloader, time } => {
-                let target = Target::File(file.to_path_buf());
-                let found = time.load(download.link(), downloader.download(download.link(), target)).await?;
+                let target = Target::File(file.path().to_owned());
+                let found = time.load(download.link(), downloader.download(download.link(), target)).await;
+                let found = found.map_err(|error| match unwritten(&error) {
+                    Some(cause) => self.unwritable(dir, cause),
+                    None => error.into(),
+                })?;
                 let sha256 = found.sha256;
                 let part = (**download).clone().downloaded(found)?;
                 Ok((file, part.size(), sha256))
@@ -213,9 +230,20 @@ impl Handle {
         }
     }
 
-    fn unwritable(&self, path: &Path, source: std::io::Error) -> Error {
+    fn unwritable(&self, path: &Path, source: io::Error) -> Error {
         Error::File { dataname: self.name().to_owned(), action: "write", path: path.to_owned(), source }
     }
+}
+
+/// Why a download could not be written on this side, where that is what failed
+fn unwritten(error: &FetchError) -> Option<io::Error> {
+    let source = std::error::Error::source(error).filter(|_| error.kind() == FetchErrorKind::LocalFile)?;
+    let cause = source.downcast_ref::<io::Error>()?;
+    Some(
+        cause
+            .raw_os_error()
+            .map_or_else(|| io::Error::new(cause.kind(), cause.to_string()), io::Error::from_raw_os_error),
+    )
 }
 
 /// A payload that was saved

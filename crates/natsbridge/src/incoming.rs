@@ -14,7 +14,10 @@ use crate::bridge::Bridge;
 use crate::draft::Draft;
 use crate::handle::{Handle, Saved};
 use crate::window::Claim;
-use crate::{Error, ReceiveError, observe};
+use crate::{Error, ReceiveError, error, observe};
+
+/// Payloads that an error names
+const NAMED: usize = 16;
 
 /// A message that arrived: the envelope's fields, its payloads by name, and the means to answer it
 #[derive(Debug)]
@@ -110,8 +113,14 @@ impl Incoming {
     /// [`Error::NoSuchPayload`] with the names that are there.
     pub fn payload(&self, name: &str) -> Result<&Handle, Error> {
         self.payloads.iter().find(|handle| handle.name() == name).ok_or_else(|| {
-            let names: Vec<_> = self.payloads.iter().map(|handle| format!("`{}`", shown(handle.name()))).collect();
-            let present = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let named = self.payloads.iter().take(NAMED).map(|handle| format!("`{}`", shown(handle.name())));
+            let mut present: Vec<_> = named.collect();
+            match self.payloads.len() {
+                0 => present.push("none".to_owned()),
+                all if all > NAMED => present.push(format!("and {} more", all - NAMED)),
+                _ => {}
+            }
+            let present = present.join(", ");
             Error::NoSuchPayload { dataname: name.to_owned(), present }
         })
     }
@@ -280,6 +289,6 @@ fn wrong(handle: &Handle, wanted: &'static str, reason: &str) -> Error {
         dataname: handle.name().to_owned(),
         payload_type: handle.payload_type(),
         wanted,
-        reason: reason.to_owned(),
+        reason: error::reason(reason),
     }
 }

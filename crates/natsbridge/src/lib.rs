@@ -157,11 +157,12 @@ mod serve;
 mod smart;
 #[cfg(feature = "otel")]
 mod trace;
+mod unfinished;
 mod window;
 
 pub use bridge::Bridge;
 pub use config::{Config, ConfigError, Secret};
-pub use deliver::{DeliverOptions, Delivered, DeliveryError};
+pub use deliver::{DeliverOptions, Delivered, DeliveryError, Refusal};
 pub use draft::Draft;
 pub use error::{Error, ReceiveError};
 pub use handle::{Handle, Saved};
@@ -177,6 +178,7 @@ pub use serve::{Failure, ServeOptions, Service};
 pub use smart::{Data, ReceiveOptions, Received, SendOptions, open, smartreceive, smartsend};
 #[cfg(feature = "otel")]
 pub use trace::trace_context;
+pub use unfinished::remove_unfinished;
 
 pub use natsbridge_core::{
     Checks, CodecError, Digest, Downloaded, Encoding, Envelope, EnvelopeError, Header, JsonText, JsonView, Life,

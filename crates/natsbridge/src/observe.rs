@@ -1,7 +1,7 @@
-//! What an operator sees of each message: the log fields of NFR-401 and the counters of NFR-402.
+//! What an operator sees of each message: the log fields of NFR-401, cut and harmless, and the counters of NFR-402.
 
 use metrics::{Key, Level, Metadata};
-use natsbridge_core::{Envelope, Header, Purpose};
+use natsbridge_core::{Envelope, Header, Purpose, shown};
 
 use crate::Error;
 
@@ -101,11 +101,11 @@ macro_rules! log_payloads {
 macro_rules! log_one {
     ($header:ident, $payload_type:expr, $transport:expr, $text:literal) => {
         tracing::info!(
-            correlation_id = $header.correlation_id(),
-            msg_id = $header.msg_id(),
-            timestamp = $header.timestamp(),
-            sender_name = $header.sender_name(),
-            receiver_name = $header.receiver_name(),
+            correlation_id = &*shown($header.correlation_id()),
+            msg_id = &*shown($header.msg_id()),
+            timestamp = &*shown($header.timestamp()),
+            sender_name = &*shown($header.sender_name()),
+            receiver_name = &*shown($header.receiver_name()),
             payload_type = $payload_type,
             transport = $transport,
             $text
@@ -142,10 +142,10 @@ pub(crate) fn received(envelope: &Envelope) {
     log_payloads!(envelope.header(), words(envelope), "message received");
     for payload in envelope.payloads() {
         if let Some(stated) = payload.misstated_size() {
-            let (dataname, size) = (payload.dataname(), payload.size());
+            let size = payload.size();
             tracing::warn!(
-                msg_id = envelope.header().msg_id(),
-                dataname,
+                msg_id = &*shown(envelope.header().msg_id()),
+                dataname = &*shown(payload.dataname()),
                 stated,
                 size,
                 "a direct payload has another size than stated"
@@ -158,10 +158,10 @@ pub(crate) fn received(envelope: &Envelope) {
 pub(crate) fn unreadable(error: &Error, subject: &str, header: Option<&Header>) {
     metrics::counter!(MESSAGES_UNREADABLE, "code" => error.code()).increment(1);
     tracing::warn!(
-        correlation_id = header.map_or("", Header::correlation_id),
-        msg_id = header.map_or("", Header::msg_id),
-        sender_name = header.map_or("", Header::sender_name),
-        subject,
+        correlation_id = &*shown(header.map_or("", Header::correlation_id)),
+        msg_id = &*shown(header.map_or("", Header::msg_id)),
+        sender_name = &*shown(header.map_or("", Header::sender_name)),
+        subject = &*shown(subject),
         code = error.code(),
         error = cause(error),
         "a message can't be read"
@@ -183,10 +183,10 @@ pub(crate) fn gap(missing: u64, next: &Header) {
     metrics::counter!(MESSAGE_GAPS).increment(missing);
     tracing::warn!(
         missing,
-        subject = next.send_to(),
-        sender_name = next.sender_name(),
-        sender_id = next.sender_id(),
-        msg_id = next.msg_id(),
+        subject = &*shown(next.send_to()),
+        sender_name = &*shown(next.sender_name()),
+        sender_id = &*shown(next.sender_id()),
+        msg_id = &*shown(next.msg_id()),
         "messages are missing before this one"
     );
 }

@@ -2,22 +2,24 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use natsbridge_core::{
     Download, Envelope, Header, Limits, Message, Part, Payload, PayloadType, Plan, PlanError, Sender, Source, Stamp,
-    Step, plan,
+    Step, Upload, plan, shown,
 };
-use natsbridge_fileserver::{Downloader, Receipt, StoreError, Stored, Target, Uploader};
+use natsbridge_fileserver::{Downloader, Receipt, StoreError, StoreErrorKind, Stored, Target, Uploader};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::Boxed;
 use crate::loading::LoadingTime;
 use crate::sequence::Counted;
-use crate::{Config, Error, observe, smart};
+use crate::{Config, ConfigError, Error, observe, smart};
 
 /// A sealed message, and what it has left at the file server
 #[derive(Debug)]
@@ -64,6 +66,28 @@ pub(crate) struct Sealer<'a> {
     pub(crate) counted: Option<&'a Counted>,
     /// Where small messages are written beside each other, unless another task is at it
     pub(crate) memory: Option<&'a Mutex<BytesMut>>,
+    /// How long uploads are tried again after the store gave up; not at all for most messages
+    pub(crate) patience: Option<Patience>,
+}
+
+/// Until when something is tried again, and how often
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) until: Instant,
+    pub(crate) first_pause: Duration,
+    pub(crate) longest_pause: Duration,
+}
+
+impl Patience {
+    /// Pauses that double up to the longest one, each shortened at random by up to a half: programs that failed together
+    /// do not come back together
+    pub(crate) fn pauses(self) -> impl Iterator<Item = Duration> {
+        let doubled = move |pause: &Duration| Some(pause.saturating_mul(2).min(self.longest_pause));
+        std::iter::successors(Some(self.first_pause.min(self.longest_pause)), doubled).map(|pause| {
+            let random = u32::from_le_bytes(*Uuid::new_v4().as_bytes().last_chunk().unwrap_or(&[0; 4]));
+            pause.mul_f64(1.0 - f64::from(random) / f64::from(u32::MAX) / 2.0)
+        })
+    }
 }
 
 impl Sealer<'_> {
@@ -74,22 +98,63 @@ impl Sealer<'_> {
         // Before the plan, which has to know the size of everything.
         #[cfg(feature = "otel")]
         crate::trace::trace(message);
+        fitting_life(message)?;
         let spare = self.config.direct_fallback.then(|| Box::new(message.clone()));
         let plan = self.planned(message, self.limits)?;
         if !plan.rest.is_empty() {
             // In a box, so that the future of a message without uploads, as most are, stays small.
-            return Box::pin(self.seal_uploading(plan, spare)).await;
+            return Box::pin(self.seal_uploading(plan, is_for_one(message), spare)).await;
         }
         self.sealed(plan.header, plan.ready)
     }
 
+    /// Plans a sealed message again, for a broker that takes less than it did; what is a link stays one
+    ///
+    /// The message keeps its identifiers and its number. When that fails, it stays as it is, with all its uploads.
+    pub(crate) async fn seal_again(&self, message: &mut Message, sealed: &mut Sealed) -> Boxed<()> {
+        let Sealed { envelope, uploads, .. } = &mut *sealed;
+        let header = envelope.header();
+        message.msg_id = Some(header.msg_id().to_owned().into());
+        message.correlation_id = Some(header.correlation_id().to_owned().into());
+        message.metadata = header.metadata().clone();
+        let mut links = Vec::new();
+        for (place, payload) in envelope.payloads().iter().enumerate() {
+            match payload.bytes() {
+                Some(bytes) => message.parts.push(
+                    Part::from_source(payload.dataname(), payload.payload_type(), bytes.clone())
+                        .with_metadata(payload.metadata().clone()),
+                ),
+                None => links.push((place, payload.clone())),
+            }
+        }
+        let mut limits = self.limits.clone();
+        let len = |payloads| header.clone().seal(payloads).to_json().len();
+        let with_links = len(links.iter().map(|(_, link)| link.clone()).collect());
+        // And a comma behind the last of them.
+        let kept = u64::try_from(with_links - len(Vec::new()) + 1).unwrap_or(u64::MAX);
+        limits.max_message_size = limits.max_message_size.saturating_sub(kept);
+        let Plan { header, mut ready, rest, .. } = self.planned(message, &limits)?;
+        if !rest.is_empty() {
+            let left = uploads.left(|| smart::made_once(self.uploader, || smart::plik(self.config)))?;
+            ready.extend(left.perform(rest, self.config.transfers, is_for_one(message), self.patience).await?);
+        }
+        for (place, link) in links {
+            ready.insert(place.min(ready.len()), link);
+        }
+        let Sealed { envelope, json, .. } = self.sealed(header, ready)?;
+        (sealed.envelope, sealed.json) = (envelope, json);
+        Ok(())
+    }
+
     /// Uploads, seals, and deletes the uploads where that fails; `spare` may travel without links then
-    async fn seal_uploading(&self, plan: Plan, spare: Option<Box<Message>>) -> Boxed<Sealed> {
+    async fn seal_uploading(&self, plan: Plan, for_one: bool, spare: Option<Box<Message>>) -> Boxed<Sealed> {
         let uploader = smart::made_once(self.uploader, || smart::plik(self.config))?;
         let left = Arc::new(Left { uploader, receipts: Mutex::default() });
         let mut uploads = Uploads(Some(Arc::clone(&left)));
         let Plan { header, mut ready, rest, .. } = plan;
-        let uploaded = left.perform(rest, self.config.transfers).await;
+        // What may travel without links need not wait for them.
+        let patience = self.patience.filter(|_| spare.is_none());
+        let uploaded = left.perform(rest, self.config.transfers, for_one, patience).await;
         let sealed = uploaded.and_then(|uploaded| {
             ready.extend(uploaded);
             self.sealed(header, ready)
@@ -99,11 +164,18 @@ impl Sealer<'_> {
             Err(error) => error,
         };
         uploads.delete().await;
-        match (error.error(), spare) {
-            (Error::Store(store), Some(message)) if store.is_retryable() => {
-                self.seal_direct(message, store).await.map_err(|_| error)
+        let (Error::Store(store), Some(message)) = (error.error(), spare) else { return Err(error) };
+        if !store.is_retryable() {
+            return Err(error);
+        }
+        let again = self.patience.map(|_| message.clone());
+        match (self.seal_direct(message, store).await, again) {
+            (Ok(sealed), _) => Ok(sealed),
+            (Err(_), None) => Err(error),
+            (Err(_), Some(mut message)) => {
+                let plan = self.planned(&mut message, self.limits)?;
+                Box::pin(self.seal_uploading(plan, for_one, None)).await
             }
-            _ => Err(error),
         }
     }
 
@@ -158,6 +230,28 @@ impl Sealer<'_> {
     }
 }
 
+/// Whether exactly one receiver is named, of which no answer is asked: only its link may be one-shot, since nobody else
+/// reads it, and it is not sent again
+fn is_for_one(message: &Message) -> bool {
+    !message.receiver_id.is_empty() && !message.awaits_ack
+}
+
+/// Takes a wish for an answer for what it is, and refuses a wish for a one-shot link that contradicts the message
+fn fitting_life(message: &mut Message) -> Result<(), ConfigError> {
+    message.awaits_ack |= !message.reply_to.is_empty();
+    if !message.life.is_some_and(|life| life.one_shot) || is_for_one(message) {
+        return Ok(());
+    }
+    let reason = if message.awaits_ack {
+        "a one-shot link is gone after the first download, and a message that asks for an answer or an acknowledgement may \
+         be sent again; let its links expire (Life::expiring), or ask for no answer"
+    } else {
+        "a one-shot link is gone after the first download, and this message is for every receiver; name one (receiver_id), \
+         or let its links expire (Life::expiring)"
+    };
+    Err(ConfigError::new("life", reason))
+}
+
 /// The message with its files read, where they could fit into one message at all
 async fn in_memory(mut message: Box<Message>, limit: u64) -> Result<Box<Message>, Error> {
     for part in &mut message.parts {
@@ -183,22 +277,67 @@ struct Left {
 
 impl Left {
     /// Performs the steps, several uploads at once; every finished upload leaves its receipt, whatever becomes of the others
-    async fn perform(&self, steps: Vec<Step>, transfers: usize) -> Boxed<Vec<Payload>> {
+    async fn perform(
+        &self,
+        steps: Vec<Step>,
+        transfers: usize,
+        for_one: bool,
+        patience: Option<Patience>,
+    ) -> Boxed<Vec<Payload>> {
         let mut payloads: Vec<BoxFuture<'_, Boxed<Payload>>> = Vec::with_capacity(steps.len());
         for step in steps {
             payloads.push(Box::pin(async move {
                 match step {
                     Step::Ready(payload) => Ok(payload),
                     Step::Upload(upload) => {
-                        let Stored { uploaded, receipt } =
-                            self.uploader.upload(upload.object(), upload.source()).await?;
+                        let Stored { uploaded, receipt } = self.upload(&upload, patience).await?;
                         self.receipts().push(receipt);
+                        if uploaded.one_shot && !for_one {
+                            return Err(self.forces_one_shot(&upload.object().dataname).into());
+                        }
                         Ok(upload.uploaded(uploaded)?)
                     }
                 }
             }));
         }
         stream::iter(payloads).buffered(transfers.max(1)).try_collect().await
+    }
+
+    /// Uploads one payload, again and again where there is patience
+    async fn upload(&self, upload: &Upload, patience: Option<Patience>) -> Result<Stored, StoreError> {
+        let once = || self.uploader.upload(upload.object(), upload.source());
+        let Some(patience) = patience else { return once().await };
+        let mut last = None;
+        for pause in patience.pauses() {
+            match tokio::time::timeout_at(patience.until, once()).await {
+                Ok(Err(error)) if error.is_retryable() => {
+                    tracing::debug!(error = observe::cause(&error), "an upload is tried again");
+                    last = Some(error);
+                }
+                Ok(done) => return done,
+                Err(_) => break,
+            }
+            if Instant::now() + pause >= patience.until {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        let late = || {
+            StoreError::new(StoreErrorKind::Timeout, self.uploader.name())
+                .about(upload.object().dataname.as_str())
+                .with_source("the deadline of the delivery has passed")
+        };
+        Err(last.unwrap_or_else(late))
+    }
+
+    fn forces_one_shot(&self, dataname: &str) -> ConfigError {
+        let reason = format!(
+            "{} makes the link of payload `{}` one-shot, and the message may be sent again or is for more than one \
+             receiver; use a store that keeps files until they expire, or name one receiver_id and ask for no answer",
+            self.uploader.name(),
+            shown(dataname)
+        );
+        ConfigError::new("uploader", reason)
     }
 
     async fn delete(&self) {
@@ -223,6 +362,24 @@ impl Uploads {
         }
     }
 
+    /// Where further uploads of the message leave their receipts
+    fn left(
+        &mut self,
+        uploader: impl FnOnce() -> Result<Arc<dyn Uploader>, ConfigError>,
+    ) -> Result<Arc<Left>, ConfigError> {
+        if let Some(left) = &self.0 {
+            return Ok(Arc::clone(left));
+        }
+        let left = Arc::new(Left { uploader: uploader()?, receipts: Mutex::default() });
+        self.0 = Some(Arc::clone(&left));
+        Ok(left)
+    }
+
+    /// Whether anything may be left
+    pub(crate) const fn any(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Leaves the links to the receivers, with the right to delete them later
     pub(crate) fn detach(&mut self) -> Detached {
         Detached(self.0.take())
@@ -238,6 +395,11 @@ impl Detached {
         if !may_have_left {
             self.delete().await;
         }
+    }
+
+    /// The message was not published: its uploads are its own again
+    pub(crate) fn attach(self) -> Uploads {
+        Uploads(self.0)
     }
 
     pub(crate) async fn delete(self) {

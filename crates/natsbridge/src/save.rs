@@ -5,19 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use natsbridge_core::{PayloadType, harmless};
-use tempfile::TempPath;
 use uuid::Uuid;
+
+use crate::unfinished::Unfinished;
 
 /// Room for a number and an extension below the 255 bytes that file systems take
 const MAX_NAME: usize = 200;
 
 /// Names with a number that are tried before a random one
 const NUMBERED: u32 = 20;
-
-/// A path in `dir` that nothing stands at; what is written there goes with the value, unless it is placed
-pub(crate) fn temporary(dir: &Path) -> io::Result<TempPath> {
-    TempPath::try_from_path(std::path::absolute(dir)?.join(format!(".natsbridge-{}.part", Uuid::new_v4().simple())))
-}
 
 /// Writes a new file whole
 pub(crate) async fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -28,7 +24,12 @@ pub(crate) async fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Gives a whole file its name in `dir`: the payload's, made safe, with a number where that is taken
-pub(crate) fn place(mut file: TempPath, dir: &Path, dataname: &str, payload_type: PayloadType) -> io::Result<PathBuf> {
+pub(crate) fn place(
+    mut file: Unfinished,
+    dir: &Path,
+    dataname: &str,
+    payload_type: PayloadType,
+) -> io::Result<PathBuf> {
     let (stem, extension) = file_name(dataname, payload_type);
     for number in 1..=2 * NUMBERED {
         let name = match number {
@@ -38,10 +39,10 @@ pub(crate) fn place(mut file: TempPath, dir: &Path, dataname: &str, payload_type
             _ => format!("{stem} ({}){extension}", Uuid::new_v4().simple()),
         };
         let path = dir.join(name);
-        match file.persist_noclobber(&path) {
+        match file.place(&path) {
             Ok(()) => return Ok(path),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => file = error.path,
-            Err(error) => return Err(error.error),
+            Err((error, back)) if error.kind() == io::ErrorKind::AlreadyExists => file = back,
+            Err((error, _)) => return Err(error),
         }
     }
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free name was found for it; clear the folder"))
@@ -151,17 +152,17 @@ mod tests {
         assert_eq!(file_name("t.arrow", PayloadType::ArrowTable), ("t".into(), ".arrow".into()));
     }
 
-    #[test]
-    fn a_name_that_is_taken_gets_a_number_and_nothing_is_overwritten() {
+    #[tokio::test]
+    async fn a_name_that_is_taken_gets_a_number_and_nothing_is_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         for expected in ["a.txt", "a (2).txt", "a (3).txt"] {
-            let file = temporary(dir.path()).unwrap();
-            std::fs::write(&file, expected).unwrap();
+            let file = Unfinished::new(dir.path()).await.unwrap();
+            std::fs::write(file.path(), expected).unwrap();
             let path = place(file, dir.path(), "a", PayloadType::Text).unwrap();
             assert_eq!(path, dir.path().join(expected));
         }
         assert_eq!(std::fs::read_to_string(dir.path().join("a.txt")).unwrap(), "a.txt");
-        drop(temporary(dir.path()).unwrap());
+        drop(Unfinished::new(dir.path()).await.unwrap());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use natsbridge_core::Purpose;
+use natsbridge_core::{Purpose, shown};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -317,7 +317,7 @@ async fn answer(message: &Incoming, outcome: Result<(Arc<Incoming>, serde_json::
         Ok(()) | Err(Error::NoReplySubject { .. }) => {}
         Err(error) => tracing::warn!(
             error = observe::cause(&error),
-            msg_id = message.header().msg_id(),
+            msg_id = &*shown(message.header().msg_id()),
             "a message was handled and its answer could not be sent"
         ),
     }

@@ -102,7 +102,8 @@ impl SendOptions {
         sender_name: impl Into<String> => |options, value| options.sender = options.sender.clone().name(value.into());
         /// Sets the receiving program's name; default empty, for all
         receiver_name: impl Into<String> => |options, value| options.message.receiver_name = value.into().into();
-        /// Sets the receiving program's identifier; default empty, for all. A link to one receiver is one-shot
+        /// Sets the receiving program's identifier; default empty, for all. A link to one receiver that is asked for no
+        /// answer is one-shot
         receiver_id: impl Into<String> => |options, value| options.message.receiver_id = value.into().into();
         /// Sets the subject for replies; default none
         reply_to: impl Into<String> => |options, value| options.message.reply_to = value.into().into();
@@ -114,7 +115,8 @@ impl SendOptions {
         sender_id: impl Into<String> => |options, value| options.sender = options.sender.clone().id(value.into());
         /// Sets message-level metadata; default empty
         metadata: Metadata => |options, value| options.message.metadata = value;
-        /// Sets how long links live and how often they may be read; default as the specification says
+        /// Sets how long links live and how often they may be read; default as the specification says. A one-shot link is
+        /// refused where no receiver is named, or a reply is asked for
         life: Life => |options, value| options.message.life = Some(value);
         /// Sets whether payloads may travel direct when the file server can't be reached and they fit (NFR-202); default false
         direct_fallback: bool => |options, value| options.config.direct_fallback = value;
@@ -166,7 +168,8 @@ where
             Data::File(path) => perform::part_of_file(&name.into(), payload_type, &path, &config.limits).await?,
         });
     }
-    let sealer = Sealer { sender, config, limits: &config.limits, uploader, counted: None, memory: None };
+    let sealer =
+        Sealer { sender, config, limits: &config.limits, uploader, counted: None, memory: None, patience: None };
     let mut sealed = sealer.seal(&mut message).await.map_err(BoxedError::into_error)?;
     // The caller publishes: its links are the receivers' from here on.
     drop(sealed.uploads.detach());

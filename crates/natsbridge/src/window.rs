@@ -1,7 +1,7 @@
 //! The messages that were handled: a bounded window of their identifiers, so that a repeat is answered and not handled
 //! twice.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::MAX_ID;
@@ -24,19 +24,38 @@ pub(crate) struct Window(Arc<Mutex<Memory>>);
 #[derive(Debug)]
 struct Memory {
     limit: usize,
-    /// `true` once handled
-    states: HashMap<Arc<str>, bool>,
-    handled: VecDeque<Arc<str>>,
+    /// The turn in which it was handled or repeated last; none while it is being handled
+    states: HashMap<Arc<str>, Option<u64>>,
+    /// Those that were handled, the one that was not heard of for longest first
+    handled: BTreeMap<u64, Arc<str>>,
+    turn: u64,
+}
+
+impl Memory {
+    /// Takes a message for the one that was heard of last
+    fn refresh(&mut self, key: &Arc<str>) {
+        self.turn += 1;
+        if let Some(Some(earlier)) = self.states.insert(Arc::clone(key), Some(self.turn)) {
+            self.handled.remove(&earlier);
+        }
+        self.handled.insert(self.turn, Arc::clone(key));
+        if self.handled.len() > self.limit
+            && let Some((_, oldest)) = self.handled.pop_first()
+        {
+            self.states.remove(&oldest);
+        }
+    }
 }
 
 impl Window {
     /// A window of at most `limit` handled messages
     pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(Mutex::new(Memory { limit, states: HashMap::new(), handled: VecDeque::new() })))
+        Self(Arc::new(Mutex::new(Memory { limit, states: HashMap::new(), handled: BTreeMap::new(), turn: 0 })))
     }
 
     /// Looks a sender's message up, and takes it into handling where it is new
     ///
+    /// One that was handled is remembered anew, so that a message that goes on being repeated is never forgotten.
     /// Identifiers that are far longer than a UUID are not remembered: a stranger's text must not fill the memory.
     pub(crate) fn begin(&self, sender_id: &str, msg_id: &str) -> (Seen, Option<Claim>) {
         if sender_id.len() > MAX_ID || msg_id.len() > MAX_ID {
@@ -45,10 +64,13 @@ impl Window {
         let key: Arc<str> = format!("{sender_id} {msg_id}").into();
         let mut memory = self.memory();
         match memory.states.get(&key) {
-            Some(true) => (Seen::Handled, None),
-            Some(false) => (Seen::Handling, None),
+            Some(Some(_)) => {
+                memory.refresh(&key);
+                (Seen::Handled, None)
+            }
+            Some(None) => (Seen::Handling, None),
             None => {
-                memory.states.insert(Arc::clone(&key), false);
+                memory.states.insert(Arc::clone(&key), None);
                 (Seen::New, Some(Claim { window: self.clone(), key }))
             }
         }
@@ -69,23 +91,14 @@ pub(crate) struct Claim {
 impl Claim {
     /// The handler succeeded: repeats are answered from now on
     pub(crate) fn handled(&self) {
-        let mut memory = self.window.memory();
-        if memory.states.insert(Arc::clone(&self.key), true) == Some(true) {
-            return;
-        }
-        memory.handled.push_back(Arc::clone(&self.key));
-        if memory.handled.len() > memory.limit
-            && let Some(oldest) = memory.handled.pop_front()
-        {
-            memory.states.remove(&oldest);
-        }
+        self.window.memory().refresh(&self.key);
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut memory = self.window.memory();
-        if memory.states.get(&self.key) == Some(&false) {
+        if memory.states.get(&self.key) == Some(&None) {
             memory.states.remove(&self.key);
         }
     }
@@ -120,6 +133,18 @@ mod tests {
         assert_eq!(window.begin("t", "a").0, Seen::New);
         let (seen, claim) = window.begin("s", &"x".repeat(1_000_000));
         assert!(seen == Seen::New && claim.is_none(), "what is no identifier is not kept");
+    }
+
+    #[test]
+    fn a_repeated_message_is_not_forgotten() {
+        let window = Window::new(2);
+        window.begin("s", "a").1.unwrap().handled();
+        for other in 0..1_000 {
+            window.begin("s", &other.to_string()).1.unwrap().handled();
+            assert_eq!(window.begin("s", "a").0, Seen::Handled, "{other}");
+        }
+        let memory = window.memory();
+        assert_eq!((memory.states.len(), memory.handled.len()), (2, 2));
     }
 
     #[test]

@@ -61,22 +61,6 @@ async fn a_payload_is_opened_or_saved_under_a_name_however_it_came_and_overwrite
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_is_named_with_the_payload() {
-    let message = received(b"x", &[1; 500]).await;
-    let nowhere = tempfile::TempDir::new().unwrap().path().join("nowhere");
-    for name in ["small", "large"] {
-        for error in [
-            message.payload(name).unwrap().save(&nowhere).await.unwrap_err(),
-            message.payload(name).unwrap().save_as(nowhere.join("x")).await.unwrap_err(),
-        ] {
-            assert_eq!((error.code(), error.dataname()), ("local_file", Some(name)));
-            // A download says which link it was for; the path is in its cause.
-            assert!(error.to_string().contains(if name == "small" { "nowhere" } else { "large" }), "{error}");
-        }
-    }
-}
-
-#[tokio::test]
 async fn a_part_and_a_triple_go_into_a_draft_like_anything_else() {
     let bridge = bridge(&MemoryBroker::new());
     let mut inbox = bridge.subscribe("lab.parts").await.unwrap();
