@@ -221,7 +221,8 @@ async fn nothing_that_strangers_write_reaches_an_error_or_a_log_unescaped() {
     for seq in [1, 9] {
         let mut message = envelope(json!({}));
         message["metadata"]["seq"] = seq.into();
-        message["metadata"]["epoch"] = HARMFUL.into();
+        message["metadata"]["epoch"] = "e\u{1b}[31m\u{9b}".into();
+        message["send_to"] = format!("in.{HARMFUL}").into();
         publish(&broker, "in.x", &message).await;
         let message = inbox.next().await.unwrap().unwrap();
         for error in [message.ack().await, message.nack("c", "r", true).await] {
@@ -322,7 +323,8 @@ async fn answers_go_only_where_the_list_lets_them() {
         }
         broken(&broker, to).await;
         let unread = inbox.next().await.unwrap().unwrap_err();
-        assert_eq!(bridge.nack(&unread).await.is_ok(), allowed, "{to}");
+        let refused = bridge.nack(&unread).await;
+        assert_eq!(refused.is_ok(), allowed, "{to}: {refused:?} {unread:?}");
         assert_eq!(heard.pending(), if allowed { 3 } else { 0 });
         heard.drain();
         while heard.next().await.is_some() {}
@@ -331,8 +333,8 @@ async fn answers_go_only_where_the_list_lets_them() {
 
 /// A message that can't be read, which asks for an answer
 async fn broken(broker: &MemoryBroker, reply_to: &str) {
-    let payload =
-        json!({"dataname": "t", "payload_type": "text", "transport": "direct", "data": "?", "encoding": "base64"});
+    let payload = json!({"dataname": "t", "payload_type": "text", "transport": "direct", "encoding": "base64",
+        "data": "eA==", "metadata": {"sha256": "no digest"}});
     publish(broker, "ask", &json!({"msg_id": "m", "reply_to": reply_to, "payloads": [payload]})).await;
 }
 
