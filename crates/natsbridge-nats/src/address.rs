@@ -56,6 +56,16 @@ impl Address {
         self.url.scheme() == "nats"
     }
 
+    pub(crate) fn is_websocket(&self) -> bool {
+        matches!(self.url.scheme(), "ws" | "wss")
+    }
+
+    /// Where to connect to; without the brackets of an IPv6 address.
+    pub(crate) fn host_and_port(&self) -> Option<(String, u16)> {
+        let host = self.url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some((host, self.url.port_or_known_default().unwrap_or(4222)))
+    }
+
     /// Whether this is where a server that calls itself `host` and `port` listens.
     pub(crate) fn is_at(&self, host: &str, port: u16) -> bool {
         self.url.port_or_known_default().unwrap_or(4222) == port && self.url.host_str() == Some(host)

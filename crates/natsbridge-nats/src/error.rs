@@ -29,8 +29,14 @@ pub enum BrokerErrorKind {
     TlsWrongName,
     /// The server wants a client certificate, or refused ours. Not retryable
     TlsClientCertificate,
-    /// TLS failed in another way, or one side does not speak it. Not retryable
+    /// TLS failed in another way. Not retryable
     Tls,
+    /// TLS was asked for, and the server does not speak it there. Not retryable
+    TlsNotOffered,
+    /// The server begins with TLS (`handshake_first`), which was not asked for. Not retryable
+    TlsFirst,
+    /// A WebSocket was asked for (`ws://`, `wss://`), and what listens there is none. Not retryable
+    NotWebSocket,
     /// No answer came in time. Retryable
     TimedOut,
     /// Nobody listens to the subject of a request. Retryable
@@ -66,6 +72,9 @@ impl BrokerErrorKind {
             Self::TlsWrongName => "broker_tls_wrong_name",
             Self::TlsClientCertificate => "broker_tls_client_certificate",
             Self::Tls => "broker_tls",
+            Self::TlsNotOffered => "broker_tls_not_offered",
+            Self::TlsFirst => "broker_tls_first",
+            Self::NotWebSocket => "broker_not_websocket",
             Self::TimedOut => "broker_timed_out",
             Self::NoResponders => "broker_no_responders",
             Self::TooLarge { .. } => "broker_too_large",

@@ -255,8 +255,8 @@ impl ConnectOptions {
     /// After this first success the connection repairs itself for ever.
     ///
     /// # Errors
-    /// `InvalidOptions`, `Unresolved`, `Refused`, `Unreachable`, `TimedOut`, `Unauthorized` and the kinds that begin
-    /// with `Tls`; the text names the servers without credentials and says what to do.
+    /// `InvalidOptions`, `Unresolved`, `Refused`, `Unreachable`, `TimedOut`, `Unauthorized`, `NotWebSocket` and the kinds that
+    /// begin with `Tls`; the text names the servers without credentials and says what to do.
     pub async fn connect(self) -> Result<NatsBroker, BrokerError> {
         NatsBroker::connect(self).await
     }

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use natsbridge_nats::{
@@ -195,7 +196,7 @@ async fn clients_cut_off_as_slow_are_told() {
         .config("max_payload: 60000\nmax_pending: 65536\nwrite_deadline: \"200ms\"")
         .start()
         .unwrap();
-    let (_proxy, options) = proxied(&server, [Fault::StallAfter(20_000)]).await;
+    let (_proxy, options) = proxied(&server, [Fault::Slow(Duration::from_millis(5))]).await;
     let broker = options.connect().await.unwrap();
     let mut events = broker.events();
     let mut subscription = listen(&broker).await;
@@ -209,10 +210,20 @@ async fn clients_cut_off_as_slow_are_told() {
         event = wait_for(&mut events, is_interruption) => event,
         () = flood => unreachable!(),
     };
-    assert!(matches!(event, Event::Interrupted { times: 1, subscriptions: 1, .. }), "{event:?}");
+    let expected = matches!(event, Event::Interrupted { cause: BreakCause::Unsaid, times: 1, subscriptions: 1, .. });
+    assert!(expected, "{event:?}");
     assert_eq!(subscription.interruptions(), 1);
-    sender.publish_confirmed(message("end")).await.unwrap();
-    let end = async { while subscription.next().await.unwrap().payload != "end" {} };
+    let end = async {
+        loop {
+            // The connection is told of before the server knows the subscription again.
+            sender.publish_confirmed(message("end")).await.unwrap();
+            while let Ok(Some(next)) = tokio::time::timeout(Duration::from_millis(50), subscription.next()).await {
+                if next.payload == "end" {
+                    return;
+                }
+            }
+        }
+    };
     tokio::time::timeout(PATIENCE, end).await.unwrap();
 }
 
@@ -279,4 +290,96 @@ async fn drains_end_when_the_connection_breaks_in_the_middle() {
     let started = Instant::now();
     assert_eq!(broker.drain().await.unwrap_err().kind(), BrokerErrorKind::ConnectionLost);
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+/// What is logged on this thread, one line each: the level, and the fields in their order.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    /// Lines that hold `text`
+    fn with(&self, text: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("natsbridge") && *metadata.level() <= tracing::Level::INFO
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Line(String);
+        impl tracing::field::Visit for Line {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!(" {}={value:?}", field.name()));
+            }
+        }
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn breaks_and_their_ends_are_logged() {
+    let log = Log::default();
+    let _logging = tracing::subscriber::set_default(log.clone());
+    let mut server = NatsServer::start().unwrap();
+    let broker = ConnectOptions::new(server.url()).connect().await.unwrap();
+    let mut events = broker.events();
+    let _subscription = listen(&broker).await;
+    server.kill();
+    wait_for(&mut events, |event| *event == Event::Disconnected).await;
+    assert_eq!(log.with("the connection to NATS broke").len(), 1);
+    server.restart().unwrap();
+    wait_for(&mut events, is_interruption).await;
+    assert!(matches!(&log.with("stands again")[..], [line] if line.starts_with("INFO")), "{:?}", log.with(""));
+    let interrupted = log.with("subscriptions were interrupted");
+    assert!(
+        matches!(&interrupted[..], [line] if line.starts_with("WARN") && line.contains("cause=")),
+        "{interrupted:?}"
+    );
+    assert!(log.with("the connection to NATS broke")[0].starts_with("WARN"));
+
+    // Another one soon after is part of the episode, and is said when it lasts.
+    server.kill();
+    wait_for(&mut events, |event| *event == Event::Disconnected).await;
+    assert_eq!(log.with("the connection to NATS broke;").len(), 1);
+    let said = async {
+        while log.with("the connection to NATS broke;").len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, said).await.unwrap();
+    server.restart().unwrap();
+    wait_for(&mut events, |event| *event == Event::Connected).await;
+    broker.drain().await.unwrap();
+    let again = log.with("again and again");
+    assert!(again.iter().any(|line| line.contains("times=2") && line.contains("connection to NATS")), "{again:?}");
+}
+
+#[tokio::test]
+async fn refusals_are_logged_once_with_their_number_at_the_end() {
+    let log = Log::default();
+    let _logging = tracing::subscriber::set_default(log.clone());
+    let config = r#"authorization { users: [ { user: u, password: x, permissions: { publish: { deny: ["n"] } } } ] }"#;
+    let server = NatsServer::builder().config(config).start().unwrap();
+    let broker = ConnectOptions::new(server.url()).user_and_password("u", "x").connect().await.unwrap();
+    for _ in 0..10 {
+        for _ in 0..100 {
+            broker.publish(message("")).await.unwrap();
+        }
+        broker.confirm().await.unwrap_err();
+    }
+    assert_eq!(log.with("Permissions Violation").len(), 1, "{:?}", log.with(""));
+    broker.drain().await.unwrap();
+    let lines = log.with("Permissions Violation");
+    assert!(matches!(&lines[..], [_, end] if end.contains("times=1000")), "{lines:?}");
 }

@@ -37,6 +37,7 @@ async fn fails(options: ConnectOptions) -> BrokerError {
 async fn is_unauthorized(options: ConnectOptions) {
     let error = fails(options).await;
     assert_eq!(error.kind(), BrokerErrorKind::Unauthorized, "{error:?}");
+    is_said_once(&error);
     assert!(error.to_string().contains("127.0.0.1") && !error.is_retryable());
 }
 
@@ -181,8 +182,66 @@ async fn a_server_without_tls_is_refused_where_tls_is_required() {
     let server = NatsServer::start().unwrap();
     let ca = server.folder().join("ca.pem");
     std::fs::write(&ca, Authority::new("ours").unwrap().pem).unwrap();
-    let error = fails(ConnectOptions::new(server.url()).root_certificates(ca).require_tls()).await;
-    assert_eq!(error.kind(), BrokerErrorKind::Tls, "{error:?}");
+    for options in [
+        ConnectOptions::new(server.url()).require_tls(),
+        ConnectOptions::new(server.url().replace("nats://", "tls://")),
+        ConnectOptions::new(server.url()).tls_first(),
+        ConnectOptions::new(server.url().replace("nats://", "wss://")),
+    ] {
+        let error = fails(options.root_certificates(&ca)).await;
+        assert_eq!(error.kind(), BrokerErrorKind::TlsNotOffered, "{error:?}");
+        assert!(error.to_string().contains("does not speak TLS") && !error.is_retryable(), "{error}");
+        is_said_once(&error);
+    }
+}
+
+/// No text of a cause stands in the text above it.
+fn is_said_once(error: &BrokerError) {
+    let mut texts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        texts.push(next.to_string());
+        cause = next.source();
+    }
+    for (index, text) in texts.iter().enumerate() {
+        let repeated = texts.iter().enumerate().any(|(other, longer)| other != index && longer.contains(text.as_str()));
+        assert!(!repeated, "{texts:?}");
+    }
+}
+
+#[tokio::test]
+async fn servers_that_begin_with_tls_are_named_as_such() {
+    let authority = Authority::new("ours").unwrap();
+    let certificate = authority.server("127.0.0.1", false).unwrap();
+    let server = NatsServer::builder()
+        .file("server.pem", certificate.pem)
+        .file("server.key", certificate.key)
+        .config("tls { cert_file: \"server.pem\", key_file: \"server.key\", handshake_first: true }")
+        .start()
+        .unwrap();
+    let url = server.url().replace("tls://", "nats://");
+    // It hangs up after two seconds, or the time is over before.
+    for timeout in [Duration::from_millis(500), Duration::from_secs(5)] {
+        let error = fails(ConnectOptions::new(&url).connect_timeout(timeout)).await;
+        assert_eq!(error.kind(), BrokerErrorKind::TlsFirst, "{error:?}");
+        assert!(error.to_string().contains("begins with TLS") && !error.is_retryable(), "{error}");
+        is_said_once(&error);
+    }
+}
+
+#[tokio::test]
+async fn servers_that_speak_no_websocket_are_named_as_such() {
+    let server = NatsServer::start().unwrap();
+    let error = fails(ConnectOptions::new(server.url().replace("nats://", "ws://"))).await;
+    assert_eq!(error.kind(), BrokerErrorKind::NotWebSocket, "{error:?}");
+    assert!(error.to_string().contains("not as a WebSocket") && !error.is_retryable(), "{error}");
+    is_said_once(&error);
+
+    let mut dead = NatsServer::start().unwrap();
+    dead.kill();
+    let error = fails(ConnectOptions::new(dead.url().replace("nats://", "ws://"))).await;
+    assert_eq!(error.kind(), BrokerErrorKind::Refused, "{error:?}");
+    is_said_once(&error);
 }
 
 #[tokio::test]
@@ -210,6 +269,7 @@ async fn nothing_listening_is_told_at_once() {
     let error = fails(ConnectOptions::new(with_user_info(&server.url(), &format!("ann:{SECRET}")))).await;
     assert_eq!(error.kind(), BrokerErrorKind::Refused, "{error:?}");
     assert!(error.to_string().contains(&server.url()) && error.is_retryable());
+    is_said_once(&error);
     assert!(started.elapsed() < Duration::from_secs(1));
 }
 
@@ -230,6 +290,7 @@ async fn a_name_without_an_address_and_a_listener_that_hangs_up_are_told_apart()
     let error = fails(ConnectOptions::new(format!("nats://{SECRET}@no..name:4222"))).await;
     assert_eq!(error.kind(), BrokerErrorKind::Unresolved, "{error:?}");
     assert!(error.to_string().contains("no..name") && error.is_retryable());
+    is_said_once(&error);
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("nats://{SECRET}@{}", listener.local_addr().unwrap());
@@ -419,4 +480,27 @@ async fn a_permission_missing_after_a_reconnect_ends_the_subscription_with_an_er
     server.restart().unwrap();
     assert!(tokio::time::timeout(PATIENCE, subscription.next()).await.unwrap().is_none());
     assert_eq!(subscription.take_error().unwrap().kind(), BrokerErrorKind::PermissionDenied);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_are_told_once_for_each_subject() {
+    let server = NatsServer::builder().config(USERS).start().unwrap();
+    let broker = user(&server, "narrow").connect().await.unwrap();
+    let mut events = broker.events();
+    for _ in 0..500 {
+        for subject in ["secret.a", "secret.b"] {
+            broker.publish(Outgoing::new(subject.parse().unwrap(), "")).await.unwrap();
+        }
+    }
+    broker.confirm().await.unwrap_err();
+    broker.drain().await.unwrap();
+    let mut told = Vec::new();
+    while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(200), events.next()).await {
+        if let Event::PermissionDenied(text) = event {
+            told.push(text);
+        }
+    }
+    told.sort();
+    assert!(matches!(&told[..], [a, b] if a.contains("secret.a") && b.contains("secret.b")), "{told:?}");
 }

@@ -26,9 +26,9 @@ pub enum Fault {
     ResetAfter(u64),
     /// Closed after this many bytes from the client
     CutUploadAfter(u64),
-    /// Silent after this many bytes from the server
+    /// Silent in both directions after this many bytes from the server
     StallAfter(u64),
-    /// Silent after this many bytes from the client
+    /// Nothing reaches the server after this many bytes from the client; what the server says still arrives
     StallUploadAfter(u64),
     /// Every piece from the server waits this long
     Slow(Duration),
@@ -167,7 +167,10 @@ async fn forward(client: TcpStream, fault: Fault, shared: &Shared) -> io::Result
             tokio::select! {
                 limited = &mut up, if !up_ended => {
                     if limited? {
-                        break true;
+                        if !matches!(fault, Fault::StallUploadAfter(_)) {
+                            break true;
+                        }
+                        shared.faulted.send_modify(|count| *count += 1);
                     }
                     // A client that has said everything still wants its answer.
                     up_ended = true;
@@ -181,7 +184,7 @@ async fn forward(client: TcpStream, fault: Fault, shared: &Shared) -> io::Result
     if limited {
         shared.faulted.send_modify(|count| *count += 1);
         match fault {
-            Fault::StallAfter(_) | Fault::StallUploadAfter(_) => std::future::pending().await,
+            Fault::StallAfter(_) => std::future::pending().await,
             Fault::ResetAfter(_) => client_writes.as_ref().set_zero_linger()?,
             _ => {}
         }

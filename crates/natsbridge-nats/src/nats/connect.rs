@@ -10,7 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::address::Address;
 use crate::error::{BrokerError, BrokerErrorKind};
-use crate::nats::failure::{connect_error, connect_timed_out};
+use crate::nats::failure::{begins_with_tls, connect_error, connect_timed_out};
+use crate::nats::greeting::one_begins_with_tls;
 use crate::nats::signals::Signals;
 use crate::options::{Auth, ConnectOptions, TlsMode};
 use crate::random::Random;
@@ -43,11 +44,16 @@ pub(crate) async fn connect(
     }
 
     let attempt = tokio::time::timeout(options.connect_timeout, inner.connect(servers));
-    match attempt.await {
-        Ok(Ok(client)) => Ok(Connected { client, addresses }),
-        Ok(Err(error)) => Err(connect_error(error, &names)),
-        Err(_) => Err(connect_timed_out(&names, options.connect_timeout)),
+    let error = match attempt.await {
+        Ok(Ok(client)) => return Ok(Connected { client, addresses }),
+        Ok(Err(error)) => connect_error(&error, &names, addresses.iter().all(Address::is_websocket)),
+        Err(_) => connect_timed_out(&names, options.connect_timeout),
+    };
+    let silent = matches!(error.kind(), BrokerErrorKind::TimedOut | BrokerErrorKind::Unreachable);
+    if silent && options.tls != TlsMode::First && one_begins_with_tls(&addresses, options.connect_timeout).await {
+        return Err(begins_with_tls(&names));
     }
+    Err(error)
 }
 
 /// The servers, and the credentials to use: the options' own before those in the URLs.

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::address::Address;
 use crate::error::{BrokerError, BrokerErrorKind};
 use crate::nats::connect::Connected;
+use crate::nats::failure::deepest;
 use crate::nats::inbox::Inbox;
 use crate::nats::signals::Signals;
 use crate::nats::token::Token;
@@ -180,7 +181,7 @@ impl Connection {
                 // No message to ourselves can arrive, but the refusal of a subscription does, and names its subject:
                 // it proves as much. Should it be allowed in the meantime, the message behind it arrives.
                 let subscriber = self.client.subscribe(subject.clone()).await;
-                without_inbox = Some(subscriber.map_err(|error| BrokerError::closed().with_source(error))?);
+                without_inbox = Some(subscriber.map_err(|error| BrokerError::closed().with_source(deepest(&error)))?);
                 self.publish_empty(subject.clone()).await?;
             }
             let arrived = async {
@@ -201,7 +202,7 @@ impl Connection {
 
     async fn publish_empty(&self, subject: String) -> Result<(), BrokerError> {
         let published = self.client.publish(subject, Bytes::new()).await;
-        published.map_err(|error| BrokerError::closed().with_source(error))
+        published.map_err(|error| BrokerError::closed().with_source(deepest(&error)))
     }
 
     pub(crate) fn server_url(&self) -> String {

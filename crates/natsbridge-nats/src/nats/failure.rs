@@ -1,17 +1,18 @@
 //! Finds out why a connection could not be made, and says what to do about it.
 
 use std::error::Error as StdError;
-use std::io;
+use std::{fmt, io};
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 use crate::error::{BrokerError, BrokerErrorKind};
+use crate::nats::breaks::harmless;
 
 /// Sorts the error of a first connect; `servers` is the list of URLs without credentials.
-pub(crate) fn connect_error(error: async_nats::ConnectError, servers: &str) -> BrokerError {
-    let kind = kind(&error);
+pub(crate) fn connect_error(error: &async_nats::ConnectError, servers: &str, websocket: bool) -> BrokerError {
+    let kind = kind(error, websocket);
     let message = format!("could not connect to {servers}: {}", advice(kind));
-    BrokerError::new(kind, message).with_source(error)
+    BrokerError::new(kind, message).with_source(deepest(error))
 }
 
 /// The error of a first connect that did not end in time.
@@ -20,15 +21,37 @@ pub(crate) fn connect_timed_out(servers: &str, after: std::time::Duration) -> Br
     BrokerError::new(kind, format!("could not connect to {servers} within {after:?}: {}", advice(kind)))
 }
 
+/// The error of a first connect to a server that waits for TLS while this side waits for its greeting.
+pub(crate) fn begins_with_tls(servers: &str) -> BrokerError {
+    let kind = BrokerErrorKind::TlsFirst;
+    BrokerError::new(kind, format!("could not connect to {servers}: {}", advice(kind)))
+}
+
+/// What was the matter in the end. The errors above it repeat it in their own texts, and say nothing that the kind does
+/// not say.
+#[derive(Debug)]
+pub(crate) struct Cause(String);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Cause {}
+
+pub(crate) fn deepest(error: &(dyn StdError + 'static)) -> Cause {
+    let causes = causes(error);
+    // The text may be the server's own.
+    Cause(harmless(&causes.last().map_or_else(|| error.to_string(), ToString::to_string)))
+}
+
 fn advice(kind: BrokerErrorKind) -> &'static str {
     match kind {
         BrokerErrorKind::InvalidOptions => "the credentials cannot be used; check that seed and JWT are complete",
         BrokerErrorKind::Unresolved => "the host name has no address; check its spelling and the name service",
         BrokerErrorKind::Refused => "nothing listens there; start nats-server or correct the port",
-        BrokerErrorKind::TimedOut => {
-            "no answer; check the address, firewalls and whether a NATS server listens there; one that begins with TLS \
-             (`handshake_first`) needs the same of its clients"
-        }
+        BrokerErrorKind::TimedOut => "no answer; check the address, firewalls and whether a NATS server listens there",
         BrokerErrorKind::Unauthorized => {
             "the server refused the credentials; check the token, user and password, nkey or credentials file"
         }
@@ -45,12 +68,23 @@ fn advice(kind: BrokerErrorKind) -> &'static str {
         BrokerErrorKind::TlsClientCertificate => {
             "the server wants a client certificate that it trusts; give the right certificate and key"
         }
+        BrokerErrorKind::TlsNotOffered => {
+            "the server does not speak TLS there; connect with nats:// (or ws://) and without requiring TLS, or configure TLS \
+             in the server; TLS before the greeting needs `handshake_first` there"
+        }
+        BrokerErrorKind::TlsFirst => {
+            "the server begins with TLS (`handshake_first`) and waits for this side to do the same; connect with TLS first"
+        }
+        BrokerErrorKind::NotWebSocket => {
+            "a server answers there, and not as a WebSocket; connect with nats:// or tls://, to the port of the server's \
+             `websocket` section, or with wss:// where that speaks TLS"
+        }
         BrokerErrorKind::Tls => "the TLS handshake failed; check that both sides are configured for TLS",
         _ => "the network or the server broke the connection off; check that a NATS server listens there",
     }
 }
 
-fn kind(error: &async_nats::ConnectError) -> BrokerErrorKind {
+fn kind(error: &async_nats::ConnectError, websocket: bool) -> BrokerErrorKind {
     let causes = causes(error);
     if let Some(kind) = causes.iter().find_map(|cause| cause.downcast_ref::<TlsError>()).map(tls_kind) {
         return kind;
@@ -69,6 +103,8 @@ fn kind(error: &async_nats::ConnectError) -> BrokerErrorKind {
         async_nats::ConnectErrorKind::Io | async_nats::ConnectErrorKind::MaxReconnects => {
             match causes.iter().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind) {
                 Some(io::ErrorKind::ConnectionRefused) => BrokerErrorKind::Refused,
+                // What is wrong with the answer, and not with the network.
+                None if websocket => BrokerErrorKind::NotWebSocket,
                 _ => BrokerErrorKind::Unreachable,
             }
         }
@@ -106,6 +142,8 @@ fn server_kind(error: &async_nats::ServerError) -> BrokerErrorKind {
 
 fn tls_kind(error: &TlsError) -> BrokerErrorKind {
     match error {
+        // The server's greeting, or its complaint about the handshake, in plain text.
+        TlsError::InvalidMessage(_) => BrokerErrorKind::TlsNotOffered,
         TlsError::InvalidCertificate(fault) => match fault {
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::error::{BrokerError, BrokerErrorKind};
+use crate::nats::failure::deepest;
 use crate::nats::signals::{Signals, echo_name, reply_name};
 use crate::nats::token::Token;
 
@@ -32,8 +33,10 @@ impl Inbox {
         prefix: String,
         signals: Arc<Signals>,
     ) -> Result<Self, BrokerError> {
-        let mut messages =
-            client.subscribe(format!("{prefix}.*")).await.map_err(|error| BrokerError::closed().with_source(error))?;
+        let mut messages = client
+            .subscribe(format!("{prefix}.*"))
+            .await
+            .map_err(|error| BrokerError::closed().with_source(deepest(&error)))?;
         let waiting = Waiting::default();
         let task = tokio::spawn({
             let (prefix, waiting) = (prefix.clone(), waiting.clone());

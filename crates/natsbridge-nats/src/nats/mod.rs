@@ -5,6 +5,7 @@ mod connect;
 mod connection;
 mod episodes;
 mod failure;
+mod greeting;
 mod inbox;
 mod pump;
 mod signals;
@@ -299,7 +300,7 @@ impl Inner {
             None => self.connection.client.subscribe(filter.to_nats()).await,
             Some(group) => self.connection.client.queue_subscribe(filter.to_nats(), group.as_str().to_owned()).await,
         };
-        let subscriber = subscriber.map_err(|error| BrokerError::closed().with_source(error))?;
+        let subscriber = subscriber.map_err(|error| BrokerError::closed().with_source(failure::deepest(&error)))?;
         let stop = Arc::new(Notify::new());
         let (feed, mut subscription) =
             Feed::subscription(filter, self.options.subscription, self.connection.signals.hub.clone(), {
