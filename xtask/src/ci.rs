@@ -27,6 +27,7 @@ const STEPS: &[&[&str]] = &[
     &["examples"],
     // Julia and Dart come from places that not every machine can reach; the others always can be had.
     &["conformance", "--require", "rust,python,node,browser,micropython"],
+    &["chaos"],
     &["fuzz"],
     &["coverage"],
 ];

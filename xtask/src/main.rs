@@ -3,6 +3,7 @@
 
 mod api;
 mod bench;
+mod chaos;
 mod checks;
 mod ci;
 mod conformance;
@@ -51,6 +52,10 @@ cargo xtask COMMAND
                   the vectors against every language, then every sender to
                   every receiver over real servers; LIST is of rust, python,
                   node, browser, micropython, julia, dart
+  chaos [--minutes N] [--seed S] [--round N]
+                  servers, networks and programs are broken on purpose; fails
+                  where what is lost is not what was reported; 2 minutes and
+                  seed 1 unless asked otherwise, or one round of a seed again
   walkthrough [--readme]
                   docs/walkthrough.md and README.md, or that alone, done word
                   for word
@@ -101,6 +106,7 @@ fn command(words: &[&str]) -> Outcome<()> {
         ["vectors", "regenerate"] => vectors::regenerate(None),
         ["vectors", "regenerate", "--producer", name] => vectors::regenerate(Some(name)),
         ["bench", rest @ ..] => bench::run(rest),
+        ["chaos", rest @ ..] => chaos::run(rest),
         ["conformance", rest @ ..] => conformance::run(rest),
         ["walkthrough"] => walkthrough::run(),
         ["walkthrough", "--readme"] => walkthrough::readme(),

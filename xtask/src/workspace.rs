@@ -74,22 +74,27 @@ pub(crate) const ALIKE: [&str; 2] = ["--workspace", "--all-features"];
 /// Builds the program `natsbridge` and says where it is
 pub(crate) fn natsbridge() -> Outcome<PathBuf> {
     println!("building natsbridge (the first time takes a few minutes)");
+    built("natsbridge")
+}
+
+/// Builds one of the workspace's programs and says where it is
+pub(crate) fn built(program: &str) -> Outcome<PathBuf> {
     let output = cargo()
-        .args(["build", "--locked", "--bin", "natsbridge", "--message-format", "json-render-diagnostics"])
+        .args(["build", "--locked", "--bin", program, "--message-format", "json-render-diagnostics"])
         .args(ALIKE)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .context(|| "cannot start cargo".to_owned())?;
     if !output.status.success() {
-        return Err(Failure::new("natsbridge does not build: see above"));
+        return Err(Failure::new(format!("{program} does not build: see above")));
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "natsbridge")
+        .filter(|message| message["target"]["name"] == program)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| Failure::new("cargo built no program natsbridge"))
+        .ok_or_else(|| Failure::new(format!("cargo built no program {program}")))
 }
 
 /// A new folder for this user only, removed with everything in it on drop
