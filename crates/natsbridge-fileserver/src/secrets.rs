@@ -39,8 +39,6 @@ impl Secrets {
         for (_, value) in url.query_pairs() {
             all.add(&value);
         }
-        // The longest first: one may be a part of another.
-        all.0.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         all
     }
 
@@ -55,9 +53,19 @@ impl Secrets {
         }
     }
 
+    /// These and others
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+    pub(crate) fn and(mut self, others: &Self) -> Self {
+        self.0.extend_from_slice(&others.0);
+        self
+    }
+
     /// The text without them
     pub(crate) fn hide(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "…"))
+        // The longest first: one may be a part of another.
+        let mut secrets: Vec<_> = self.0.iter().collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "…"))
     }
 }
 

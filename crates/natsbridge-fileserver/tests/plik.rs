@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use natsbridge_core::{Digest, Life, Link, Object, PayloadType, Source};
 use natsbridge_fileserver::{
-    BreakerPolicy, Downloader, FetchErrorKind, StoreErrorKind as Kind, Stored, Target, Uploader,
+    BreakerPolicy, Downloader, ExpiryRule, FetchErrorKind, OneShotRule, StoreErrorKind as Kind, Stored, Target,
+    Uploader,
 };
 use natsbridge_testkit::fault_proxy::{Fault, FaultProxy};
 use natsbridge_testkit::scripted_http::{Reply, Request, ScriptedHttp};
@@ -461,4 +462,107 @@ async fn a_plik_that_takes_no_bytes_is_given_up_after_the_idle_time() {
     let error = store.upload(&object(&payload), &source(&payload)).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (Kind::Timeout, "timeout"), "{}", chain(&error));
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn lifetimes_that_a_plik_forces_are_warned_of_once_and_known() {
+    let said = Captured::default();
+    let _guard = said.capture();
+    let forced = CONFIG
+        .replace(r#""feature_one_shot":"enabled""#, r#""feature_one_shot":"forced""#)
+        .replace(r#""feature_set_ttl":"enabled""#, r#""feature_set_ttl":"disabled""#);
+    // The server answers with its own: one-shot, an hour.
+    let server = server([json(forced), json(CREATED), json(kept(b"a")), json(CREATED), json(kept(b"a"))]).await;
+    let store = plik(&server.url()).build().unwrap();
+    assert_eq!(store.lifetime_rules().one_shot, OneShotRule::Unknown, "not asked yet");
+    for _ in 0..2 {
+        let wanted = object(b"a").life(Life::expiring(Duration::from_secs(60)));
+        let stored = store.upload(&wanted, &source(b"a")).await.unwrap();
+        assert!(stored.uploaded.one_shot);
+    }
+    let rules = store.lifetime_rules();
+    assert_eq!(rules.one_shot, OneShotRule::Always);
+    assert_eq!(rules.expiry, ExpiryRule::Always(Duration::from_secs(2_592_000)));
+    let said = said.text();
+    assert_eq!(said.matches("WARN").count(), 1, "{said}");
+    assert!(said.contains("the store makes one that can be read once and lives for 1 hour"), "{said}");
+}
+
+#[tokio::test]
+async fn server_that_is_no_plik_is_not_called_unreachable() {
+    for (reply, text) in [
+        (Reply::new(501, &[], "<html>Unsupported method</html>"), "501 Not Implemented"),
+        (Reply::ok("<html>\u{1b}[31m</html>"), "not one of this kind of server"),
+        (Reply::new(404, &[], "404 page not found"), "404 Not Found"),
+    ] {
+        let server = server([Reply::new(404, &[], ""), reply]).await;
+        let error = upload(&server, b"payload").await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (Kind::Rejected, 1), "{}", chain(&error));
+        assert!(chain(&error).contains(text) && !chain(&error).contains('\u{1b}'), "{}", chain(&error));
+    }
+    let full = server([json(CONFIG), json(CREATED), error(507, "no space left"), json("ok")]).await;
+    assert_eq!(upload(&full, b"payload").await.unwrap_err().kind(), Kind::Full);
+}
+
+#[tokio::test]
+async fn failing_plik_is_left_alone_and_a_refusing_one_is_not() {
+    for (status, asked) in [(500, 3), (503, 3), (429, 5), (403, 5), (400, 5)] {
+        let server = ScriptedHttp::routed(move |request| {
+            Some(if request.target == "/config" { json(CONFIG) } else { error(status, "no") })
+        })
+        .await
+        .unwrap();
+        let breaker = BreakerPolicy::default().cool_down(Duration::from_secs(60));
+        let never = natsbridge_fileserver::RetryPolicy::never();
+        let store = plik(&server.url()).retry(never).breaker(breaker).build().unwrap();
+        for _ in 0..5 {
+            store.upload(&object(b"a"), &source(b"a")).await.unwrap_err();
+        }
+        assert_eq!(lines(&server).iter().filter(|line| *line == "POST /upload").count(), asked, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_a_plik_echoes_are_blotted_out() {
+    let echo = |request: &Request| {
+        let sent = ["x-pliktoken", "x-uploadtoken", "authorization"]
+            .map(|name| request.header(name).unwrap_or_default().to_owned());
+        error(403, &format!("{}\u{1b}]0;x\u{7}\u{202e}", sent.join(" ")))
+    };
+    let server = ScriptedHttp::routed(move |request| {
+        Some(match (&*request.method, request.target.as_str()) {
+            (_, "/config") => json(CONFIG),
+            ("POST", "/upload") => json(CREATED),
+            _ => echo(request),
+        })
+    })
+    .await
+    .unwrap();
+    let store =
+        plik(&server.url().replace("http://", "http://bob:hunter2secret@")).user_token("0b6e-planted").build().unwrap();
+    let error = store.upload(&object(b"a"), &source(b"a")).await.unwrap_err();
+    let shown = format!("{error:?} {}", chain(&error));
+    for never in ["planted", "jx0Qb1dkPEQAsle3plR4BAqwYcFr81hB", "Ym9iOmh1bnRlcjJzZWNyZXQ", "\u{1b}", "\u{202e}"] {
+        assert!(!shown.contains(never), "{never:?} in {shown}");
+    }
+}
+
+#[test]
+fn urls_that_no_file_server_has_are_refused() {
+    for url in [
+        "",
+        "h",
+        "http://",
+        "http:",
+        "https://",
+        "http://a b",
+        "http://h:99999",
+        "ftp://h",
+        "http://[::1",
+        "://",
+        "file:///x",
+    ] {
+        let error = natsbridge_fileserver::PlikStore::new(url).map(|_| ()).map_err(|error| error.to_string());
+        assert!(error.is_err(), "{url}");
+    }
 }

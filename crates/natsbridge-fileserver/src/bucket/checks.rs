@@ -86,10 +86,10 @@ fn sendable(kind: &'static str, name: &str, value: &str) -> Result<(), ConfigErr
 pub(super) fn s3(cloud: &object_store::aws::AmazonS3Builder, instance: bool) -> Result<(), ConfigError> {
     use object_store::aws::AmazonS3ConfigKey as Key;
     let value = |key: Key| cloud.get_config_value(&key).filter(|value| !value.is_empty());
-    if let Some(region) = value(Key::Region) {
+    if let Some(region) = cloud.get_config_value(&Key::Region) {
         word("s3", "region", &region)?;
     }
-    for url in [Key::S3Endpoint, Key::Endpoint, Key::StsEndpoint].into_iter().filter_map(value) {
+    for url in [Key::S3Endpoint, Key::Endpoint, Key::StsEndpoint].iter().filter_map(|key| cloud.get_config_value(key)) {
         endpoint("s3", &url)?;
     }
     let (id, secret) = (value(Key::AccessKeyId), value(Key::SecretAccessKey));

@@ -37,12 +37,14 @@ pub(super) struct Connector {
     limits: Limits,
     /// Whether the machine that the program runs on may be asked for keys
     instance: bool,
+    /// Keys and tokens that no error may repeat, besides those in a request
+    known: Secrets,
 }
 
 impl Connector {
-    pub(super) fn new(limits: Limits, instance: bool) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(limits: Limits, instance: bool, known: Secrets) -> Result<Self, reqwest::Error> {
         let client = client::build(limits.connect_timeout, &limits.roots, None, Proxies::System)?;
-        Ok(Self { client, limits, instance })
+        Ok(Self { client, limits, instance, known })
     }
 }
 
@@ -73,7 +75,7 @@ impl Connector {
         if !self.instance && asks_the_machine(&head.headers, &url) {
             return Err(Failure::last(Kind::Credentials, NoKeys));
         }
-        let secrets = Secrets::of(&head.headers, &url);
+        let secrets = Secrets::of(&head.headers, &url).and(&self.known);
         // A part of a large upload is sent again by itself; everything else is begun anew as a whole.
         let is_part = head.method == http::Method::PUT && url.query_pairs().any(|(key, _)| key == "partNumber");
         let mut retries = is_part.then(|| Retries::new(&self.limits.retry, deadline(self.limits.total_timeout)));

@@ -266,24 +266,21 @@ impl BucketStoreBuilder {
         checks::name(kind, &self.bucket)?;
         checks::prefix(kind, &self.prefix)?;
         let instance = self.instance && !checks::machine_is_off_limits();
-        let mut secrets = Secrets::default();
+        let secrets = self.cloud.secrets();
         let refused = |error: &dyn std::error::Error| {
             ConfigError::new(
                 kind,
                 format!("bucket `{}` can't be used: {}", shown(&self.bucket), shown(&error.to_string())),
             )
         };
-        let connector = Connector::new(self.limits.clone(), instance).map_err(|error| refused(&error))?;
+        let connector =
+            Connector::new(self.limits.clone(), instance, secrets.clone()).map_err(|error| refused(&error))?;
         // Trying again is for this store, which judges errors and draws pauses as all stores do.
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let (store, signer): (Arc<dyn ObjectStore>, Arc<dyn Signer>) = match self.cloud {
             #[cfg(feature = "s3")]
             Cloud::S3(cloud) => {
-                use object_store::aws::AmazonS3ConfigKey as Key;
                 checks::s3(&cloud, instance)?;
-                for key in [Key::SecretAccessKey, Key::Token] {
-                    secrets.add(&cloud.get_config_value(&key).unwrap_or_default());
-                }
                 let cloud = cloud.with_bucket_name(&self.bucket).with_retry(retry).with_http_connector(connector);
                 let store = Arc::new(cloud.build().map_err(|error| refused(&error))?);
                 (Arc::<object_store::aws::AmazonS3>::clone(&store), store)
@@ -302,9 +299,6 @@ impl BucketStoreBuilder {
                 }
                 if let Some(url) = cloud.get_config_value(&Key::Endpoint) {
                     checks::endpoint(kind, &url)?;
-                }
-                for key in [Key::AccessKey, Key::SasKey, Key::Token, Key::ClientSecret] {
-                    secrets.add(&cloud.get_config_value(&key).unwrap_or_default());
                 }
                 let cloud = cloud.with_container_name(&self.bucket).with_retry(retry).with_http_connector(connector);
                 let store = Arc::new(cloud.build().map_err(|error| refused(&error))?);
@@ -325,6 +319,29 @@ impl BucketStoreBuilder {
 }
 
 impl Cloud {
+    /// Keys and tokens, which no error may show
+    fn secrets(&self) -> Secrets {
+        let values: Vec<Option<String>> = match self {
+            #[cfg(feature = "s3")]
+            Self::S3(cloud) => {
+                use object_store::aws::AmazonS3ConfigKey as Key;
+                [Key::SecretAccessKey, Key::Token].map(|key| cloud.get_config_value(&key)).into()
+            }
+            #[cfg(feature = "gcs")]
+            Self::Gcs(_) => Vec::new(),
+            #[cfg(feature = "azure")]
+            Self::Azure(cloud) => {
+                use object_store::azure::AzureConfigKey as Key;
+                [Key::AccessKey, Key::SasKey, Key::Token, Key::ClientSecret]
+                    .map(|key| cloud.get_config_value(&key))
+                    .into()
+            }
+        };
+        let mut secrets = Secrets::default();
+        values.into_iter().flatten().for_each(|value| secrets.add(&value));
+        secrets
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             #[cfg(feature = "s3")]
@@ -344,7 +361,8 @@ impl Bucket {
 
     /// A link to an object; asks nobody where the keys are at hand
     async fn sign(&self, path: &Path, ttl: Duration) -> Result<String, StoreError> {
-        let signed = self.patience.perform(self.origin.get(), || {
+        // Says nothing about the bucket: mostly nobody is asked, and else another server.
+        let signed = self.patience.perform(None, || {
             Box::pin(async move {
                 let signed = self.signer.signed_url(reqwest::Method::GET, path, ttl).await;
                 signed.map_err(|error| self.failure(&error))
