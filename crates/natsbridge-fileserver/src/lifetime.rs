@@ -101,8 +101,9 @@ impl fmt::Display for LifetimeChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { wish, one_shot, ttl } = *self;
         let often = |one_shot| if one_shot { "read once" } else { "read any number of times" };
-        let long =
-            |ttl: Option<Duration>| ttl.map_or("until it is deleted".to_owned(), |ttl| format!("for {}", Span(ttl)));
+        let long = |ttl: Option<Duration>| {
+            ttl.map_or_else(|| "until it is deleted".to_owned(), |ttl| format!("for {}", Span(ttl)))
+        };
         write!(
             f,
             "a link that can be {} and lives {} was asked for; the store makes one that can be {} and lives {}",
@@ -121,8 +122,10 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
-        let (size, unit) =
-            units.into_iter().find(|(size, _)| seconds >= *size && seconds % size == 0).unwrap_or((1, "second"));
+        let (size, unit) = units
+            .into_iter()
+            .find(|(size, _)| seconds >= *size && seconds.is_multiple_of(*size))
+            .unwrap_or((1, "second"));
         let count = seconds / size;
         write!(f, "{count} {unit}{}", if count == 1 { "" } else { "s" })
     }
