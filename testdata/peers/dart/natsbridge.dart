@@ -17,6 +17,7 @@ const defaultMaxPayloadSize = 10000000000;
 const linkAllowance = 2048;
 const linkTtl = 24 * 60 * 60;
 const micropythonMaxPayload = 50000;
+const maxSubject = 2000;
 
 /// Arrays and objects of JSON within each other
 const maxDepth = 127;
@@ -112,6 +113,7 @@ class Link {
       this.one_shot = false,
       this.expires_at,
       this.allowed_origins = const [],
+      this.any_origin = false,
       this.max_retries = 5,
       this.base_delay = 100,
       this.max_delay = 5000});
@@ -126,7 +128,12 @@ class Link {
   final int limit;
   final bool one_shot;
   final DateTime? expires_at;
+
+  /// The only origins that are asked
   final List<String> allowed_origins;
+
+  /// Whether any address is asked that the specification (section 8) does not forbid
+  final bool any_origin;
   final int max_retries;
 
   /// Milliseconds
@@ -141,8 +148,10 @@ typedef DownloadHandler = Future<Uint8List> Function(Link link);
 
 /// Serialises [data] into one message and uploads what is too large for NATS; the caller publishes its JSON on [subject].
 ///
-/// [receiver] is `desktop`, `browser` or `micropython`. Links are one-shot when [receiver_id] names a receiver, unless
-/// [one_shot] says otherwise: pass false when you await an ACK. Sizes are bytes, [ttl] is seconds.
+/// [receiver] is `desktop`, `browser` or `micropython`. Say [awaits_ack] when you repeat the message until it is acknowledged.
+/// A link is one-shot when [receiver_id] names one receiver who is asked for no acknowledgement and no answer ([reply_to]);
+/// false as [one_shot] makes it expire instead, and true in any other case is an error. Sizes are bytes, [ttl] is seconds.
+/// Every error is a [NATSBridgeException].
 Future<Sent> smartsend(
   String subject,
   List<Payload> data, {
@@ -166,61 +175,98 @@ Future<Sent> smartsend(
   String msg_id = '',
   String sender_id = '',
   Json metadata = const {},
+  bool awaits_ack = false,
   bool? one_shot,
   int ttl = linkTtl,
   String? timestamp,
   String Function() new_id = uuid4,
 }) async {
-  final environment = Platform.environment;
-  final broker = broker_url ?? environment['NATS_URL'] ?? 'nats://localhost:4222';
-  final server = fileserver_url ?? environment['FILESERVER_URL'] ?? 'http://localhost:8080';
-  final threshold = size_threshold ?? int.parse(environment['SIZE_THRESHOLD'] ?? '500000');
-  String givenOrNew(String id) => id.isEmpty ? new_id() : id;
-  final envelope = <String, Object?>{
-    'correlation_id': givenOrNew(correlation_id),
-    'msg_id': givenOrNew(msg_id),
-    'timestamp': timestamp ?? timestampOf(DateTime.now()),
-    'send_to': subject,
-    'msg_purpose': msg_purpose,
-    'sender_name': sender_name,
-    'sender_id': givenOrNew(sender_id),
-    'receiver_name': receiver_name,
-    'receiver_id': receiver_id,
-    'reply_to': reply_to,
-    'reply_to_msg_id': reply_to_msg_id,
-    'broker_url': broker.split(',').map((url) => withoutSecrets(url.trim())).join(','),
-    'metadata': metadata,
-    'payloads': <Object?>[],
-  };
-  final mayLink = links && receiver != 'micropython';
-  final drafts = [for (final payload in data) _draft(payload, receiver, convert_tables, new_id)];
-  _plan(envelope, drafts, mayLink ? threshold : null, max_message_size, mayLink, digest_direct);
-
-  final once = one_shot ?? receiver_id.isNotEmpty;
   final deletes = <Future<void> Function()>[];
-  try {
-    for (final draft in drafts) {
-      final payload = draft.payload;
-      payload['size'] = draft.body.length;
-      if (draft.direct) {
-        payload['data'] = base64.encode(draft.body);
-      } else {
-        final upload = Upload(server, draft.name, draft.body, one_shot: once, ttl: ttl, token: fileserver_token);
-        final stored = await fileserver_upload_handler(upload);
-        if (stored.delete != null) deletes.add(stored.delete!);
-        payload.addAll({'transport': 'link', 'encoding': 'none', 'data': stored.url});
-        payload['metadata'] = <String, Object?>{
-          'sha256': sha256Hex(draft.body),
-          if (stored.expires_at != null) 'expires_at': stored.expires_at,
-          if (stored.one_shot) 'one_shot': true,
-        };
-      }
-      (envelope['payloads'] as List).add(payload);
+  return _fenced('wrong_value', "the message can't be sent", null, () async {
+    final environment = Platform.environment;
+    final broker = broker_url ?? environment['NATS_URL'] ?? 'nats://localhost:4222';
+    final server = fileserver_url ?? environment['FILESERVER_URL'] ?? 'http://localhost:8080';
+    final stated = environment['SIZE_THRESHOLD'] ?? '500000';
+    final threshold = size_threshold ?? int.tryParse(stated) ?? (throw _wrong('SIZE_THRESHOLD is not a number: ${_shown(stated)}'));
+    _checkSubject('subject', subject);
+    if (reply_to.isNotEmpty) _checkSubject('reply_to', reply_to);
+    if (!const ['desktop', 'browser', 'micropython'].contains(receiver)) {
+      throw _wrong('`receiver` is not desktop, browser or micropython');
     }
-    return Sent._(envelope, toJson(envelope), deletes);
-  } catch (_) {
-    await _discard(deletes);
-    rethrow;
+    final answered = awaits_ack || reply_to.isNotEmpty;
+    if (one_shot == true && (receiver_id.isEmpty || answered)) {
+      final why = receiver_id.isEmpty
+          ? 'no receiver_id names the one who reads it'
+          : 'it may be read again for an acknowledgement or an answer';
+      throw _wrong("a link of this message can't be one-shot: $why; leave `one_shot` out");
+    }
+    final once = one_shot ?? (receiver_id.isNotEmpty && !answered);
+    String givenOrNew(String id) => id.isEmpty ? new_id() : id;
+    final envelope = <String, Object?>{
+      'correlation_id': givenOrNew(correlation_id),
+      'msg_id': givenOrNew(msg_id),
+      'timestamp': timestamp ?? timestampOf(DateTime.now()),
+      'send_to': subject,
+      'msg_purpose': msg_purpose,
+      'sender_name': sender_name,
+      'sender_id': givenOrNew(sender_id),
+      'receiver_name': receiver_name,
+      'receiver_id': receiver_id,
+      'reply_to': reply_to,
+      'reply_to_msg_id': reply_to_msg_id,
+      'broker_url': broker.split(',').map((url) => withoutSecrets(url.trim())).join(','),
+      'metadata': metadata,
+      'payloads': <Object?>[],
+    };
+    final mayLink = links && receiver != 'micropython';
+    final drafts = [for (var at = 0; at < data.length; at++) _draft(at, data[at], receiver, convert_tables, new_id)];
+    _plan(envelope, drafts, mayLink ? threshold : null, max_message_size, mayLink, digest_direct);
+    try {
+      for (final draft in drafts) {
+        final payload = draft.payload;
+        payload['size'] = draft.body.length;
+        if (draft.direct) {
+          payload['data'] = base64.encode(draft.body);
+        } else {
+          final upload = Upload(server, draft.name, draft.body, one_shot: once, ttl: ttl, token: fileserver_token);
+          final stored =
+              await _fenced('handler', 'the upload handler failed', draft.name, () => fileserver_upload_handler(upload));
+          if (stored.delete != null) deletes.add(stored.delete!);
+          payload.addAll({'transport': 'link', 'encoding': 'none', 'data': stored.url});
+          payload['metadata'] = <String, Object?>{
+            'sha256': sha256Hex(draft.body),
+            if (stored.expires_at != null) 'expires_at': stored.expires_at,
+            if (stored.one_shot) 'one_shot': true,
+          };
+        }
+        (envelope['payloads'] as List).add(payload);
+      }
+      return Sent._(envelope, toJson(envelope), deletes);
+    } catch (_) {
+      await _discard(deletes);
+      rethrow;
+    }
+  });
+}
+
+NATSBridgeException _wrong(String message, [String? dataname]) => NATSBridgeException('wrong_value', message, dataname);
+
+/// Strangers' text for an error: at most 80 characters, escaped
+String _shown(String text) {
+  String escaped(Match found) => '\\u{${found[0]!.codeUnitAt(0).toRadixString(16)}}';
+  final cut = text.length > 80 ? text.substring(0, 80) : text;
+  return '`${cut.replaceAllMapped(RegExp('[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]'), escaped)}`';
+}
+
+/// Checks a subject to publish to: tokens between dots, none of them empty or a wildcard
+void _checkSubject(String name, String value) {
+  if (!_isSound(value)) throw _wrong('`$name` has a lone surrogate');
+  final odd = value.split('.').any((token) => const ['', '*', '>'].contains(token));
+  if (odd || utf8.encode(value).length > maxSubject) {
+    throw _wrong('`$name` is no subject to publish to: ${_shown(value)}; use words with dots between them, such as lab.results');
+  }
+  if (RegExp(r'[\s\x00-\x1f\x7f-\x9f]').hasMatch(value)) {
+    throw _wrong('`$name` has white space or control characters: ${_shown(value)}');
   }
 }
 
@@ -249,8 +295,9 @@ class _Draft {
   int get linkLength => fixedLength + linkAllowance;
 }
 
-_Draft _draft(Payload given, String receiver, bool convertTables, String Function() newId) =>
+_Draft _draft(int index, Payload given, String receiver, bool convertTables, String Function() newId) =>
     _naming(given.dataname, () {
+      if (!_isSound(given.dataname)) throw _wrong('`dataname` has a lone surrogate', '#$index');
       var type = given.payload_type;
       if (!payloadTypes.contains(type)) {
         throw NATSBridgeException('unknown_payload_type', 'unknown payload_type `$type`');
@@ -372,23 +419,29 @@ String? _expiry(Json created) {
 
 /// Reads a message (a String or its bytes) and downloads what came as a link.
 ///
-/// Links are followed to [allowed_origins] (such as `https://files.example.com`), or, where none is named, to any address
-/// that is not link-local, a metadata service, unspecified or multicast. Delays are milliseconds. [on_payload] sees each
-/// payload's fields and its serialised bytes before they are decoded.
+/// Links are followed to the origin of [fileserver_url], or only to [allowed_origins] where it is given: one origin (a String)
+/// or several, such as `https://files.example.com`; an empty list allows nothing. Without a file server (`''` as
+/// [fileserver_url]) and without [allowed_origins], links are followed to any address that the specification (section 8) does
+/// not forbid. Delays are milliseconds. [on_payload] sees each payload's fields and its serialised bytes before they are
+/// decoded. Every error is a [NATSBridgeException].
 Future<Received> smartreceive(
   Object msg_json_str, {
   DownloadHandler fileserver_download_handler = fetch_with_backoff,
   int max_retries = 5,
   int base_delay = 100,
   int max_delay = 5000,
-  List<String> allowed_origins = const [],
+  Object? allowed_origins,
+  String? fileserver_url,
   bool strict = false,
   int max_payload_size = defaultMaxPayloadSize,
   void Function(Json payload, Uint8List body)? on_payload,
 }) async {
+  final allowed = _origins(allowed_origins, fileserver_url ?? Platform.environment['FILESERVER_URL'] ?? 'http://localhost:8080');
+  if (msg_json_str is! String && msg_json_str is! List<int>) throw _wrong('a message is a String or its bytes');
+  if (msg_json_str is String && !_isSound(msg_json_str)) throw NATSBridgeException('not_json', 'not JSON: a lone surrogate');
   final bytes = msg_json_str is String ? utf8.encode(msg_json_str) : msg_json_str as List<int>;
   final reader = _Reader(bytes is Uint8List ? bytes : Uint8List.fromList(bytes), maxDepth);
-  final raw = reader.whole(_Kind.envelope);
+  final raw = await _fenced('not_json', 'the message is not an envelope', null, () async => reader.whole(_Kind.envelope));
   if (raw is! Json) throw NATSBridgeException('not_json', 'the message is not an envelope: one JSON object');
   final envelope = <String, Object?>{};
   final payloads = <Payload>[];
@@ -402,28 +455,33 @@ Future<Received> smartreceive(
       throw NATSBridgeException('missing_field', 'the message is not an envelope: `payloads` is missing');
     }
     if (list is! List) throw NATSBridgeException('wrong_type', "the envelope's `payloads` is not an array");
-    final checked = [for (var at = 0; at < list.length; at++) _Arrival(reader.bytes, list[at], at)];
+    final checked = await _fenced('wrong_type', "a payload can't be read", null,
+        () async => [for (var at = 0; at < list.length; at++) _Arrival(reader.bytes, list[at], at)]);
     for (final arrival in checked) {
       final payload = arrival.payload;
       final size = payload['size'] as int;
       final metadata = payload['metadata'] as Json;
       final name = payload['dataname'] as String;
       final type = payload['payload_type'] as String;
-      await _namingAsync(name, () async {
+      await _fenced('undecodable', 'it is not a readable $type', name, () async {
         final digest = _digest(payload, strict);
-        var body = arrival.body;
-        if (body == null) {
+        Uint8List body;
+        if (arrival.body != null) {
+          body = arrival.body!;
+        } else {
           if (size > max_payload_size) throw _tooLarge(size, max_payload_size);
           final expires = metadata['expires_at'];
-          body = await fileserver_download_handler(Link(payload['data'] as String, name,
+          final link = Link(payload['data'] as String, name,
               size: size,
               limit: size > 0 ? size : max_payload_size,
               one_shot: metadata['one_shot'] == true,
               expires_at: expires is String ? parseTimestamp(expires) : null,
-              allowed_origins: allowed_origins,
+              allowed_origins: allowed ?? const [],
+              any_origin: allowed == null,
               max_retries: max_retries,
               base_delay: base_delay,
-              max_delay: max_delay));
+              max_delay: max_delay);
+          body = await _fenced('handler', 'the download failed', name, () => fileserver_download_handler(link));
         }
         if (body.length > max_payload_size) throw _tooLarge(body.length, max_payload_size);
         if (size != 0 && size != body.length) {
@@ -454,12 +512,15 @@ T _naming<T>(String dataname, T Function() run) {
   }
 }
 
-Future<void> _namingAsync(String dataname, Future<void> Function() run) async {
+/// Lets no error out but the library's own, with the payload's name
+Future<T> _fenced<T>(String code, String what, String? dataname, Future<T> Function() run) async {
   try {
-    await run();
+    return await run();
   } on NATSBridgeException catch (error) {
     error.dataname ??= dataname;
     rethrow;
+  } catch (error) {
+    throw NATSBridgeException(code, '$what: ${_first('$error', 300)}', dataname);
   }
 }
 
@@ -562,13 +623,12 @@ class _Arrival {
 Future<Uint8List> fetch_with_backoff(Link link) async {
   NATSBridgeException failed(String code, String reason) =>
       NATSBridgeException(code, 'failed to fetch ${withoutSecrets(link.url)}: $reason', link.dataname);
-  final uri = Uri.tryParse(link.url);
-  if (uri == null || !_isFollowed(uri)) {
-    throw failed('blocked_origin', 'a link is an http or https URL without user info');
-  }
-  final guard = link.allowed_origins.isEmpty;
-  if (!guard && !link.allowed_origins.any((allowed) => _sameOrigin(Uri.tryParse(allowed), uri))) {
-    throw failed('blocked_origin', 'its origin is not among the allowed ones');
+  final uri = readUrl(link.url);
+  if (uri == null) throw failed('blocked_origin', 'a link is an http or https URL without user info');
+  final guard = link.any_origin;
+  if (!guard && !link.allowed_origins.any((allowed) => originOf(allowed) == originOf(link.url))) {
+    final places = link.allowed_origins.isEmpty ? 'nothing is' : link.allowed_origins.join(', ');
+    throw failed('blocked_origin', 'its origin is not allowed (allowed: $places); pass allowed_origins if you trust it');
   }
   var delay = link.base_delay;
   var reason = '';
@@ -624,33 +684,129 @@ String? _refusal(int status, String text, Link link) {
   return const [401, 403, 407].contains(status) ? 'refused' : 'rejected';
 }
 
-bool _isFollowed(Uri uri) =>
-    (uri.isScheme('http') || uri.isScheme('https')) && uri.host.isNotEmpty && uri.userInfo.isEmpty && !uri.authority.contains('@');
+/// The origins that links may lead to; null where only the list of forbidden addresses decides
+List<String>? _origins(Object? allowed, String fileserverUrl) {
+  if (allowed == null && fileserverUrl.isEmpty) return null;
+  final given = allowed ?? fileserverUrl;
+  final list = given is String ? [given] : given;
+  if (list is List && list.every((origin) => origin is String && originOf(origin) != null)) return list.cast<String>();
+  throw _wrong('`allowed_origins` and `fileserver_url` are origins such as https://files.example.com');
+}
 
-bool _sameOrigin(Uri? one, Uri other) =>
-    one != null && one.scheme == other.scheme && one.host == other.host && one.port == other.port;
+/// Scheme, host and port, the same for every spelling of loopback; null for what is no http or https URL
+String? originOf(String url) {
+  final uri = readUrl(url);
+  if (uri == null) return null;
+  final host = uri.host.endsWith('.') ? uri.host.substring(0, uri.host.length - 1) : uri.host;
+  final loopback = const ['localhost', '127.0.0.1', '::1'].contains(host);
+  return '${uri.scheme}://${loopback ? 'localhost' : host}:${uri.port}';
+}
 
-/// Link-local, metadata services, unspecified, multicast, reserved
-bool isDangerous(InternetAddress address) {
+/// Reads an http or https URL as the URL standard does, to be asked for as it is then; null for what is none, or has user
+/// info. A host has to be ASCII, but for letters and digits of full width and full stops of other scripts.
+Uri? readUrl(String text) {
+  final found = RegExp(r'^(https?)://([^/?#\\]+)([^#]*)(?:#.*)?$', caseSensitive: false, dotAll: true).firstMatch(text.trim());
+  if (found == null || !_isSound(text) || found[2]!.contains('@')) return null;
+  final place = RegExp(r'^(\[[^\]]*\]|[^:]*)(?::([0-9]{0,5}))?$', dotAll: true).firstMatch(found[2]!);
+  final host = place == null ? null : _host(place[1]!);
+  if (host == null) return null;
+  final scheme = found[1]!.toLowerCase();
+  final stated = place![2] ?? '';
+  final port = stated.isEmpty ? (scheme == 'https' ? 443 : 80) : int.parse(stated);
+  if (port > 65535) return null;
+  final target = StringBuffer(found[3]!.startsWith('/') ? '' : '/');
+  for (final byte in utf8.encode(found[3]!)) {
+    final hex = byte.toRadixString(16).toUpperCase().padLeft(2, '0');
+    target.write(byte > 0x20 && byte < 0x7f && byte != 0x5c ? String.fromCharCode(byte) : '%$hex');
+  }
+  return Uri.tryParse('$scheme://${host.contains(':') ? '[$host]' : host}:$port$target');
+}
+
+String? _host(String text) {
+  if (text.startsWith('[')) {
+    if (!RegExp(r'^\[[0-9a-fA-F:.]+\]$').hasMatch(text)) return null;
+    try {
+      return InternetAddress.fromRawAddress(Uint8List.fromList(Uri.parseIPv6Address(text.substring(1, text.length - 1)))).address;
+    } on FormatException {
+      return null;
+    }
+  }
+  final mapped = StringBuffer();
+  final String plain;
+  try {
+    plain = Uri.decodeComponent(text.replaceAllMapped(RegExp(r'[^\x00-\x7f]+'), (found) => Uri.encodeComponent(found[0]!)));
+  } catch (_) {
+    return null; // not UTF-8, or an escape that is none
+  }
+  for (final rune in plain.runes) {
+    if (rune == 0x3002 || rune == 0xff61) {
+      mapped.write('.');
+    } else if (rune >= 0xff01 && rune <= 0xff5e) {
+      mapped.writeCharCode(rune - 0xfee0);
+    } else {
+      mapped.writeCharCode(rune);
+    }
+  }
+  final name = '$mapped'.toLowerCase();
+  if (!RegExp(r'^[!"$&-.0-9;=_`a-z{}~]+$').hasMatch(name)) return null;
+  final labels = (name.endsWith('.') ? name.substring(0, name.length - 1) : name).split('.');
+  if (RegExp(r'^([0-9]+|0x[0-9a-f]*)$').hasMatch(labels.last)) return _ipv4(labels);
+  return name.length < 255 && labels.every((label) => label.isNotEmpty && label.length < 64) ? name : null;
+}
+
+/// One to four numbers, each decimal, octal or hexadecimal, of which the last fills what is left
+String? _ipv4(List<String> labels) {
+  final numbers = <BigInt>[];
+  for (final label in labels) {
+    final found = RegExp(r'^(?:0x([0-9a-f]*)|(0[0-7]*)|([1-9][0-9]*))$').firstMatch(label);
+    if (found == null) return null;
+    final digits = found[1] ?? found[2] ?? found[3]!;
+    final radix = found[1] != null ? 16 : (found[2] != null ? 8 : 10);
+    numbers.add(digits.isEmpty ? BigInt.zero : BigInt.parse(digits, radix: radix));
+  }
+  if (numbers.length > 4) return null;
+  var whole = numbers.removeLast();
+  if (whole >= BigInt.from(256).pow(4 - numbers.length) || numbers.any((number) => number > BigInt.from(255))) return null;
+  for (var at = 0; at < numbers.length; at++) {
+    whole += numbers[at] << (8 * (3 - at));
+  }
+  return [for (final shift in const [24, 16, 8, 0]) (whole >> shift) & BigInt.from(255)].join('.');
+}
+
+/// Networks that no link may lead to: the specification's list (section 8); testdata/addresses.json has the same
+const forbiddenNetworks = [
+  '0.0.0.0/8', '100.100.100.200/32', '168.63.129.16/32', '169.254.0.0/16', '192.0.0.192/32', '224.0.0.0/4', '240.0.0.0/4', //
+  '::/128', '64:ff9b:1::/48', 'fd00:42::42/128', 'fd00:a9fe:a9fe::1/128', 'fd00:c1::a9fe:a9fe/128', 'fd00:ec2::/32',
+  'fd20:ce::254/128', 'fe80::/10', 'fec0::/10', 'ff00::/8',
+];
+
+/// Where an IPv6 address holds one of version 4: network, first bit, whether all bits are inverted
+const embeddingNetworks = [
+  ['::/96', 96, false], ['::ffff:0:0/96', 96, false], ['::ffff:0:0:0/96', 96, false], ['64:ff9b::/96', 96, false], //
+  ['2002::/16', 16, false], ['2001::/32', 96, true],
+];
+
+bool _within(Uint8List raw, String network) {
+  final mark = network.indexOf('/');
+  final start = InternetAddress(network.substring(0, mark)).rawAddress;
+  final bits = int.parse(network.substring(mark + 1));
+  if (start.length != raw.length) return false;
+  for (var at = 0; at < bits; at++) {
+    if (((raw[at >> 3] ^ start[at >> 3]) >> (7 - (at & 7))) & 1 == 1) return false;
+  }
+  return true;
+}
+
+/// Whether no link may lead to this address
+bool isForbidden(InternetAddress address) {
   final raw = address.rawAddress;
-  if (raw.length == 4) {
-    const metadata = ['168.63.129.16', '100.100.100.200', '192.0.0.192'];
-    return raw[0] == 0 || raw[0] >= 224 || (raw[0] == 169 && raw[1] == 254) || metadata.contains(address.address);
-  }
-  if (address == InternetAddress.loopbackIPv6) return false;
-  if (raw[0] == 0xff || (raw[0] == 0xfe && raw[1] & 0xc0 == 0x80)) return true;
-  const metadata = ['fd00:ec2::254', 'fd20:ce::254'];
-  if (metadata.any((known) => address == InternetAddress(known))) return true;
-  // An address of version 4 can be written inside one of version 6: mapped, NAT64, 6to4.
-  bool begins(List<int> prefix) => Iterable<int>.generate(prefix.length).every((at) => raw[at] == prefix[at]);
-  final zeros = List.filled(10, 0);
-  List<int>? inner;
-  if (begins([...zeros, 0xff, 0xff]) || begins([...zeros, 0, 0]) || begins([0, 0x64, 0xff, 0x9b, ...List.filled(8, 0)])) {
-    inner = raw.sublist(12);
-  } else if (begins([0x20, 0x02])) {
-    inner = raw.sublist(2, 6);
-  }
-  return inner != null && isDangerous(InternetAddress.fromRawAddress(Uint8List.fromList(inner)));
+  if (forbiddenNetworks.any((network) => _within(raw, network))) return true;
+  if (raw.length == 4 || (raw[15] == 1 && raw.take(15).every((byte) => byte == 0))) return false;
+  return embeddingNetworks.any((row) {
+    final start = (row[1] as int) ~/ 8;
+    final inner = [for (final byte in raw.sublist(start, start + 4)) row[2] as bool ? byte ^ 0xff : byte];
+    return _within(raw, row[0] as String) && isForbidden(InternetAddress.fromRawAddress(Uint8List.fromList(inner)));
+  });
 }
 
 enum _Cut { limit, early }
@@ -708,7 +864,7 @@ Future<_Answer> _exchange(
     final request = await client.openUrl(method, target);
     request.followRedirects = false;
     request.persistentConnection = false;
-    request.headers.set('Host', uri.hasPort ? '${uri.host}:${uri.port}' : uri.host);
+    request.headers.set('Host', uri.authority);
     headers.forEach(request.headers.set);
     if (method != 'GET') request.contentLength = body.fold(0, (sum, piece) => sum + piece.length);
     body.forEach(request.add);
@@ -749,7 +905,7 @@ Future<Uri> _guarded(Uri uri) async {
   } on SocketException {
     throw _HttpFailure('the name can not be resolved');
   }
-  final safe = [for (final address in found) if (!isDangerous(address)) address];
+  final safe = [for (final address in found) if (!isForbidden(address)) address];
   if (safe.isEmpty || (uri.isScheme('https') && safe.length < found.length)) {
     throw _HttpFailure('it leads to an address that no link may lead to', code: 'blocked_origin');
   }
@@ -1191,8 +1347,10 @@ void _write(StringBuffer out, Object? value, int depth) {
     var separator = '';
     if (value is Map) {
       out.write('{');
+      final known = <String>{}; // a map may compare its keys in its own way
       value.forEach((key, item) {
-        if (key is! String) throw NATSBridgeException('wrong_value', 'the key $key is not a string');
+        if (key is! String) throw _wrong('the key ${_shown('$key')} is not a string');
+        if (!known.add(key)) throw _wrong('two keys are ${_shown(key)}, of which one would be lost');
         out.write(separator);
         separator = ',';
         _writeText(out, key);

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs the Dart adapter with what install.sh put into DIR: run.sh DIR vectors | run.sh DIR live --nats URL …
+# Runs the Dart adapter with what install.sh put into DIR: run.sh DIR vectors | run.sh DIR live --nats URL … | run.sh DIR check
 set -euo pipefail
 
-[ $# -ge 2 ] || { echo "usage: run.sh DIR vectors|live …" >&2; exit 2; }
+[ $# -ge 2 ] || { echo "usage: run.sh DIR vectors|live|check …" >&2; exit 2; }
 dir=$(cd "$1" && pwd)
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ -e "$dir/installed" ] || { echo "dart: not installed in $dir; run install.sh first" >&2; exit 1; }
 shift
 export NATSBRIDGE_BLOBS=$here/../../blobs
+[ "$1" != check ] || exec "$dir/dart" "$here/check.dart" >&2
 exec "$dir/dart" "$here/adapter.dart" "$@"

@@ -9,6 +9,7 @@ using Base64: base64encode
 using Dates
 using SHA: sha256
 using Sockets
+using Unicode
 using UUIDs: UUID, uuid4
 
 export smartsend, smartreceive, discard, plik_upload, fetch_with_backoff, NATSBridgeError, JSONObject, Upload, Link
@@ -21,6 +22,7 @@ const DEFAULT_MAX_PAYLOAD_SIZE = 10_000_000_000
 "Bytes of the envelope that a link may take, before its URL is known"
 const LINK_ALLOWANCE = 2_048
 const LINK_TTL = 24 * 60 * 60
+const MAX_SUBJECT = 2_000
 const MICROPYTHON_MAX_PAYLOAD = 50_000
 "Arrays and objects of JSON within each other"
 const MAX_DEPTH = 127
@@ -60,6 +62,25 @@ function naming(f, dataname)
         rethrow()
     end
 end
+
+"Runs `f` and lets no error out but the library's own, with the payload's name"
+function fenced(f, code, what, dataname=nothing)
+    try
+        f()
+    catch error
+        error isa InterruptException && rethrow()
+        if error isa NATSBridgeError
+            error.dataname === nothing && (error.dataname = dataname)
+            rethrow()
+        end
+        throw(NATSBridgeError(code, "$what: $(first(sprint(showerror, error), 300))", dataname))
+    end
+end
+
+wrong_value(message, dataname=nothing) = NATSBridgeError("wrong_value", message, dataname)
+
+"Strangers' text for an error: at most 80 characters, escaped"
+shown(text) = "`" * escape_string(first(string(text), 80)) * "`"
 
 "A JSON object: a dictionary whose keys keep their order"
 struct JSONObject <: AbstractDict{String,Any}
@@ -138,7 +159,8 @@ struct Link
     limit::Int
     one_shot::Bool
     expires_at::Union{Nothing,DateTime}
-    allowed_origins::Vector{String}
+    "the only origins that are asked; nothing: any address that no list forbids"
+    allowed_origins::Union{Nothing,Vector{String}}
     max_retries::Int
     "milliseconds"
     base_delay::Int
@@ -160,91 +182,147 @@ end
 Serialises `data`, a list of `(dataname, value, payload_type)`, into one message, and uploads what is too large for NATS.
 The caller publishes `json` on `subject`.
 
-`receiver` is `"desktop"`, `"browser"` or `"micropython"`. Links are one-shot when `receiver_id` names a receiver, unless
-`one_shot` says otherwise: pass `false` when you await an ACK. Sizes are bytes, `ttl` is seconds.
+`receiver` is `"desktop"`, `"browser"` or `"micropython"`. Say `awaits_ack` when you repeat the message until it is
+acknowledged. A link is one-shot when `receiver_id` names one receiver who is asked for no acknowledgement and no answer
+(`reply_to`); `one_shot=false` makes it expire instead, and `one_shot=true` in any other case is an error. Sizes are bytes,
+`ttl` is seconds. Every error is a [`NATSBridgeError`](@ref).
 """
 function smartsend(
-    subject::AbstractString,
+    subject,
     data;
-    broker_url::AbstractString=DEFAULT_BROKER_URL,
-    fileserver_url::AbstractString=DEFAULT_FILESERVER_URL,
+    broker_url=DEFAULT_BROKER_URL,
+    fileserver_url=DEFAULT_FILESERVER_URL,
     fileserver_upload_handler=plik_upload,
-    fileserver_token::AbstractString="",
-    size_threshold::Integer=DEFAULT_SIZE_THRESHOLD,
-    max_message_size::Integer=DEFAULT_MAX_MESSAGE_SIZE,
-    receiver::AbstractString="desktop",
-    links::Bool=true,
-    convert_tables::Bool=false,
-    digest_direct::Bool=false,
-    correlation_id::AbstractString="",
-    msg_purpose::AbstractString="chat",
-    sender_name::AbstractString="NATSBridge",
-    receiver_name::AbstractString="",
-    receiver_id::AbstractString="",
-    reply_to::AbstractString="",
-    reply_to_msg_id::AbstractString="",
-    msg_id::AbstractString="",
-    sender_id::AbstractString="",
+    fileserver_token="",
+    size_threshold=DEFAULT_SIZE_THRESHOLD,
+    max_message_size=DEFAULT_MAX_MESSAGE_SIZE,
+    receiver="desktop",
+    links=true,
+    convert_tables=false,
+    digest_direct=false,
+    correlation_id="",
+    msg_purpose="chat",
+    sender_name="NATSBridge",
+    receiver_name="",
+    receiver_id="",
+    reply_to="",
+    reply_to_msg_id="",
+    msg_id="",
+    sender_id="",
     metadata=JSONObject(),
-    one_shot::Union{Nothing,Bool}=nothing,
-    ttl::Integer=LINK_TTL,
-    timestamp::AbstractString=timestamp_of(now(UTC)),
+    awaits_ack=false,
+    one_shot=nothing,
+    ttl=LINK_TTL,
+    timestamp=timestamp_of(now(UTC)),
     new_id=() -> string(uuid4()),
 )
-    given_or_new(id) = isempty(id) ? new_id() : id
-    fields = JSONObject()
-    fields["correlation_id"] = given_or_new(correlation_id)
-    fields["msg_id"] = given_or_new(msg_id)
-    fields["timestamp"] = timestamp
-    fields["send_to"] = subject
-    fields["msg_purpose"] = msg_purpose
-    fields["sender_name"] = sender_name
-    fields["sender_id"] = given_or_new(sender_id)
-    fields["receiver_name"] = receiver_name
-    fields["receiver_id"] = receiver_id
-    fields["reply_to"] = reply_to
-    fields["reply_to_msg_id"] = reply_to_msg_id
-    fields["broker_url"] = join(map(url -> without_secrets(strip(url)), split(broker_url, ",")), ",")
-    fields["metadata"] = metadata
-    fields["payloads"] = Any[]
-    envelope = Envelope(fields, Any[])
-
-    may_link = links && receiver != "micropython"
-    drafts = Draft[draft(item, receiver, convert_tables, new_id) for item in data]
-    plan(fields, drafts, may_link ? size_threshold : typemax(Int), max_message_size, may_link, digest_direct)
-    once = one_shot === nothing ? !isempty(receiver_id) : one_shot
-    try
-        for draft in drafts
-            payload = draft.payload
-            payload["size"] = length(draft.body)
-            if draft.direct
-                payload["data"] = base64encode(draft.body)
-            else
-                upload = Upload(fileserver_url, payload["dataname"], draft.body, once, ttl, fileserver_token)
-                stored = fileserver_upload_handler(upload)
-                stored isa AbstractString && (stored = Dict("url" => stored))
-                get(stored, "delete", nothing) === nothing || push!(envelope.deletes, stored["delete"])
-                payload["transport"], payload["encoding"], payload["data"] = "link", "none", stored["url"]
-                payload["metadata"] = JSONObject("sha256" => bytes2hex(sha256(draft.body)))
-                expires_at = get(stored, "expires_at", nothing)
-                expires_at === nothing || (payload["metadata"]["expires_at"] = expires_at)
-                get(stored, "one_shot", false) === true && (payload["metadata"]["one_shot"] = true)
-            end
-            push!(fields["payloads"], payload)
+    deletes = Any[]
+    fenced("wrong_value", "the message can't be sent") do
+        texts = (
+            "broker_url" => broker_url, "fileserver_url" => fileserver_url, "fileserver_token" => fileserver_token,
+            "correlation_id" => correlation_id, "msg_purpose" => msg_purpose, "sender_name" => sender_name,
+            "receiver_name" => receiver_name, "receiver_id" => receiver_id, "reply_to_msg_id" => reply_to_msg_id,
+            "msg_id" => msg_id, "sender_id" => sender_id, "timestamp" => timestamp,
+        )
+        for (name, value) in texts
+            check_text(name, value)
         end
-        return envelope, json(fields)
-    catch
-        discard(envelope)
-        rethrow()
+        check_subject("subject", subject)
+        reply_to == "" || check_subject("reply_to", reply_to)
+        for (name, number) in ("size_threshold" => size_threshold, "max_message_size" => max_message_size, "ttl" => ttl)
+            number isa Integer && !(number isa Bool) || throw(wrong_value("`$name` is not a whole number"))
+        end
+        receiver in ("desktop", "browser", "micropython") ||
+            throw(wrong_value("`receiver` is not desktop, browser or micropython"))
+        metadata isa Union{AbstractDict,NamedTuple} || throw(wrong_value("`metadata` is not a dictionary"))
+        data isa AbstractString && throw(wrong_value("the payloads are not a list"))
+        answered = awaits_ack === true || !isempty(reply_to)
+        if one_shot === true && (isempty(receiver_id) || answered)
+            why = isempty(receiver_id) ? "no receiver_id names the one who reads it" :
+                "it may be read again for an acknowledgement or an answer"
+            throw(wrong_value("a link of this message can't be one-shot: $why; leave `one_shot` out"))
+        end
+        once = one_shot === nothing ? !isempty(receiver_id) && !answered : one_shot === true
+
+        given_or_new(id) = isempty(id) ? new_id() : id
+        fields = JSONObject()
+        fields["correlation_id"] = given_or_new(correlation_id)
+        fields["msg_id"] = given_or_new(msg_id)
+        fields["timestamp"] = timestamp
+        fields["send_to"] = subject
+        fields["msg_purpose"] = msg_purpose
+        fields["sender_name"] = sender_name
+        fields["sender_id"] = given_or_new(sender_id)
+        fields["receiver_name"] = receiver_name
+        fields["receiver_id"] = receiver_id
+        fields["reply_to"] = reply_to
+        fields["reply_to_msg_id"] = reply_to_msg_id
+        fields["broker_url"] = join(map(url -> without_secrets(strip(url)), split(broker_url, ",")), ",")
+        fields["metadata"] = metadata
+        fields["payloads"] = Any[]
+
+        may_link = links === true && receiver != "micropython"
+        drafts = Draft[draft(at - 1, item, receiver, convert_tables, new_id) for (at, item) in enumerate(data)]
+        plan(fields, drafts, may_link ? size_threshold : typemax(Int), max_message_size, may_link, digest_direct === true)
+        try
+            for draft in drafts
+                payload = draft.payload
+                payload["size"] = length(draft.body)
+                if draft.direct
+                    payload["data"] = base64encode(draft.body)
+                else
+                    fenced("handler", "the upload handler failed", payload["dataname"]) do
+                        upload = Upload(fileserver_url, payload["dataname"], draft.body, once, ttl, fileserver_token)
+                        uploaded!(payload, draft.body, fileserver_upload_handler(upload), deletes)
+                    end
+                end
+                push!(fields["payloads"], payload)
+            end
+            return Envelope(fields, deletes), json(fields)
+        catch
+            discard(Envelope(fields, deletes))
+            rethrow()
+        end
     end
 end
 
-function draft((dataname, value, payload_type), receiver, convert_tables, new_id)
-    naming(dataname) do
-        payload_type in PAYLOAD_TYPES ||
-            throw(NATSBridgeError("unknown_payload_type", "unknown payload_type `$payload_type`"))
+"Makes a link of a payload, of what an upload handler returned"
+function uploaded!(payload, body, stored, deletes)
+    stored isa AbstractString && (stored = Dict("url" => stored))
+    get(stored, "delete", nothing) === nothing || push!(deletes, stored["delete"])
+    check_text("url", stored["url"])
+    payload["transport"], payload["encoding"], payload["data"] = "link", "none", stored["url"]
+    payload["metadata"] = JSONObject("sha256" => bytes2hex(sha256(body)))
+    expires_at = get(stored, "expires_at", nothing)
+    expires_at === nothing || (payload["metadata"]["expires_at"] = expires_at)
+    get(stored, "one_shot", false) === true && (payload["metadata"]["one_shot"] = true)
+end
+
+"Checks what every receiver reads as text"
+function check_text(name, value, dataname=nothing)
+    value isa AbstractString || throw(wrong_value("`$name` is not a string but $(typeof(value))", dataname))
+    isvalid(value) || throw(wrong_value("`$name` is not UTF-8", dataname))
+end
+
+"Checks a subject to publish to: tokens between dots, none of them empty or a wildcard"
+function check_subject(name, value)
+    check_text(name, value)
+    any(token -> token in ("", "*", ">"), split(value, ".")) || sizeof(value) > MAX_SUBJECT ?
+        throw(wrong_value("`$name` is no subject to publish to: $(shown(value)); use words with dots between them, such as lab.results")) :
+        any(char -> isspace(char) || iscntrl(char), value) &&
+        throw(wrong_value("`$name` has white space or control characters: $(shown(value))"))
+end
+
+function draft(index, item, receiver, convert_tables, new_id)
+    item isa Union{Tuple,AbstractVector} && length(item) == 3 ||
+        throw(wrong_value("it is not (dataname, value, payload_type)", "#$index"))
+    dataname, value, payload_type = item
+    check_text("dataname", dataname, "#$index")
+    fenced("wrong_value", "it can't be sent", String(dataname)) do
+        payload_type isa AbstractString && payload_type in PAYLOAD_TYPES ||
+            throw(NATSBridgeError("unknown_payload_type", "unknown payload_type $(shown(payload_type))"))
         if payload_type == "arrowtable" && receiver != "desktop"
-            convert_tables ||
+            convert_tables === true ||
                 throw(NATSBridgeError("unsupported", "a $receiver receiver reads no arrowtable; send it as jsontable"))
             payload_type = "jsontable"
         end
@@ -254,7 +332,7 @@ function draft((dataname, value, payload_type), receiver, convert_tables, new_id
             throw(NATSBridgeError("too_large", "it has $(length(body)) bytes, a MicroPython receiver takes $limit"))
         end
         payload = JSONObject(
-            "id" => new_id(), "dataname" => dataname, "payload_type" => payload_type, "transport" => "direct",
+            "id" => new_id(), "dataname" => String(dataname), "payload_type" => String(payload_type), "transport" => "direct",
             "encoding" => "base64", "size" => 0, "data" => "", "metadata" => JSONObject(),
         )
         Draft(payload, body, true)
@@ -354,23 +432,29 @@ end
 Reads a message and downloads what came as a link. The envelope has every field of the wire, and `payloads` as a list of
 `(dataname, value, payload_type)`.
 
-Links are followed to `allowed_origins` (such as `"https://files.example.com"`), or, where none is named, to any address
-that is not link-local, a metadata service, unspecified or multicast. Delays are milliseconds. `on_payload(payload, bytes)`
-sees each payload's fields and its serialised bytes before they are decoded.
+Links are followed to the origin of `fileserver_url`, or only to `allowed_origins` where it is given: one origin or several,
+such as `"https://files.example.com"`; an empty list allows nothing. Without a file server (`fileserver_url=""`) and without
+`allowed_origins`, links are followed to any address that the specification (section 8) does not forbid. Delays are
+milliseconds. `on_payload(payload, bytes)` sees each payload's fields and its serialised bytes before they are decoded.
+Every error is a [`NATSBridgeError`](@ref).
 """
 function smartreceive(
-    msg_json_str::AbstractString;
+    msg_json_str;
     fileserver_download_handler=fetch_with_backoff,
-    max_retries::Integer=5,
-    base_delay::Integer=100,
-    max_delay::Integer=5000,
-    allowed_origins=String[],
-    strict::Bool=false,
-    max_payload_size::Integer=DEFAULT_MAX_PAYLOAD_SIZE,
+    max_retries=5,
+    base_delay=100,
+    max_delay=5000,
+    allowed_origins=nothing,
+    fileserver_url=DEFAULT_FILESERVER_URL,
+    strict=false,
+    max_payload_size=DEFAULT_MAX_PAYLOAD_SIZE,
     on_payload=nothing,
 )
-    bytes = Vector{UInt8}(codeunits(msg_json_str))
-    raw = from_json(bytes, :envelope)
+    allowed = origins(allowed_origins, fileserver_url)
+    msg_json_str isa Union{AbstractString,AbstractVector{UInt8}} ||
+        throw(wrong_value("a message is a string or bytes, not $(typeof(msg_json_str))"))
+    bytes = Vector{UInt8}(msg_json_str isa AbstractString ? codeunits(msg_json_str) : msg_json_str)
+    raw = fenced(() -> from_json(bytes, :envelope), "not_json", "the message is not an envelope")
     raw isa JSONObject || throw(NATSBridgeError("not_json", "the message is not an envelope: one JSON object"))
     envelope = JSONObject()
     try
@@ -382,23 +466,30 @@ function smartreceive(
         payloads === nothing &&
             throw(NATSBridgeError("missing_field", "the message is not an envelope: `payloads` is missing"))
         payloads isa Vector || throw(NATSBridgeError("wrong_type", "the envelope's `payloads` is not an array"))
-        checked = [payload_of(bytes, payload, at - 1) for (at, payload) in enumerate(payloads)]
+        checked = fenced("wrong_type", "a payload can't be read") do
+            [payload_of(bytes, payload, at - 1) for (at, payload) in enumerate(payloads)]
+        end
         envelope["payloads"] = Tuple{String,Any,String}[]
         for (payload, direct) in checked
-            naming(payload["dataname"]) do
+            fenced("undecodable", "it is not a readable $(payload["payload_type"])", payload["dataname"]) do
                 body = direct
-                digest = digest_of(payload, strict)
+                digest = digest_of(payload, strict === true)
                 if direct === nothing
                     payload["size"] > max_payload_size && throw(too_large(payload["size"], max_payload_size))
-                    link = Link(
-                        payload["data"], payload["dataname"], payload["size"],
-                        payload["size"] > 0 ? payload["size"] : max_payload_size,
-                        get(payload["metadata"], "one_shot", false) === true, expires_at(payload), collect(allowed_origins),
-                        max_retries, base_delay, max_delay,
-                    )
-                    body = fileserver_download_handler(link)
+                    body = fenced("handler", "the download failed", payload["dataname"]) do
+                        link = Link(
+                            payload["data"], payload["dataname"], payload["size"],
+                            payload["size"] > 0 ? payload["size"] : max_payload_size,
+                            get(payload["metadata"], "one_shot", false) === true, expires_at(payload), allowed,
+                            max_retries, base_delay, max_delay,
+                        )
+                        answer = fileserver_download_handler(link)
+                        answer isa AbstractVector{UInt8} ||
+                            error("a download handler returns bytes, not $(typeof(answer))")
+                        Vector{UInt8}(answer)
+                    end
                 end
-                check_size(payload, body, strict || direct === nothing, max_payload_size)
+                check_size(payload, body, strict === true || direct === nothing, max_payload_size)
                 digest === nothing || bytes2hex(sha256(body)) == digest ||
                     throw(NATSBridgeError("digest", "it holds other bytes than were sent"))
                 on_payload === nothing || on_payload(payload, body)
@@ -411,6 +502,19 @@ function smartreceive(
         rethrow()
     end
     envelope
+end
+
+"The origins that links may lead to; `nothing` where only the list of forbidden addresses decides"
+function origins(allowed, fileserver_url)
+    if allowed === nothing
+        fileserver_url in ("", nothing) && return nothing
+        allowed = [fileserver_url]
+    end
+    allowed isa AbstractString && (allowed = [allowed])
+    if !(allowed isa Union{AbstractVector,Tuple}) || any(origin -> origin_of(origin) === nothing, allowed)
+        throw(wrong_value("`allowed_origins` and `fileserver_url` are origins such as https://files.example.com"))
+    end
+    String[allowed...]
 end
 
 function text_or_nothing(raw, name)
@@ -505,11 +609,11 @@ function fetch_with_backoff(link::Link)
         NATSBridgeError(code, "failed to fetch $(without_secrets(link.url)): $reason", link.dataname)
     parts = url_parts(link.url)
     parts === nothing && throw(failed("blocked_origin", "a link is an http or https URL without user info"))
-    if !isempty(link.allowed_origins)
-        any(origin_of(allowed) == origin_of(link.url) for allowed in link.allowed_origins) ||
-            throw(failed("blocked_origin", "its origin is not among the allowed ones"))
+    guard = link.allowed_origins === nothing
+    if !guard && !any(origin_of(allowed) == origin_of(link.url) for allowed in link.allowed_origins)
+        places = isempty(link.allowed_origins) ? "nothing is" : join(link.allowed_origins, ", ")
+        throw(failed("blocked_origin", "its origin is not allowed (allowed: $places); pass allowed_origins if you trust it"))
     end
-    guard = isempty(link.allowed_origins)
     delay, reason = link.base_delay, ""
     for attempt in 0:link.max_retries
         pause = 0.0
@@ -561,37 +665,108 @@ function refusal(status, text, link)
     status in (401, 403, 407) ? "refused" : "rejected"
 end
 
-"Scheme, host, port and target of a link; `nothing` where it is none that is followed"
+"Scheme, host, port, target and authority of a URL as it will be asked for; `nothing` where it is none that is followed"
 function url_parts(url)
-    found = match(r"^(https?)://([^/?#\\\s]+)([^#\s]*)(?:#\S*)?$"i, url)
+    url isa AbstractString && isvalid(url) || return nothing
+    found = match(r"^(https?)://([^/?#\\]+)([^#]*)(?:#.*)?$"is, strip(url))
     (found === nothing || '@' in found[2]) && return nothing
-    host = match(r"^(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?$"i, found[2])
+    place = match(r"^(\[[^\]]*\]|[^:]*)(?::([0-9]{0,5}))?\z"s, found[2])
+    place === nothing && return nothing
+    host = host_of(place[1])
     host === nothing && return nothing
     scheme = lowercase(found[1])
-    port = host[2] === nothing ? (scheme == "https" ? 443 : 80) : parse(Int, host[2])
+    port = place[2] in (nothing, "") ? (scheme == "https" ? 443 : 80) : parse(Int, place[2])
     port > 65535 && return nothing
     target = startswith(found[3], "/") ? found[3] : "/" * found[3]
-    scheme, lowercase(strip(host[1], ['[', ']'])), port, target, found[2]
+    plain = join(0x20 < byte < 0x7f ? string(Char(byte)) : "%" * uppercase(string(byte; base=16, pad=2)) for byte in codeunits(String(target)))
+    scheme, host, port, plain, (':' in host ? "[$host]" : host) * ":$port"
 end
 
-origin_of(url) = (parts = url_parts(url); parts === nothing ? nothing : parts[1:3])
+"Scheme, host and port, the same for every spelling of loopback; `nothing` for what is no http or https URL"
+function origin_of(url)
+    parts = url_parts(url)
+    parts === nothing && return nothing
+    host = endswith(parts[2], ".") ? chop(parts[2]) : parts[2]
+    parts[1], host in ("localhost", "127.0.0.1", "::1") ? "localhost" : String(host), parts[3]
+end
 
-"Link-local, metadata services, unspecified, multicast, reserved"
-function is_dangerous(address::IPv4)
-    host = address.host
-    host >> 24 == 0 || host >> 16 == 0xa9fe || host >> 28 >= 0xe || address in METADATA
+"The host as it is connected to, as the URL standard reads it: an address in its plain form, or a name in ASCII"
+function host_of(text)
+    if startswith(text, "[")
+        occursin(r"^\[[0-9a-f:.]+\]$"i, text) || return nothing
+        return try
+            string(parse(IPv6, lowercase(text[2:end-1])))
+        catch
+            nothing
+        end
+    end
+    bytes = UInt8[]
+    at = 1
+    raw = codeunits(String(text))
+    while at <= length(raw)
+        code = raw[at] == UInt8('%') && at + 2 <= length(raw) ? tryparse(UInt8, String(raw[at+1:at+2]); base=16) : nothing
+        code === nothing && raw[at] == UInt8('%') && return nothing
+        push!(bytes, something(code, raw[at]))
+        at += code === nothing ? 1 : 3
+    end
+    name = String(bytes)
+    isvalid(name) || return nothing
+    # Letters and digits of other widths, full stops of other scripts, and what is not to be seen; other names in ASCII only.
+    isascii(name) || (name = Unicode.normalize(filter(!is_ignored, Unicode.normalize(name, :NFKC)); casefold=true, compat=true))
+    name = lowercase(replace(name, '\u3002' => '.'))
+    isempty(name) || !isascii(name) || occursin(r"[\x00-\x20\x7f#%/:<>?@\[\\\]^|]", name) ? nothing : address_or_name(name)
 end
-function is_dangerous(address::IPv6)
-    host = address.host
-    host == 1 && return false
-    (host >> 118 == 0xfe80 >> 6 || host >> 120 == 0xff || address in METADATA) && return true
-    # An address of version 4 can be written inside one of version 6: mapped, NAT64, 6to4.
-    inner = host >> 32 in (0, 0xffff, UInt128(0x64ff9b) << 64) ? host : host >> 112 == 0x2002 ? host >> 80 : nothing
-    inner !== nothing && is_dangerous(IPv4(UInt32(inner & 0xffffffff)))
+
+is_ignored(char) = char in ('\u00ad', '\u034f', '\u2060', '\u2064', '\ufeff') ||
+    '\u180b' <= char <= '\u180f' || '\u200b' <= char <= '\u200d' || '\ufe00' <= char <= '\ufe0f'
+
+function address_or_name(name)
+    labels = split(endswith(name, ".") ? chop(name) : name, ".")
+    if !occursin(r"^([0-9]+|0x[0-9a-f]*)$", last(labels))
+        fits = length(name) < 255 && all(label -> 0 < length(label) < 64, labels)
+        return fits ? name : nothing
+    end
+    # One to four numbers, each decimal, octal or hexadecimal, of which the last fills what is left.
+    numbers = BigInt[]
+    for label in labels
+        found = match(r"^(?:0x([0-9a-f]*)|(0[0-7]*)|([1-9][0-9]*))$", label)
+        found === nothing && return nothing
+        hexadecimal, octal, decimal = found.captures
+        digits, base = hexadecimal !== nothing ? (hexadecimal, 16) : octal !== nothing ? (octal, 8) : (decimal, 10)
+        push!(numbers, isempty(digits) ? 0 : parse(BigInt, digits; base=base))
+    end
+    length(numbers) <= 4 && all(number -> number < 256, numbers[1:end-1]) || return nothing
+    last(numbers) < big(256)^(5 - length(numbers)) || return nothing
+    string(IPv4(UInt32(last(numbers) + sum(Int[Int(number) << (8 * (4 - at)) for (at, number) in enumerate(numbers[1:end-1])]))))
 end
-const METADATA = (
-    ip"168.63.129.16", ip"100.100.100.200", ip"192.0.0.192", ip"fd00:ec2::254", ip"fd20:ce::254",
+
+"Networks that no link may lead to: the specification's list (section 8); testdata/addresses.json has the same"
+const FORBIDDEN_NETWORKS = (
+    "0.0.0.0/8", "100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16", "192.0.0.192/32", "224.0.0.0/4", "240.0.0.0/4",
+    "::/128", "64:ff9b:1::/48", "fd00:42::42/128", "fd00:a9fe:a9fe::1/128", "fd00:c1::a9fe:a9fe/128", "fd00:ec2::/32",
+    "fd20:ce::254/128", "fe80::/10", "fec0::/10", "ff00::/8",
 )
+"Where an IPv6 address holds one of version 4: network, first bit, whether all bits are inverted"
+const EMBEDDING_NETWORKS = (
+    ("::/96", 96, false), ("::ffff:0:0/96", 96, false), ("::ffff:0:0:0/96", 96, false), ("64:ff9b::/96", 96, false),
+    ("2002::/16", 16, false), ("2001::/32", 96, true),
+)
+
+function within(address, network)
+    start, bits = split(network, "/")
+    start = parse(IPAddr, start)
+    typeof(address) == typeof(start) && (xor(address.host, start.host) >> (8 * sizeof(address.host) - parse(Int, bits))) == 0
+end
+
+"Whether no link may lead to this address"
+function is_forbidden(address)
+    any(network -> within(address, network), FORBIDDEN_NETWORKS) && return true
+    (address isa IPv4 || address.host == 1) && return false
+    any(EMBEDDING_NETWORKS) do (network, bit, inverted)
+        inner = UInt32((address.host >> (96 - bit)) & 0xffffffff)
+        within(address, network) && is_forbidden(IPv4(inverted ? ~inner : inner))
+    end
+end
 
 # --------------------------------------------------------------------------------------------------------------- HTTP
 
@@ -616,6 +791,7 @@ function http(method, url, headers, body; limit, guard=false, connect_seconds=5,
     parts = url_parts(url)
     parts === nothing && throw(HTTPFailure("not an http or https URL", false, false, "unreachable"))
     scheme, host, port, target, authority = parts
+    url = "$scheme://$authority$target"
     address = resolved(host, guard)
     headers = ["User-Agent" => USER_AGENT; headers]
     scheme == "https" && return https(method, url, headers, body, limit)
@@ -660,12 +836,13 @@ end
 "The address to connect to: resolved once, so that it can't change between check and connection"
 function resolved(host, guard)
     addresses = IPAddr[]
+    host = String(host)
     try
         append!(addresses, occursin(r"^[\d.]+$|:", host) ? [parse(IPAddr, host)] : getalladdrinfo(host))
     catch
         throw(HTTPFailure("the name can't be resolved", false, false, nothing))
     end
-    guard && filter!(address -> !is_dangerous(address), addresses)
+    guard && filter!(address -> !is_forbidden(address), addresses)
     isempty(addresses) &&
         throw(HTTPFailure("it leads to an address that no link may lead to", false, false, "blocked_origin"))
     first(addresses)
@@ -873,10 +1050,34 @@ end
 
 function arrow_table(body)
     Arrow = arrow()
+    check_schema(body)
     try
         Base.invokelatest(Arrow.Table, body)
     catch error
         throw(NATSBridgeError("undecodable", "it is not a readable Arrow table: $(sprint(showerror, error))"))
+    end
+end
+
+"Refuses Arrow that begins without a schema, or whose numbers are big-endian"
+function check_schema(body)
+    number(T, at) = ltoh(reinterpret(T, body[at+1:at+sizeof(T)])[1])
+    "Where a table has a field; 0 if it has none"
+    function place(table, field)
+        vtable = table - number(Int32, table)
+        4 + 2 * field < number(UInt16, vtable) || return 0
+        offset = number(UInt16, vtable + 4 + 2 * field)
+        offset == 0 ? 0 : table + Int(offset)
+    end
+    fenced("undecodable", "it is not a readable Arrow table") do
+        at = length(body) > 8 && body[1:6] == codeunits("ARROW1") ? 8 : 0
+        number(Int32, at) == -1 && (at += 4)
+        number(Int32, at) > 0 || error("it begins without a schema")
+        at += 4
+        message = at + Int(number(UInt32, at))
+        kind, header = place(message, 1), place(message, 2)
+        kind != 0 && header != 0 && number(UInt8, kind) == 1 || error("it begins without a schema")
+        order = place(header + Int(number(UInt32, header)), 0)
+        order == 0 || number(Int16, order) == 0 || error("its numbers are big-endian, which no receiver has to read")
     end
 end
 
@@ -1193,17 +1394,22 @@ write_json(io, ::Union{Nothing,Missing}, _) = print(io, "null")
 write_json(io, value::Bool, _) = print(io, value)
 write_json(io, value::Integer, _) = print(io, big(value))
 function write_json(io, value::AbstractFloat, _)
-    isfinite(value) || throw(NATSBridgeError("wrong_value", "JSON has no $value"))
+    isfinite(value) && isfinite(Float64(value)) || throw(NATSBridgeError("wrong_value", "JSON has no $value"))
     print(io, value)
 end
 write_json(io, value::Symbol, depth) = write_json(io, String(value), depth)
-write_json(io, value::Union{AbstractDict,NamedTuple}, depth) =
+function write_json(io, value::Union{AbstractDict,NamedTuple}, depth)
+    known = Set{String}()
     write_all(io, '{', '}', pairs(value), depth) do (name, item)
-        name isa Union{AbstractString,Symbol} || throw(NATSBridgeError("wrong_value", "the key $name is not a string"))
-        write_json(io, name, depth)
+        name isa Union{AbstractString,Symbol} || throw(NATSBridgeError("wrong_value", "the key $(shown(name)) is not a string"))
+        text = String(name)
+        text in known && throw(NATSBridgeError("wrong_value", "two keys are $(shown(text)) in JSON, of which one would be lost"))
+        push!(known, text)
+        write_json(io, text, depth)
         print(io, ':')
         write_json(io, item, depth - 1)
     end
+end
 write_json(io, value::Union{AbstractVector,Tuple}, depth) =
     write_all(item -> write_json(io, item, depth - 1), io, '[', ']', value, depth)
 write_json(io, value, _) = throw(NATSBridgeError("wrong_value", "JSON has no $(typeof(value))"))

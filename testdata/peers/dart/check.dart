@@ -1,0 +1,140 @@
+/// Tests of natsbridge.dart that need its own language: addresses, refusals of the sender, what may leave the library.
+import 'dart:convert';
+import 'dart:io';
+import 'dart:typed_data';
+
+import 'natsbridge.dart';
+
+const id = '7a512910-bf40-4c64-a088-d2975d3d09ed';
+final wrong = <String>[];
+
+void same(Object? found, Object? wanted, Object? what) {
+  if ('$found' != '$wanted') wrong.add('$what: $found, not $wanted');
+}
+
+/// The code of the error, which has to be the library's own
+Future<String> codeOf(Future<Object?> Function() run) async {
+  try {
+    await run();
+  } on NATSBridgeException catch (error) {
+    return error.code;
+  } catch (error, stack) {
+    return 'crashed: $error $stack';
+  }
+  return 'taken';
+}
+
+String linked(String url) => jsonEncode({
+      'payloads': [
+        {'dataname': 'x', 'payload_type': 'text', 'transport': 'link', 'data': url}
+      ]
+    });
+
+Future<void> addresses() async {
+  final path = Platform.script.resolve('../../addresses.json').toFilePath();
+  final known = jsonDecode(File(path).readAsStringSync()) as Json;
+  List<Json> rows(String name) => (known[name] as List).cast<Json>();
+  same(forbiddenNetworks, [for (final row in rows('forbidden')) row['network']], 'forbidden');
+  same(embeddingNetworks, [for (final row in rows('embedding')) [row['network'], row['bit'], row['inverted']]], 'embedding');
+  for (final row in rows('hosts')) {
+    final url = 'http://${row['host']}/f';
+    if (row['judgement'] == 'open') {
+      final uri = readUrl(url);
+      same(uri != null && !isForbidden(InternetAddress(uri.host)), true, url);
+    } else {
+      same(await codeOf(() => smartreceive(linked(url), fileserver_url: '', max_retries: 0)), 'blocked_origin', url);
+    }
+  }
+  for (final row in rows('origins')) {
+    final origin = originOf(row['link'] as String);
+    same(origin != null && origin == originOf(row['configured'] as String), row['followed'], row['link']);
+  }
+}
+
+Future<void> origins() async {
+  final other = linked('http://127.0.0.1:9/f');
+  same(await codeOf(() => smartreceive(other)), 'blocked_origin', 'default');
+  for (final allowed in <Object>[<String>[], 'http://127.0.0.1:10']) {
+    same(await codeOf(() => smartreceive(other, allowed_origins: allowed)), 'blocked_origin', allowed);
+  }
+  for (final odd in <Object>['127.0.0.1:9', '*', ['x'], [1], 7]) {
+    same(await codeOf(() => smartreceive(other, allowed_origins: odd)), 'wrong_value', odd);
+  }
+  for (final url in ['http://127.0.0.1:9', '']) {
+    same(await codeOf(() => smartreceive(other, fileserver_url: url, max_retries: 0)), 'download_retry_exceeded', url);
+  }
+  same(await codeOf(() => fetch_with_backoff(const Link('http://127.0.0.1:9/f', 'x'))), 'blocked_origin', 'no list');
+}
+
+Future<void> senders() async {
+  Future<Object?> send(Object? value, [String type = 'dictionary', String name = 'x', String subject = 'lab.x']) =>
+      smartsend(subject, [Payload(name, value, type)]);
+  for (final subject in ['lab.*', 'lab..x', '', 'a b', 'lab\u0000', 'lab.\ud800', '.a', 'a.>', 'a' * 2001]) {
+    same(await codeOf(() => send('x', 'text', 'x', subject)), 'wrong_value', subject);
+  }
+  same(await codeOf(() => send('x', 'text', '\ud800')), 'wrong_value', 'name');
+  same(await codeOf(() => send('x', 'Text')), 'unknown_payload_type', 'type');
+  final identity = Map<Object, Object?>.identity();
+  identity[String.fromCharCodes([97, 98])] = 1;
+  identity[String.fromCharCodes([97, 98])] = 2;
+  for (final value in <Object?>[{1: 'a', '1': 'b'}, double.nan, DateTime(2026), '\ud800', {'\ud800': 1}, () => 1, #x]) {
+    same(await codeOf(() => send(value)), 'wrong_value', value);
+  }
+  if (identity.length == 2) same(await codeOf(() => send(identity)), 'wrong_value', 'identity map');
+  final cyclic = <Object?>[];
+  cyclic.add(cyclic);
+  same(await codeOf(() => send(cyclic)), 'too_deep', 'cyclic');
+  final payloads = [const Payload('x', 'y', 'text')];
+  same(await codeOf(() => smartsend('lab.x', payloads, reply_to: 'a.*')), 'wrong_value', 'reply_to');
+  same(await codeOf(() => smartsend('lab.x', payloads, receiver: 'toaster')), 'wrong_value', 'receiver');
+  same(await codeOf(() => smartsend('lab.x', payloads, sender_name: '\ud800')), 'wrong_value', 'sender_name');
+  same(await codeOf(() => smartsend('lab.x', payloads, metadata: {'a': double.infinity})), 'wrong_value', 'metadata');
+  same(await codeOf(() => smartsend('lab.x', payloads, new_id: () => throw StateError('mine'))), 'wrong_value', 'new_id');
+}
+
+Future<void> oneShot() async {
+  final uploads = <Upload>[];
+  Future<Stored> upload(Upload given) async {
+    uploads.add(given);
+    return Stored('http://f/x', one_shot: given.one_shot);
+  }
+
+  Future<Object?> send({String to = id, bool ack = false, String reply = '', bool? once}) async {
+    final sent = await smartsend('lab.x', [const Payload('x', 'y', 'text')],
+        fileserver_upload_handler: upload, size_threshold: 0, receiver_id: to, awaits_ack: ack, reply_to: reply, one_shot: once);
+    return (((sent.envelope['payloads'] as List)[0] as Json)['metadata'] as Json)['one_shot'] ?? false;
+  }
+
+  same(await send(), true, 'one receiver');
+  same(await send(to: ''), false, 'everybody');
+  same(await send(ack: true), false, 'ack');
+  same(await send(reply: 'r'), false, 'reply');
+  same(await send(once: false), false, 'not wished');
+  uploads.clear();
+  same(await codeOf(() => send(to: '', once: true)), 'wrong_value', 'everybody, wished');
+  same(await codeOf(() => send(ack: true, once: true)), 'wrong_value', 'ack, wished');
+  same(await codeOf(() => send(reply: 'r', once: true)), 'wrong_value', 'reply, wished');
+  same(uploads.length, 0, 'uploads');
+}
+
+Future<void> errors() async {
+  final link = linked('http://f/x');
+  Future<Uint8List> fails(Link _) => throw StateError('mine');
+  same(await codeOf(() => smartreceive(link, fileserver_download_handler: fails)), 'handler', 'download');
+  Future<Stored> breaks(Upload _) => throw StateError('mine');
+  same(
+      await codeOf(() => smartsend('lab.x', [const Payload('x', 'y', 'text')],
+          size_threshold: 0, fileserver_upload_handler: breaks)),
+      'handler', 'upload');
+  for (final message in <Object>[7, <String>['x'], <String, Object>{}]) {
+    same(await codeOf(() => smartreceive(message)), 'wrong_value', message);
+  }
+}
+
+Future<void> main() async {
+  for (final check in [addresses, origins, senders, oneShot, errors]) {
+    await check();
+  }
+  wrong.forEach(print);
+  exitCode = wrong.isEmpty ? 0 : 1;
+}
