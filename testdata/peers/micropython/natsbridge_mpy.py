@@ -13,6 +13,7 @@ from collections import OrderedDict
 MAX_PAYLOAD = 50000  # bytes in one payload, serialised
 SIZE_THRESHOLD = 100000  # of the specification; without links it decides nothing
 MAX_MESSAGE_SIZE = 1048576  # NATS's own default
+MAX_SUBJECT = 2000  # bytes in a subject
 MAX_DEPTH = 127  # arrays and objects of JSON within each other
 
 TYPES = ("text", "dictionary", "arrowtable", "jsontable", "image", "audio", "video", "binary")
@@ -62,8 +63,33 @@ def smartsend(
 
     The caller publishes `json`, a bytearray: text would be a second copy. The envelope's payloads hold their
     serialised bytes as `data`; base64 is only in `json`. The file server's keywords are those of every platform and
-    are not used here.
+    are not used here. Every error is a NATSBridgeError.
     """
+    try:
+        return _smartsend(
+            subject, data, broker_url, correlation_id, msg_purpose, sender_name, receiver_name, receiver_id, reply_to,
+            reply_to_msg_id, msg_id, sender_id, metadata, max_message_size, digest_direct, timestamp, new_id,
+        )  # fmt: skip
+    except NATSBridgeError:
+        raise
+    except MemoryError:
+        gc.collect()
+        raise NATSBridgeError("too_large", "the message does not fit this device's memory; send less at once")
+    except Exception as error:
+        raise NATSBridgeError("wrong_value", "the message can't be sent: %s: %s" % (type(error).__name__, error))
+
+
+def _smartsend(
+    subject, data, broker_url, correlation_id, msg_purpose, sender_name, receiver_name, receiver_id, reply_to,
+    reply_to_msg_id, msg_id, sender_id, metadata, max_message_size, digest_direct, timestamp, new_id,
+):  # fmt: skip
+    _check_subject("subject", subject)
+    if reply_to != "":
+        _check_subject("reply_to", reply_to)
+    if metadata is not None and not isinstance(metadata, dict):
+        raise NATSBridgeError("wrong_value", "`metadata` is not a dict")
+    if isinstance(data, (str, bytes)):
+        raise NATSBridgeError("wrong_value", "the payloads are not a list")
     new_id = new_id or uuid4
     envelope = OrderedDict()
     given = (
@@ -71,20 +97,49 @@ def smartsend(
         sender_id or new_id(), receiver_name, receiver_id, reply_to, reply_to_msg_id, without_secrets(broker_url),
     )  # fmt: skip
     for field, value in zip(FIELDS, given):
+        _check_text(field, value)
         envelope[field] = value
     envelope["metadata"] = metadata or {}
-    envelope["payloads"] = [_payload(part, new_id, digest_direct) for part in data]
-    try:
-        return envelope, _envelope_json(envelope, max_message_size)
-    except MemoryError:
-        gc.collect()
-        raise NATSBridgeError("too_large", "the message does not fit this device's memory; send less at once")
+    envelope["payloads"] = [_payload(index, part, new_id, digest_direct) for index, part in enumerate(data)]
+    return envelope, _envelope_json(envelope, max_message_size)
 
 
-def _payload(part, new_id, digest_direct):
+def _check_text(name, value, dataname=None):
+    """What every receiver reads as text."""
+    if not isinstance(value, str):
+        raise NATSBridgeError("wrong_value", "`%s` is not a string but %s" % (name, type(value).__name__), dataname)
+    if not _is_sound(bytes(value, "utf8")):
+        raise NATSBridgeError("wrong_value", "`%s` has a lone surrogate" % name, dataname)
+
+
+def _check_subject(name, value):
+    """A subject to publish to: tokens between dots, none of them empty or a wildcard."""
+    _check_text(name, value)
+    for token in value.split("."):
+        if token in ("", "*", ">"):
+            raise NATSBridgeError("wrong_value", "`%s` is no subject to publish to; use words with dots between them" % name)
+    plain = bytes(value, "utf8")
+    if len(plain) > MAX_SUBJECT or min(plain) <= 0x20 or plain.find(b"\x7f") >= 0:
+        raise NATSBridgeError("wrong_value", "`%s` is too long, or has white space or control characters" % name)
+
+
+def _is_sound(plain):
+    """Whether what MicroPython made of a string is UTF-8: it keeps lone surrogates."""
+    at = plain.find(b"\xed")
+    while at >= 0:
+        if plain[at + 1] >= 0xA0:
+            return False
+        at = plain.find(b"\xed", at + 1)
+    return True
+
+
+def _payload(index, part, new_id, digest_direct):
+    if not isinstance(part, (tuple, list)) or len(part) != 3:
+        raise NATSBridgeError("wrong_value", "it is not (dataname, value, payload_type)", "#%d" % index)
     dataname, value, payload_type = part
-    if payload_type not in TYPES:
-        raise NATSBridgeError("unknown_payload_type", "unknown payload_type `%s`" % payload_type, dataname)
+    _check_text("dataname", dataname, "#%d" % index)
+    if not isinstance(payload_type, str) or payload_type not in TYPES:
+        raise NATSBridgeError("unknown_payload_type", "unknown payload_type `%s`" % (payload_type,), dataname)
     try:
         data = _serialised(value, payload_type, dataname)
     except MemoryError:
@@ -112,6 +167,7 @@ def _serialised(value, payload_type, dataname):
     if payload_type == "arrowtable":
         raise NATSBridgeError("unsupported", "MicroPython has no Arrow; send it as jsontable", dataname)
     if payload_type == "text" and isinstance(value, str):
+        _check_text("data", value, dataname)
         return bytes(value, "utf8")  # shares the string's memory
     if payload_type == "dictionary" or (payload_type == "jsontable" and _is_rows(value)):
         return to_json(value, dataname)
@@ -214,8 +270,23 @@ def smartreceive(
     """Reads a message (str, bytes or bytearray) and returns its fields, with `payloads` as a list of (dataname, value, payload_type).
 
     `on_payload(payload, data)`, where given, sees each payload's fields and its serialised bytes before it is decoded.
-    The download's keywords are those of every platform and are not used here: a link is `links_not_allowed`.
+    The download's keywords are those of every platform and are not used here: a link is `links_not_allowed`. Every
+    error is a NATSBridgeError.
     """
+    try:
+        return _smartreceive(msg_json_str, strict, max_payload_size, on_payload)
+    except NATSBridgeError:
+        raise
+    except MemoryError:
+        gc.collect()
+        raise NATSBridgeError("too_large", "the message does not fit this device's memory")
+    except Exception as error:
+        raise NATSBridgeError("not_json", "the message can't be read: %s: %s" % (type(error).__name__, error))
+
+
+def _smartreceive(msg_json_str, strict, max_payload_size, on_payload):
+    if not isinstance(msg_json_str, (str, bytes, bytearray)):
+        raise NATSBridgeError("wrong_value", "a message is str, bytes or bytearray, not %s" % type(msg_json_str).__name__)
     buf = msg_json_str
     if isinstance(buf, str):
         buf = bytes(buf, "utf8")  # shares the string's memory
@@ -741,6 +812,8 @@ def _scalar_json(value, dataname):
 def _put_string(text, put):
     """Quoted and escaped, in pieces: a long string is not held twice."""
     plain = bytes(text, "utf8")  # shares the string's memory
+    if not _is_sound(plain):
+        raise NATSBridgeError("wrong_value", "a string with a lone surrogate")
     put(b'"')
     for at in range(0, len(plain), 512):
         piece = plain[at : at + 512]

