@@ -442,7 +442,7 @@ Future<Received> smartreceive(
   final bytes = msg_json_str is String ? utf8.encode(msg_json_str) : msg_json_str as List<int>;
   final reader = _Reader(bytes is Uint8List ? bytes : Uint8List.fromList(bytes), maxDepth);
   final raw = await _fenced('not_json', 'the message is not an envelope', null, () async => reader.whole(_Kind.envelope));
-  if (raw is! Json) throw NATSBridgeException('not_json', 'the message is not an envelope: one JSON object');
+  if (raw is! Json) throw NATSBridgeException('wrong_type', 'the message is not an envelope: it is JSON, but not an object');
   final envelope = <String, Object?>{};
   final payloads = <Payload>[];
   try {
@@ -1271,7 +1271,8 @@ class _Reader {
     final text = String.fromCharCodes(bytes, start, at);
     if (whole && text != '-0') return int.tryParse(text) ?? BigInt.parse(text);
     final found = double.parse(text);
-    return found.isFinite ? found : throw _notJson(bytes, start, 'a number out of range');
+    final lost = found == 0 && RegExp('[1-9]').hasMatch(text.split(RegExp('[eE]')).first);
+    return found.isFinite && !lost ? found : throw _notJson(bytes, start, 'a number out of range');
   }
 }
 
@@ -1337,6 +1338,8 @@ String toJson(Object? value, {int depth = maxDepth}) {
 void _write(StringBuffer out, Object? value, int depth) {
   if (value is String) {
     _writeText(out, value);
+  } else if (value is BigInt && (value < -(BigInt.one << 63) || value >= BigInt.one << 64)) {
+    throw _wrong('an integer beyond 64 bits; send it as text');
   } else if (value == null || value is bool || value is int || value is BigInt) {
     out.write(value);
   } else if (value is double) {

@@ -360,7 +360,10 @@ function readEnvelope(message) {
     return value;
   };
 
-  if (!isObject(raw)) throw new NATSBridgeError("not_json", "the message is not an envelope: not an object at line 1, column 1");
+  if (!isObject(raw)) {
+    const found = raw === null ? "JSON null" : Array.isArray(raw) ? "a JSON array" : `a JSON ${typeof raw === "bigint" ? "number" : typeof raw}`;
+    throw new NATSBridgeError("wrong_type", `the message is not an envelope: it is ${found}, not an object`);
+  }
   once(raw, [...HEADER_FIELDS, "metadata", "payloads"]);
   const envelope = {};
   for (const field of HEADER_FIELDS) envelope[field] = text(raw, field) ?? "";
@@ -701,7 +704,8 @@ class JsonReader {
     if (word === "null") return null;
     const number = Number(word);
     if (!Number.isSafeInteger(number) && /^-?[0-9]+$/.test(word)) return BigInt(word);
-    if (!Number.isFinite(number)) this.fail("a number beyond a double", start);
+    const lost = number === 0 && /[1-9]/.test(word.split(/[eE]/)[0]);
+    if (!Number.isFinite(number) || lost) this.fail("a number that a double can't hold", start);
     return number;
   }
 
@@ -797,6 +801,8 @@ function writeJson(given, depth = 0, key = "") {
       if (!Number.isFinite(value)) throw wrong(String(value));
       return Object.is(value, -0) ? "-0.0" : String(value);
     case "bigint":
+      if (value < -(2n ** 63n) || value >= 2n ** 64n) throw wrong("integer beyond 64 bits; send it as text");
+      return String(value);
     case "boolean":
       return String(value);
     case "object":
@@ -1266,7 +1272,7 @@ function rowsOfTable(arrow, value, wrong) {
   if (new Set(names).size < names.length) throw new NATSBridgeError("unconvertible", "two columns have the same name");
   return table.batches.flatMap((batch) =>
     Array.from({ length: batch.numRows }, (_, row) =>
-      Object.fromEntries(names.map((name, column) => [name, plain(arrow, batch.data.children[column], row)])),
+      Object.fromEntries(names.map((name, column) => [name, plainIn(arrow, batch.data.children[column], row, table.schema.fields[column])])),
     ),
   );
 }
@@ -1321,8 +1327,18 @@ function stored(arrow, data, index) {
   }
 }
 
+/** The value of a column, whose name its errors bear */
+function plainIn(arrow, data, row, field) {
+  try {
+    return plain(arrow, data, row, field);
+  } catch (error) {
+    if (error instanceof NATSBridgeError) throw new NATSBridgeError(error.code, `column ${shown(field.name)}: ${error.reason}`, null, error);
+    throw error;
+  }
+}
+
 /** A value as JSON: decimals and times as text, NaN and infinities as null, bytes as hexadecimal */
-function plain(arrow, data, index) {
+function plain(arrow, data, index, field = null) {
   const { Type } = arrow;
   const type = data.type.typeId === Type.Dictionary ? data.type.dictionary : data.type;
   const value = stored(arrow, data, index);
@@ -1339,7 +1355,7 @@ function plain(arrow, data, index) {
     case Type.Date:
       return dayText(type.unit === arrow.DateUnit.DAY ? BigInt(value) : floor(BigInt(value), 86_400_000n));
     case Type.Time:
-      if (BigInt(value) < 0n || BigInt(value) >= 86_400n * scale) throw new NATSBridgeError("unconvertible", "a time outside the day");
+      if (BigInt(value) < 0n || BigInt(value) > 86_400n * scale) throw new NATSBridgeError("unconvertible", "a time outside the day");
       return clockText(BigInt(value), scale);
     case Type.Timestamp:
       {
@@ -1352,11 +1368,15 @@ function plain(arrow, data, index) {
       if (type.unit === arrow.IntervalUnit.YEAR_MONTH) return `P${value[0]}M`;
       if (type.unit === arrow.IntervalUnit.DAY_TIME) return `P${value[0]}D${secondsText(BigInt(value[1]), 1000n)}`;
       return `P${value[0]}M${value[1]}D${secondsText((BigInt(value[3]) << 32n) | BigInt(value[2] >>> 0), 1_000_000_000n)}`;
-    case Type.Struct:
-      return Object.fromEntries(value.map(([child, at], place) => [type.children[place].name, plain(arrow, child, at)]));
+    case Type.Struct: {
+      const names = type.children.map(({ name }) => name);
+      if (new Set(names).size < names.length) throw new NATSBridgeError("unconvertible", "two fields of a struct have the same name");
+      return Object.fromEntries(value.map(([child, at], place) => [names[place], plain(arrow, child, at, type.children[place])]));
+    }
     case Type.Map: {
       const entries = value.map(([child, at]) => child.children.map((side) => plain(arrow, side, at)));
       const texts = [Type.Utf8, Type.LargeUtf8, Type.Utf8View].includes(type.children[0].type.children[0].type.typeId);
+      if (texts && new Set(entries.map(([key]) => key)).size < entries.length) throw new NATSBridgeError("unconvertible", "a key of a map stands twice");
       return texts ? Object.fromEntries(entries) : entries.map(([key, item]) => ({ key, value: item }));
     }
     case Type.Union: {
@@ -1364,8 +1384,10 @@ function plain(arrow, data, index) {
       return plain(arrow, child, type.mode === arrow.UnionMode.Dense ? data.valueOffsets[index] : index);
     }
     default:
-      if (Array.isArray(value)) return value.map(([child, at]) => plain(arrow, child, at));
-      return value instanceof Uint8Array ? hex(value) : value;
+      if (Array.isArray(value)) return value.map(([child, at]) => plain(arrow, child, at, type.children[0]));
+      if (!(value instanceof Uint8Array)) return value;
+      if (field?.metadata?.get("ARROW:extension:name") !== "arrow.uuid") return hex(value);
+      return hex(value).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
   }
 }
 

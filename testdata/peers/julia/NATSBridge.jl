@@ -455,7 +455,7 @@ function smartreceive(
         throw(wrong_value("a message is a string or bytes, not $(typeof(msg_json_str))"))
     bytes = Vector{UInt8}(msg_json_str isa AbstractString ? codeunits(msg_json_str) : msg_json_str)
     raw = fenced(() -> from_json(bytes, :envelope), "not_json", "the message is not an envelope")
-    raw isa JSONObject || throw(NATSBridgeError("not_json", "the message is not an envelope: one JSON object"))
+    raw isa JSONObject || throw(NATSBridgeError("wrong_type", "the message is not an envelope: it is JSON, but not an object"))
     envelope = JSONObject()
     try
         for field in FIELDS
@@ -1379,7 +1379,8 @@ function read_number(reader)
     end
     value = tryparse(Float64, text)
     value === nothing && (value = Float64(parse(BigFloat, text))) # out of range, or smaller than the smallest
-    isfinite(value) || not_json(reader, "a number out of range")
+    lost = iszero(value) && occursin(r"[1-9]", Base.first(split(text, ['e', 'E'])))
+    isfinite(value) && !lost || not_json(reader, "a number out of range")
     value
 end
 
@@ -1392,7 +1393,11 @@ json(value) = sprint(io -> write_json(io, value, MAX_DEPTH))
 
 write_json(io, ::Union{Nothing,Missing}, _) = print(io, "null")
 write_json(io, value::Bool, _) = print(io, value)
-write_json(io, value::Integer, _) = print(io, big(value))
+function write_json(io, value::Integer, _)
+    typemin(Int64) <= value <= typemax(UInt64) ||
+        throw(NATSBridgeError("wrong_value", "an integer beyond 64 bits: $(shown(value)); send it as text"))
+    print(io, big(value))
+end
 function write_json(io, value::AbstractFloat, _)
     isfinite(value) && isfinite(Float64(value)) || throw(NATSBridgeError("wrong_value", "JSON has no $value"))
     print(io, value)

@@ -292,7 +292,7 @@ def _smartreceive(msg_json_str, strict, max_payload_size, on_payload):
         buf = bytes(buf, "utf8")  # shares the string's memory
     envelope = from_json(buf, 3, "data")
     if not isinstance(envelope, dict):
-        raise NATSBridgeError("not_json", "the message is not an envelope: one JSON object")
+        raise NATSBridgeError("wrong_type", "the message is not an envelope: it is JSON, but not an object")
     out = OrderedDict()
     try:
         for field in FIELDS:
@@ -662,7 +662,7 @@ def _number(buf, at):
     if whole and text != "-0":
         return int(text), at
     value = float(text)
-    if value in _INFINITE:
+    if value in _INFINITE or (value == 0 and any(digit in text.lower().split("e")[0] for digit in "123456789")):
         raise _not_json(buf, start, "a number out of range")
     return value, at
 
@@ -804,6 +804,8 @@ def _scalar_json(value, dataname):
         return b"null" if value is None else b"true" if value else b"false"
     if isinstance(value, float) and (value != value or value in _INFINITE):
         raise NATSBridgeError("wrong_value", "JSON has no %s" % value, dataname)
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        raise NATSBridgeError("wrong_value", "an integer beyond 64 bits; send it as text", dataname)
     if isinstance(value, (int, float)):
         return bytes(repr(value), "utf8")
     raise NATSBridgeError("wrong_value", "JSON has no %s" % type(value).__name__, dataname)

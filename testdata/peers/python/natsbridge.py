@@ -475,7 +475,8 @@ def _read_envelope(message: Union[str, bytes]) -> Envelope:
     except (ValueError, RecursionError) as error:
         raise NATSBridgeError("not_json", f"the message is not an envelope: {error}") from error
     if not isinstance(raw, dict):
-        raise NATSBridgeError("not_json", "the message is not an envelope: not an object at line 1, column 1")
+        found = {list: "a JSON array", str: "a JSON string", bool: "a JSON boolean", type(None): "JSON null"}.get(type(raw), "a JSON number")
+        raise NATSBridgeError("wrong_type", f"the message is not an envelope: it is {found}, not an object")
     _once(raw, text, HEADER_FIELDS + ("metadata", "payloads"))
     envelope = Envelope({name: _text(raw, name) or "" for name in HEADER_FIELDS}, metadata=_metadata(raw, text))
     envelope._deletes = []
@@ -851,7 +852,8 @@ def _loads(text: str) -> Any:
 
     def real(digits: str) -> float:
         number = float(digits)
-        return refuse(digits) if math.isinf(number) else number
+        lost = number == 0 and re.search("[1-9]", re.split("[eE]", digits)[0])
+        return refuse(digits) if math.isinf(number) or lost else number
 
     def whole(digits: str) -> int:
         return int(digits) if len(digits) < 309 or not math.isinf(float(digits)) else refuse(digits)
@@ -865,6 +867,8 @@ def _dumps(value: Any) -> str:
 
 def _check_json(value: Any, code: str) -> None:
     """Refuses what nests deeper than every reader follows, and keys of which JSON would lose one"""
+    if isinstance(value, int) and code == "too_deep" and not -(1 << 63) <= value < 1 << 64:
+        raise _wrong("an integer beyond 64 bits; send it as text")
     level, depth = [value], 0
     while True:
         level = [item for item in level if isinstance(item, (dict, list, tuple))]
@@ -876,6 +880,9 @@ def _check_json(value: Any, code: str) -> None:
         for item in level:
             if isinstance(item, dict) and not all(type(key) is str for key in item):
                 _check_keys(item)
+            for child in item.values() if isinstance(item, dict) else item:
+                if isinstance(child, int) and code == "too_deep" and not -(1 << 63) <= child < 1 << 64:
+                    raise _wrong(f"an integer beyond 64 bits: {_shown(str(child))}; send it as text")
         level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
 
 
@@ -1050,7 +1057,12 @@ def _rows_of_table(value: Any, wrong: NATSBridgeError) -> List[dict]:
     table = _as_table(value, wrong)
     if len(set(table.column_names)) < table.num_columns:
         raise NATSBridgeError("unconvertible", "two columns have the same name")
-    columns = [_plain_column(column) for column in table.columns]
+    columns = []
+    for name, column in zip(table.column_names, table.columns):
+        try:
+            columns.append(_plain_column(column))
+        except NATSBridgeError as error:
+            raise NATSBridgeError(error.code, f"column {_shown(name)}: {error}") from error
     return [dict(zip(table.column_names, row)) for row in zip(*columns)] if columns else [{}] * table.num_rows
 
 
@@ -1087,6 +1099,9 @@ def _plain(pa: Any, scalar: Any) -> Any:
     kind, is_ = scalar.type, pa.types
     if not scalar.is_valid:
         return None
+    if isinstance(kind, pa.BaseExtensionType):
+        value = _plain(pa, scalar.value)
+        return str(uuid.UUID(value)) if kind.extension_name == "arrow.uuid" else value
     if is_.is_floating(kind):
         number = scalar.as_py() if is_.is_float64(kind) else float(scalar.cast(pa.float32()).cast(pa.string()).as_py())
         return number if math.isfinite(number) else None
@@ -1105,9 +1120,9 @@ def _plain(pa: Any, scalar: Any) -> Any:
         day, second = divmod(whole, 86_400)
         clock = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}{fraction}"
         if is_.is_time(kind):
-            if day != 0:
+            if not 0 <= count <= 86_400 * scale:
                 raise NATSBridgeError("unconvertible", "a time outside the day")
-            return clock
+            return clock if day == 0 else "24:00:00"
         return f"{_day_text(day)}T{clock}{'Z' if kind.tz else ''}"
     if is_.is_interval(kind):
         months, days, nanoseconds = scalar.as_py()
@@ -1115,10 +1130,15 @@ def _plain(pa: Any, scalar: Any) -> Any:
     if is_.is_dictionary(kind) or is_.is_run_end_encoded(kind) or is_.is_union(kind):
         return _plain(pa, scalar.value) if isinstance(scalar.value, pa.Scalar) else scalar.as_py()
     if is_.is_struct(kind):
-        return {name: _plain(pa, scalar[name]) for name in (kind.field(i).name for i in range(kind.num_fields))}
+        names = [kind.field(i).name for i in range(kind.num_fields)]
+        if len(set(names)) < len(names):
+            raise NATSBridgeError("unconvertible", "two fields of a struct have the same name")
+        return {name: _plain(pa, scalar[name]) for name in names}
     if is_.is_map(kind):
         pairs = [(_plain(pa, item["key"]), _plain(pa, item["value"])) for item in scalar.values]
         texts = is_.is_string(kind.key_type) or is_.is_large_string(kind.key_type)
+        if texts and len(dict(pairs)) < len(pairs):
+            raise NATSBridgeError("unconvertible", "a key of a map stands twice")
         return dict(pairs) if texts else [{"key": key, "value": value} for key, value in pairs]
     if is_.is_nested(kind):
         return [_plain(pa, item) for item in scalar.values]
