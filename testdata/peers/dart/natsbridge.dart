@@ -1338,7 +1338,7 @@ String toJson(Object? value, {int depth = maxDepth}) {
 void _write(StringBuffer out, Object? value, int depth) {
   if (value is String) {
     _writeText(out, value);
-  } else if (value is BigInt && (value < -(BigInt.one << 63) || value >= BigInt.one << 64)) {
+  } else if (value is BigInt && depth <= maxDepth && (value < -(BigInt.one << 63) || value >= BigInt.one << 64)) {
     throw _wrong('an integer beyond 64 bits; send it as text');
   } else if (value == null || value is bool || value is int || value is BigInt) {
     out.write(value);

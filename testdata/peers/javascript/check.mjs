@@ -87,7 +87,7 @@ test("senders refuse what receivers refuse", async () => {
   }
   for (const type of [7, "Text", null, Symbol("x")]) assert.equal((await errorOf(send("x", type))).code, "unknown_payload_type");
   for (const data of [null, 7, [7], [["x"]], [["x", "y"]], undefined]) assert.equal((await errorOf(smartsend("lab.x", data))).code, "wrong_value");
-  for (const value of [new Map([[1, 2]]), new Set([1]), /x/, Symbol("x"), () => 1, undefined, NaN, Infinity, new Uint8Array(2), Promise.resolve(), new Error("x"), new WeakMap(), { [Symbol("k")]: 1 }, { a: () => 1 }, { a: Symbol("x") }, new Date(NaN), { toJSON() { throw new Error("no"); } }, "\ud800", { "\ud800": 1 }]) {
+  for (const value of [new Map([[1, 2]]), new Set([1]), /x/, Symbol("x"), () => 1, undefined, NaN, Infinity, new Uint8Array(2), Promise.resolve(), new Error("x"), new WeakMap(), 2n ** 64n, [-(2n ** 63n) - 1n], { [Symbol("k")]: 1 }, { a: () => 1 }, { a: Symbol("x") }, new Date(NaN), { toJSON() { throw new Error("no"); } }, "\ud800", { "\ud800": 1 }]) {
     const error = await errorOf(send(value));
     assert.deepEqual([error.code, error.dataname], ["wrong_value", "x"], String(error));
   }

@@ -694,11 +694,13 @@ end
 function host_of(text)
     if startswith(text, "[")
         occursin(r"^\[[0-9a-f:.]+\]$"i, text) || return nothing
-        return try
-            string(parse(IPv6, lowercase(text[2:end-1])))
+        address = IPAddr[]
+        try
+            push!(address, parse(IPv6, lowercase(text[2:end-1])))
         catch
-            nothing
+            # It is none.
         end
+        return isempty(address) ? nothing : string(first(address))
     end
     bytes = UInt8[]
     at = 1
@@ -1393,8 +1395,9 @@ json(value) = sprint(io -> write_json(io, value, MAX_DEPTH))
 
 write_json(io, ::Union{Nothing,Missing}, _) = print(io, "null")
 write_json(io, value::Bool, _) = print(io, value)
-function write_json(io, value::Integer, _)
-    typemin(Int64) <= value <= typemax(UInt64) ||
+function write_json(io, value::Integer, depth)
+    # An adapter, which may go deeper, reports what it was given.
+    typemin(Int64) <= value <= typemax(UInt64) || depth > MAX_DEPTH ||
         throw(NATSBridgeError("wrong_value", "an integer beyond 64 bits: $(shown(value)); send it as text"))
     print(io, big(value))
 end

@@ -774,6 +774,9 @@ def write_json(value, put, dataname=None, depth=MAX_DEPTH):
         elif isinstance(value, str):
             _put_string(value, put)
         else:
+            # An adapter, which may go deeper, reports what it was given.
+            if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64 and depth == MAX_DEPTH:
+                raise NATSBridgeError("wrong_value", "an integer beyond 64 bits; send it as text", dataname)
             put(_scalar_json(value, dataname))
         if len(open_boxes) > depth:
             raise NATSBridgeError("too_deep", "nested deeper than %d levels" % depth, dataname)
@@ -804,8 +807,6 @@ def _scalar_json(value, dataname):
         return b"null" if value is None else b"true" if value else b"false"
     if isinstance(value, float) and (value != value or value in _INFINITE):
         raise NATSBridgeError("wrong_value", "JSON has no %s" % value, dataname)
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
-        raise NATSBridgeError("wrong_value", "an integer beyond 64 bits; send it as text", dataname)
     if isinstance(value, (int, float)):
         return bytes(repr(value), "utf8")
     raise NATSBridgeError("wrong_value", "JSON has no %s" % type(value).__name__, dataname)

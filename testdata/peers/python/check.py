@@ -5,7 +5,6 @@ import datetime
 import http.server
 import json
 import os
-import struct
 import sys
 import threading
 import unittest
@@ -38,13 +37,6 @@ def direct(kind, body):
 
 def send(value, kind="dictionary", **options):
     return run(smartsend("lab.x", [("x", value, kind)], **options))
-
-
-def stream(table, **options):
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, **options) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()
 
 
 class Check(unittest.TestCase):
@@ -141,6 +133,14 @@ class Check(unittest.TestCase):
             envelope, _ = send(value)
             self.assertEqual(json.loads(natsbridge.base64.b64decode(envelope["payloads"][0]["data"])), wanted)
 
+    def test_numbers_that_would_become_others_are_refused(self):
+        for value in (2**64, -(2**63) - 1, {"a": [10**30]}, 1e999):
+            self.refused(lambda value=value: send(value), "wrong_value")
+        for value in (2**64 - 1, -(2**63), {"a": [2**53 + 1]}, 5e-324):
+            self.assertEqual(json.loads(natsbridge.base64.b64decode(send(value)[0]["payloads"][0]["data"])), value)
+        for text in (b"1e400", b"[1e-400]", b"-0.1e-999"):
+            self.refused(smartreceive(direct("dictionary", text)), "undecodable")
+
     def test_links_that_are_read_again_are_never_one_shot(self):
         uploads = []
 
@@ -163,19 +163,6 @@ class Check(unittest.TestCase):
         ):  # fmt: skip
             self.refused(lambda options=options: send("x", "text", **always, **options), "wrong_value")
         self.assertEqual(uploads, [])
-
-    def test_big_endian_arrow_is_refused(self):
-        table = pa.table({"n": pa.array([1], pa.int32())})
-        plain = stream(table)
-        message = next(iter(pa.ipc.MessageReader.open_stream(plain)))
-        schema = memoryview(message.metadata)
-        at = natsbridge._follow(schema, natsbridge._place(schema, natsbridge._follow(schema, 0), 2))
-        place = natsbridge._place(schema, at, 0)
-        if not place:
-            self.skipTest("this pyarrow leaves the byte order out")
-        swapped = bytearray(plain)
-        struct.pack_into("<h", swapped, plain.index(bytes(schema)) + place, 1)
-        self.refused(smartreceive(direct("arrowtable", bytes(swapped))), "undecodable")
 
     def test_damaged_arrow_files_are_the_librarys_error(self):
         sink = pa.BufferOutputStream()
@@ -234,13 +221,11 @@ class Check(unittest.TestCase):
             run(smartreceive(linked("http://f/"), fileserver_download_handler=fails(asyncio.CancelledError())))
 
     def test_times_beyond_the_calendar_have_a_text(self):
-        day, second = 86_400, 1
         cases = (
             (pa.array([0, 3_000_000, -1_000_000, -719_529], pa.date32()), ["1970-01-01", "+010183-09-21", "-000768-02-04", "-000001-12-31"]),
             (pa.array([253_402_300_800, -62_135_596_801, -62_167_219_201], pa.int64()).cast(pa.timestamp("s")), ["+010000-01-01T00:00:00", "0000-12-31T23:59:59", "-000001-12-31T23:59:59"]),
             (pa.array([253_402_300_800], pa.int64()).cast(pa.timestamp("s", "UTC")), ["+010000-01-01T00:00:00Z"]),
         )  # fmt: skip
-        self.assertEqual((day, second), (86_400, 1))
         for column, texts in cases:
             envelope, _ = send(pa.table({"t": column}), "jsontable")
             rows = json.loads(natsbridge.base64.b64decode(envelope["payloads"][0]["data"]))
