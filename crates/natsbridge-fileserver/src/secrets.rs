@@ -1,5 +1,7 @@
 //! What proves to a server who asks, so that no error repeats it when the server echoes the request.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use url::Url;
 
@@ -28,6 +30,11 @@ impl Secrets {
         let values = HEADERS.iter().flat_map(|name| headers.get_all(*name)).filter_map(|value| value.to_str().ok());
         for value in values {
             all.add(value);
+            let basic = value.strip_prefix("Basic ").and_then(|basic| STANDARD.decode(basic).ok());
+            if let Some(login) = basic.and_then(|login| String::from_utf8(login).ok()) {
+                all.add(&login);
+                all.add(login.split_once(':').map_or("", |(_, password)| password));
+            }
             for word in value.split([' ', ',']).filter(|word| !matches!(*word, "Basic" | "Bearer")) {
                 all.add(word);
                 all.add(word.split_once('=').map_or("", |(_, value)| value));

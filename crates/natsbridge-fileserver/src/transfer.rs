@@ -178,7 +178,7 @@ impl<'a> Transfer<'a> {
                 });
             }
             tracing::debug!(
-                payload = self.link.dataname,
+                payload = %shown(&self.link.dataname),
                 url = natsbridge_core::redacted(&self.link.url),
                 attempt = self.retries.attempts(),
                 code = kind.code(),

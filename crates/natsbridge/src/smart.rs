@@ -380,3 +380,18 @@ pub(crate) fn fetcher(
     }
     Ok(Arc::new(LateFetcher::new(builder)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_that_can_not_be_used_is_named_by_its_own_variable() {
+        let refused = |url: Option<&str>, allowed: &[String]| {
+            fetcher(Fetcher::builder(), None, url, allowed).map(|_| ()).map_err(|error| error.variable)
+        };
+        assert_eq!(refused(Some("http://"), &[]), Err("FILESERVER_URL"));
+        assert_eq!(refused(Some("http://files.test"), &["http://".to_owned()]), Err("allowed_origins"));
+        assert_eq!(refused(Some("http://bob:secret@files.test"), &[]), Ok(()));
+    }
+}
