@@ -5,6 +5,7 @@ mod connection;
 mod doctor;
 mod encoding;
 mod failure;
+mod file_limit;
 mod files;
 mod global;
 mod inspect;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
     // Lines of the log would stand in the middle of the table, which tells what they warn of.
     let level = if matches!(cli.command, Command::Watch(_)) { "error" } else { "warn" };
     logging::start(level, cli.global.verbose);
+    file_limit::survive();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => return Failure::system("cannot start", source).report(),

@@ -15,7 +15,7 @@ const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 /// Where the metrics are served
 #[derive(Debug, Args)]
 pub(crate) struct Metrics {
-    #[arg(long, value_name = "ADDRESS", help = METRICS)]
+    #[arg(long, value_name = "ADDRESS", help = METRICS, value_parser = crate::serve::address)]
     metrics: Option<SocketAddr>,
 }
 

@@ -1,6 +1,6 @@
 //! `natsbridge serve`: the embedded file server on a local folder.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::{output, signals, units};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    /// Address to listen on, or a port of this machine alone; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
     /// Folder that keeps the uploads, made if it is absent
     #[arg(long, value_name = "DIR")]
@@ -28,6 +28,9 @@ pub(crate) struct Serve {
     /// Largest file that is taken, such as 500MB or 10GiB
     #[arg(long, value_name = "SIZE", default_value = "10GB", value_parser = units::size)]
     max_size: u64,
+    /// The most that all uploads together may take, such as 50GB [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    max_total: Option<u64>,
     /// How long uploads live at most, and where the sender does not say
     ///
     /// Senders ask for 24 hours unless told otherwise; with less here, send with
@@ -39,6 +42,16 @@ pub(crate) struct Serve {
     /// Origin whose web pages may use the server; may be repeated, `*` is any
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
+    /// Address that links begin with, such as https://files.example.com, for a
+    /// server behind a proxy
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Name that clients use for this server; may be repeated
+    ///
+    /// Without a token it only answers to its own address, to localhost and to
+    /// these names, so that no web page can use it under a name of its own.
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
     #[command(flatten)]
     metrics: Metrics,
     /// Print where it listens as a JSON line
@@ -63,9 +76,16 @@ Examples:
 
 impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let Self { listen, dir, max_size, ttl, token, cors, metrics, json } = self;
+        let Self { listen, dir, max_size, max_total, ttl, token, cors, public_url, host, metrics, json } = self;
         metrics.serve()?;
         let mut config = ServerConfig::new(dir).listen(listen).max_size(max_size).default_ttl(ttl).max_ttl(ttl);
+        if let Some(bytes) = max_total {
+            config = config.max_total(bytes);
+        }
+        if let Some(url) = public_url {
+            config = config.public_url(url);
+        }
+        config = host.into_iter().fold(config, ServerConfig::host);
         let variable = || std::env::var("FILESERVER_TOKEN").ok().filter(|token| !token.is_empty());
         match token.or_else(variable) {
             Some(token) => config = config.token(token),
@@ -83,4 +103,14 @@ impl Serve {
         server.serve_until(signals::stopped()).await;
         Ok(())
     }
+}
+
+/// Reads an address to listen on: `ADDRESS:PORT`, `localhost:PORT`, or a port of this machine alone
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let local = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
+    if let Ok(port) = local.parse::<u16>() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse().map_err(|_| format!("`{text}` is no address with a port; write 8080, localhost:8080 or 0.0.0.0:8080"))
 }

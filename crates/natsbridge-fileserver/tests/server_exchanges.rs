@@ -410,7 +410,8 @@ async fn step_40_a_server_with_a_token_and_a_download_domain() {
     assert_eq!(server.send(form(&path, &token, "b.bin", b"two")).await.status, 200);
 
     let path = format!("{path}/{}/a.bin", text(&by_server_token.json()["id"]));
-    server.get(&path).await.refuses(400, "Invalid download domain test\n");
+    let wrong = server.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
+    wrong.refuses(400, "Invalid download domain test\n");
     let right = server.send(format!("GET {path} HTTP/1.1\r\nHost: localhost:18081\r\n\r\n")).await;
     assert_eq!((right.status, right.text().as_str()), (200, "one"));
     let config = server.get("/config").await.json();

@@ -127,19 +127,19 @@ fn requests() -> Vec<Vec<u8>> {
     let typed = "Content-Type: multipart/form-data; boundary=BOUNDARY\n";
     let length = form.replace('\n', "\r\n").len();
     [
-        "GET /health HTTP/1.1\nHost: test\n\n".to_owned(),
-        "GET /config HTTP/1.0\n\nGET /version HTTP/1.1\nHost: a\n\n".to_owned(),
-        format!("GET {FILE} HTTP/1.1\nHost: test\nRange: bytes=1-3\n\n"),
-        format!("GET {FILE}?dl=1 HTTP/1.1\nHost: test\nIf-None-Match: \"x\"\nConnection: close\n\n"),
-        format!("HEAD {FILE} HTTP/1.1\nHost: test\n\n"),
-        format!("DELETE {FILE} HTTP/1.1\nHost: test\n{TOKEN}\n"),
-        "GET /file/..%2f..%2fsecret/%2e%2e/secret HTTP/1.1\nHost: test\n\n".to_owned(),
-        "POST /upload HTTP/1.1\nHost: test\nContent-Length: 29\n\n{\"oneShot\":true,\"ttl\":60    }".to_owned(),
-        "POST /upload HTTP/1.1\nHost: test\nTransfer-Encoding: chunked\n\n2;x=y\n{}\n0\nTrailer: x\n\n".to_owned(),
-        "POST /upload HTTP/1.1\nHost: test\nContent-Length: 2\nTransfer-Encoding: chunked\n\n0\n\n".to_owned(),
-        format!("POST {UPLOAD} HTTP/1.1\nHost: test\n{TOKEN}{typed}Content-Length: {length}\n\n{form}"),
-        format!("POST / HTTP/1.1\nHost: test\nExpect: 100-continue\n{typed}Content-Length: {length}\n\n{form}"),
-        "OPTIONS /upload HTTP/1.1\nHost: test\nOrigin: https://a.test\nAccess-Control-Request-Method: POST\n\n"
+        "GET /health HTTP/1.1\nHost: localhost\n\n".to_owned(),
+        "GET /config HTTP/1.0\n\nGET /version HTTP/1.1\nHost: localhost\n\n".to_owned(),
+        format!("GET {FILE} HTTP/1.1\nHost: localhost\nRange: bytes=1-3\n\n"),
+        format!("GET {FILE}?dl=1 HTTP/1.1\nHost: localhost\nIf-None-Match: \"x\"\nConnection: close\n\n"),
+        format!("HEAD {FILE} HTTP/1.1\nHost: localhost\n\n"),
+        format!("DELETE {FILE} HTTP/1.1\nHost: localhost\n{TOKEN}\n"),
+        "GET /file/..%2f..%2fsecret/%2e%2e/secret HTTP/1.1\nHost: localhost\n\n".to_owned(),
+        "POST /upload HTTP/1.1\nHost: localhost\nContent-Length: 29\n\n{\"oneShot\":true,\"ttl\":60    }".to_owned(),
+        "POST /upload HTTP/1.1\nHost: localhost\nTransfer-Encoding: chunked\n\n2;x=y\n{}\n0\nTrailer: x\n\n".to_owned(),
+        "POST /upload HTTP/1.1\nHost: localhost\nContent-Length: 2\nTransfer-Encoding: chunked\n\n0\n\n".to_owned(),
+        format!("POST {UPLOAD} HTTP/1.1\nHost: localhost\n{TOKEN}{typed}Content-Length: {length}\n\n{form}"),
+        format!("POST / HTTP/1.1\nHost: localhost\nExpect: 100-continue\n{typed}Content-Length: {length}\n\n{form}"),
+        "OPTIONS /upload HTTP/1.1\nHost: localhost\nOrigin: https://a.test\nAccess-Control-Request-Method: POST\n\n"
             .to_owned(),
         "PRI * HTTP/2.0\n\nSM\n\n".to_owned(),
     ]

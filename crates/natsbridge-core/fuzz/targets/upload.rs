@@ -11,7 +11,7 @@ static SERVED: LazyLock<Served> = LazyLock::new(Served::start);
 
 fuzz_target!(|data: &[u8]| {
     let head = format!(
-        "POST /file/{UPLOAD} HTTP/1.1\r\nHost: test\r\nX-UploadToken: {TOKEN}\r\n\
+        "POST /file/{UPLOAD} HTTP/1.1\r\nHost: localhost\r\nX-UploadToken: {TOKEN}\r\n\
          Content-Type: multipart/form-data; boundary=BOUNDARY\r\nContent-Length: {}\r\n\r\n",
         data.len()
     );

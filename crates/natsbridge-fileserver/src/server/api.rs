@@ -21,6 +21,7 @@ use super::{
     disk::Store,
     error::{Refusal, TEXT},
     ids::{Id, upload_token},
+    origin::{self, Known},
     outer,
     receive::{Target, receive},
     record::{Record, Wishes},
@@ -42,6 +43,10 @@ pub(super) struct App {
     pub(super) base: String,
     /// The one `Host` that downloads may have
     pub(super) host: Option<String>,
+    /// The hosts and origins that it answers to
+    pub(super) known: Known,
+    /// The origins whose pages may use it, as browsers write them
+    pub(super) cors: Vec<String>,
     pub(super) store: Arc<Store>,
     pub(super) claims: Arc<Claims>,
     /// Disk work; the server is not down before it is done
@@ -86,7 +91,7 @@ impl App {
     }
 
     fn domain(&self) -> &str {
-        self.config.download_domain.as_deref().unwrap_or_default()
+        self.config.download_domain.as_ref().or(self.config.public_url.as_ref()).map_or("", String::as_str)
     }
 }
 
@@ -108,6 +113,7 @@ pub(super) fn router(app: &Arc<App>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(middleware::from_fn_with_state(Arc::clone(app), outer::cors))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), origin::refuse_strangers))
         .layer(middleware::from_fn(outer::log))
         .with_state(Arc::clone(app))
 }
@@ -248,7 +254,7 @@ async fn quick(State(app): State<Arc<App>>, request: Request) -> Result<Response
             return Err(refusal);
         }
     };
-    let base = app.config.download_domain.as_ref().unwrap_or(&app.base);
+    let base = if app.domain().is_empty() { &app.base } else { app.domain() };
     let mut url = url::Url::parse(base).map_err(|error| Refusal::internal(&error))?;
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(["file", id.as_str(), &stored.id, &stored.file_name]);

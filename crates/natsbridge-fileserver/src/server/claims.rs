@@ -14,7 +14,7 @@ use std::{
 
 use tokio_util::task::TaskTracker;
 
-use super::{disk::Store, ids::Id, record::Status};
+use super::{disk::Store, ids::Id};
 
 /// All one-shot files that are on their way
 #[derive(Debug, Default)]
@@ -49,14 +49,14 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Marks the file removed on disk, before its last bytes leave; false if the download was cut meanwhile
+    /// Marks the file removed by another name, before its last bytes leave; false if the download was cut meanwhile
     pub(super) fn mark(&self, store: &Store) -> io::Result<bool> {
-        // Held while the record is written, so that a cut download is either seen before or undone after.
+        // Held while the file is renamed, so that a cut download is either seen before or undone after.
         let mut step = lock(&self.step);
         if *step == Step::Cut {
             return Ok(false);
         }
-        store.shift(self.upload, self.file, Status::Uploaded, Status::Removed)?;
+        store.mark_removed(self.upload, self.file)?;
         *step = Step::Marked;
         Ok(true)
     }
@@ -85,7 +85,7 @@ impl Claim {
             Step::Given if arrived => store.erase(self.upload, self.file),
             Step::Given | Step::Marked => {
                 tracing::warn!(upload = self.upload.hint(), "one-shot download broke off; the file is offered again");
-                store.shift(self.upload, self.file, Status::Removed, Status::Uploaded).map(drop)
+                store.offer_again(self.upload, self.file).map(drop)
             }
             // Released already: another download may have the file by now.
             Step::Cut => return Ok(()),

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{error::ServerError, ids::SecretDigest};
+use super::{
+    error::ServerError,
+    ids::SecretDigest,
+    origin::{host_name, normalised_origin},
+};
 
 /// The settings of a [`FileServer`](super::FileServer)
 ///
@@ -27,11 +31,15 @@ pub struct ServerConfig {
     pub(super) dir: PathBuf,
     pub(super) listen: SocketAddr,
     pub(super) max_size: u64,
+    pub(super) max_total: u64,
     pub(super) default_ttl: Duration,
     pub(super) max_ttl: Duration,
     pub(super) token: Option<SecretDigest>,
     pub(super) cors_origins: Vec<String>,
     pub(super) download_domain: Option<String>,
+    pub(super) public_url: Option<String>,
+    pub(super) hosts: Vec<String>,
+    pub(super) min_upload_rate: u64,
     pub(super) header_timeout: Duration,
     pub(super) idle_timeout: Duration,
     pub(super) sweep_interval: Duration,
@@ -46,11 +54,15 @@ impl ServerConfig {
             dir: dir.into(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             max_size: 10_000_000_000,
+            max_total: u64::MAX,
             default_ttl: Duration::from_secs(30 * 24 * 3600),
             max_ttl: Duration::from_secs(30 * 24 * 3600),
             token: None,
             cors_origins: Vec::new(),
             download_domain: None,
+            public_url: None,
+            hosts: Vec::new(),
+            min_upload_rate: 1000,
             header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(300),
@@ -68,6 +80,15 @@ impl ServerConfig {
     /// The largest file taken, in bytes (default 10,000,000,000)
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
+        self
+    }
+
+    /// The most bytes that all uploads together may take (default: no limit)
+    ///
+    /// Whatever a client can store counts: content, also of uploads that are still arriving, names, comments, and
+    /// 4,096 bytes for each file and folder. What does not fit is refused with 507.
+    pub fn max_total(mut self, bytes: u64) -> Self {
+        self.max_total = bytes;
         self
     }
 
@@ -93,6 +114,8 @@ impl ServerConfig {
 
     /// Adds an origin whose pages may use the server from a browser, such as `https://app.example.com`; `*` means any
     /// (default: none)
+    ///
+    /// Upper case, a slash at the end and the scheme's own port are left out, as browsers do.
     pub fn cors_origin(mut self, origin: impl Into<String>) -> Self {
         self.cors_origins.push(origin.into());
         self
@@ -103,6 +126,31 @@ impl ServerConfig {
     /// It is named in every answer, and downloads asked for under another `Host` are refused, as Plik does.
     pub fn download_domain(mut self, url: impl Into<String>) -> Self {
         self.download_domain = Some(url.into().trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// The address that clients use, such as `https://files.example.com/here`, where a proxy stands before the server
+    /// (default: the address that they asked for)
+    ///
+    /// It is named in every answer, so that links begin with it. Downloads may be asked for by any other address too.
+    pub fn public_url(mut self, url: impl Into<String>) -> Self {
+        self.public_url = Some(url.into().trim().trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// Adds a name that the server is asked by, such as `files.lab` (default: none)
+    ///
+    /// A server without a token only answers to its own address, to `localhost`, to the host of
+    /// [`public_url`](Self::public_url) and to these names: a web page could else use it by a name that its owner points
+    /// to this machine.
+    pub fn host(mut self, name: impl Into<String>) -> Self {
+        self.hosts.push(name.into());
+        self
+    }
+
+    /// How many bytes a second an upload must have on average, over each `idle_timeout` (default 1,000)
+    pub fn min_upload_rate(mut self, bytes: u64) -> Self {
+        self.min_upload_rate = bytes;
         self
     }
 
@@ -130,7 +178,9 @@ impl ServerConfig {
         self
     }
 
-    /// How many connections are served at once; further ones wait (default 1,024, at most about 1.5 MiB each)
+    /// How many connections are served at once; further ones wait (default 1,024)
+    ///
+    /// A download needs at most 64 KB of memory, however slowly it is read.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections;
         self
@@ -151,18 +201,33 @@ impl ServerConfig {
         if self.max_size == 0 {
             return wrong("max_size", "must be at least one byte");
         }
+        if self.max_total == 0 {
+            return wrong("max_total", "must be at least one byte");
+        }
         if self.max_connections == 0 {
             return wrong("max_connections", "must be at least one");
         }
         if self.token.as_ref().is_some_and(|token| token.matches("")) {
             return wrong("token", "must not be empty");
         }
-        if let Some(domain) = &self.download_domain {
-            let host =
-                url::Url::parse(domain).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            if host.is_none() {
-                return wrong("download_domain", "must be an address such as https://files.example.com");
+        for (name, url) in [("download_domain", &self.download_domain), ("public_url", &self.public_url)] {
+            let Some(url) = url else { continue };
+            let usable = url::Url::parse(url).is_ok_and(|url| {
+                let plain = url.query().is_none() && url.fragment().is_none();
+                let secret = !url.username().is_empty() || url.password().is_some();
+                matches!(url.scheme(), "http" | "https") && url.has_host() && plain && !secret
+            });
+            if !usable {
+                return wrong(name, "must be an address such as https://files.example.com");
             }
+        }
+        for origin in &self.cors_origins {
+            if let Err(problem) = normalised_origin(origin) {
+                return wrong("cors_origin", &problem);
+            }
+        }
+        if self.hosts.iter().any(|host| host_name(host).is_none()) {
+            return wrong("host", "must be a name such as files.example.com, or an address");
         }
         for (name, value) in [
             ("header_timeout", self.header_timeout),

@@ -12,13 +12,14 @@ use std::{
 };
 
 use axum::{Router, response::Response};
+use futures_util::task::AtomicWaker;
 use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -31,7 +32,11 @@ use super::{
 };
 
 /// The most that a request's head may have, and what is read at a time
-const READ_BUFFER: usize = 64 * 1024;
+const READ_BUFFER: usize = 32 * 1024;
+
+/// Bytes that wait in the system to be sent, beyond those that the client has room for
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 64 * 1024;
 
 /// Headers in a request
 const MAX_HEADERS: usize = 100;
@@ -89,16 +94,26 @@ async fn serve_one(stream: TcpStream, app: &Arc<App>, router: Router, mut stoppi
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection keeps Nagle's algorithm");
     }
+    // A slow reader would else fill megabytes of the system's memory with what it did not ask for yet.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!(%error, "connection keeps the system's send buffer");
+    }
     let unsettled = Unsettled::default();
-    let service =
-        Settling { app: Arc::clone(app), unsettled: unsettled.clone(), inner: TowerToHyperService::new(router) };
     let watched = Watched::new(stream, app.config.idle_timeout);
     let health = Arc::clone(&watched.health);
+    let service = Settling {
+        app: Arc::clone(app),
+        unsettled: unsettled.clone(),
+        outlet: watched.outlet.clone(),
+        inner: TowerToHyperService::new(router),
+    };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.config.header_timeout)
         .max_buf_size(READ_BUFFER)
         .max_headers(MAX_HEADERS)
+        .half_close(true)
         .serve_connection(TokioIo::new(watched), service);
     let mut told = false;
     let outcome = loop {
@@ -123,13 +138,16 @@ async fn serve_one(stream: TcpStream, app: &Arc<App>, router: Router, mut stoppi
     if !health.is_broken() {
         // While a one-shot is not settled, the client gets the time to read it.
         let patience = if unsettled.is_empty() { LINGER } else { app.config.idle_timeout };
-        linger(watched, patience).await;
+        let half_closed = health.ended.load(Ordering::Relaxed) && !unsettled.is_empty();
+        linger(watched, patience, half_closed).await;
     }
     unsettled.settle(&app.store, &app.jobs, !unsent && !health.is_broken()).await;
 }
 
 /// Closes the sending half and reads what still comes, until the client closes too
-async fn linger(mut watched: Watched, patience: Duration) {
+///
+/// A client that closed its half before the answer shows by nothing but a reset that it did not take the answer.
+async fn linger(mut watched: Watched, patience: Duration, half_closed: bool) {
     let until_closed = async {
         watched.shutdown().await?;
         let mut scratch = vec![0; 16 * 1024];
@@ -137,7 +155,15 @@ async fn linger(mut watched: Watched, patience: Duration) {
         Ok::<_, io::Error>(())
     };
     match tokio::time::timeout(patience, until_closed).await {
-        Ok(Ok(())) => watched.look_for_reset(),
+        Ok(Ok(())) => {
+            if half_closed {
+                let reset = watched.stream.ready(Interest::ERROR);
+                if tokio::time::timeout(LINGER, reset).await.is_err() {
+                    tracing::debug!("half-closed connection was not reset");
+                }
+            }
+            watched.look_for_reset();
+        }
         Ok(Err(error)) => tracing::debug!(%error, "client reset the connection"),
         Err(_) => tracing::debug!("client did not close the connection"),
     }
@@ -148,6 +174,7 @@ async fn linger(mut watched: Watched, patience: Duration) {
 struct Settling {
     app: Arc<App>,
     unsettled: Unsettled,
+    outlet: Outlet,
     inner: TowerToHyperService<Router>,
 }
 
@@ -158,6 +185,7 @@ impl Service<hyper::Request<Incoming>> for Settling {
 
     fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.unsettled.clone());
+        request.extensions_mut().insert(self.outlet.clone());
         if self.unsettled.is_empty() {
             return Box::pin(self.inner.call(request));
         }
@@ -174,6 +202,8 @@ impl Service<hyper::Request<Incoming>> for Settling {
 struct Health {
     /// Something was received
     used: AtomicBool,
+    /// The client will send nothing more
+    ended: AtomicBool,
     /// Reading or writing failed
     failed: AtomicBool,
     /// The last write found no room, so bytes are still here
@@ -186,17 +216,44 @@ impl Health {
     }
 }
 
+/// Whether a connection holds bytes that the system has not taken yet: a body waits until it is empty
+///
+/// hyper would take several pieces of a body before it looks whether the client reads any.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Outlet(Arc<(AtomicBool, AtomicWaker)>);
+
+impl Outlet {
+    /// Notes that the connection was given bytes
+    pub(super) fn fill(&self) {
+        self.0.0.store(true, Ordering::Release);
+    }
+
+    /// Notes that all bytes left
+    fn empty(&self) {
+        if self.0.0.swap(false, Ordering::AcqRel) {
+            self.0.1.wake();
+        }
+    }
+
+    /// Ready when the connection holds no bytes
+    pub(super) fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
+        self.0.1.register(cx.waker());
+        if self.0.0.load(Ordering::Acquire) { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
 /// A stream that remembers how it fared and gives up when the client reads nothing for too long
 struct Watched {
     stream: TcpStream,
     health: Arc<Health>,
+    outlet: Outlet,
     idle: Duration,
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
     fn new(stream: TcpStream, idle: Duration) -> Self {
-        Self { stream, health: Arc::default(), idle, stall: None }
+        Self { stream, health: Arc::default(), outlet: Outlet::default(), idle, stall: None }
     }
 
     /// Notes a reset that came after the client's regular end
@@ -232,6 +289,8 @@ impl AsyncRead for Watched {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
             self.health.used.store(true, Ordering::Relaxed);
+        } else if polled.is_ready() && buffer.remaining() > 0 {
+            self.health.ended.store(true, Ordering::Relaxed);
         }
         self.note(polled)
     }
@@ -257,6 +316,8 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when it has written all that it had.
+        self.outlet.empty();
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
         self.note(polled)
     }

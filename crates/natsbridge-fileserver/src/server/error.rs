@@ -8,6 +8,8 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 
+use super::budget::{FolderFull, RecordTooLong};
+
 /// Why a [`FileServer`](super::FileServer) does not start or a folder is not swept
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,6 +81,10 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, text)
     }
 
+    pub(super) fn foreign(text: String) -> Self {
+        Self::new(StatusCode::FORBIDDEN, text)
+    }
+
     pub(super) fn not_found(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::NOT_FOUND, text)
     }
@@ -104,7 +110,22 @@ impl Refusal {
 
 impl From<io::Error> for Refusal {
     fn from(cause: io::Error) -> Self {
-        Self::internal(&cause)
+        let inner = cause.get_ref();
+        if let Some(full) = inner.and_then(|inner| inner.downcast_ref::<FolderFull>()) {
+            tracing::debug!(cause = %full, "upload refused");
+            return Self::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string());
+        }
+        if let Some(long) = inner.and_then(|inner| inner.downcast_ref::<RecordTooLong>()) {
+            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, long.to_string());
+        }
+        let text = match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::WriteZero => "no space left on the file server's disk",
+            io::ErrorKind::QuotaExceeded => "the file server's disk quota is used up",
+            io::ErrorKind::FileTooLarge => "the file server's system allows no file of this size",
+            _ => return Self::internal(&cause),
+        };
+        tracing::warn!(%cause, "file server has no space for an upload");
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, text)
     }
 }
 

@@ -17,9 +17,13 @@
 //! - Errors are never turned into redirects, whatever the user agent; there is no web page to go to.
 //! - Downloads carry `X-Content-Type-Options: nosniff` and a content policy that runs nothing. `?dl=1` spells
 //!   `attachment`, and file names can't break out of their header.
-//! - Pages of configured origins may use the server (CORS).
-//! - What can't fit because of its `Content-Length` is refused before it is read. A transfer that stands still
-//!   is ended (408), an upload of the name `.` or `..` refused, a file of another upload not found (404, not 500).
+//! - Pages of configured origins may use the server (CORS). Without a token, pages of all others are refused, and so
+//!   is a `Host` that is not the server's.
+//! - A client that closes its sending half after the request is answered.
+//! - Whatever a client can store counts (`max_total`), and what does not fit, on the disk or by that limit, is refused
+//!   with 507. Names and comments of one upload may have 1 MiB together, comments 16 KiB (413).
+//! - What can't fit because of its `Content-Length` is refused before it is read. A transfer that stands still,
+//!   or an upload that only drips, is ended (408), an upload of the name `.` or `..` refused, a file of another upload not found (404, not 500).
 //! - There are no users: one token may be asked for, and it is an administrator's. Streams, passwords, archives,
 //!   moving expiry and uploads without expiry are refused in Plik's words or absent.
 //! - Upload tokens are stored as SHA-256 and compared in constant time, as is the server's token.
@@ -41,6 +45,7 @@
 //! ```
 
 mod api;
+mod budget;
 mod claims;
 mod config;
 mod connection;
@@ -48,7 +53,9 @@ mod disk;
 mod disposition;
 mod error;
 mod ids;
+mod origin;
 mod outer;
+mod pieces;
 mod receive;
 mod record;
 mod send;
@@ -70,6 +77,7 @@ use self::{
     api::App,
     claims::Claims,
     disk::{Lock, Store},
+    origin::{Known, normalised_origin},
 };
 
 /// A file server that is bound to its address and holds its folder, ready to serve
@@ -93,8 +101,9 @@ impl FileServer {
         config.check()?;
         let listen = config.listen;
         let dir = config.dir.clone();
+        let max_total = config.max_total;
         let tidy = move || {
-            let (store, lock) = Store::open(&dir)?;
+            let (store, lock) = Store::open(&dir, max_total)?;
             let report = store.recover().map_err(|source| ServerError::Folder { dir, source })?;
             tracing::debug!(uploads = report.uploads, bytes = report.bytes, "expired uploads erased");
             Ok((store, lock))
@@ -108,6 +117,8 @@ impl FileServer {
         let app = App {
             base: format!("http://{address}"),
             host: config.download_host(),
+            known: Known::new(&config, address),
+            cors: config.cors_origins.iter().filter_map(|origin| normalised_origin(origin).ok()).collect(),
             config,
             store: Arc::new(store),
             claims: Arc::new(Claims::default()),

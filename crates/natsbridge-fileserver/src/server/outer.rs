@@ -21,10 +21,10 @@ const EXPOSED: HeaderValue =
 
 /// Answers preflights and marks answers for pages of the configured origins; others see a server without CORS
 pub(super) async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if app.config.cors_origins.is_empty() {
+    if app.cors.is_empty() {
         return next.run(request).await;
     }
-    let allowed = allowed_origin(&app.config.cors_origins, request.headers());
+    let allowed = allowed_origin(&app.cors, request.headers());
     let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD).is_some();
     let private = request.headers().contains_key("access-control-request-private-network");
     let preflight = allowed.is_some() && asked && request.method() == Method::OPTIONS;

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::body::{Body, BodyDataStream};
@@ -22,6 +22,8 @@ use crate::{checksum::Checksum, growing::GrowingFile};
 
 use super::{
     api::{App, MAX_FILES, expired_or_absent},
+    budget::Lease,
+    config::ServerConfig,
     disposition::Disposition,
     error::Refusal,
     ids::Id,
@@ -30,11 +32,14 @@ use super::{
     wishes::{check_name, human_size},
 };
 
-/// Bytes gathered before they are written; two such batches exist per upload
-const BATCH: usize = 512 * 1024;
+/// Bytes gathered before they are written, if the client sends that fast; two such batches exist per upload
+const BATCH: usize = 64 * 1024;
+
+/// How long a client may pause before what it has sent is written
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Most pieces in a batch, so that a client that sends single bytes does not fill memory with what surrounds them
-const PIECES: usize = 1024;
+const PIECES: usize = 128;
 
 /// What a multipart body may hold besides the file: other fields, headers, boundaries
 const MAX_FRAMING: u64 = 1024 * 1024;
@@ -64,13 +69,18 @@ pub(super) async fn receive(
     if announced.is_some_and(|length| length > app.config.max_size.saturating_add(MAX_FRAMING)) {
         return Err(too_big());
     }
+    if let Some(length) = announced {
+        let content = length.saturating_sub(MAX_FRAMING);
+        app.store.budget().check(content).map_err(|error| Refusal::from(error).closing())?;
+    }
     let boundary = boundary(headers)?;
     let framing = Arc::new(AtomicU64::new(MAX_FRAMING));
-    let mut parts = Multipart::new(Gate { body: body.into_data_stream(), framing: Arc::clone(&framing) }, boundary);
-    let idle = app.config.idle_timeout;
+    let mut pace = Pace::new(&app.config);
+    let gate = Gate { body: body.into_data_stream(), framing: Arc::clone(&framing), came: Arc::clone(&pace.came) };
+    let mut parts = Multipart::new(gate, boundary);
 
     let (mut field, name) = loop {
-        let Some(field) = in_time(idle, parts.next_field()).await?.map_err(|error| malformed(&error))? else {
+        let Some(field) = in_time(&mut pace, parts.next_field()).await?.map_err(|error| malformed(&error))? else {
             return Err(Refusal::bad_request("missing file from multipart form"));
         };
         let disposition = field
@@ -88,7 +98,7 @@ pub(super) async fn receive(
 
     let mut incoming = Incoming::begin(app, upload, target, name, announced).await.map_err(Refusal::closing)?;
     framing.store(u64::MAX, Ordering::Relaxed);
-    let outcome = copy(&mut field, &mut incoming, app.config.max_size, idle, &too_big).await;
+    let outcome = copy(&mut field, &mut incoming, app.config.max_size, &mut pace, &too_big).await;
     if let Err(refusal) = outcome {
         incoming.abandon().await;
         return Err(refusal);
@@ -96,8 +106,13 @@ pub(super) async fn receive(
     // The closing boundary is read too, so that the connection can serve the next request.
     drop(field);
     framing.store(MAX_FRAMING, Ordering::Relaxed);
-    if let Err(error) = in_time(idle, parts.next_field()).await? {
-        tracing::debug!(%error, "multipart body ends oddly after the file");
+    match in_time(&mut pace, parts.next_field()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "multipart body ends oddly after the file"),
+        Err(refusal) => {
+            incoming.abandon().await;
+            return Err(refusal);
+        }
     }
     incoming.finish().await
 }
@@ -107,18 +122,29 @@ async fn copy(
     field: &mut Field<'static>,
     incoming: &mut Incoming,
     max_size: u64,
-    idle: Duration,
+    pace: &mut Pace,
     too_big: &(impl Fn() -> Refusal + Sync),
 ) -> Result<(), Refusal> {
     let mut size: u64 = 0;
-    while let Some(piece) = in_time(idle, field.chunk()).await?.map_err(|error| broken_off(&error))? {
+    loop {
+        let piece = match tokio::time::timeout(PAUSE, field.chunk()).await {
+            Ok(piece) => {
+                pace.check()?;
+                piece
+            }
+            Err(_) => {
+                // What a client that sends slowly has sent is not kept in memory.
+                incoming.flush().await?;
+                in_time(pace, field.chunk()).await?
+            }
+        };
+        let Some(piece) = piece.map_err(|error| broken_off(&error))? else { return Ok(()) };
         size = size.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         if size > max_size {
             return Err(too_big());
         }
         incoming.write(piece).await?;
     }
-    Ok(())
 }
 
 /// The boundary named by the content type
@@ -132,11 +158,48 @@ fn boundary(headers: &HeaderMap) -> Result<String, Refusal> {
     })
 }
 
-async fn in_time<T>(idle: Duration, work: impl Future<Output = T>) -> Result<T, Refusal> {
-    tokio::time::timeout(idle, work).await.map_err(|_| {
-        let text = format!("upload stood still for more than {} s", idle.as_secs());
+/// How fast a client sends: a byte now and then must not hold a connection for ever
+struct Pace {
+    /// How long it may stand still, and over how long its rate is measured
+    idle: Duration,
+    /// Bytes that each such time must bring
+    least: u64,
+    came: Arc<AtomicU64>,
+    since: Instant,
+    before: u64,
+    rate: u64,
+}
+
+impl Pace {
+    fn new(config: &ServerConfig) -> Self {
+        let (idle, rate) = (config.idle_timeout, config.min_upload_rate);
+        let millis = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        let least = rate.saturating_mul(millis) / 1000;
+        Self { idle, least, came: Arc::default(), since: Instant::now(), before: 0, rate }
+    }
+
+    /// Refuses a client that was too slow over the last time
+    fn check(&mut self) -> Result<(), Refusal> {
+        if self.since.elapsed() < self.idle {
+            return Ok(());
+        }
+        let came = self.came.load(Ordering::Relaxed);
+        if came.saturating_sub(self.before) < self.least {
+            let text = format!("upload is slower than {} a second", human_size(self.rate));
+            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, text).closing());
+        }
+        (self.since, self.before) = (Instant::now(), came);
+        Ok(())
+    }
+}
+
+async fn in_time<T>(pace: &mut Pace, work: impl Future<Output = T>) -> Result<T, Refusal> {
+    let done = tokio::time::timeout(pace.idle, work).await.map_err(|_| {
+        let text = format!("upload stood still for more than {} s", pace.idle.as_secs());
         Refusal::new(StatusCode::REQUEST_TIMEOUT, text).closing()
-    })
+    })?;
+    pace.check()?;
+    Ok(done)
 }
 
 /// The body is no multipart form, or stops before a file begins
@@ -155,6 +218,8 @@ struct Gate {
     body: BodyDataStream,
     /// Bytes that may still come outside the file
     framing: Arc<AtomicU64>,
+    /// All bytes that came
+    came: Arc<AtomicU64>,
 }
 
 impl Stream for Gate {
@@ -163,6 +228,7 @@ impl Stream for Gate {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Some(piece) = std::task::ready!(Pin::new(&mut self.body).poll_next(cx)) else { return Poll::Ready(None) };
         let piece = piece.map_err(io::Error::other)?;
+        self.came.fetch_add(u64::try_from(piece.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let left = self.framing.load(Ordering::Relaxed);
         if left != u64::MAX {
             let Some(left) = left.checked_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX)) else {
@@ -191,6 +257,8 @@ struct Incoming {
 /// The disk's end of an upload
 struct Sink {
     content: GrowingFile,
+    /// What the content counts while it arrives
+    lease: Lease,
     checksum: Checksum,
     /// The first bytes, by which the content type is guessed
     head: Vec<u8>,
@@ -221,9 +289,10 @@ impl Incoming {
                         Target::Declared(_) => claim_declared(&mut record.files, file, &name),
                     }
                 })?;
-                let mut content = GrowingFile::new(begun.ok_or_else(|| expired_or_absent(upload))?);
+                let (content, lease) = begun.ok_or_else(|| expired_or_absent(upload))?;
+                let mut content = GrowingFile::new(content);
                 content.expect(announced.unwrap_or(0));
-                Ok(Sink { content, checksum, head: Vec::new() })
+                Ok(Sink { content, lease, checksum, head: Vec::new() })
             })
             .await?;
         Ok(Self {
@@ -246,6 +315,9 @@ impl Incoming {
 
     /// Hands the batch to a writing thread, after the one before it is written
     async fn flush(&mut self) -> Result<(), Refusal> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
         let sink = self.sink().await?;
         let batch = std::mem::take(&mut self.batch);
         self.batched = 0;
@@ -266,17 +338,29 @@ impl Incoming {
         self.sink.take().ok_or_else(|| Refusal::internal(&"writing failed before").closing())
     }
 
-    /// Makes the file available
+    /// Makes the file available, or erases it
     async fn finish(mut self) -> Result<FileRecord, Refusal> {
+        match self.store().await {
+            Ok(stored) => {
+                self.settled = true;
+                Ok(stored)
+            }
+            Err(refusal) => {
+                self.abandon().await;
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn store(&mut self) -> Result<FileRecord, Refusal> {
         self.flush().await?;
         let sink = self.sink().await?;
         let (upload, file) = (self.upload, self.file);
-        let stored = self
-            .app
+        self.app
             .disk(move |app| {
-                let Sink { mut content, checksum, head } = sink;
+                let Sink { mut content, lease, checksum, head } = sink;
                 content.finish();
-                let done = app.store.edit(upload, |record| {
+                let done = app.store.finish_file(upload, file, lease, |record| {
                     let Some(found) = record.file_mut(file).filter(|found| found.status == Status::Uploading) else {
                         return Err(expired_or_absent(upload));
                     };
@@ -291,9 +375,7 @@ impl Incoming {
                 })?;
                 done.ok_or_else(|| expired_or_absent(upload))
             })
-            .await?;
-        self.settled = true;
-        Ok(stored)
+            .await
     }
 
     /// Erases what arrived
@@ -327,6 +409,8 @@ impl Drop for Incoming {
 
 impl Sink {
     fn take(mut self, batch: &[Bytes]) -> io::Result<Self> {
+        let total = batch.iter().map(|piece| u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        self.lease.grow(total.fold(0, u64::saturating_add))?;
         self.content.write(batch)?;
         for piece in batch {
             let missing = SNIFF_LENGTH.saturating_sub(self.head.len());

@@ -1,12 +1,6 @@
 //! Sends a file: whole, in part, once or again.
 
-use std::{
-    fs::File,
-    io::{self, Read as _, Seek as _, SeekFrom},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{fs::File, sync::Arc};
 
 use axum::{
     Extension,
@@ -14,23 +8,19 @@ use axum::{
     extract::{Path, Request, State},
     response::{IntoResponse as _, Response},
 };
-use bytes::Bytes;
-use futures_util::Stream;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tokio::task::JoinHandle;
 
 use super::{
     api::{App, live},
     claims::{Claim, Unsettled},
+    connection::Outlet,
     disposition::content_disposition,
     error::Refusal,
     ids::Id,
+    pieces::Pieces,
     record::{FileRecord, Status},
     sniff::served_type,
 };
-
-/// Bytes read from disk and handed on at a time; two such pieces exist per download
-const PIECE: u64 = 512 * 1024;
 
 /// What a download found on disk
 struct Found {
@@ -46,6 +36,7 @@ pub(super) async fn download(
     State(app): State<Arc<App>>,
     Path((upload, file, name)): Path<(String, String, String)>,
     Extension(unsettled): Extension<Unsettled>,
+    Extension(outlet): Extension<Outlet>,
     request: Request,
 ) -> Result<Response, Refusal> {
     app.check_host(request.headers())?;
@@ -85,7 +76,7 @@ pub(super) async fn download(
     if let Some(claim) = &found.claim {
         unsettled.add(Arc::clone(claim));
     }
-    let body = Pieces::new(Arc::clone(&app), found, start, length).await?;
+    let body = Pieces::new(Arc::clone(&app), outlet, found.content, found.claim, start..start + length).await?;
     Ok((status, headers, Body::from_stream(body)).into_response())
 }
 
@@ -196,93 +187,6 @@ fn wanted_part(headers: &HeaderMap, tag: &str, size: u64) -> Option<Result<(u64,
         }
     };
     Some(if start < end { Ok((start, end - start)) } else { Err(()) })
-}
-
-/// The next bytes, and the file to read on from
-type Piece = (File, Vec<u8>);
-
-/// A file's bytes in pieces, one read ahead of the client
-struct Pieces {
-    app: Arc<App>,
-    reading: Option<JoinHandle<io::Result<Piece>>>,
-    /// Bytes that no read was started for
-    left: u64,
-    claim: Option<Arc<Claim>>,
-}
-
-impl Pieces {
-    async fn new(app: Arc<App>, found: Found, start: u64, length: u64) -> Result<Self, Refusal> {
-        let mut pieces = Self { app: Arc::clone(&app), reading: None, left: length, claim: found.claim };
-        let mut content = found.content;
-        if length == 0 {
-            // An empty body is never asked for, so its end is now.
-            if let Some(claim) = pieces.claim.take() {
-                app.disk(move |app| {
-                    claim.mark(&app.store)?;
-                    claim.given();
-                    Ok(())
-                })
-                .await?;
-            }
-            return Ok(pieces);
-        }
-        if start > 0 {
-            content = app.disk(move |_| Ok(content.seek(SeekFrom::Start(start)).map(|_| content)?)).await?;
-        }
-        pieces.read(content);
-        Ok(pieces)
-    }
-
-    /// Starts to read the next piece
-    fn read(&mut self, mut content: File) {
-        let length = self.left.min(PIECE);
-        self.left -= length;
-        let last = if self.left == 0 { self.claim.clone() } else { None };
-        let app = Arc::clone(&self.app);
-        self.reading = Some(self.app.jobs.spawn_blocking(move || {
-            let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-            content.by_ref().take(length).read_to_end(&mut piece)?;
-            if u64::try_from(piece.len()).unwrap_or_default() != length {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if let Some(claim) = last {
-                claim.mark(&app.store)?;
-            }
-            Ok((content, piece))
-        }));
-    }
-}
-
-impl Stream for Pieces {
-    type Item = io::Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(reading) = self.reading.as_mut() else { return Poll::Ready(None) };
-        let read = std::task::ready!(Pin::new(reading).poll(cx));
-        self.reading = None;
-        match read.map_err(io::Error::other).and_then(|outcome| outcome) {
-            Ok((content, piece)) => {
-                if self.left > 0 {
-                    self.read(content);
-                } else if let Some(claim) = self.claim.take() {
-                    claim.given();
-                }
-                Poll::Ready(Some(Ok(piece.into())))
-            }
-            Err(error) => {
-                tracing::error!(%error, "stored file can't be read; the download is cut");
-                Poll::Ready(Some(Err(error)))
-            }
-        }
-    }
-}
-
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        if let Some(claim) = &self.claim {
-            claim.cut();
-        }
-    }
 }
 
 #[cfg(test)]

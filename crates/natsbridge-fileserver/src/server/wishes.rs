@@ -1,5 +1,6 @@
 //! Reads the JSON with which a client asks for an upload, as tolerantly and as strictly as Plik.
 
+use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::{
@@ -12,6 +13,9 @@ use super::{
 
 /// Bytes in a file name, as in Plik
 const MAX_NAME: usize = 1024;
+
+/// Bytes in the comments of an upload
+const MAX_COMMENTS: usize = 16 * 1024;
 
 /// Reads a request body: empty and `null` mean all defaults, keys are matched without case, unknown ones ignored
 pub(super) fn read(body: &[u8], config: &ServerConfig) -> Result<Wishes, Refusal> {
@@ -42,7 +46,7 @@ pub(super) fn read(body: &[u8], config: &ServerConfig) -> Result<Wishes, Refusal
             // Plik knows no such key, so it never is a reason to refuse.
             "crc64nvme" => wishes.crc64nvme = *value == Value::Bool(true),
             "password" => password = text(value, "password")?,
-            "comments" => wishes.comments = text(value, "comments")?,
+            "comments" => wishes.comments = short(text(value, "comments")?, MAX_COMMENTS, "comments")?,
             "files" => wishes.files = files(value, config.max_size)?,
             _ => {}
         }
@@ -123,8 +127,8 @@ fn file(value: &Value, max_size: u64) -> Result<FileRecord, Refusal> {
     for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
         match key.to_ascii_lowercase().as_str() {
             "filename" => file.file_name = text(value, "files.fileName")?,
-            "filetype" => file.file_type = text(value, "files.fileType")?,
-            "reference" => file.reference = text(value, "files.reference")?,
+            "filetype" => file.file_type = short(text(value, "files.fileType")?, MAX_NAME, "fileType")?,
+            "reference" => file.reference = short(text(value, "files.reference")?, MAX_NAME, "reference")?,
             "filesize" => file.file_size = u64::try_from(integer(value, "files.fileSize")?).unwrap_or_default(),
             _ => {}
         }
@@ -135,6 +139,15 @@ fn file(value: &Value, max_size: u64) -> Result<FileRecord, Refusal> {
         return Err(refused(&format!("file is too big ({size}), maximum file size is {max}")));
     }
     Ok(file)
+}
+
+/// Text of a client, if it is at most `max` bytes
+fn short(text: String, max: usize, field: &str) -> Result<String, Refusal> {
+    if text.len() <= max {
+        return Ok(text);
+    }
+    let text = format!("unable to create upload : {field} is too long, maximum length is {max} bytes");
+    Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text))
 }
 
 fn boolean(value: &Value, field: &str) -> Result<bool, Refusal> {

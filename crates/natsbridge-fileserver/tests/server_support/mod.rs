@@ -146,7 +146,7 @@ pub fn get(path: &str) -> String {
 }
 
 pub fn with_headers(method: &str, path: &str, headers: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n")
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
 }
 
 pub fn post(path: &str, headers: &str, body: &str) -> String {
