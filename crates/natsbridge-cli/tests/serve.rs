@@ -230,7 +230,10 @@ fn full_disk_refuses_uploads_and_nothing_else() {
     // Too large: the cause is named, and the space is back with the answer.
     for _ in 0..3 {
         let answer = add(&address, &created, &vec![7; 6_000_000]);
-        assert!(answer.starts_with("HTTP/1.1 507") && answer.contains("no space left on the file server's disk"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 507") && answer.contains("no space left on the file server's disk"),
+            "{answer}"
+        );
     }
     let fits = add(&address, &created, &vec![7; 2_000_000]);
     assert!(fits.starts_with("HTTP/1.1 200"), "{fits}");
@@ -280,7 +283,9 @@ fn addresses_are_taken_as_people_write_them() {
         assert!(answer.starts_with("HTTP/1.1 507"), "{answer}");
         drop(server);
     }
-    for (option, value) in [("--listen", "here"), ("--listen", "0.0.0.0"), ("--listen", "files.lab:1"), ("--cors", "x.example")] {
+    for (option, value) in
+        [("--listen", "here"), ("--listen", "0.0.0.0"), ("--listen", "files.lab:1"), ("--cors", "x.example")]
+    {
         let dir = tempfile::tempdir().unwrap();
         let mut command = program();
         command.args(["serve", option, value, "--dir"]).arg(dir.path());
