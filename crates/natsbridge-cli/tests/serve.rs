@@ -221,7 +221,7 @@ fn full_disk_refuses_uploads_and_nothing_else() {
     };
     let once = body(&ask(
         &address,
-        "POST /upload HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 16\r\n\r\n{\"oneShot\": true}",
+        "POST /upload HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: 17\r\n\r\n{\"oneShot\": true}",
     ));
     let once = path(&once, &add(&address, &once, &[8; 300_000]));
     let created = body(&create(&address, ""));
