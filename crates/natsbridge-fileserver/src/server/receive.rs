@@ -382,7 +382,10 @@ impl Incoming {
     async fn abandon(mut self) {
         self.settled = true;
         // A batch on its way is awaited, so that nothing is written after the erasure.
-        drop(self.sink().await);
+        if let Some(writing) = self.writing.take() {
+            drop(writing.await);
+        }
+        drop(self.sink.take());
         let (upload, file) = (self.upload, self.file);
         if let Err(refusal) = self.app.disk(move |app| Ok(app.store.erase(upload, file)?)).await {
             tracing::warn!(?refusal, upload = upload.hint(), "interrupted upload can't be erased");
