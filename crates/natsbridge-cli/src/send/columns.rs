@@ -152,7 +152,8 @@ impl Floats {
     /// Zeros at the end can be written again only where all cells have as many digits behind the point, or where whole
     /// numbers alone have one
     const fn are(&self) -> bool {
-        !self.not && self.certain && !(self.padded && self.uneven) && !(self.pointed && self.plain)
+        let zeros_lost = (self.padded && self.uneven) || (self.pointed && self.plain);
+        self.certain && !self.not && !zeros_lost
     }
 }
 
