@@ -157,13 +157,11 @@ fn broker_advice(error: &BrokerError) -> Option<&'static str> {
             "check the port in --nats or NATS_URL: a server listens for WebSockets on a port of their own"
         }
         BrokerErrorKind::Refused => "start nats-server there, or name another with --nats or NATS_URL",
-        BrokerErrorKind::Unreachable if websocket => {
-            "ws:// needs a server with `websocket` in its configuration, and that port; other ports take nats:// in --nats \
-             or NATS_URL"
-        }
         BrokerErrorKind::Unreachable => "check the address in --nats or NATS_URL, and what is between here and there",
-        BrokerErrorKind::TimedOut if text.starts_with("could not connect") => {
-            "check the address in --nats or NATS_URL; where that server begins with TLS (`handshake_first`), give --tls-first"
+        BrokerErrorKind::TimedOut if text.starts_with("could not connect") => "check the address in --nats or NATS_URL",
+        BrokerErrorKind::TlsFirst => "give --tls-first, or NATS_TLS_FIRST=true",
+        BrokerErrorKind::TlsNotOffered => {
+            "TLS is asked for by --tls-ca, --tls-cert, --tls-first, their variables, and tls:// or wss:// in --nats or NATS_URL"
         }
         BrokerErrorKind::Unauthorized => {
             "give credentials with --creds, --nkey, or in NATS_TOKEN, NATS_USER and NATS_PASSWORD, or NATS_URL"
@@ -171,10 +169,6 @@ fn broker_advice(error: &BrokerError) -> Option<&'static str> {
         BrokerErrorKind::TlsUntrusted => "name the file with that authority's certificate with --tls-ca or NATS_CA",
         BrokerErrorKind::TlsClientCertificate => {
             "name a certificate and its key with --tls-cert and --tls-key, or NATS_CERT and NATS_KEY"
-        }
-        BrokerErrorKind::Tls => {
-            "where the server has no TLS, write nats:// for tls:// (ws:// for wss://) and give neither --tls-ca nor \
-             --tls-cert"
         }
         _ => return None,
     })
@@ -279,11 +273,11 @@ mod tests {
             Failure::Bridge(error.into()).advice().unwrap_or_default()
         };
         assert!(advice(BrokerErrorKind::Refused, "nats://localhost:4222").contains("start nats-server"));
+        assert!(advice(BrokerErrorKind::TlsFirst, "nats://localhost:4222").contains("--tls-first"));
         for (kind, url) in [
             (BrokerErrorKind::Unresolved, "nats://nowhere.test:4222"),
             (BrokerErrorKind::Refused, "ws://localhost:8443"),
-            (BrokerErrorKind::Unreachable, "ws://localhost:4222"),
-            (BrokerErrorKind::Tls, "tls://localhost:4222"),
+            (BrokerErrorKind::Unreachable, "nats://files.test:4222"),
         ] {
             let text = advice(kind, url);
             assert!(

@@ -44,7 +44,7 @@ Examples:
 
 impl Request {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
-        self.letter.check(false)?;
+        self.letter.check(Some("a request"))?;
         let mut config = global.config().await?;
         self.letter.settle(&mut config);
         for url in &self.allow_origin {
@@ -54,7 +54,7 @@ impl Request {
         progress::watch(&mut config)?;
         let ready = self.letter.read()?;
         let bridge = Global::connect(config).await?;
-        let (draft, spooled) = ready.add_to(self.letter.address(bridge.message(&*self.subject), false));
+        let (draft, spooled) = ready.add_to(self.letter.address(bridge.message(&*self.subject), true));
         let answer = draft.request(self.timeout).await;
         drop(spooled);
         let done = self.print(answer).await;

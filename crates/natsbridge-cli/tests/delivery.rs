@@ -190,7 +190,7 @@ fn a_repeated_message_never_has_a_link_for_one_reader() {
     let world = World::start();
     world.file("large", vec![0; 600_000]);
     let id = "7a512910-bf40-4c64-a088-d2975d3d09ed";
-    let receiver = world.receiver(&["s", "--ack", "--count", "3"]);
+    let receiver = world.receiver(&["s", "--ack", "--count", "4"]);
     for (words, one_shot) in
         [(&["--link-ttl", "1h", "--ack", "1"][..], false), (&["--ack", "1"], false), (&["--link-ttl", "1h"], true)]
     {
@@ -215,7 +215,9 @@ fn wishes_that_contradict_each_other_are_refused_before_connecting() {
         ("send", [&file[..], &id, &["--one-shot", "--ack", "2", "--link-ttl", "1h"]].concat(), "--ack"),
         ("send", vec!["--lines", "--one-shot"], "--receiver-id"),
         ("send", [&["--lines", "--one-shot", "--ack", "1"][..], &id].concat(), "--ack"),
-        ("request", [&file[..], &["--one-shot"]].concat(), "--receiver-id"),
+        ("send", [&file[..], &id, &["--one-shot", "--reply-to", "r"]].concat(), "--reply-to"),
+        ("request", [&file[..], &["--one-shot"]].concat(), "request"),
+        ("request", [&file[..], &id, &["--one-shot"]].concat(), "request"),
     ] {
         // Nothing listens there.
         let ended = run(support::program().args([command, "s"]).args(&words).env("NATS_URL", "nats://127.0.0.1:9"));

@@ -24,7 +24,8 @@ pub(crate) struct Letter {
     /// Name of the receiving program
     #[arg(long, value_name = "NAME")]
     receiver_name: Option<String>,
-    /// Identifier of the one receiver; without --ack, its links can be read once
+    /// Identifier of the one receiver; without --ack or --reply-to, its links
+    /// can be read once
     #[arg(long, value_name = "ID")]
     receiver_id: Option<String>,
     /// Identifier of the message that this one answers
@@ -48,7 +49,7 @@ pub(crate) struct Letter {
     /// Give small payloads a SHA-256 too; links always have one
     #[arg(long)]
     digest_direct: bool,
-    /// Have links work for the first reader only; needs --receiver-id, not --ack
+    /// Have links work for the first reader only; needs --receiver-id
     #[arg(long)]
     one_shot: bool,
     /// How long links work, such as 90s, 24h or 7d [default: 24h]
@@ -84,21 +85,23 @@ impl Letter {
 
     /// Refuses wishes that contradict each other, before anything is read or sent
     ///
-    /// A link that can be read once is for exactly one named receiver, and never for a message that is repeated
-    /// (specification, section 8).
-    pub(crate) fn check(&self, repeated: bool) -> Result<(), Failure> {
-        let why = match (self.one_shot, repeated) {
-            (true, true) => {
-                "--one-shot contradicts --ack: the message is repeated until it is acknowledged, and a link that was read \
-                 once would be gone by then; leave out one of them"
+    /// A link that can be read once is for exactly one named receiver, and never for a message that may be sent again
+    /// (specification, section 8). `asks` names what makes it one, such as an option for acknowledgements.
+    pub(crate) fn check(&self, asks: Option<&str>) -> Result<(), Failure> {
+        let why = match asks {
+            _ if !self.one_shot => return Ok(()),
+            Some(asks) => format!(
+                "--one-shot contradicts {asks}: a message that asks for an answer may be sent again, and a link that was \
+                 read once would be gone by then; leave --one-shot out"
+            ),
+            None if self.has_receiver_id() => return Ok(()),
+            None => {
+                "--one-shot needs --receiver-id: without it, every program that listens may read the link, and all \
+                     but the first would find it gone; name the one receiver, or leave --one-shot out"
+                    .to_owned()
             }
-            (true, false) if !self.has_receiver_id() => {
-                "--one-shot needs --receiver-id: without it, every program that listens may read the link, and all but \
-                 the first would find it gone; name the one receiver, or leave out --one-shot"
-            }
-            _ => return Ok(()),
         };
-        Err(Failure::Usage(why.to_owned()))
+        Err(Failure::Usage(why))
     }
 
     fn has_receiver_id(&self) -> bool {
@@ -119,7 +122,7 @@ impl Letter {
     }
 
     /// Everything that a message says besides its payloads
-    pub(crate) fn address(&self, mut draft: Draft, repeated: bool) -> Draft {
+    pub(crate) fn address(&self, mut draft: Draft, asks: bool) -> Draft {
         type Setter = fn(Draft, String) -> Draft;
         let texts: [(&Option<String>, Setter); 4] = [
             (&self.receiver_name, Draft::receiver_name),
@@ -139,8 +142,8 @@ impl Letter {
         });
         if self.one_shot || self.link_ttl.is_some() {
             let ttl = self.link_ttl.unwrap_or(Life::DEFAULT_TTL);
-            // As by default: a link for exactly one receiver can be read once, unless its message is repeated.
-            let one_shot = !repeated && self.has_receiver_id();
+            // As by default: a link for exactly one receiver can be read once, unless its message asks for an answer.
+            let one_shot = !asks && self.has_receiver_id();
             draft = draft.life(if one_shot { Life::one_shot(ttl) } else { Life::expiring(ttl) });
         }
         if self.convert_tables {

@@ -146,11 +146,17 @@ impl Send {
                 "there is no payload; give one, such as --text note='hello', or --empty for a message without any";
             return Err(Failure::Usage(why.to_owned()));
         }
-        self.letter.check(self.ack.is_some())
+        self.letter.check(self.asks())
+    }
+
+    /// The option by which it asks for an answer, if any
+    fn asks(&self) -> Option<&'static str> {
+        let reply_to = self.reply_to.as_ref().is_some_and(|subject| !subject.is_empty());
+        if self.ack.is_some() { Some("--ack") } else { reply_to.then_some("--reply-to") }
     }
 
     fn draft(&self, bridge: &Bridge) -> Draft {
-        let draft = self.letter.address(bridge.message(&*self.subject), self.ack.is_some());
+        let draft = self.letter.address(bridge.message(&*self.subject), self.asks().is_some());
         match &self.reply_to {
             Some(subject) => draft.reply_to(subject),
             None => draft,
