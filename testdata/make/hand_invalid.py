@@ -115,7 +115,8 @@ def words(p):
         p.invalid(f"base64_{name}", comment, hello(data=data), "base64", dataname="value")
     p.invalid("base64_encoding_json", "Encoding `json` with a string that is JSON, not base64.",
               envelope(direct("value", "dictionary", b'{"a":1}', encoding="json", data='{"a":1}')), "base64", dataname="value")
-    p.invalid("base64_trailing_bits", "The last character has bits that belong to no byte.", hello(data="aGVsbG9="), None, ["Hostile"])
+    p.invalid("base64_trailing_bits", "The last character has bits that belong to no byte.", hello(data="aGVsbG9="), "base64", dataname="value")
+    p.invalid("base64_trailing_bits_unpadded", "The same without padding.", hello(data="aGVsbG9"), "base64", dataname="value")
 
 
 def refused(p, name, comment, kind, data, code="undecodable", flags=()):
@@ -196,9 +197,8 @@ def hostile(p):
     p.invalid("hostile_huge_number", "A number that no program holds.", (head + ',"later":1' + "0" * 5000 + "}").encode(), None, ["Hostile"])
     p.invalid("hostile_huge_exponent", "A number beyond every double.", (head + ',"later":1e999999}').encode(), None, ["Hostile"])
     p.invalid("hostile_size_huge", "A size beyond 64 bits.", text.replace('"size":5', '"size":' + "9" * 30).encode(), None, ["Hostile"])
-    p.invalid("hostile_list", "The message is a list.", ("[" + text + "]").encode(), None, ["Hostile"])
-    p.invalid("hostile_number", "The message is a number.", b"7", None, ["Hostile"])
-    p.invalid("hostile_null", "The message is null.", b"null", None, ["Hostile"])
+    for name, comment, message in (("list", "a list", "[" + text + "]"), ("number", "a number", "7"), ("string", "a string", '"hello"'), ("boolean", "true", "true"), ("null", "null", "null")):
+        p.invalid(f"wrong_type_message_{name}", f"The message is {comment}: JSON, but no object.", message.encode(), "wrong_type")
     p.invalid("hostile_same_key_in_dictionary", "A key stands twice within a dictionary.", envelope(direct("value", "dictionary", b'{"a":1,"a":2}')), None, ["Duplicate", "Hostile"])
     p.invalid("hostile_integer_beyond_64_bits", "An integer beyond 64 bits within a dictionary.", envelope(direct("value", "dictionary", b"[18446744073709551616]")), None, ["Hostile", "Integer64"])
     p.invalid("hostile_float_overflow", "A float beyond every double within a dictionary.", envelope(direct("value", "dictionary", b"[1e400]")), None, ["Hostile"])

@@ -115,6 +115,37 @@ def tables(sends, refuses):
     ):
         sends(f"jsontable_from_arrow_{name}", comment, [item("value", "jsontable", table(column("c", kind, stored)))],
               [payload(0, "value", "jsontable", compact([{"c": cell} for cell in shown]))], ["Arrow", *(["Integer64"] if name == "uint64" else [])])
+    far = ["-719529", "-719528", "2932896", "2932897", str(2**31 - 1), str(-(2**31))]
+    far_shown = ["-000001-12-31", "0000-01-01", "9999-12-31", "+010000-01-01", "+5881580-07-11", "-5877641-06-23"]
+    for name, comment, kinds in (
+        ("far_dates", "Years outside 0 to 9999 have a sign and at least six digits.",
+         {"date32": (far, far_shown), "date64": ([str(int(day) * 86_400_000) for day in far], far_shown)}),
+        ("far_moments", "So do those of moments, up to the ends of 64 bits.", {
+            "timestamp[s]": (["253402300800", "-62167219201", str(2**63 - 1), str(-(2**63))],
+                             ["+010000-01-01T00:00:00", "-000001-12-31T23:59:59", "+292277026596-12-04T15:30:07", "-292277022657-01-27T08:29:52"]),
+            "timestamp[us, UTC]": (["253402300800000001", "-1", str(2**63 - 1), str(-(2**63))],
+                                   ["+010000-01-01T00:00:00.000001Z", "1969-12-31T23:59:59.999999Z", "+294247-01-10T04:00:54.775807Z", "-290308-12-21T19:59:05.224192Z"]),
+        }),
+        ("fractions", "A moment has 0, 3, 6 or 9 digits behind the point, as few as hold it.", {
+            "timestamp[ns]": (["1778660130000000000", "1778660130120000000", "1778660130123400000", "1778660130123456789"],
+                              ["2026-05-13T08:15:30", "2026-05-13T08:15:30.120", "2026-05-13T08:15:30.123400", "2026-05-13T08:15:30.123456789"]),
+            "time64[us]": (["0", "29730500000", "29730500001", "86399999999"], ["00:00:00", "08:15:30.500", "08:15:30.500001", "23:59:59.999999"]),
+        }),
+        ("midnight", "The end of a day is a time of it.", {"time32[s]": (["0", "86400"], ["00:00:00", "24:00:00"]), "time64[ns]": (["1", "86400000000000"], ["00:00:00.000000001", "24:00:00"])}),
+        ("duration", "Durations are seconds, with the digits that they need.", {
+            "duration[s]": (["0", "90"], ["PT0S", "PT90S"]), "duration[ms]": (["1500", "-1"], ["PT1.5S", "PT-0.001S"]),
+            "duration[ns]": (["1", str(2**63 - 1)], ["PT0.000000001S", "PT9223372036.854775807S"]),
+        }),
+    ):
+        columns = [column(kind, kind, stored) for kind, (stored, _) in kinds.items()]
+        rows = [dict(zip(kinds, cells)) for cells in zip(*(shown for _, shown in kinds.values()))]
+        sends(f"jsontable_from_arrow_{name}", comment, [item("value", "jsontable", table(*columns))], [payload(0, "value", "jsontable", compact(rows))], ["Arrow"])
+    for name, comment, columns in (
+        ("no_time", "A time beyond the end of its day has no text.", [column("t", "time32[s]", ["86401"])]),
+        ("names_repeat", "Of two columns of one name an object would hold one.", [column("a", "int64", ["1"]), column("a", "int64", ["2"])]),
+        ("keys_repeat", "Of two values of one key in a map an object would hold one.", [column("m", "map<utf8, int64>", ['[["k",1],["k",2]]'])]),
+    ):
+        refuses(f"jsontable_from_arrow_{name}", comment, [item("value", "jsontable", table(*columns))], "unconvertible", ["Arrow"], dataname="value")
     small = table(column("a", "int64", ["1"]))
     sends("limit_browser_converted", "A table for a browser, converted because that was asked for.", [item("value", "arrowtable", small)], [payload(0, "value", "jsontable", b'[{"a":1}]')],
           ["Arrow", "Limit"], limits={"receiver": "browser", "convert_tables": True})

@@ -8,7 +8,8 @@ import struct
 
 import pyarrow as pa
 
-from common import LARGEST_INLINE, URL, Producer, b64, body, column, direct, envelope, link, part, sha256, table
+from common import LARGEST_INLINE, URL, Producer, b64, body, column, compact, direct, envelope, link, part, sha256, table
+from hand_send import given, item, payload
 
 D = decimal.Decimal
 producer = Producer("pyarrow", "captured")
@@ -71,6 +72,9 @@ TYPES = {
     "date32": ("date32", [days(day), None, days(dt.date(1900, 1, 1)), "2932896"], pa.array([day, None, dt.date(1900, 1, 1), dt.date(9999, 12, 31)], pa.date32())),
     "date64": ("date64", [str(int(days(day)) * 86_400_000), None, str(int(days(dt.date(1900, 1, 1))) * 86_400_000)],
                pa.array([day, None, dt.date(1900, 1, 1)], pa.date64())),
+    "date32_far": ("date32", ["2932897", None, "-719529", "2147483647"], pa.array([2932897, None, -719529, 2**31 - 1], pa.int32()).cast(pa.date32())),
+    "time32_midnight": ("time32[s]", ["86400", None], pa.array([86400, None], pa.int32()).cast(pa.time32("s"))),
+    "timestamp_far": ("timestamp[s]", ["253402300800", None, str(2**63 - 1), str(-(2**63))], pa.array([253402300800, None, 2**63 - 1, -(2**63)], pa.int64()).cast(pa.timestamp("s"))),
     "time32_s": ("time32[s]", ["0", None, "86399"], pa.array([0, None, 86399], pa.time32("s"))),
     "time32_ms": ("time32[ms]", ["1", None, "86399999"], pa.array([1, None, 86399999], pa.time32("ms"))),
     "time64_us": ("time64[us]", ["1", None, "86399999999"], pa.array([1, None, 86399999999], pa.time64("us"))),
@@ -91,6 +95,8 @@ TYPES = {
     "large_binary": ("large_binary", ["00ff", None, ""], pa.array([b"\x00\xff", None, b""], pa.large_binary())),
     "binary_view": ("binary_view", ["00ff", None, "78" * 20], pa.array([b"\x00\xff", None, b"x" * 20], pa.binary_view())),
     "fixed_size_binary": ("fixed_size_binary(3)", ["616263", None, "000000"], pa.array([b"abc", None, b"\0\0\0"], pa.binary(3))),
+    "uuid": ("fixed_size_binary(16)", ["00123456789a4bcd8ef0123456789abc", None],
+             pa.ExtensionArray.from_storage(pa.uuid(), pa.array([bytes.fromhex("00123456789a4bcd8ef0123456789abc"), None], pa.binary(16)))),
     "list": ("list<int32>", ["[1,null]", None, "[]"], pa.array([[1, None], None, []], pa.list_(pa.int32()))),
     "large_list": ("large_list<utf8>", ['["a"]', None, '["b",null]'], pa.array([["a"], None, ["b", None]], pa.large_list(pa.string()))),
     "fixed_size_list": ("fixed_size_list<int16, 2>", ["[1,2]", None, "[3,null]"], pa.array([[1, 2], None, [3, None]], pa.list_(pa.int16(), 2))),
@@ -116,6 +122,14 @@ for name, (kind, values, array) in TYPES.items():
     data = ipc([batch(("c", array))])
     suffix = "" if len(data) <= LARGEST_INLINE else "_link"
     valid(f"type_{name}{suffix}", f"A column of type {kind}, written by pyarrow.", data, [column("c", kind, values)], flags)
+for name, comment, array, shown in (
+    ("uuid", "A column of the extension arrow.uuid becomes the text of UUIDs.", TYPES["uuid"][2], ["00123456-789a-4bcd-8ef0-123456789abc", None]),
+    ("interval", "Each part of an interval is written, also when it is 0.", pa.array([(1, 2, 3), (-1, 0, 5_000_000_000), None], pa.month_day_nano_interval()),
+     ["P1M2DT0.000000003S", "P-1M0DT5S", None]),
+):
+    producer.write(f"send/jsontable_from_arrow_{name}", comment, ["Arrow"], "valid", {
+        "given": given([item("value", "arrowtable", {"base64": b64(ipc([batch(("c", array))]))})], limits={"receiver": "browser", "convert_tables": True}),
+        "expect": {"envelope": envelope(payload(0, "value", "jsontable", compact([{"c": cell} for cell in shown]))), "transports": ["direct"]}})
 
 two = batch(("n", pa.array([1, None, 2**63 - 1], pa.int64())), ("größe", pa.array(["a", "ß", None])))
 two_columns = [column("n", "int64", ["1", None, str(2**63 - 1)]), column("größe", "utf8", ["a", "ß", None])]
@@ -161,6 +175,23 @@ words = [column("d", "dictionary<int8, utf8>", ["a", "b", "c", "a"])]
 valid("dictionary_delta_link", "A dictionary that grows between batches.", ipc(chunks, emit_dictionary_deltas=True), words)
 other = batch(("d", pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), pa.array(["z"]))))
 valid("dictionary_replaced_link", "A dictionary that another one replaces.", ipc([chunks[0], other]), [column("d", "dictionary<int8, utf8>", ["a", "b", "z"])])
+
+
+def vtable_of(data, root):
+    """Where a flatbuffer's table begins to say which fields it has."""
+    at = root + struct.unpack_from("<I", data, root)[0]
+    return at, at - struct.unpack_from("<i", data, at)[0]
+
+
+def without_footer_version(data):
+    """A file as Arrow 0.14 wrote it: the version, a footer's first field, is not there."""
+    data = bytearray(data)
+    _, fields = vtable_of(data, len(data) - 10 - struct.unpack_from("<i", data, len(data) - 10)[0])
+    struct.pack_into("<H", data, fields + 4, 0)
+    return bytes(data)
+
+
+valid("file_no_version_link", "A file whose footer has no version: its messages have theirs.", without_footer_version(ipc([two], file=True)), two_columns, ["Integer64", "Tolerance"])
 
 
 # Hostile ones: real streams with one place changed.
@@ -209,6 +240,14 @@ strings = ipc([batch(("s", pa.array(["alpha", "beta", "gamma"])))])
 invalid("offset_beyond", "A string that ends beyond the column.", replaced(strings, struct.pack("<iiii", 0, 5, 9, 14), struct.pack("<iiii", 0, 5, 9, 2**30)))
 invalid("offset_backwards", "A string that ends before it begins.", replaced(strings, struct.pack("<iiii", 0, 5, 9, 14), struct.pack("<iiii", 0, 9, 5, 14)))
 invalid("string_not_utf8", "A string that is no UTF-8.", replaced(strings, b"alpha", b"al\xffha"))
+big_endian = bytearray(plain)
+at, fields = vtable_of(big_endian, 8)
+# The schema is the message's third field, its byte order the schema's first: any 1 within its reach will do.
+header = at + struct.unpack_from("<H", big_endian, fields + 8)[0]
+schema, fields = vtable_of(big_endian, header)
+one = next(offset for offset in range(4, 400, 2) if struct.unpack_from("<h", big_endian, schema + offset)[0] == 1)
+struct.pack_into("<H", big_endian, fields + 4, one)
+invalid("big_endian", "A table whose numbers have their high byte first.", bytes(big_endian))
 coded = ipc([batch(("d", pa.DictionaryArray.from_arrays(pa.array([0, 1, 1], pa.int8()), pa.array(["alpha", "beta"]))))])
 at = coded.rindex(bytes([0, 1, 1, 0, 0, 0, 0, 0]))
 invalid("dictionary_index", "An index beyond the dictionary.", coded[:at] + bytes([0, 100, 1]) + coded[at + 3:])

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use natsbridge::{Digest, PayloadType, Value};
+use natsbridge::{Digest, JsonText, PayloadType, Value};
 use serde_json::{Value as Json, json};
 
 use crate::{Failure, table};
@@ -26,7 +26,7 @@ pub(crate) fn read(payload_type: PayloadType, tagged: &Json) -> Result<Value, Fa
     let bytes = bytes(tagged)?;
     Ok(match payload_type {
         PayloadType::Text => Value::Text(String::from_utf8(bytes)?),
-        PayloadType::Dictionary | PayloadType::JsonTable => Value::Json(deep(&bytes)?),
+        PayloadType::Dictionary | PayloadType::JsonTable => JsonText::new(bytes).into(),
         PayloadType::ArrowTable => natsbridge_core::decode(payload_type, bytes.into())?,
         _ => Value::Bytes(bytes.into()),
     })
@@ -46,14 +46,6 @@ pub(crate) fn bytes(tagged: &Json) -> Result<Vec<u8>, Failure> {
         return Err(format!("{tagged} is no value").into());
     };
     Ok(vec![u8::try_from(byte)?; usize::try_from(count)?])
-}
-
-/// JSON that may nest deeper than the reader follows: lists around it are peeled off
-fn deep(bytes: &[u8]) -> Result<Json, Failure> {
-    serde_json::from_slice(bytes).or_else(|error| {
-        let inner = bytes.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).ok_or(error)?;
-        Ok(Json::Array(vec![deep(inner)?]))
-    })
 }
 
 /// A value as it is reported

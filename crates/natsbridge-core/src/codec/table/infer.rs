@@ -12,6 +12,7 @@ use arrow_schema::{ArrowError, Field, Fields, Schema};
 use serde_json::{Map, Number, Value as Json};
 
 use super::{Table, TableLimits};
+use crate::harmless::shown_within;
 use crate::{CodecError, Rows};
 
 /// Integers up to here are each one float64
@@ -19,12 +20,46 @@ const EXACT: u64 = 1 << 53;
 
 pub(super) fn from_rows(rows: &Rows) -> Result<Table, CodecError> {
     let objects: Vec<_> = rows.as_slice().iter().map(Some).collect();
-    let mut budget = Cells { taken: 0, limit: TableLimits::default().bytes() };
-    let (fields, arrays) = columns(&objects, "", &mut budget)?;
+    let mut budget = Cells { taken: 0, limit: limit(rows) };
+    let (fields, arrays) = columns(&objects, &Path::Root, &mut budget)?;
     let schema = Arc::new(Schema::new(fields));
     let options = RecordBatchOptions::new().with_row_count(Some(objects.len()));
-    let batch = RecordBatch::try_new_with_options(schema, arrays, &options).map_err(|error| unbuildable("", &error))?;
+    let batch = RecordBatch::try_new_with_options(schema, arrays, &options)
+        .map_err(|error| unbuildable(&Path::Root, &error))?;
     Ok(batch.into())
+}
+
+/// Bytes that the arrays may take: 256 times 8 for each value that there is, 64 MiB in any case
+fn limit(rows: &Rows) -> u64 {
+    const ALWAYS: u64 = 64 << 20;
+    const VALUE: u64 = 256 * 8;
+    fn values(json: &Json) -> u64 {
+        match json {
+            Json::Array(items) => items.iter().map(values).sum(),
+            Json::Object(members) => members.values().map(values).sum(),
+            _ => 1,
+        }
+    }
+    let given: u64 = rows.as_slice().iter().flat_map(Map::values).map(values).sum();
+    given.saturating_mul(VALUE).clamp(ALWAYS, TableLimits::default().bytes())
+}
+
+/// Where a value is, put into words only for an error: with long names that is dear
+enum Path<'a> {
+    Root,
+    Member(&'a Path<'a>, &'a str),
+    Items(&'a Path<'a>),
+}
+
+impl std::fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Member(Self::Root, name) => f.write_str(name),
+            Self::Member(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Items(parent) => write!(f, "{parent}[]"),
+        }
+    }
 }
 
 /// Memory of the arrays, which for rows with ever new keys grows with the square of the input
@@ -47,7 +82,7 @@ impl Cells {
 /// The fields that objects name, in first-seen order, and their arrays
 fn columns(
     objects: &[Option<&Map<String, Json>>],
-    parent: &str,
+    parent: &Path<'_>,
     budget: &mut Cells,
 ) -> Result<(Fields, Vec<ArrayRef>), CodecError> {
     let mut names: Vec<&str> = Vec::new();
@@ -62,7 +97,7 @@ fn columns(
     let mut fields = Vec::with_capacity(names.len());
     let mut arrays = Vec::with_capacity(names.len());
     for name in names {
-        let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") };
+        let path = Path::Member(parent, name);
         let values: Vec<_> =
             objects.iter().map(|object| object.and_then(|object| object.get(name)).and_then(some)).collect();
         let array = array_of(&values, &path, budget)?;
@@ -78,7 +113,7 @@ fn some(value: &Json) -> Option<&Json> {
 }
 
 /// The array of these values, whose type is that of them all
-fn array_of(values: &[Option<&Json>], path: &str, budget: &mut Cells) -> Result<ArrayRef, CodecError> {
+fn array_of(values: &[Option<&Json>], path: &Path<'_>, budget: &mut Cells) -> Result<ArrayRef, CodecError> {
     let mut present = values.iter().flatten();
     let Some(first) = present.next() else {
         return Ok(Arc::new(NullArray::new(values.len())));
@@ -97,7 +132,7 @@ fn array_of(values: &[Option<&Json>], path: &str, budget: &mut Cells) -> Result<
             let offsets = OffsetBuffer::<i32>::from_lengths(lists.iter().map(|list| list.map_or(0, Vec::len)));
             let items: Vec<_> = lists.iter().flatten().flat_map(|list| list.iter().map(some)).collect();
             budget.take(items.len())?;
-            let items = array_of(&items, &format!("{path}[]"), budget)?;
+            let items = array_of(&items, &Path::Items(path), budget)?;
             let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
             Arc::new(ListArray::try_new(field, offsets, items, Some(nulls)).map_err(|error| unbuildable(path, &error))?)
         }
@@ -125,7 +160,7 @@ fn kind(value: &Json) -> &'static str {
 }
 
 /// The narrowest of int64, uint64 and float64 that holds each number exactly
-fn numbers(values: &[Option<&Json>], path: &str) -> Result<ArrayRef, CodecError> {
+fn numbers(values: &[Option<&Json>], path: &Path<'_>) -> Result<ArrayRef, CodecError> {
     let numbers = || values.iter().map(|value| value.and_then(Json::as_number));
     let any = |is: &dyn Fn(&Number) -> bool| numbers().flatten().any(is);
     if any(&|number| number.is_f64()) {
@@ -151,10 +186,10 @@ fn numbers(values: &[Option<&Json>], path: &str) -> Result<ArrayRef, CodecError>
     Ok(Arc::new(numbers().map(|number| number.and_then(Number::as_i64)).collect::<Int64Array>()))
 }
 
-fn unconvertible(path: &str, reason: impl Into<String>) -> CodecError {
-    CodecError::Unconvertible { column: path.to_owned(), reason: reason.into() }
+fn unconvertible(path: &Path<'_>, reason: impl Into<String>) -> CodecError {
+    CodecError::Unconvertible { column: path.to_string(), reason: reason.into() }
 }
 
-fn unbuildable(path: &str, error: &ArrowError) -> CodecError {
-    unconvertible(path, error.to_string())
+fn unbuildable(path: &Path<'_>, error: &ArrowError) -> CodecError {
+    unconvertible(path, shown_within(&error.to_string(), 200))
 }

@@ -231,7 +231,7 @@ impl Table {
     ///
     /// # Errors
     /// [`CodecError::Unconvertible`] naming the column that mixes types, [`CodecError::TableTooLarge`] for rows with so
-    /// many different keys that the table would exceed 1 GiB.
+    /// many different keys that the table would take more than 256 times their values, 64 MiB or, in any case, 1 GiB.
     pub fn from_rows(rows: &Rows) -> Result<Self, CodecError> {
         infer::from_rows(rows)
     }
