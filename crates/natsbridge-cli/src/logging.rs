@@ -27,8 +27,10 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Starts logging at a level, or more of it; `RUST_LOG` counts for more than `--verbose`
 pub(crate) fn start(level: &'static str, verbose: u8) {
+    // Breaks of the connection are told by the commands themselves.
+    let quiet = format!("{level},natsbridge_nats::connection=error");
     let level = match verbose {
-        0 => level,
+        0 => quiet.as_str(),
         1 => "warn,natsbridge=info,natsbridge_nats=info",
         2 => "info,natsbridge=debug,natsbridge_core=debug,natsbridge_fileserver=debug,natsbridge_nats=debug",
         _ => "trace",

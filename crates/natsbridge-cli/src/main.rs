@@ -102,8 +102,8 @@ Exit codes:
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Lines of the log would stand in the middle of the table, which tells what they warn of.
-    let level = if matches!(cli.command, Command::Watch(_)) { "error" } else { "warn" };
+    // Lines of the log would stand in the middle of the table, or of the checks, which tell what they warn of.
+    let level = if matches!(cli.command, Command::Watch(_) | Command::Doctor(_)) { "error" } else { "warn" };
     logging::start(level, cli.global.verbose);
     file_limit::survive();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

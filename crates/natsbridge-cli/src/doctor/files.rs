@@ -2,43 +2,61 @@
 
 use std::time::{Duration, SystemTime};
 
-use natsbridge::{Config, Digest, Downloader as _, Life, Link, Object, PayloadType, Source, Target};
+use natsbridge::{
+    Config, Digest, Downloader as _, Life, Link, Object, PayloadType, Source, StoreError, Stored, Target, Uploader,
+};
 use tokio::time::Instant;
 
 use super::{Check, Checks, State};
 use crate::failure::Failure;
-use crate::stores;
+use crate::{stores, units};
 
-/// Bytes of the probe
-const SIZE: u64 = 64 * 1024;
+/// Bytes of the probe where a large one failed
+const SMALL: u64 = 64 * 1024;
+
+/// How long a link lives unless its sender says otherwise (docs/specification.md, section 8)
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How far two clocks may be apart before links expire noticeably early or late
 const SKEW: Duration = Duration::from_secs(5);
 
-pub(super) async fn check(mut config: Config, checks: &mut Checks) -> Result<(), Failure> {
+pub(super) async fn check(mut config: Config, size: u64, checks: &mut Checks) -> Result<(), Failure> {
     // What works at the third try only is a finding.
     config.retry = config.retry.max_retries(0);
     let uploader = match stores::uploader(&config) {
         Ok(uploader) => uploader,
         Err(failure) => return checks.add(Check::failed("upload", &failure)),
     };
-    let content = vec![b'.'; usize::try_from(SIZE).unwrap_or(0)];
-    let sha256 = Digest::of(&content);
-    let object = Object::new("natsbridge doctor", PayloadType::Binary, SIZE);
-    let object = object.life(Life::expiring(Duration::from_secs(300)));
+    let sha256 = Digest::of(&content(size));
+    let shown = units::shown(size);
     let start = Instant::now();
-    let stored = match uploader.upload(&object, &Source::Bytes(content.into())).await {
+    let stored = match upload(uploader.as_ref(), size).await {
         Ok(stored) => stored,
-        Err(error) => return checks.add(Check::failed("upload", &natsbridge::Error::from(error).into())),
+        Err(error) => {
+            let mut failed = Check::failed("upload", &natsbridge::Error::from(error).into());
+            if size > SMALL
+                && let Ok(small) = upload(uploader.as_ref(), SMALL).await
+            {
+                failed.found = format!("{} are taken, {shown} are not: {}", units::shown(SMALL), failed.found);
+                let fix = "raise the limit of the file server (--max-size), or of a proxy before it (nginx: \
+                           client_max_body_size)";
+                failed.fix = Some(fix.to_owned());
+                if let Err(error) = uploader.delete(&small.receipt).await {
+                    tracing::debug!(%error, "the small file stays until it expires");
+                }
+            }
+            return checks.add(failed);
+        }
     };
-    checks.add(Check::ok("upload", format!("64 KiB to {} in {} ms", uploader.name(), start.elapsed().as_millis())))?;
+    checks.add(Check::ok("upload", format!("{shown} to {} in {} ms", uploader.name(), start.elapsed().as_millis())))?;
+    checks.add(lifetime(uploader.as_ref()))?;
 
     let fetcher = stores::fetcher(&config)?;
     let mut link = Link::new("natsbridge doctor", &*stored.uploaded.url);
-    (link.size, link.sha256) = (Some(SIZE), Some(sha256));
+    (link.size, link.sha256) = (Some(size), Some(sha256));
     let start = Instant::now();
     let check = match fetcher.download(&link, Target::Memory).await {
-        Ok(_) => Check::ok("download", format!("64 KiB in {} ms, digest right", start.elapsed().as_millis())),
+        Ok(_) => Check::ok("download", format!("{shown} in {} ms, digest right", start.elapsed().as_millis())),
         Err(error) => Check::failed("download", &natsbridge::Error::from(error).into()),
     };
     checks.add(check)?;
@@ -58,6 +76,32 @@ pub(super) async fn check(mut config: Config, checks: &mut Checks) -> Result<(),
         Err(error) => Check { state: State::Warn, ..Check::failed("delete", &natsbridge::Error::from(error).into()) },
     };
     checks.add(check)
+}
+
+fn content(size: u64) -> Vec<u8> {
+    vec![b'.'; usize::try_from(size).unwrap_or(0)]
+}
+
+async fn upload(uploader: &dyn Uploader, size: u64) -> Result<Stored, StoreError> {
+    let object = Object::new("natsbridge doctor", PayloadType::Binary, size);
+    let object = object.life(Life::expiring(Duration::from_secs(300)));
+    uploader.upload(&object, &Source::Bytes(content(size).into())).await
+}
+
+/// What the store makes of the lifetimes that links are mostly wished to have
+fn lifetime(uploader: &dyn Uploader) -> Check {
+    let rules = uploader.lifetime_rules();
+    let changes: Vec<_> =
+        [Life::expiring(DAY), Life::one_shot(DAY)].into_iter().filter_map(|wish| rules.change(wish)).collect();
+    if changes.is_empty() {
+        return Check::ok("lifetime", "links live as long, and are read as often, as their senders ask");
+    }
+    let found: Vec<_> = changes.iter().map(ToString::to_string).collect();
+    Check::warn(
+        "lifetime",
+        found.join("; "),
+        "change the file server's settings (Plik: OneShot, DefaultTTL, MaxTTL), or ask for what it gives (--link-ttl)",
+    )
 }
 
 /// Compares the server's clock, which it tells to the second, with ours

@@ -10,12 +10,11 @@ use serde_json::json;
 use crate::failure::{Failure, chain};
 use crate::global::Global;
 use crate::listing::COLUMNS;
-use crate::output;
+use crate::{output, units};
 
 /// Check NATS, its permissions, and the file server
 ///
-/// Connects, publishes and listens, and uploads, reads and deletes a small
-/// file. Each check is a line: ok, warn or fail, with what to fix.
+/// Connects, publishes and listens, and uploads, reads and deletes a file. Each check is a line: ok, warn or fail, with what to fix.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Doctor {
@@ -25,6 +24,12 @@ pub(crate) struct Doctor {
     /// `natsbridge doctor`, is published on it; of one with `*` or `>` only
     /// listening is tried.
     subject: Option<String>,
+    /// Size of the file that is uploaded, read and deleted
+    ///
+    /// As large as your payloads: a proxy before the file server may take
+    /// small ones only.
+    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "8MB")]
+    upload: u64,
     /// Print one JSON line with all checks
     #[arg(long)]
     json: bool,
@@ -143,13 +148,13 @@ impl Doctor {
         let mut checks = Checks { json: self.json, done: Vec::new() };
         broker::check(config.clone(), self.subject.as_deref(), &mut checks).await?;
         let broker_failed = checks.failed() > 0;
-        files::check(config, &mut checks).await?;
+        files::check(config, self.upload, &mut checks).await?;
         let (failed, of) = (checks.failed(), checks.done.len());
         if self.json {
             let list = checks.done.iter().map(|check| {
                 json!({ "name": check.name, "state": check.state.word(), "found": check.found, "fix": check.fix })
             });
-            output::line(&json!({ "ok": failed == 0, "checks": list.collect::<Vec<_>>() }).to_string())?;
+            output::line(&output::json(&json!({ "ok": failed == 0, "checks": list.collect::<Vec<_>>() })))?;
         }
         if failed > 0 {
             return Err(Failure::Unhealthy { failed, of, exit_code: if broker_failed { 3 } else { 4 } });

@@ -14,6 +14,9 @@ use crate::nats::episodes::Episodes;
 use crate::nats::token::Token;
 use crate::observe;
 
+/// The target of log lines about the connection itself, so that programs that tell it in their own words can leave them out
+const CONNECTION: &str = "natsbridge_nats::connection";
+
 /// How many refusals of the server are remembered for the calls that look for theirs.
 const REFUSALS: usize = 64;
 
@@ -136,7 +139,7 @@ impl Signals {
         let number = self.breaks.broke();
         let say = move |breaks: &Breaks| {
             if breaks.has_to_be_said(number) {
-                tracing::warn!("the connection to NATS broke; it is being made again");
+                tracing::warn!(target: CONNECTION, "the connection to NATS broke; it is being made again");
             }
         };
         let at_its_end = |times| tracing::warn!(times, "the connection to NATS broke again and again");
@@ -153,7 +156,7 @@ impl Signals {
 
     fn mended(&self, Mended { cause, lasted, said }: Mended) {
         if said {
-            tracing::info!(?lasted, %cause, "the connection to NATS stands again");
+            tracing::info!(target: CONNECTION, ?lasted, %cause, "the connection to NATS stands again");
         }
         let subscriptions = {
             let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
