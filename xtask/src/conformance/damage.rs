@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(30);
 /// Larger messages are left as they are: they would take the time of many small ones
 const LARGEST: usize = 16_384;
-/// Stands for a number that serde_json can't hold, and is replaced in the text
+/// Stands for a number that `serde_json` can't hold, and is replaced in the text
 const PLACE: &str = "\"@number@\"";
 
 /// What a peer made of damaged messages
@@ -130,7 +130,7 @@ impl Draw {
     fn odd_value(&mut self) -> Value {
         match self.below(10) {
             0 => Value::Null,
-            1 => json!(self.next() % 2 == 0),
+            1 => json!(self.next().is_multiple_of(2)),
             2 => json!(-1),
             3 => json!([]),
             4 => json!({}),
