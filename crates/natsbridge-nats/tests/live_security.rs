@@ -11,6 +11,7 @@ use natsbridge_nats::{Broker, BrokerError, BrokerErrorKind, ConnectOptions, Even
 use natsbridge_testkit::certificates::Authority;
 use natsbridge_testkit::nats_server::NatsServer;
 use support::operator;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const SECRET: &str = "hunter2";
@@ -242,6 +243,34 @@ async fn servers_that_speak_no_websocket_are_named_as_such() {
     let error = fails(ConnectOptions::new(dead.url().replace("nats://", "ws://"))).await;
     assert_eq!(error.kind(), BrokerErrorKind::Refused, "{error:?}");
     is_said_once(&error);
+}
+
+#[tokio::test]
+async fn handshakes_that_the_server_breaks_off_are_of_kind_tls() {
+    /// A TLS record with the fatal alert `handshake_failure`
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let refusing = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"INFO {\"tls_required\":true,\"max_payload\":1048576}\r\n").await.unwrap();
+            // The beginning of the handshake.
+            stream.read_u8().await.unwrap();
+            stream.write_all(&ALERT).await.unwrap();
+            // What is unread would reset the connection, and the alert with it.
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, Authority::new("ours").unwrap().pem).unwrap();
+    let error = fails(ConnectOptions::new(url).root_certificates(ca)).await;
+    assert_eq!(error.kind(), BrokerErrorKind::Tls, "{error:?}");
+    assert!(!error.is_retryable());
+    is_said_once(&error);
+    refusing.abort();
 }
 
 #[tokio::test]
