@@ -22,13 +22,13 @@ async fn listen(broker: &NatsBroker) -> Subscription {
     broker.subscribe("n".parse().unwrap(), None).await.unwrap()
 }
 
-async fn proxied(server: &NatsServer, script: impl IntoIterator<Item = Fault>) -> (FaultProxy, ConnectOptions) {
+async fn proxied(server: &NatsServer, script: Vec<Fault>) -> (FaultProxy, ConnectOptions) {
     let proxy = FaultProxy::start(([127, 0, 0, 1], server.port()).into(), script).await.unwrap();
     let options = ConnectOptions::new(format!("nats://{}", proxy.address()));
     (proxy, options)
 }
 
-async fn wait_for(events: &mut EventStream, wanted: impl Fn(&Event) -> bool) -> Event {
+async fn wait_for(events: &mut EventStream, wanted: impl Fn(&Event) -> bool + Send) -> Event {
     let seen = async {
         loop {
             let event = events.next().await.unwrap();
@@ -78,7 +78,7 @@ const MALFORMED: [&[u8]; 5] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forgotten_connections_are_noticed_within_ten_seconds() {
     let server = NatsServer::start().unwrap();
-    let (proxy, options) = proxied(&server, []).await;
+    let (proxy, options) = proxied(&server, Vec::new()).await;
     let broker = options.connect().await.unwrap();
     let mut events = broker.events();
     let mut subscription = listen(&broker).await;
@@ -98,7 +98,7 @@ async fn forgotten_connections_are_noticed_within_ten_seconds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unanswered_confirmations_make_a_new_connection() {
     let server = NatsServer::start().unwrap();
-    let (proxy, options) = proxied(&server, []).await;
+    let (proxy, options) = proxied(&server, Vec::new()).await;
     // Pings alone would take three minutes.
     let options = options.ping_interval(Duration::from_secs(60)).confirm_timeout(Duration::from_millis(300));
     let broker = options.connect().await.unwrap();
@@ -118,7 +118,7 @@ async fn unanswered_confirmations_make_a_new_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probes_leave_a_connection_that_stands() {
     let server = NatsServer::start().unwrap();
-    let (proxy, options) = proxied(&server, []).await;
+    let (proxy, options) = proxied(&server, Vec::new()).await;
     let broker = options.connect().await.unwrap();
     for _ in 0..20 {
         broker.probe(Duration::from_millis(500));
@@ -196,7 +196,7 @@ async fn clients_cut_off_as_slow_are_told() {
         .config("max_payload: 60000\nmax_pending: 65536\nwrite_deadline: \"200ms\"")
         .start()
         .unwrap();
-    let (_proxy, options) = proxied(&server, [Fault::Slow(Duration::from_millis(5))]).await;
+    let (_proxy, options) = proxied(&server, vec![Fault::Slow(Duration::from_millis(5))]).await;
     let broker = options.connect().await.unwrap();
     let mut events = broker.events();
     let mut subscription = listen(&broker).await;
@@ -282,7 +282,7 @@ async fn draining_while_down_returns_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drains_end_when_the_connection_breaks_in_the_middle() {
     let server = NatsServer::start().unwrap();
-    let (proxy, options) = proxied(&server, []).await;
+    let (proxy, options) = proxied(&server, Vec::new()).await;
     let broker = options.ping_interval(Duration::from_millis(100)).connect().await.unwrap();
     broker.publish(message("1")).await.unwrap();
     proxy.afterwards(Fault::Refuse);

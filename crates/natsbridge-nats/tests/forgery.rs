@@ -33,7 +33,7 @@ async fn forge(attacker: &NatsBroker, inbox: &str, seen: &str) {
     let token = seen.split_once('-').unwrap().1;
     for number in 0..50 {
         for kind in ["e", "r"] {
-            for guess in [String::new(), format!("-{token}"), format!("-{:032x}", number), "-".to_owned()] {
+            for guess in [String::new(), format!("-{token}"), format!("-{number:032x}"), "-".to_owned()] {
                 attacker.publish(message(&format!("{inbox}.{kind}{number}{guess}"), "forged")).await.unwrap();
             }
         }

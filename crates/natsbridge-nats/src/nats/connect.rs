@@ -257,6 +257,7 @@ mod tests {
 
     /// Run again by itself, in processes of their own, which print what they would wait.
     #[test]
+    #[allow(clippy::print_stdout, reason = "what the child process tells its parent")]
     fn pauses_differ_between_processes() {
         const CHILD: &str = "NATSBRIDGE_TEST_PRINTS_PAUSES";
         if std::env::var_os(CHILD).is_some() {

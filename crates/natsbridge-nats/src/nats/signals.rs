@@ -193,7 +193,7 @@ impl Signals {
         let shown = harmless(text);
         if !text.to_ascii_lowercase().contains("permissions violation") {
             self.breaks.server_said(&shown);
-            return self.said_once(Event::ServerError(shown.clone()), &shown);
+            return self.said_once(&Event::ServerError(shown.clone()), &shown);
         }
         if let Some(inbox) = self.inbox.get()
             && let Some((_, ours)) = text.split_once(inbox.as_str())
@@ -206,7 +206,7 @@ impl Signals {
             // Any other subject there is one that a stranger named, as where an answer is wanted.
             if ours == ".*" && text.contains("for Subscription") {
                 self.inbox_denied.store(true, Ordering::Release);
-                return self.said_once(Event::PermissionDenied(shown.clone()), &shown);
+                return self.said_once(&Event::PermissionDenied(shown.clone()), &shown);
             }
         }
         {
@@ -219,11 +219,11 @@ impl Signals {
             refusals.recent.push_back((number, text.to_owned()));
         }
         self.end_subscriptions(text);
-        self.said_once(Event::PermissionDenied(shown.clone()), &shown);
+        self.said_once(&Event::PermissionDenied(shown.clone()), &shown);
     }
 
     /// Says what the server reports: the first time, and how often it was when it has stopped.
-    fn said_once(&self, event: Event, text: &str) {
+    fn said_once(&self, event: &Event, text: &str) {
         // A permission that was taken away names the number of the subscription as well.
         let key = text.split(" (sid ").next().unwrap_or_default();
         let at_its_end = {
@@ -232,7 +232,7 @@ impl Signals {
         };
         if self.episodes.begins(key, at_its_end) {
             tracing::warn!(error = %text, "the NATS server reported an error");
-            self.hub.send(&event);
+            self.hub.send(event);
         }
     }
 
