@@ -22,6 +22,7 @@ async fn listen(broker: &NatsBroker) -> Subscription {
     broker.subscribe("n".parse().unwrap(), None).await.unwrap()
 }
 
+#[allow(clippy::future_not_send, reason = "test code")]
 async fn proxied(server: &NatsServer, script: Vec<Fault>) -> (FaultProxy, ConnectOptions) {
     let proxy = FaultProxy::start(([127, 0, 0, 1], server.port()).into(), script).await.unwrap();
     let options = ConnectOptions::new(format!("nats://{}", proxy.address()));

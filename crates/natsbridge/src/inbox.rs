@@ -215,6 +215,15 @@ impl Inbox {
         self.subscription.dropped()
     }
 
+    /// How often the connection was made again while this inbox stood
+    ///
+    /// What others published in between did not reach it. Only numbers on later messages tell how much that was
+    /// ([`Self::losses`]).
+    #[must_use]
+    pub fn interruptions(&self) -> u64 {
+        self.subscription.interruptions()
+    }
+
     /// What is missing, repeated or overtaken by the senders' own numbers; nothing is known in a queue group
     #[must_use]
     pub fn losses(&self) -> Losses {

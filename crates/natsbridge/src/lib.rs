@@ -198,9 +198,9 @@ pub use natsbridge_fileserver::{
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 pub use natsbridge_fileserver::{BucketStore, BucketStoreBuilder};
 pub use natsbridge_nats::{
-    Broker, BrokerError, BrokerErrorKind, ConnectOptions, Delivery, Event, EventStream, MESSAGES_DROPPED, MemoryBroker,
-    MemoryBrokerBuilder, NatsBroker, Outgoing, QueueGroup, RECONNECTS, SERVER_ERRORS, Subject, SubjectError,
-    SubjectFault, SubjectFilter, Subscription, SubscriptionLimits,
+    BreakCause, Broker, BrokerError, BrokerErrorKind, ConnectOptions, Delivery, Event, EventStream, MESSAGES_DROPPED,
+    MemoryBroker, MemoryBrokerBuilder, NatsBroker, Outgoing, QueueGroup, RECONNECTS, SERVER_ERRORS, Subject,
+    SubjectError, SubjectFault, SubjectFilter, Subscription, SubscriptionLimits,
 };
 
 /// The README's examples compile
