@@ -238,10 +238,8 @@ impl Answered {
         match answer.msg_purpose() {
             // A reply to the message says as well as an ACK that it was handled. An answer to a repeat comes from a
             // receiver that has answered already.
-            Purpose::Ack | Purpose::Chat => {
-                if self.acks.iter().all(|ack| ack.sender_id() != answer.sender_id()) {
-                    self.acks.push(answer);
-                }
+            Purpose::Ack | Purpose::Chat if self.acks.iter().all(|ack| ack.sender_id() != answer.sender_id()) => {
+                self.acks.push(answer);
             }
             Purpose::Nack if !is_retryable(&answer) => return Err(refused(&answer)),
             Purpose::Nack => self.refusal = Some(Box::new(refusal(&answer))),
