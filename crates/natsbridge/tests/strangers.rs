@@ -97,6 +97,7 @@ fn harmful(field: &str) -> String {
 }
 
 /// An envelope with something harmful in every field, but for what `fields` says
+#[allow(clippy::needless_pass_by_value, reason = "it is written where it is used")]
 fn envelope(fields: Json) -> Json {
     let mut message = json!({});
     for field in [
@@ -126,6 +127,7 @@ fn envelope(fields: Json) -> Json {
     message
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is written where it is used")]
 fn payload(fields: Json) -> Json {
     let mut payload = json!({"id": harmful("id"), "dataname": harmful("name"), "payload_type": "text",
         "transport": "direct", "encoding": "base64", "size": 7, "data": "eA==",
