@@ -191,9 +191,12 @@ fn a_repeated_message_never_has_a_link_for_one_reader() {
     world.file("large", vec![0; 600_000]);
     let id = "7a512910-bf40-4c64-a088-d2975d3d09ed";
     let receiver = world.receiver(&["s", "--ack", "--count", "4"]);
-    for (words, one_shot) in
-        [(&["--link-ttl", "1h", "--ack", "1"][..], false), (&["--ack", "1"], false), (&["--link-ttl", "1h"], true)]
-    {
+    for (words, one_shot) in [
+        (&["--link-ttl", "1h", "--ack", "1"][..], false),
+        (&["--ack", "1"], false),
+        (&["--link-ttl", "1h", "--reply-to", "r"], false),
+        (&["--link-ttl", "1h"], true),
+    ] {
         let mut send = world.program(["send", "s", "--json", "--file", "f=@large", "--receiver-id", id]);
         let sent = run(send.args(words));
         assert_eq!(sent.code, Some(0), "{words:?}: {}", sent.stderr);
