@@ -61,7 +61,7 @@ pub(crate) async fn full(world: &mut World, settings: &Settings, disk: &Disk) ->
     drop(before);
     let filler = disk.fill(ROOM)?;
 
-    let mut receiving = {
+    let receiving = {
         let words = ["receive", "chaos.disk", "--json", "--for", "60s"];
         Program::start(&world.program, &words, &world.settings(Side::Receiver))?
     };

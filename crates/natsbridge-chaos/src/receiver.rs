@@ -59,7 +59,7 @@ impl Receiver {
     }
 
     async fn launch(&mut self, world: &World) -> Outcome<()> {
-        let mut running = Program::start(&world.program, &self.words, &self.variables)?;
+        let running = Program::start(&world.program, &self.words, &self.variables)?;
         running.ready("listening on").await?;
         self.running = Some(running);
         Ok(())

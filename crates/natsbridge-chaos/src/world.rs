@@ -138,7 +138,7 @@ impl Files {
             Folder::Own(folder) => folder.path().display().to_string(),
             Folder::Given(folder) => folder.display().to_string(),
         };
-        let mut running = Program::start(&self.program, &["serve", "--listen", &listen, "--dir", &folder], &[])?;
+        let running = Program::start(&self.program, &["serve", "--listen", &listen, "--dir", &folder], &[])?;
         running.ready("listening on").await?;
         self.running = Some(running);
         Ok(())
