@@ -3,6 +3,7 @@
 //! The program of this crate runs all of them for `cargo xtask bench`; `cargo bench` shows the codec's in detail.
 
 pub mod allocations;
+pub mod bounds;
 pub mod bridge;
 pub mod codec;
 pub mod job;

@@ -18,6 +18,7 @@ use natsbridge::{
 use tokio::io::AsyncReadExt as _;
 
 use crate::job::{Job, Side};
+use crate::sample::number;
 use crate::{Failure, workload};
 
 /// Payload sizes in bytes
@@ -59,6 +60,15 @@ impl FileServer {
     #[must_use]
     pub fn peak_kib(&self) -> Option<u64> {
         crate::job::peak_kib(&self.process.id().to_string())
+    }
+
+    /// Its resident memory in MiB now
+    ///
+    /// # Errors
+    /// Where the system does not tell.
+    pub fn now_mib(&self) -> Result<f64, Failure> {
+        let kib = crate::job::now_kib(&self.process.id().to_string()).ok_or("the system does not tell memory")?;
+        Ok(number(kib) / 1024.0)
     }
 }
 

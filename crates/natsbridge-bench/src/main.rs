@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use natsbridge_bench::job::Job;
 use natsbridge_bench::sample::Effort;
-use natsbridge_bench::{Failure, large, live, micro, peers, report};
+use natsbridge_bench::{Failure, bounds, large, live, micro, peers, report};
 use natsbridge_testkit::nats_server::NatsServer;
 use serde_json::Value as Json;
 
@@ -52,6 +52,8 @@ fn all(effort: Effort, program: &str, testdata: &str) -> Result<(), Failure> {
     lines.extend(live::large(effort, &server.url(), Path::new(program), &mut note)?);
     step("memory of large files");
     lines.extend(large::all(&mut note)?);
+    step("what strangers can make it hold");
+    lines.extend(bounds::all(&server.url(), Path::new(program))?);
     step("allocations");
     let mut report: Vec<Json> = lines.iter().map(report::Line::to_json).collect();
     report.extend(allocations(&server.url())?);
