@@ -42,8 +42,7 @@ pub(crate) struct Serve {
     /// Origin whose web pages may use the server; may be repeated, `*` is any
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
-    /// Address that links begin with, such as https://files.example.com, for a
-    /// server behind a proxy
+    /// Address that links begin with, for a server behind a proxy
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// Name that clients use for this server; may be repeated

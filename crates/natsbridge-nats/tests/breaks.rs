@@ -29,7 +29,7 @@ async fn proxied(server: &NatsServer, script: Vec<Fault>) -> (FaultProxy, Connec
     (proxy, options)
 }
 
-async fn wait_for(events: &mut EventStream, wanted: impl Fn(&Event) -> bool + Send) -> Event {
+async fn wait_for(events: &mut EventStream, wanted: impl Fn(&Event) -> bool + Send + Sync) -> Event {
     let seen = async {
         loop {
             let event = events.next().await.unwrap();

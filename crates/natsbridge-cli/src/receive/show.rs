@@ -107,7 +107,7 @@ impl Shown {
         })?;
         match form {
             Form::Json => json_of(dataname, payload_type, bytes, body),
-            Form::People => lines_of(dataname, payload_type, bytes),
+            Form::People => lines_of(dataname, payload_type, &bytes),
         }
     }
 
@@ -159,13 +159,13 @@ fn json_of(
 }
 
 /// The beginning of a value, for people
-fn lines_of(dataname: &str, payload_type: PayloadType, bytes: Bytes) -> Result<(Shown, Option<Unshown>), Error> {
-    let most = most(&bytes);
+fn lines_of(dataname: &str, payload_type: PayloadType, bytes: &Bytes) -> Result<(Shown, Option<Unshown>), Error> {
+    let most = most(bytes);
     let part = Part::from_source(dataname, payload_type, bytes.clone());
     let lines = match payload_type {
         PayloadType::Text => {
             part.json_view(u64::MAX)?;
-            let text = str::from_utf8(&bytes).unwrap_or_default();
+            let text = str::from_utf8(bytes).unwrap_or_default();
             let mut lines: Vec<String> =
                 text.lines().take(LINES).map(|line| line.chars().take(LINE).collect()).collect();
             if text.lines().nth(LINES).is_some() {
@@ -175,7 +175,7 @@ fn lines_of(dataname: &str, payload_type: PayloadType, bytes: Bytes) -> Result<(
         }
         PayloadType::ArrowTable => {
             let limits = TableLimits::default().max_bytes(most);
-            match Table::from_ipc(&bytes, &limits) {
+            match Table::from_ipc(bytes, &limits) {
                 Ok(table) => {
                     let columns = table.schema().fields().iter().map(|field| field.name().clone()).collect();
                     vec![Counted { rows: table.num_rows(), columns }.to_line()]
@@ -190,7 +190,7 @@ fn lines_of(dataname: &str, payload_type: PayloadType, bytes: Bytes) -> Result<(
         }
         PayloadType::JsonTable => {
             part.json_view(most)?;
-            vec![Counted::of(&bytes).to_line()]
+            vec![Counted::of(bytes).to_line()]
         }
         PayloadType::Dictionary => {
             let view = part.json_view(most)?;

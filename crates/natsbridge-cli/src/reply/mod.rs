@@ -67,8 +67,8 @@ pub(crate) struct Reply {
     /// Hand this program's passwords and tokens on to the program that answers
     ///
     /// Without it, the program does not find in its environment what this one
-    /// logs in with: NATS_PASSWORD, NATS_TOKEN, NATS_CREDS, NATS_NKEY, NATS_KEY,
-    /// FILESERVER_TOKEN, AWS_*, and URLs that hold a password.
+    /// logs in with: `NATS_PASSWORD`, `NATS_TOKEN`, `NATS_CREDS`,
+    /// `NATS_NKEY`, `NATS_KEY`, `FILESERVER_TOKEN`, `AWS_*`, and URLs that hold a password.
     #[arg(long)]
     pass_secrets: bool,
     /// Follow links to this origin too, besides the file server's

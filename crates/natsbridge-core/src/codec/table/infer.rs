@@ -47,8 +47,8 @@ fn limit(rows: &Rows) -> u64 {
 /// Where a value is, put into words only for an error: with long names that is dear
 enum Path<'a> {
     Root,
-    Member(&'a Path<'a>, &'a str),
-    Items(&'a Path<'a>),
+    Member(&'a Self, &'a str),
+    Items(&'a Self),
 }
 
 impl std::fmt::Display for Path<'_> {
