@@ -21,6 +21,11 @@ fn peak(running: &Running) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
+/// Asks for no answer, so that none is taken for a repeat
+fn unanswered(payloads: &Json) -> String {
+    envelope(payloads).replace("answers", "")
+}
+
 fn envelope(payloads: &Json) -> String {
     json!({ "msg_id": "m", "sender_id": "x", "reply_to": "answers", "payloads": payloads }).to_string()
 }
@@ -47,12 +52,12 @@ fn small_messages_that_stand_for_much_are_shown_in_bounded_memory() {
     ];
     for bytes in cases {
         assert!(bytes.len() < 700_000, "{}", bytes.len());
-        publish(&world.nats, "s", envelope(&json!([direct("arrowtable", &bytes)])).as_bytes());
+        publish(&world.nats, "s", unanswered(&json!([direct("arrowtable", &bytes)])).as_bytes());
     }
     publish(
         &world.nats,
         "s",
-        envelope(&json!([direct("jsontable", &[b"[", &b"{},".repeat(200_000)[..], b"{}]"].concat())])).as_bytes(),
+        unanswered(&json!([direct("jsontable", &[b"[", &b"{},".repeat(200_000)[..], b"{}]"].concat())])).as_bytes(),
     );
     let first = receiver.line();
     assert!(first.contains("{\"n\":null},{\"n\":null}"), "{}", &first[..500]);
