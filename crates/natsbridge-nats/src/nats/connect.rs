@@ -1,6 +1,7 @@
 //! Makes the first connection: options become those of async-nats, files are checked, errors sorted.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -43,15 +44,39 @@ pub(crate) async fn connect(
         let _ = ring::default_provider().install_default();
     }
 
-    let attempt = tokio::time::timeout(options.connect_timeout, inner.connect(servers));
-    let error = match attempt.await {
-        Ok(Ok(client)) => return Ok(Connected { client, addresses }),
+    // A server that does not greet is asked while the attempt still waits, so that both end in time.
+    let until = tokio::time::Instant::now() + options.connect_timeout;
+    let silence = options.connect_timeout / 5;
+    let mut attempt = pin!(tokio::time::timeout_at(until, inner.connect(servers)));
+    let mut question = pin!(async {
+        tokio::time::sleep(silence).await;
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        options.tls != TlsMode::First && one_begins_with_tls(&addresses, left).await
+    });
+    let mut answer = None;
+    let started = Instant::now();
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = &mut attempt => break ended,
+            begins = &mut question, if answer.is_none() => answer = Some(begins),
+        }
+    };
+    let error = match ended {
+        Ok(Ok(client)) => return Ok(Connected { client, addresses: addresses.clone() }),
         Ok(Err(error)) => connect_error(&error, &names, addresses.iter().all(Address::is_websocket)),
         Err(_) => connect_timed_out(&names, options.connect_timeout),
     };
-    let silent = matches!(error.kind(), BrokerErrorKind::TimedOut | BrokerErrorKind::Unreachable);
-    if silent && options.tls != TlsMode::First && one_begins_with_tls(&addresses, options.connect_timeout).await {
-        return Err(begins_with_tls(&names));
+    // Who refuses or closes at once was not silent.
+    let was_silent = matches!(error.kind(), BrokerErrorKind::TimedOut | BrokerErrorKind::Unreachable);
+    if was_silent && started.elapsed() >= silence {
+        let begins = match answer {
+            Some(begins) => begins,
+            None => question.await,
+        };
+        if begins {
+            return Err(begins_with_tls(&names));
+        }
     }
     Err(error)
 }
