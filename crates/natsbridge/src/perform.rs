@@ -11,7 +11,7 @@ use natsbridge_core::{
     Download, Envelope, Header, Limits, Message, Part, Payload, PayloadType, Plan, PlanError, Sender, Source, Stamp,
     Step, Upload, plan, shown,
 };
-use natsbridge_fileserver::{Downloader, Receipt, StoreError, StoreErrorKind, Stored, Target, Uploader};
+use natsbridge_fileserver::{Downloader, OneShotRule, Receipt, StoreError, StoreErrorKind, Stored, Target, Uploader};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -284,6 +284,7 @@ impl Left {
         for_one: bool,
         patience: Option<Patience>,
     ) -> Boxed<Vec<Payload>> {
+        self.fits(&steps, for_one)?;
         let mut payloads: Vec<BoxFuture<'_, Boxed<Payload>>> = Vec::with_capacity(steps.len());
         for step in steps {
             payloads.push(Box::pin(async move {
@@ -301,6 +302,18 @@ impl Left {
             }));
         }
         stream::iter(payloads).buffered(transfers.max(1)).try_collect().await
+    }
+
+    /// Refuses a store of which is known that it makes every link one-shot, before anything is uploaded
+    fn fits(&self, steps: &[Step], for_one: bool) -> Result<(), ConfigError> {
+        if for_one || self.uploader.lifetime_rules().one_shot != OneShotRule::Always {
+            return Ok(());
+        }
+        let first = steps.iter().find_map(|step| match step {
+            Step::Upload(upload) => Some(&upload.object().dataname),
+            Step::Ready(_) => None,
+        });
+        first.map_or(Ok(()), |dataname| Err(self.forces_one_shot(dataname)))
     }
 
     /// Uploads one payload, again and again where there is patience

@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use natsbridge::{
     Bridge, Broker, BrokerError, BrokerErrorKind, Config, DeliverOptions, Delivery, DeliveryError, Draft, Error,
-    EventStream, Inbox, Life, MemoryBroker, MemoryStore, Object, Origin, Outgoing, PayloadType, QueueGroup, Receipt,
-    SendOptions, Source, StoreError, StoreErrorKind, Stored, Subject, SubjectFilter, Subscription, Transport, Uploader,
-    smartsend,
+    EventStream, Inbox, Life, LifetimeRules, MemoryBroker, MemoryStore, Object, OneShotRule, Origin, Outgoing,
+    PayloadType, QueueGroup, Receipt, SendOptions, Source, StoreError, StoreErrorKind, Stored, Subject, SubjectFilter,
+    Subscription, Transport, Uploader, smartsend,
 };
 use tokio::time::Instant;
 
@@ -24,6 +24,8 @@ struct Wilful {
     fails: AtomicU32,
     kind: Option<StoreErrorKind>,
     forces_one_shot: bool,
+    /// Says so beforehand
+    says_so: bool,
     uploads: AtomicU32,
     one_shots: AtomicU32,
 }
@@ -53,6 +55,10 @@ impl Uploader for Wilful {
     }
     fn origins(&self) -> Vec<Origin> {
         self.store.origins()
+    }
+    fn lifetime_rules(&self) -> LifetimeRules {
+        let rules = self.store.lifetime_rules();
+        if self.says_so { LifetimeRules::new(OneShotRule::Always, rules.expiry) } else { rules }
     }
 }
 
@@ -128,22 +134,25 @@ async fn repeated_messages_to_one_receiver_have_links_that_last() {
 
 #[tokio::test]
 async fn stores_that_force_one_shot_take_no_repeated_message() {
-    let store = Arc::new(Wilful { forces_one_shot: true, ..Wilful::default() });
-    let bridge = bridge_on(MemoryBroker::new(), &store);
-    let mut inbox = bridge.subscribe(">").await.unwrap();
-    let to_one = || large(&bridge).receiver_id("r");
-    let refused = [
-        large(&bridge).send().await.unwrap_err(),
-        to_one().deliver(&quick()).await.unwrap_err(),
-        *to_one().request(Duration::from_secs(1)).await.unwrap_err().error,
-    ];
-    for error in refused {
-        let text = error.to_string();
-        assert!(text.contains("a wilful store") && text.contains("`film`") && text.contains("one-shot"), "{text}");
+    for says_so in [false, true] {
+        let store = Arc::new(Wilful { forces_one_shot: true, says_so, ..Wilful::default() });
+        let bridge = bridge_on(MemoryBroker::new(), &store);
+        let mut inbox = bridge.subscribe(">").await.unwrap();
+        let to_one = || large(&bridge).receiver_id("r");
+        let refused = [
+            large(&bridge).send().await.unwrap_err(),
+            to_one().deliver(&quick()).await.unwrap_err(),
+            *to_one().request(Duration::from_secs(1)).await.unwrap_err().error,
+        ];
+        for error in refused {
+            let text = error.to_string();
+            assert!(text.contains("a wilful store") && text.contains("`film`") && text.contains("one-shot"), "{text}");
+        }
+        assert_eq!(store.uploads.load(Ordering::SeqCst), if says_so { 0 } else { 3 }, "what is known is not tried");
+        assert!(store.store.is_empty(), "what was uploaded is deleted");
+        to_one().send().await.unwrap();
+        assert_eq!(inbox.next().await.unwrap().unwrap().header().receiver_id(), "r", "nothing was published before it");
     }
-    assert!(store.store.is_empty(), "what was uploaded is deleted");
-    to_one().send().await.unwrap();
-    assert_eq!(inbox.next().await.unwrap().unwrap().header().receiver_id(), "r", "nothing was published before it");
 }
 
 #[tokio::test(start_paused = true)]
