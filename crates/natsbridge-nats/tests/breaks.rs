@@ -252,6 +252,28 @@ async fn only_what_is_unconfirmed_is_reported_after_a_reconnect() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn breaks_while_confirming_name_all_that_is_unconfirmed() {
+    let server = NatsServer::start().unwrap();
+    let (proxy, options) = proxied(&server, Vec::new()).await;
+    let broker = options.ping_interval(Duration::from_millis(100)).connect().await.unwrap();
+    broker.confirm().await.unwrap();
+    for unconfirmed in [2, 0] {
+        for _ in 0..unconfirmed {
+            broker.publish(message("1")).await.unwrap();
+        }
+        proxy.forget();
+        match broker.confirm().await {
+            Ok(()) => assert_eq!(unconfirmed, 0),
+            Err(error) => {
+                assert_eq!(error.kind(), BrokerErrorKind::ConnectionLost);
+                assert!(error.to_string().contains(&format!("{unconfirmed} messages")), "{error}");
+            }
+        }
+        broker.confirm().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn draining_while_down_returns_at_once() {
     for unconfirmed in [0, 1, 2] {
         let mut server = NatsServer::start().unwrap();

@@ -267,6 +267,9 @@ impl Answered {
     }
 }
 
+/// An answer may take this long on a slow line or a busy machine: a connection that is only slow is not made again
+const SHORTEST_PROBE: Duration = Duration::from_millis(500);
+
 /// How often a message is planned again at most, where the broker takes less each time
 const PLANS: u32 = 4;
 
@@ -329,7 +332,7 @@ pub(crate) async fn deliver(
         repeats += 1;
         observe::repeated();
         // Where the network has forgotten the connection, repeats on it are lost as well.
-        bridge.broker().probe(how.deadline / 4);
+        bridge.broker().probe((how.deadline / 4).max(SHORTEST_PROBE));
     };
     drop(waiter);
     if let Err(error) = &outcome {

@@ -94,6 +94,28 @@ async fn runs_in_which_all_was_acknowledged_end_without_a_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drains_after_a_break_name_what_is_really_unconfirmed() {
+    let mut server = NatsServer::start().unwrap();
+    let _receiver = acknowledging(&server).await;
+    let sender = Bridge::connect(Config::new(&server.url())).await.unwrap();
+    let mut events = sender.events();
+    let send = async |count| {
+        for _ in 0..count {
+            sender.message("notes").text("n", "1").send().await.unwrap();
+        }
+    };
+    send(3).await;
+    sender.message("jobs").text("n", "2").deliver(&DeliverOptions::default()).await.unwrap();
+    server.restart().unwrap();
+    let back = async { while events.next().await.unwrap() != Event::Connected {} };
+    tokio::time::timeout(PATIENCE, back).await.unwrap();
+    // These travel on the new connection, whose end the drain waits for.
+    send(4).await;
+    let error = sender.drain().await.unwrap_err().to_string();
+    assert!(error.contains("confirmed 3 messages"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_cannot_acknowledge_what_they_cannot_read() {
     let server = NatsServer::start().unwrap();
     let sender = Bridge::connect(Config::new(&server.url())).await.unwrap();

@@ -75,6 +75,18 @@ async fn whole_messages_wait_five_seconds_for_a_slow_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_too_large_to_share_holds_up_others_until_its_deadline() {
+    let bridge = bridge(|config| config.links_ahead = 250);
+    let mut inbox = bridge.subscribe("n").await.unwrap();
+    let since = Instant::now();
+    for (seconds, bytes) in [("1700", 400), ("3", 120), ("0", 1), ("2", 120)] {
+        bridge.message("n").binary(seconds, vec![0; bytes]).send().await.unwrap();
+    }
+    let arrived = arrivals(&mut inbox, since, 4).await;
+    assert_eq!(arrived, expected(&[("0", 5), ("timeout", 60), ("2", 62), ("3", 63)]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_ordered_inbox_waits_and_an_unordered_one_does_not() {
     let (zero, always) = (Some(Duration::ZERO), Some(Duration::MAX));
     for (how, timeout) in [("unordered", None), ("unordered", zero), ("ordered", None), ("ordered", always)] {

@@ -53,10 +53,12 @@ const MAX_ALLOWED: usize = 1_024;
 /// What the server is asked before it confirms is explained at [`ConnectOptions::inbox_prefix`].
 pub struct NatsBroker {
     inner: Arc<Inner>,
-    /// The connection on which the first unconfirmed message of this handle travels; 0 for none.
+    /// The connection on which the last unconfirmed message of this handle travels; 0 for none.
     unconfirmed: AtomicU64,
     /// How many messages of this handle are unconfirmed.
     unconfirmed_messages: AtomicU64,
+    /// How many of them travel on earlier connections.
+    unconfirmed_earlier: AtomicU64,
     refusals_seen: AtomicU64,
 }
 
@@ -113,7 +115,13 @@ impl NatsBroker {
 
     fn with_own_books(inner: Arc<Inner>) -> Self {
         let refusals_seen = AtomicU64::new(inner.connection.signals.refusal_count());
-        Self { inner, unconfirmed: AtomicU64::new(0), unconfirmed_messages: AtomicU64::new(0), refusals_seen }
+        Self {
+            inner,
+            unconfirmed: AtomicU64::new(0),
+            unconfirmed_messages: AtomicU64::new(0),
+            unconfirmed_earlier: AtomicU64::new(0),
+            refusals_seen,
+        }
     }
 
     /// [`Broker::publish`] of a message that asks for no answer, without a box for its future: an allocation less for each
@@ -145,11 +153,13 @@ impl NatsBroker {
 
     /// Before the hand-over, so that a connection that breaks in between is noticed
     fn note_unconfirmed(&self) {
-        self.unconfirmed_messages.fetch_add(1, Ordering::Relaxed);
-        if self.unconfirmed.load(Ordering::Relaxed) == 0 {
-            let number = self.inner.connection.number();
-            // Another publish of this handle may have been earlier; then its number stands.
-            let _ = self.unconfirmed.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
+        let earlier = self.unconfirmed_messages.fetch_add(1, Ordering::Relaxed);
+        let number = self.inner.connection.number();
+        let last = self.unconfirmed.load(Ordering::Relaxed);
+        // Another publish of this handle may have been the first on the new connection; then its number stands.
+        if last < number && self.unconfirmed.compare_exchange(last, number, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
+            self.unconfirmed_earlier.store(earlier, Ordering::Relaxed);
         }
     }
 
@@ -157,8 +167,9 @@ impl NatsBroker {
     fn unconfirmed(&self) -> Unconfirmed {
         let messages = self.unconfirmed_messages.swap(0, Ordering::AcqRel);
         let noted = self.unconfirmed.swap(0, Ordering::AcqRel);
+        let on_earlier = self.unconfirmed_earlier.swap(0, Ordering::AcqRel).min(messages);
         let sent_on = if noted == 0 { self.inner.connection.number() } else { noted };
-        Unconfirmed { sent_on, messages }
+        Unconfirmed { sent_on, messages, on_earlier }
     }
 
     async fn confirm_all(&self) -> Result<(), BrokerError> {
@@ -172,26 +183,33 @@ impl NatsBroker {
 /// The messages of a handle that the server has not confirmed
 #[derive(Debug, Clone, Copy)]
 struct Unconfirmed {
-    /// The connection on which the first of them travels
+    /// The connection on which the last of them travels
     sent_on: u64,
     messages: u64,
+    /// How many of them travel on earlier connections
+    on_earlier: u64,
 }
 
 impl Unconfirmed {
-    fn lost_with_its_connection(self) -> BrokerError {
+    /// The error that names how many the server has not confirmed
+    fn lost_with_their_connection(messages: u64) -> BrokerError {
         let message = format!(
             "the connection was replaced before the server confirmed {}, of which some may be lost; publish again what has \
              to arrive",
-            self.words()
+            words(messages)
         );
         BrokerError::new(BrokerErrorKind::ConnectionLost, message)
     }
 
     fn words(self) -> String {
-        match self.messages {
-            1 => "1 message".to_owned(),
-            messages => format!("{messages} messages"),
-        }
+        words(self.messages)
+    }
+}
+
+fn words(messages: u64) -> String {
+    match messages {
+        1 => "1 message".to_owned(),
+        messages => format!("{messages} messages"),
     }
 }
 
@@ -237,8 +255,14 @@ impl Inner {
     /// Waits until the server has processed what is unconfirmed, and what was published since on another connection.
     async fn confirm(&self, unconfirmed: Unconfirmed) -> Result<(), BrokerError> {
         let number = self.connection.number();
-        self.connection.barrier(number.max(unconfirmed.sent_on)).await?;
-        if number > unconfirmed.sent_on { Err(unconfirmed.lost_with_its_connection()) } else { Ok(()) }
+        let on_earlier = if number > unconfirmed.sent_on { unconfirmed.messages } else { unconfirmed.on_earlier };
+        let lost = match self.connection.barrier(number.max(unconfirmed.sent_on)).await {
+            Ok(()) => on_earlier,
+            // It broke again before anything was confirmed.
+            Err(error) if error.kind() == BrokerErrorKind::ConnectionLost => unconfirmed.messages,
+            Err(error) => return Err(error),
+        };
+        if lost == 0 { Ok(()) } else { Err(Unconfirmed::lost_with_their_connection(lost)) }
     }
 
     /// Looks for the server's refusal with `phrase` after the first `since`.
