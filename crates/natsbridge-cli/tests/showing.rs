@@ -69,6 +69,22 @@ fn small_messages_that_stand_for_much_are_shown_in_bounded_memory() {
 }
 
 #[test]
+fn payloads_of_one_message_share_what_is_shown() {
+    let world = World::start();
+    let receiver = world.receiver(&["s", "--count", "1"]);
+    let nulls = direct("arrowtable", &table(vec![("n", Arc::new(NullArray::new(500_000)))]));
+    let mut payloads = vec![nulls; 15];
+    payloads.push(direct("text", b""));
+    publish(&world.nats, "s", unanswered(&Json::from(payloads)).as_bytes());
+    let line = receiver.line();
+    let unshown = line.matches(r#""unshown":{"code":"too_large""#).count();
+    assert!(line.len() < 70_000_000 && (3..6).contains(&unshown), "{} bytes, {unshown} not shown", line.len());
+    // What is no longer than its payload is shown all the same.
+    let last = &line[line.len() - 300..];
+    assert!(last.contains(r#""value":"""#), "{last}");
+}
+
+#[test]
 fn a_large_text_link_is_not_loaded_to_be_shown() {
     let world = World::start();
     world.file("text", "x".repeat(150_000_000));

@@ -104,11 +104,11 @@ const EXAMPLES: &str = "\
 JSON lines hold the envelope's fields and `payloads`, each with dataname,
 payload_type, transport, size, sha256, value and path. `value` is a string for
 text, JSON for dictionaries, an array of row objects for tables, and null for
-bytes. It is null too for links above 64 MiB and for what would fill more than
-64 MiB of JSON, and so is a table's cell that JSON can't show: then `unshown`
-says why, with code (too_large or unconvertible), message and columns. A
-message that can't be read has `error` with code, message and dataname, and the
-payloads that could be read.
+bytes. It is null too for links above 64 MiB, where the values of one message
+fill more than 64 MiB of JSON together, and for a table's cell that JSON can't
+show: then `unshown` says why, with code (too_large or unconvertible), message
+and columns. A message that can't be read has `error` with code, message and
+dataname, and the payloads that could be read.
 
 Examples:
   natsbridge receive 'lab.>'

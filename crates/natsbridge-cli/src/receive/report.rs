@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
 use super::header_fields;
-use super::show::{Body, READ_BACK, Shown, Unshown};
+use super::show::{Body, Budget, READ_BACK, Shown, Unshown};
 use crate::failure::{Failure, chain};
 use crate::listing::{self, Row};
 use crate::output;
@@ -105,8 +105,9 @@ impl Printing {
             true => self.loading.acquire().await.ok(),
             false => None,
         };
+        let mut budget = Budget::new();
         for handle in message.payloads() {
-            match self.entry(handle).await {
+            match self.entry(handle, &mut budget).await {
                 Ok(entry) => report.payloads.push(entry),
                 // The first is told; a second one's cause is mostly the same.
                 Err(error) => report.problem = report.problem.or_else(|| Some((&error).into())),
@@ -115,13 +116,14 @@ impl Printing {
         report
     }
 
-    async fn entry(&self, handle: &Handle) -> Result<Entry, Error> {
+    async fn entry(&self, handle: &Handle, budget: &mut Budget) -> Result<Entry, Error> {
         let (dataname, payload_type, transport) = (handle.name().to_owned(), handle.payload_type(), handle.transport());
         let (mut shown, mut unshown, mut path, mut folder) = (Shown::Nothing, None, None, None);
         let direct = handle.part().and_then(|part| part.bytes());
         // What is at hand is read first, so that no file is made of what can't be read.
         if let Some(bytes) = direct {
-            (shown, unshown) = self.shown(&dataname, payload_type, Body::Memory(bytes.clone()), handle.size()).await?;
+            (shown, unshown) =
+                self.shown(&dataname, payload_type, Body::Memory(bytes.clone()), handle.size(), budget).await?;
         }
         let (size, sha256) = match (&self.save, direct) {
             (None, Some(bytes)) => (handle.size().unwrap_or(0), Digest::of(bytes)),
@@ -141,7 +143,7 @@ impl Printing {
         if direct.is_none() && !payload_type.is_bytes() {
             let file = folder.as_ref().map(|(_, file)| file).or(path.as_ref());
             if let Some(file) = file.filter(|_| size <= READ_BACK) {
-                let read = self.shown(&dataname, payload_type, Body::File(file.clone()), Some(size)).await;
+                let read = self.shown(&dataname, payload_type, Body::File(file.clone()), Some(size), budget).await;
                 (shown, unshown) = match read {
                     Ok(read) => read,
                     Err(error) => {
@@ -163,6 +165,7 @@ impl Printing {
         payload_type: PayloadType,
         body: Body,
         size: Option<u64>,
+        budget: &mut Budget,
     ) -> Result<(Shown, Option<Unshown>), Error> {
         let form = self.form;
         if payload_type.is_bytes() {
@@ -170,16 +173,22 @@ impl Printing {
         }
         // Only a table can take much more memory than it has bytes.
         if size.is_some_and(|size| size <= SMALL) && payload_type != PayloadType::ArrowTable {
-            return Shown::of(dataname, payload_type, body, form);
+            return Shown::of(dataname, payload_type, body, form, budget);
         }
         let _turn = self.showing.acquire().await;
         let name = dataname.to_owned();
-        let shown = tokio::task::spawn_blocking(move || Shown::of(&name, payload_type, body, form)).await;
-        shown.unwrap_or_else(|failed| match failed.try_into_panic() {
+        let mut left = budget.clone();
+        let shown = tokio::task::spawn_blocking(move || {
+            let shown = Shown::of(&name, payload_type, body, form, &mut left);
+            (shown, left)
+        });
+        let (shown, left) = shown.await.unwrap_or_else(|failed| match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // Only the end of the runtime stops it.
-            Err(_) => Err(Error::Stopped),
-        })
+            Err(_) => (Err(Error::Stopped), budget.clone()),
+        });
+        *budget = left;
+        shown
     }
 }
 

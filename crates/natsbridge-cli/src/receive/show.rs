@@ -14,10 +14,10 @@ use super::count::Counted;
 /// Links up to this size are read back to be shown, in bytes
 pub(super) const READ_BACK: u64 = 64 * 1024 * 1024;
 
-/// The most JSON text that a value is shown with, in bytes
+/// The most JSON text that the values of one message are shown with together, in bytes
 const SHOWN: u64 = 64 * 1024 * 1024;
 
-/// The same as a multiple of the payload's size, where that is more
+/// What a value may take of that at least, as a multiple of its payload's size
 const SHOWN_TIMES: u64 = 8;
 
 /// Lines of a text that are shown to people
@@ -48,9 +48,34 @@ pub(super) enum Shown {
     Nothing,
     /// Short JSON text
     Json(Vec<u8>),
-    /// JSON text that is made again when it is written, so that it is never in memory
-    Large(Body),
+    /// JSON text that is made again when it is written, so that it is never in memory; the most bytes that it may have
+    Large(Body, u64),
     Lines(Vec<String>),
+}
+
+/// How much JSON text the values of one message may still have together
+///
+/// Without it, a small message of many payloads that stand for much would keep the program busy for hours.
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    left: u64,
+}
+
+impl Budget {
+    /// That of one message
+    pub(super) const fn new() -> Self {
+        Self { left: SHOWN }
+    }
+
+    /// The most for a payload of this size; what is in proportion to its size is always shown
+    fn most(&self, size: u64) -> u64 {
+        self.left.max(in_proportion(size))
+    }
+
+    /// Counts a value that was looked at
+    fn take(&mut self, text: u64) {
+        self.left = self.left.saturating_sub(text);
+    }
 }
 
 /// Why a value, or a part of it, is not shown; the payload itself is sound
@@ -94,6 +119,7 @@ impl Shown {
         payload_type: PayloadType,
         body: Body,
         form: Form,
+        budget: &mut Budget,
     ) -> Result<(Self, Option<Unshown>), Error> {
         let read = |path: &PathBuf, source| Error::File {
             dataname: dataname.to_owned(),
@@ -106,8 +132,8 @@ impl Shown {
             Body::Memory(_) => read(&PathBuf::new(), source),
         })?;
         match form {
-            Form::Json => json_of(dataname, payload_type, bytes, body),
-            Form::People => lines_of(dataname, payload_type, &bytes),
+            Form::Json => json_of(dataname, payload_type, bytes, body, budget),
+            Form::People => lines_of(dataname, payload_type, &bytes, budget),
         }
     }
 
@@ -116,11 +142,9 @@ impl Shown {
         match self {
             Self::Nothing | Self::Lines(_) => out.write_all(b"null"),
             Self::Json(text) => out.write_all(text),
-            Self::Large(body) => {
-                let bytes = body.bytes()?;
-                let most = most(&bytes);
-                let view =
-                    Part::from_source(dataname, payload_type, bytes).json_view(most).map_err(io::Error::other)?;
+            Self::Large(body, most) => {
+                let part = Part::from_source(dataname, payload_type, body.bytes()?);
+                let view = part.json_view(*most).map_err(io::Error::other)?;
                 view.write_to(out)
             }
         }
@@ -131,9 +155,9 @@ fn size(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// The most JSON text for this payload
-fn most(bytes: &Bytes) -> u64 {
-    SHOWN.max(size(bytes).saturating_mul(SHOWN_TIMES))
+/// The JSON text that any payload of this size may have, in bytes
+const fn in_proportion(size: u64) -> u64 {
+    size.saturating_mul(SHOWN_TIMES).saturating_add(64)
 }
 
 fn json_of(
@@ -141,12 +165,16 @@ fn json_of(
     payload_type: PayloadType,
     bytes: Bytes,
     body: Body,
+    budget: &mut Budget,
 ) -> Result<(Shown, Option<Unshown>), Error> {
-    let (kept, most) = (size(&bytes).saturating_mul(SHOWN_TIMES).saturating_add(64), most(&bytes));
+    let (kept, most) = (in_proportion(size(&bytes)), budget.most(size(&bytes)));
     let view = Part::from_source(dataname, payload_type, bytes).json_view(most)?;
+    let too_large = view.problems().iter().any(|problem| matches!(problem, CodecError::TooLargeToShow { .. }));
+    // To find that a value is too large takes as long as to show as much of it.
+    budget.take(if too_large { most } else { view.len() });
     let unshown = Unshown::of(view.problems());
     if view.len() > kept {
-        return Ok((Shown::Large(body), unshown));
+        return Ok((Shown::Large(body, most), unshown));
     }
     let mut text = Vec::with_capacity(usize::try_from(view.len()).unwrap_or(0));
     view.write_to(&mut text).map_err(|source| Error::File {
@@ -159,8 +187,13 @@ fn json_of(
 }
 
 /// The beginning of a value, for people
-fn lines_of(dataname: &str, payload_type: PayloadType, bytes: &Bytes) -> Result<(Shown, Option<Unshown>), Error> {
-    let most = most(bytes);
+fn lines_of(
+    dataname: &str,
+    payload_type: PayloadType,
+    bytes: &Bytes,
+    budget: &Budget,
+) -> Result<(Shown, Option<Unshown>), Error> {
+    let most = budget.most(size(bytes));
     let part = Part::from_source(dataname, payload_type, bytes.clone());
     let lines = match payload_type {
         PayloadType::Text => {
