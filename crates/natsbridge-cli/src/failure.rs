@@ -1,12 +1,13 @@
 //! How a command fails: what is said on standard error, and the exit code (`natsbridge --help`).
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::io;
 use std::process::ExitCode;
 
 use natsbridge::server::ServerError;
-use natsbridge::{BrokerError, BrokerErrorKind, FetchErrorKind, StoreError, StoreErrorKind};
+use natsbridge::{BrokerError, BrokerErrorKind, FetchError, StoreError, StoreErrorKind};
 
 use crate::output;
 
@@ -134,17 +135,21 @@ impl Failure {
     }
 
     /// What to do, where the error itself can't know the program's options
-    pub(crate) fn advice(&self) -> Option<&'static str> {
+    pub(crate) fn advice(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Bridge(natsbridge::Error::Broker(error)) => broker_advice(error),
-            Self::Bridge(natsbridge::Error::Store(error)) => store_advice(error),
-            Self::Bridge(natsbridge::Error::Fetch(error)) if error.kind() == FetchErrorKind::BlockedOrigin => {
-                Some("if you trust that server, name its origin with --allow-origin")
-            }
+            Self::Bridge(natsbridge::Error::Broker(error)) => broker_advice(error).map(Cow::from),
+            Self::Bridge(natsbridge::Error::Store(error)) => store_advice(error).map(Cow::from),
+            Self::Bridge(natsbridge::Error::Fetch(error)) => fetch_advice(error).map(Cow::from),
             Self::Lines { first, .. } => first.advice(),
             _ => None,
         }
     }
+}
+
+/// What to do about a link whose origin is not allowed; another refused link is followed with no option
+pub(crate) fn fetch_advice(error: &FetchError) -> Option<String> {
+    let origin = error.refused_origin()?;
+    Some(format!("if you trust it: --allow-origin {origin}"))
 }
 
 /// What to do about NATS, by the kind of failure and the kind of address that was tried

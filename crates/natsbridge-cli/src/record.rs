@@ -131,7 +131,7 @@ impl Record {
             tracing::warn!(%error, "the connection to NATS did not end in order");
         }
         let recorded = recorded?;
-        let dropped = messages.dropped();
+        let (dropped, interruptions) = (messages.dropped(), messages.interruptions());
         // Where --count ended it, more was not asked for.
         let unhandled = if self.count == Some(recorded) { 0 } else { messages.pending() };
         if self.json && self.to.as_os_str() != "-" {
@@ -139,9 +139,13 @@ impl Record {
             if unhandled > 0 {
                 told["unhandled"] = unhandled.into();
             }
+            if interruptions > 0 {
+                told["interruptions"] = interruptions.into();
+            }
             output::line(&told.to_string())?;
         }
-        output::note(&format!("recorded {recorded}, dropped {dropped}, unhandled {unhandled}"));
+        let interrupted = receive::interrupted(interruptions, "is not known");
+        output::note(&format!("recorded {recorded}, dropped {dropped}{interrupted}, unhandled {unhandled}"));
         match u64::try_from(unhandled).unwrap_or(u64::MAX) {
             0 => Ok(()),
             unhandled => Err(Failure::Unhandled { unhandled }),

@@ -14,7 +14,7 @@ const PREFIX: &str = "natsbridge-";
 const LOCK: &str = "lock";
 
 /// A program's folder, made when it is first needed
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scratch(OnceLock<Made>);
 
 /// The folder; its lock ends with the process, however that ends
@@ -25,6 +25,12 @@ struct Made {
 }
 
 impl Scratch {
+    /// Removes the folders of programs that were killed, at once; its own is made later
+    pub(crate) fn new() -> Self {
+        sweep(&std::env::temp_dir());
+        Self(OnceLock::new())
+    }
+
     /// A new folder for one payload, which only this user may look into; it goes when the value does
     pub(crate) fn folder(&self) -> io::Result<TempDir> {
         let made = match self.0.get() {
@@ -52,7 +58,6 @@ fn builder<'a>() -> tempfile::Builder<'a, 'a> {
 
 impl Made {
     fn within(parent: &Path) -> io::Result<Self> {
-        sweep(parent);
         // Another program may take a new folder for a dead one, until its lock is held.
         for _ in 0..3 {
             let dir = builder().prefix(PREFIX).tempdir_in(parent)?;
@@ -101,6 +106,7 @@ mod tests {
         fs::write(dead.join("half a payload"), "x").unwrap();
         let other = parent.path().join("natsbridge-notes");
         fs::create_dir(&other).unwrap();
+        sweep(parent.path());
         let next = Made::within(parent.path()).unwrap();
         assert!(!dead.exists() && other.exists() && used.dir.path().exists() && next.dir.path().exists());
         let path = next.dir.path().to_owned();

@@ -129,3 +129,25 @@ fn what_can_be_read_of_a_message_is_printed_beside_the_error() {
     assert_eq!(values, ["hi", "there"]);
     assert_eq!(receiver.ended().code, Some(6));
 }
+
+#[test]
+fn an_origin_that_is_not_allowed_is_told_with_its_option_once() {
+    let world = World::start();
+    let link = |url: &str| envelope(&json!({ "transport": "link", "encoding": "none", "data": url, "size": 3 }));
+    let receiver = world.receiver(&["s", "--count", "2"]);
+    let people = support::Running::start(&mut world.program(["receive", "s", "--count", "2"]));
+    people.said("listening on ");
+    for (url, help) in [("http://files.test:8080/x", true), ("file:///etc/passwd", false)] {
+        publish(&world.nats, "s", &link(url));
+        let error = receiver.json()["error"].clone();
+        let message = error["message"].as_str().unwrap();
+        assert!(!message.contains("--allow-origin"), "{error}");
+        let expected = if help { json!("if you trust it: --allow-origin http://files.test:8080") } else { Json::Null };
+        assert_eq!(error["help"], expected, "{error}");
+        let allowed = format!("does not download from http://files.test:8080 (allowed: {}", world.files_url);
+        assert_eq!(message.contains(&allowed), help, "{error}");
+    }
+    let text = people.ended().stdout;
+    assert_eq!(text.matches("--allow-origin").count(), 1, "{text}");
+    assert!(text.contains("  help: if you trust it: --allow-origin http://files.test:8080\n"), "{text}");
+}

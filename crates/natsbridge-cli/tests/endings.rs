@@ -25,10 +25,13 @@ fn message(number: usize) -> String {
 
 /// Publishes small messages and waits until the server has them
 fn publish_many(nats: &NatsServer, subject: &str, numbers: std::ops::Range<usize>) {
+    publish_all(nats, subject, numbers.map(message));
+}
+
+fn publish_all(nats: &NatsServer, subject: &str, messages: impl Iterator<Item = String>) {
     let mut stream = TcpStream::connect(("127.0.0.1", nats.port())).unwrap();
     let mut text = "CONNECT {\"verbose\":false}\r\n".to_owned();
-    for number in numbers {
-        let message = message(number);
+    for message in messages {
         text.push_str(&format!("PUB {subject} {}\r\n{message}\r\n", message.len()));
     }
     text.push_str("PING\r\n");
@@ -218,6 +221,7 @@ fn a_broken_connection_and_its_return_are_said_once() {
         program.said(" s");
     }
     world.nats.restart().unwrap();
+    let mut summaries = 0;
     for program in running {
         program.said("disconnected from nats://127.0.0.1");
         program.said("reconnected to nats://127.0.0.1");
@@ -225,7 +229,31 @@ fn a_broken_connection_and_its_return_are_said_once() {
         let ended = program.ended();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(!ended.stderr.contains("connected"), "{}", ended.stderr);
+        // The table of `watch` has no summary.
+        let told = ended.stderr.contains("(interrupted once: what was published meanwhile is");
+        assert!(told || ended.stderr.is_empty(), "{}", ended.stderr);
+        summaries += usize::from(told);
     }
+    assert_eq!(summaries, 3);
+}
+
+#[test]
+fn a_subscription_that_the_server_cut_off_does_not_end_with_lost_0_alone() {
+    let mut world = World::start();
+    world.nats = NatsServer::builder().config("max_payload: 100000, max_pending: 200000").start().unwrap();
+    let receiver = world.receiver(&["s"]);
+    signal(&receiver, "-STOP");
+    // More than the system's buffers hold.
+    let total = 500;
+    let long = "x".repeat(90_000);
+    let message = |n| format!(r#"{{"msg_id":"m{n}","metadata":{{"long":"{long}"}},"payloads":[]}}"#);
+    publish_all(&world.nats, "s", (0..total).map(message));
+    signal(&receiver, "-CONT");
+    receiver.said("reconnected to");
+    signal(&receiver, "-TERM");
+    let ended = receiver.ended();
+    assert!(number(&ended, "received") < u64::try_from(total).unwrap(), "the server cut nothing off: {}", ended.stderr);
+    assert!(ended.stderr.contains("lost 0 (interrupted once: what was published meanwhile"), "{}", ended.stderr);
 }
 
 #[test]

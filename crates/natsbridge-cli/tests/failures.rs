@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use natsbridge_testkit::nats_server::NatsServer;
 use serde_json::json;
-use support::{Running, World, downloading, entries, program, publish, run};
+use support::{Running, Scripted, World, downloading, entries, program, publish, run, unfinished};
 
 /// A port where nothing listens
 fn dead_port() -> u16 {
@@ -202,14 +202,73 @@ fn ctrl_c_ends_a_receiver_and_a_file_server_in_order() {
 #[test]
 fn a_receiver_stopped_in_the_middle_of_a_download_removes_what_it_had() {
     let world = World::start();
-    world.sparse("large", 400_000_000);
-    std::fs::create_dir(world.path("saved")).unwrap();
-    let receiver = world.receiver(&["s", "--save", "saved"]);
-    assert_eq!(run(&mut world.program(["send", "s", "--file", "large=@large"])).code, Some(0));
-    downloading(&world.path("saved"));
+    let files = Scripted::stalling();
+    let receiver = world.receiver(&["s", "--save", "saved", "--grace", "0s", "--allow-origin", &files.server.url()]);
+    publish(&world.nats, "s", files.message().as_bytes());
+    unfinished(&world.path("saved"));
     assert!(Command::new("kill").args(["-TERM", &receiver.id().to_string()]).status().unwrap().success());
-    assert_eq!(receiver.ended().code, Some(0));
+    let ended = receiver.ended();
+    assert_eq!(ended.code, Some(9), "{}", ended.stderr);
+    assert!(ended.stderr.contains("received 0") && ended.stderr.contains("unhandled 1"), "{}", ended.stderr);
     assert_eq!(entries(&world.path("saved")), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_killed_receiver_left_goes_when_the_next_one_starts() {
+    let world = World::start();
+    let files = Scripted::stalling();
+    let url = files.server.url();
+    let start = || {
+        let receiver = world.receiver(&["s", "--save", "saved", "--allow-origin", &url]);
+        publish(&world.nats, "s", files.message().as_bytes());
+        unfinished(&world.path("saved"));
+        receiver
+    };
+    let mut killed = start();
+    killed.kill();
+    let left = entries(&world.path("saved"));
+    assert!(left.iter().any(|name| name.ends_with(".part")), "{left:?}");
+    let _living = start();
+    let now = entries(&world.path("saved"));
+    assert!(!now.iter().any(|name| left.contains(name)), "{now:?}");
+    // What a living one writes stays.
+    let _next = world.receiver(&["other", "--save", "saved"]);
+    assert_eq!(entries(&world.path("saved")), now);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_for_a_program_are_private_and_go_with_a_killed_reply() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::start();
+    let files = Scripted::stalling();
+    let temporary = world.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let start = || {
+        let mut reply = world.program(["reply", "s", "--allow-origin", &files.server.url(), "--exec", "cat"]);
+        let reply = Running::start(reply.env("TMPDIR", &temporary));
+        reply.said("answering s");
+        reply
+    };
+    let mut killed = start();
+    publish(&world.nats, "s", files.message().as_bytes());
+    let file = unfinished(&temporary);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let folder = std::fs::metadata(file.parent().unwrap()).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+    killed.kill();
+    assert!(file.exists());
+    let _next = start();
+    assert_eq!(entries(&temporary), Vec::<String>::new());
+}
+
+#[test]
+fn a_folder_for_files_that_can_not_be_made_is_named() {
+    let world = World::start();
+    world.file("taken", "");
+    let ended = run(&mut world.program(["receive", "s", "--save", "taken/inside"]));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("cannot make the folder taken/inside"), "{}", ended.stderr);
 }
 
 #[test]

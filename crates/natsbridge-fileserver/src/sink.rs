@@ -1,9 +1,9 @@
 //! Where a download goes while it is incomplete: memory or a temporary file, its digest computed on the way.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -177,16 +177,31 @@ impl Drop for Temporary {
     }
 }
 
+/// For a new file, which only its user may read where its folder is for that user alone
+fn options_in(folder: Option<&Path>) -> OpenOptions {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        let mode = folder.and_then(|folder| folder.metadata().ok()).map(|metadata| metadata.permissions().mode());
+        if mode.is_some_and(|mode| mode & 0o077 == 0) {
+            options.mode(0o600);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    options
+}
+
 impl Sink {
     /// A file must not exist yet
     pub(crate) async fn open(target: Target) -> io::Result<Self> {
         let (memory, temporary, file) = match target {
             Target::Memory => (Some(Vec::new()), None, None),
             Target::File(path) => {
-                let (file, path) = spawn_blocking(move || {
-                    File::options().write(true).create_new(true).open(&path).map(|file| (file, path))
-                })
-                .await??;
+                let (file, path) =
+                    spawn_blocking(move || options_in(path.parent()).open(&path).map(|file| (file, path))).await??;
                 (None, Some(Temporary { path, keep: false }), Some(GrowingFile::new(file)))
             }
         };

@@ -4,6 +4,8 @@ mod broker;
 mod files;
 mod greeting;
 
+use std::borrow::Cow;
+
 use clap::Args;
 use serde_json::json;
 
@@ -83,7 +85,7 @@ impl Check {
 
     /// What an error says, and the advice that this program has for it
     fn failed(name: &'static str, failure: &Failure) -> Self {
-        let fix = failure.advice().map(str::to_owned);
+        let fix = failure.advice().map(Cow::into_owned);
         Self { name, state: State::Fail, found: chain(failure).join(": "), fix }
     }
 

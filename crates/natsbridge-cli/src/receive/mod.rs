@@ -6,7 +6,7 @@ mod report;
 mod session;
 mod show;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -141,14 +141,24 @@ pub(crate) fn losses(inbox: &Inbox, shared: bool) -> String {
     let (losses, dropped) = (inbox.losses(), inbox.dropped());
     if shared {
         // The other members' messages look like gaps.
-        return format!("dropped {dropped}; repeats and losses are not known in a group");
+        let interrupted = interrupted(inbox.interruptions(), "is not known");
+        return format!("dropped {dropped}{interrupted}; repeats and losses are not known in a group");
     }
     // What was dropped here is missing to the senders' numbers too, unless it was the last, or has no number.
     let mut text = format!("repeated {}, lost {}", losses.duplicates, losses.missing.max(dropped));
     if dropped > 0 {
         text.push_str(&format!(" ({dropped} dropped: read too slowly)"));
     }
-    text
+    text + &interrupted(inbox.interruptions(), "is counted where senders number their messages")
+}
+
+/// That a subscription was cut off, so that nobody takes what is counted for all there was
+pub(crate) fn interrupted(times: u64, meanwhile: &str) -> String {
+    match times {
+        0 => String::new(),
+        1 => format!(" (interrupted once: what was published meanwhile {meanwhile})"),
+        _ => format!(" (interrupted {times} times: what was published meanwhile {meanwhile})"),
+    }
 }
 
 impl Receive {
@@ -171,6 +181,7 @@ impl Receive {
         if let Some(dir) = &self.save {
             let refused = |source| Failure::system(format!("cannot make the folder {}", dir.display()), source);
             std::fs::create_dir_all(dir).map_err(refused)?;
+            sweep(dir).await;
         }
         let bridge = Global::connect(config).await?;
         let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned());
@@ -180,9 +191,9 @@ impl Receive {
             // Nothing was promised yet.
             _ = stop.requested() => return Ok(()),
         };
+        let mut session = Session::new(&self, &bridge, &connection, &stop, inbox);
         output::note(&format!("listening on {}", self.subject));
 
-        let mut session = Session::new(&self, &bridge, &connection, &stop, inbox);
         let end = session.run().await;
         let Session { inbox, tally: Tally { seen, unread, acknowledged, unhandled }, .. } = session;
         let connected = connection.is_up();
@@ -225,6 +236,15 @@ impl Receive {
             (_, true) => Order::Free,
             _ => Order::Patient,
         }
+    }
+}
+
+/// Removes what receivers left in a folder that were killed while they saved
+async fn sweep(dir: &Path) {
+    match natsbridge::remove_unfinished(dir).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, dir = %dir.display(), "unfinished files of killed programs are removed"),
+        Err(error) => tracing::warn!(%error, dir = %dir.display(), "unfinished files of killed programs may stay"),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::header_fields;
 use super::show::{Body, Budget, READ_BACK, Shown, Unshown};
-use crate::failure::{Failure, chain};
+use crate::failure::{Failure, chain, fetch_advice};
 use crate::listing::{self, Row};
 use crate::output;
 use crate::scratch::Scratch;
@@ -70,19 +70,26 @@ struct Problem {
     message: String,
     dataname: Option<String>,
     retryable: bool,
+    /// What to do here; no sender is told
+    help: Option<String>,
 }
 
 impl From<&Error> for Problem {
     fn from(error: &Error) -> Self {
         let dataname = error.dataname().map(str::to_owned);
-        Self { code: error.code(), message: chain(error).join(": "), dataname, retryable: error.is_retryable() }
+        let help = match error {
+            Error::Fetch(error) => fetch_advice(error),
+            _ => None,
+        };
+        let message = chain(error).join(": ");
+        Self { code: error.code(), message, dataname, retryable: error.is_retryable(), help }
     }
 }
 
 impl Printing {
     pub(crate) fn new(save: Option<PathBuf>, form: Form) -> Self {
         let (loading, showing) = (Semaphore::new(LOADING), Semaphore::new(1));
-        Self { save, form, scratch: Scratch::default(), loading, showing }
+        Self { save, form, scratch: Scratch::new(), loading, showing }
     }
 
     /// Fetches every payload of a message; where one fails, the others are still read
@@ -245,8 +252,11 @@ impl Report {
             entry.write_json(out)?;
         }
         out.write_all(b"]")?;
-        if let Some(Problem { code, message, dataname, .. }) = &self.problem {
-            let error = json!({ "code": code, "message": message, "dataname": dataname });
+        if let Some(Problem { code, message, dataname, help, .. }) = &self.problem {
+            let mut error = json!({ "code": code, "message": message, "dataname": dataname });
+            if let Some(help) = help {
+                error["help"] = help.as_str().into();
+            }
             write!(out, ",\"error\":{}", output::json(&error))?;
         }
         out.write_all(b"}\n")
@@ -276,8 +286,9 @@ impl Report {
                 lines.push(format!("    saved as {}", output::harmless(&path.to_string_lossy())));
             }
         }
-        if let Some(Problem { code, message, .. }) = &self.problem {
+        if let Some(Problem { code, message, help, .. }) = &self.problem {
             lines.push(format!("  {} {}", style.red(&format!("can't be read ({code}):")), output::harmless(message)));
+            lines.extend(help.iter().map(|help| format!("  help: {}", output::harmless(help))));
         }
         lines.push(String::new());
         lines

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use natsbridge::{Bridge, Inbox, Incoming, ReceiveError};
@@ -16,6 +18,9 @@ use crate::signals::Stop;
 
 /// Messages that are printed before the next look at signals
 const BATCH: usize = 64;
+
+/// How long the message that is being printed at the end may take, so that it is known whether it was
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// What ended the listening
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +123,7 @@ impl<'a> Session<'a> {
                 () = connection.broken(), if self.end.is_some() && !self.dry && self.ahead.is_empty() => self.dry = true,
             }
         }
-        self.tally.unhandled += u64::try_from(self.ahead.len()).unwrap_or(u64::MAX);
+        self.tally.unhandled += number(self.ahead.len());
         // In a group nobody else gets what has come here.
         if !self.dry && (self.last.is_some() || self.receive.queue.is_some()) {
             self.tally.unhandled += left_unread(&mut self.inbox).await;
@@ -191,11 +196,13 @@ impl<'a> Session<'a> {
 
     /// Prints messages and tells their senders; `false` where that did not end in time
     async fn print(&mut self, ready: Vec<Ready>) -> Result<bool, Failure> {
-        let count = u64::try_from(ready.len()).unwrap_or(u64::MAX);
+        let count = number(ready.len());
         let form = self.form;
+        let over = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&over);
         // On a thread where it may block: whoever reads it may be slow, or have stopped.
         let mut job = tokio::task::spawn_blocking(move || {
-            let written = written(&ready, form);
+            let written = written(&ready, form, &asked);
             (ready, written)
         });
         let stop = self.stop;
@@ -205,13 +212,19 @@ impl<'a> Session<'a> {
                 done = &mut job => break done,
                 _ = stop.requested(), if self.end.is_none() => self.drain(End::Stopped),
                 () = until(self.last) => {
-                    self.tally.unhandled += count;
-                    return Ok(false);
+                    over.store(true, Ordering::Relaxed);
+                    match tokio::time::timeout(MOMENT, &mut job).await {
+                        Ok(done) => break done,
+                        Err(_) => {
+                            self.tally.unhandled += count;
+                            return Ok(false);
+                        }
+                    }
                 }
             }
         };
-        let (ready, written) = done.map_err(|error| Failure::system("cannot print", io::Error::other(error)))?;
-        written?;
+        let (mut ready, written) = done.map_err(|error| Failure::system("cannot print", io::Error::other(error)))?;
+        self.tally.unhandled += number(ready.split_off(written?).len());
         for (at, Ready { message, report }) in ready.iter().enumerate() {
             self.tally.seen += 1;
             self.tally.unread += u64::from(report.is_error());
@@ -225,17 +238,30 @@ impl<'a> Session<'a> {
                 }
                 () = until(self.last) => {
                     // Printed, but their senders do not know: they are asked to repeat them.
-                    self.tally.seen += u64::try_from(ready.len() - at - 1).unwrap_or(u64::MAX);
+                    self.tally.seen += number(ready.len() - at - 1);
                     return Ok(false);
                 }
             }
         }
-        Ok(true)
+        Ok(!over.load(Ordering::Relaxed))
     }
 }
 
-fn written(ready: &[Ready], form: Form) -> Result<(), Failure> {
+fn number(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+/// Writes messages until all are written or the time is over; says how many are
+fn written(ready: &[Ready], form: Form, over: &AtomicBool) -> Result<usize, Failure> {
     let mut stdout = io::BufWriter::with_capacity(64 * 1024, io::stdout().lock());
-    let written = ready.iter().try_for_each(|ready| ready.report.write(form, &mut stdout));
-    written.and_then(|()| stdout.flush()).map_err(output::unwritable)
+    let mut count = 0;
+    for ready in ready {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        ready.report.write(form, &mut stdout).map_err(output::unwritable)?;
+        count += 1;
+    }
+    stdout.flush().map_err(output::unwritable)?;
+    Ok(count)
 }

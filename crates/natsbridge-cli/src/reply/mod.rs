@@ -140,10 +140,17 @@ impl Reply {
             // Nothing was promised yet.
             _ = stop.requested() => return Ok(()),
         };
+        let program = Program {
+            path: self.exec.clone(),
+            args: self.args.clone(),
+            timeout: self.timeout,
+            pass_secrets: self.pass_secrets,
+            scratch: Scratch::new(),
+        };
         output::note(&format!("answering {}", self.subject));
 
         let mut tally = Tally::default();
-        let done = self.answer_all(&bridge, &connection, &stop, &mut inbox, &mut tally).await;
+        let done = self.answer_all(&bridge, &program, &connection, &stop, &mut inbox, &mut tally).await;
         let connected = connection.is_up();
         // What follows is our own leaving.
         drop(connection);
@@ -179,18 +186,12 @@ impl Reply {
     async fn answer_all(
         &self,
         bridge: &Bridge,
+        program: &Program,
         connection: &Connection,
         stop: &Stop,
         inbox: &mut Inbox,
         tally: &mut Tally,
     ) -> Result<bool, Failure> {
-        let program = Program {
-            path: self.exec.clone(),
-            args: self.args.clone(),
-            timeout: self.timeout,
-            pass_secrets: self.pass_secrets,
-            scratch: Scratch::default(),
-        };
         let mut running = FuturesUnordered::new();
         let (mut taking, mut ending, mut over) = (true, false, false);
         while !over && (taking || !running.is_empty()) {
@@ -206,7 +207,7 @@ impl Reply {
                     None => taking = false,
                     // An answer is not answered: two programs would go on for ever.
                     Some(Ok(message)) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => {}
-                    Some(Ok(message)) => running.push(handle(&program, message)),
+                    Some(Ok(message)) => running.push(handle(program, message)),
                     Some(Err(last)) if receive::is_last(&last) => return Err((*last.error).into()),
                     Some(Err(unread)) => {
                         tally.unread += 1;

@@ -12,7 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use natsbridge_testkit::nats_server::NatsServer;
-use serde_json::Value as Json;
+use natsbridge_testkit::scripted_http::{Reply, Request, ScriptedHttp};
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 /// How long anything may take; far more than it does
@@ -225,6 +226,53 @@ impl World {
     /// The number of uploads that the file server holds
     pub fn uploads(&self) -> usize {
         entries(&self.path("stored/uploads")).len()
+    }
+}
+
+/// A scripted HTTP server and what it runs on
+pub struct Scripted {
+    pub server: ScriptedHttp,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Scripted {
+    pub fn start(router: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = runtime.block_on(ScriptedHttp::routed(router)).unwrap();
+        Self { server, _runtime: runtime }
+    }
+
+    /// A file server whose downloads stop in the middle
+    pub fn stalling() -> Self {
+        Self::start(|_| Some(Reply::ok(vec![7; 8_000_000]).stall_after(6_000_000)))
+    }
+
+    /// A message with a link to it
+    pub fn message(&self) -> String {
+        json!({ "msg_id": "stalls", "payloads": [{ "dataname": "large", "payload_type": "binary", "transport": "link",
+                "encoding": "none", "data": format!("{}/large", self.server.url()), "size": 8_000_000 }] })
+        .to_string()
+    }
+}
+
+/// A file below a folder that a download is being written to, as soon as there is one
+pub fn unfinished(folder: &Path) -> PathBuf {
+    fn find(folder: &Path) -> Option<PathBuf> {
+        std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+            let (path, metadata) = (entry.path(), entry.metadata().ok()?);
+            match metadata.is_dir() {
+                true => find(&path),
+                false => (path.extension() == Some(OsStr::new("part")) && metadata.len() > 0).then_some(path),
+            }
+        })
+    }
+    let start = Instant::now();
+    loop {
+        if let Some(path) = find(folder) {
+            return path;
+        }
+        assert!(start.elapsed() < PATIENCE, "no download began");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
