@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use natsbridge::{
-    Config, Downloader, FetchError, Link, Object, Origin, Receipt, Source, StoreError, Stored, Target, Uploader,
+    Config, Downloader, FetchError, LifetimeRules, Link, Object, Origin, Receipt, Source, StoreError, Stored, Target,
+    Uploader,
 };
 
 use crate::failure::Failure;
@@ -81,6 +82,10 @@ impl<T: Uploader> Uploader for Watched<T> {
 
     fn origins(&self) -> Vec<Origin> {
         self.inner.origins()
+    }
+
+    fn lifetime_rules(&self) -> LifetimeRules {
+        self.inner.lifetime_rules()
     }
 }
 

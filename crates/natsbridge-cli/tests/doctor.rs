@@ -5,8 +5,9 @@
 mod support;
 
 use natsbridge_testkit::nats_server::NatsServer;
+use natsbridge_testkit::scripted_http::Reply;
 use serde_json::Value as Json;
-use support::{Ended, World, program, run};
+use support::{Ended, Scripted, World, program, run};
 
 /// State and text of a check
 fn check(ended: &Ended, name: &str) -> (String, String) {
@@ -55,6 +56,37 @@ fn a_refused_permission_is_told_with_what_to_allow() {
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert_eq!(check(&ended, "subscribe").0, "fail");
     assert_eq!(check(&ended, "publish").0, "warn");
+    // The check tells it; no line of the log does so again.
+    for subject in ["lab.results", "secret.>"] {
+        let ended = run(world.program(["doctor", subject]).env("NATS_URL", &url));
+        assert!(ended.stderr.starts_with("error: ") && ended.stderr.lines().count() == 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_proxy_that_takes_small_bodies_only_is_found() {
+    // As nginx is without client_max_body_size.
+    let proxy = Scripted::start(|request| {
+        let json = |text: &str| Some(Reply::new(200, &[("Content-Type", "application/json")], text));
+        match (request.method.as_str(), request.target.as_str()) {
+            (_, target) if request.body_len > 1_000_000 && target.starts_with("/file/") => {
+                Some(Reply::new(413, &[], ""))
+            }
+            ("GET", "/config") => Some(Reply::new(404, &[], "")),
+            ("POST", "/upload") => json(r#"{"id":"a","uploadToken":"b","ttl":300}"#),
+            // The digest of the doctor's small file.
+            ("POST", _) => json(
+                r#"{"id":"c","fileName":"f","status":"uploaded","fileSize":65536,"fileMd5":"5731ab69b148647b91322c9589aa0227"}"#,
+            ),
+            _ => json("\"ok\""),
+        }
+    });
+    let world = World::start();
+    let ended = run(world.program(["doctor", "--json"]).env("FILESERVER_URL", proxy.server.url()));
+    assert_eq!(ended.code, Some(4), "{}{}", ended.stdout, ended.stderr);
+    let (state, text) = check(&ended, "upload");
+    assert!(state == "fail" && text.contains("65.5 kB are taken, 8.0 MB are not"), "{text}");
+    assert!(text.contains("client_max_body_size"), "{text}");
 }
 
 #[test]

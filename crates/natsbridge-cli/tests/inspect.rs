@@ -25,7 +25,8 @@ fn message(world: &World) -> Json {
     world.file("large", vec![7; 600_000]);
     let json = captured(&world.nats, "s", || {
         let mut send = world.program(["send", "s", "--text", "note=hello", "--file", "large=@large", "--one-shot"]);
-        assert_eq!(run(send.arg("--digest-direct")).code, Some(0));
+        send.args(["--digest-direct", "--receiver-id", "7a512910-bf40-4c64-a088-d2975d3d09ed"]);
+        assert_eq!(run(&mut send).code, Some(0));
     });
     serde_json::from_str(&json).unwrap()
 }
@@ -79,6 +80,41 @@ fn every_fault_is_marked_with_its_code() {
         let people = inspected(&world, &["m.json"]).stdout;
         assert!(people.contains("problem: ") && !people.contains("hunter2"), "{people}");
     }
+}
+
+#[test]
+fn the_end_of_a_link_is_told_by_its_offset() {
+    let world = World::start();
+    let mut message = message(&world);
+    // By the clock of a place two hours ahead or behind.
+    for (minutes, offset, found) in [(90, "+02:00", &["expired"][..]), (-90, "-02:00", &[])] {
+        let clock = time::OffsetDateTime::now_utc() + time::Duration::minutes(minutes);
+        let clock = clock.format(&time::format_description::well_known::Rfc3339).unwrap();
+        message["payloads"][1]["metadata"]["expires_at"] = format!("{}{offset}", clock.trim_end_matches('Z')).into();
+        world.file("m.json", message.to_string());
+        assert_eq!(codes(&inspected(&world, &["m.json", "--json"])), found, "{offset}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_a_message_is_skipped() {
+    let world = World::start();
+    world.file("m.json", format!("\u{feff}{}", message(&world)));
+    let ended = inspected(&world, &["m.json"]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+}
+
+#[test]
+fn a_long_problem_is_whole_in_a_pipe() {
+    let world = World::start();
+    let mut message = message(&world);
+    let name = "long name ".repeat(7);
+    message["payloads"][0]["dataname"] = name.trim_end().into();
+    message["payloads"][0]["size"] = 6.into();
+    world.file("m.json", message.to_string());
+    let ended = inspected(&world, &["m.json"]);
+    let problem = format!("problem: payload `{}`: the message says 6 bytes and holds 5", name.trim_end());
+    assert!(problem.len() > 80 && ended.stdout.lines().any(|line| line == problem), "{}", ended.stdout);
 }
 
 #[test]

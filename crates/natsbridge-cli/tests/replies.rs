@@ -179,3 +179,42 @@ fn a_message_that_asks_for_no_answer_is_handled_and_lines_for_people_fit() {
     let ended = stop(service);
     assert!(ended.stderr.contains("handled 2, answered 0, refused 0, unreadable 1"), "{}", ended.stderr);
 }
+
+#[test]
+fn answers_go_to_listed_subjects_alone() {
+    let world = World::start();
+    let service = service(&world, &["--reply-to", "allowed.>"], "echo done");
+    let answers = world.receiver(&[">", "--for", "3s"]);
+    for (n, subject) in ["other", "allowed.x"].iter().enumerate() {
+        let message = json!({ "msg_id": format!("m{n}"), "sender_id": "x", "reply_to": subject, "payloads": [] });
+        publish(&world.nats, "s", message.to_string().as_bytes());
+    }
+    let answered: Vec<_> =
+        (0..2).map(|_| service.json()).map(|line| (line["msg_id"].clone(), line["answered"].clone())).collect();
+    for line in [(json!("m0"), json!(false)), (json!("m1"), json!(true))] {
+        assert!(answered.contains(&line), "{answered:?}");
+    }
+    let seen = answers.ended().stdout;
+    let to: Vec<Json> =
+        seen.lines().map(|line| serde_json::from_str::<Json>(line).unwrap()["send_to"].clone()).collect();
+    assert!(to.contains(&json!("allowed.x")) && !to.contains(&json!("other")), "{seen}");
+}
+
+#[test]
+fn a_long_refusal_is_told_whole_in_a_pipe() {
+    let world = World::start();
+    let words = "why ".repeat(60);
+    let service = Running::start(&mut world.program([
+        "reply",
+        "s",
+        "--exec",
+        "sh",
+        "--",
+        "-c",
+        &format!("echo {words} >&2; exit 3"),
+    ]));
+    service.said("answering s");
+    assert_eq!(ask(&world, &["--text", "a=b"]).code, Some(8));
+    let line = service.line();
+    assert!(line.ends_with(&format!("refused (handler): {}", words.trim_end())), "{line}");
+}

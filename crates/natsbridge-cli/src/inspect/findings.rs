@@ -225,9 +225,10 @@ async fn seen(dataname: &str, url: &str, fetcher: Option<&Fetcher>) -> Seen {
             404 | 410 => Seen::Gone(glance.status),
             status => Seen::Untold(status),
         },
-        Err(error) if error.kind() == FetchErrorKind::BlockedOrigin => {
-            Seen::NotAsked("its origin is not the file server's; see --allow-origin")
-        }
+        Err(error) if error.kind() == FetchErrorKind::BlockedOrigin => Seen::NotAsked(match error.refused_origin() {
+            Some(_) => "its origin is not the file server's; see --allow-origin",
+            None => "no receiver follows a link that leads there",
+        }),
         Err(error) => Seen::Unreachable(chain(&error).join(": ")),
     }
 }
