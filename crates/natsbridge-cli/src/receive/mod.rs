@@ -107,8 +107,12 @@ text, JSON for dictionaries, an array of row objects for tables, and null for
 bytes. It is null too for links above 64 MiB, where the values of one message
 fill more than 64 MiB of JSON together, and for a table's cell that JSON can't
 show: then `unshown` says why, with code (too_large or unconvertible), message
-and columns. A message that can't be read has `error` with code, message and
-dataname, and the payloads that could be read.
+and columns. A message that can't be read has `error` with code, message,
+dataname and, where an option would mend it, help, and the payloads that could
+be read.
+
+Ends with 9 when messages had come that were not printed within --grace; the
+last line on standard error counts them as unhandled.
 
 Examples:
   natsbridge receive 'lab.>'
