@@ -84,7 +84,7 @@ impl Bench {
         send::end(&bridge).await;
         let links = if self.link_size > 0 { Some(self.links(&config).await?) } else { None };
         if self.json {
-            return output::line(&self.to_json(&messages, links.as_ref()).to_string());
+            return output::line(&output::json(&self.to_json(&messages, links.as_ref())));
         }
         output::line(&self.to_text(&messages, links.as_ref()))
     }

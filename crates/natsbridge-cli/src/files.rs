@@ -44,7 +44,7 @@ impl Files {
         let Action::Sweep { dir, json } = &self.action;
         let swept = natsbridge::server::sweep(dir)?;
         if *json {
-            return output::line(&json!({ "uploads": swept.uploads, "bytes": swept.bytes }).to_string());
+            return output::line(&output::json(&json!({ "uploads": swept.uploads, "bytes": swept.bytes })));
         }
         let uploads = if swept.uploads == 1 { "upload" } else { "uploads" };
         output::line(&format!("{} {uploads} erased, {}", swept.uploads, units::shown(swept.bytes)))

@@ -142,7 +142,7 @@ impl Record {
             if interruptions > 0 {
                 told["interruptions"] = interruptions.into();
             }
-            output::line(&told.to_string())?;
+            output::line(&output::json(&told))?;
         }
         let interrupted = receive::interrupted(interruptions, "is not known");
         output::note(&format!("recorded {recorded}, dropped {dropped}{interrupted}, unhandled {unhandled}"));
@@ -312,7 +312,7 @@ impl Replay {
             ));
         }
         if self.json {
-            return output::line(&json!({ "sent": sent, "bytes": bytes }).to_string());
+            return output::line(&output::json(&json!({ "sent": sent, "bytes": bytes })));
         }
         output::line(&format!("sent {sent} messages, {}", units::shown(bytes)))
     }

@@ -98,7 +98,7 @@ impl Serve {
         }
         let server = FileServer::bind(config).await?;
         let url = server.url();
-        output::line(&if json { json!({ "url": url }).to_string() } else { format!("listening on {url}") })?;
+        output::line(&if json { output::json(&json!({ "url": url })) } else { format!("listening on {url}") })?;
         server.serve_until(signals::stopped()).await;
         Ok(())
     }

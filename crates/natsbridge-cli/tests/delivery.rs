@@ -134,6 +134,18 @@ fn a_message_is_acknowledged_by_as_many_receivers_as_asked() {
 }
 
 #[test]
+fn json_of_what_was_sent_and_acknowledged_commands_no_terminal() {
+    let world = World::start();
+    let receiver = world.receiver(&["s", "--ack", "--count", "1"]);
+    let sent = run(&mut world.program(["send", "s", "--text", "a\u{202e}\u{9b}\u{7f}=b", "--ack", "1", "--json"]));
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    assert!(sent.stdout.contains("a\\u202e\\u009b\\u007f"), "{}", sent.stdout);
+    let line = sent.stdout.trim_end();
+    assert_eq!(natsbridge::harmless(line), line);
+    assert_eq!(receiver.ended().code, Some(0));
+}
+
+#[test]
 fn an_unreadable_message_is_refused_with_its_code() {
     let world = World::start();
     world.file("large", vec![0; 600_000]);

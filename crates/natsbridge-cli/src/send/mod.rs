@@ -110,7 +110,7 @@ impl Send {
             end(&bridge).await;
             output::note(&summary.to_string());
             if self.json {
-                output::line(&summary.to_json().to_string())?;
+                output::line(&output::json(&summary.to_json()))?;
             }
             return done;
         }
@@ -128,7 +128,7 @@ impl Send {
         drop(spooled);
         end(&bridge).await;
         let sent = sent?;
-        if self.json { output::line(&sent.to_json().to_string()) } else { sent.print() }
+        if self.json { output::line(&output::json(&sent.to_json())) } else { sent.print() }
     }
 
     /// Refuses what can't be meant, before anything is read or sent
