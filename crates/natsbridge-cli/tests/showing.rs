@@ -85,6 +85,27 @@ fn payloads_of_one_message_share_what_is_shown() {
 }
 
 #[test]
+fn messages_that_wait_are_held_in_bounded_memory() {
+    let world = World::start();
+    let (listener, link) = silent();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let receiver = world.receiver(&["s", "--ordered", "--allow-origin", &origin, "--message-timeout", "4s"]);
+    publish(&world.nats, "s", unanswered(&link).as_bytes());
+    // A list of lists takes far more memory than its text.
+    let metadata = json!({ "a": vec![Vec::<u8>::new(); 200_000] });
+    let message = json!({ "metadata": metadata, "payloads": [] }).to_string();
+    for _ in 0..30 {
+        publish(&world.nats, "s", message.as_bytes());
+    }
+    assert_eq!(receiver.json()["error"]["code"], "timeout");
+    for _ in 0..30 {
+        assert!(receiver.line().contains("[[],[],"));
+    }
+    let peak = peak(&receiver);
+    assert!(peak < 128_000_000, "{peak} bytes");
+}
+
+#[test]
 fn a_large_text_link_is_not_loaded_to_be_shown() {
     let world = World::start();
     world.file("text", "x".repeat(150_000_000));

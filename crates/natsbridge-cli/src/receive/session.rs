@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use natsbridge::{Bridge, Inbox, Incoming, ReceiveError};
+use natsbridge::{Bridge, Handle, Header, Inbox, Incoming, Metadata, ReceiveError};
+use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::ahead::Ahead;
@@ -21,6 +22,9 @@ const BATCH: usize = 64;
 
 /// How long the message that is being printed at the end may take, so that it is known whether it was
 const MOMENT: Duration = Duration::from_millis(500);
+
+/// What a value takes beside its text, in bytes
+const NODE: u64 = 128;
 
 /// What ended the listening
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,10 +173,10 @@ impl<'a> Session<'a> {
 
     fn prepare(&mut self, message: Result<Incoming, ReceiveError>) {
         self.taken += 1;
-        let inside = |message: &Incoming| {
-            message.payloads().iter().filter_map(|handle| handle.part()).map(|part| part.size()).sum()
+        let bytes = match &message {
+            Ok(message) => weight(message.header(), message.payloads()),
+            Err(error) => error.header.as_deref().map_or(0, |header| weight(header, &[])),
         };
-        let bytes = message.as_ref().map_or(0, inside);
         let printing = Arc::clone(&self.printing);
         self.ahead.push(bytes, async move {
             let report = printing.report(&message).await;
@@ -245,6 +249,47 @@ impl<'a> Session<'a> {
         }
         Ok(!over.load(Ordering::Relaxed))
     }
+}
+
+/// What a message takes in memory, about, in bytes
+fn weight(header: &Header, payloads: &[Handle]) -> u64 {
+    let inside = |handle: &Handle| {
+        let part = handle.part().map_or(0, |part| part.size());
+        part.saturating_add(handle.metadata().map_or(0, metadata_weight)).saturating_add(NODE)
+    };
+    let texts = [
+        header.correlation_id(),
+        header.msg_id(),
+        header.timestamp(),
+        header.send_to(),
+        header.sender_name(),
+        header.sender_id(),
+        header.receiver_name(),
+        header.receiver_id(),
+        header.reply_to(),
+        header.reply_to_msg_id(),
+        header.broker_url(),
+    ];
+    let fields = texts.into_iter().map(length).sum::<u64>() + metadata_weight(header.metadata());
+    payloads.iter().map(inside).fold(fields, u64::saturating_add)
+}
+
+fn metadata_weight(metadata: &Metadata) -> u64 {
+    metadata.iter().map(|(key, value)| NODE + length(key) + json_weight(value)).sum()
+}
+
+/// A value in memory takes much more than its text where it is many small ones
+fn json_weight(json: &Json) -> u64 {
+    match json {
+        Json::String(text) => NODE + length(text),
+        Json::Array(values) => NODE + values.iter().map(json_weight).sum::<u64>(),
+        Json::Object(members) => NODE + metadata_weight(members),
+        _ => NODE,
+    }
+}
+
+fn length(text: &str) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
 fn number(len: usize) -> u64 {
