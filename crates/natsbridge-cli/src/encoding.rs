@@ -10,15 +10,15 @@ pub(crate) struct NotText(String);
 /// The UTF-8 byte-order mark, which editors and spreadsheets write
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Bytes that are looked at to tell UTF-16 without a mark
+/// Bytes that are looked at to tell UTF-16 and UTF-32 without a mark
 const LOOKED_AT: usize = 256;
 
 /// The bytes without a UTF-8 byte-order mark
 ///
 /// # Errors
-/// Where the mark is that of another encoding.
+/// Where they begin as text of another encoding, with its mark or without.
 pub(crate) fn unmarked(bytes: &[u8]) -> Result<&[u8], NotText> {
-    match marked(bytes) {
+    match marked(bytes).or_else(|| wide(bytes)) {
         Some(encoding) => Err(NotText::of(encoding)),
         None => Ok(bytes.strip_prefix(MARK).unwrap_or(bytes)),
     }
@@ -45,7 +45,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<Cow<'_, str>, NotText> {
     }
     let bytes = bytes.strip_prefix(MARK).unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|_| NotText::found_in(bytes))?;
-    match unmarked_utf16(bytes) {
+    match wide(bytes) {
         Some(encoding) => Err(NotText::of(encoding)),
         None => Ok(Cow::Borrowed(text)),
     }
@@ -54,7 +54,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<Cow<'_, str>, NotText> {
 impl NotText {
     /// Bytes that are not UTF-8: says what they most likely are
     pub(crate) fn found_in(bytes: &[u8]) -> Self {
-        if let Some(encoding) = marked(bytes).or_else(|| unmarked_utf16(bytes)) {
+        if let Some(encoding) = marked(bytes).or_else(|| wide(bytes)) {
             return Self::of(encoding);
         }
         let beginning = bytes.get(..LOOKED_AT).unwrap_or(bytes);
@@ -89,16 +89,25 @@ fn marked(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// UTF-16 without a mark: in Western text, every other byte is zero
-fn unmarked_utf16(bytes: &[u8]) -> Option<&'static str> {
+/// UTF-16 or UTF-32 without a mark: in Western text, every other byte is zero, or three of four
+fn wide(bytes: &[u8]) -> Option<&'static str> {
     let looked_at = bytes.get(..LOOKED_AT).unwrap_or(bytes);
-    let zeros = |at: usize| looked_at.iter().skip(at).step_by(2).filter(|byte| **byte == 0).count();
-    let (even, odd, pairs) = (zeros(0), zeros(1), looked_at.len() / 2);
-    match pairs {
-        0 => None,
-        _ if even == 0 && odd * 10 >= pairs * 9 => Some("UTF-16LE"),
-        _ if odd == 0 && even * 10 >= pairs * 9 => Some("UTF-16BE"),
-        _ => None,
+    let at = |first: usize, step: usize| looked_at.iter().skip(first).step_by(step);
+    let none = |first, step| at(first, step).len() > 0 && at(first, step).all(|byte| *byte != 0);
+    let most = |first, step| {
+        let zeros = at(first, step).filter(|byte| **byte == 0).count();
+        zeros > 0 && zeros * 10 >= at(first, step).count() * 9
+    };
+    if none(0, 4) && (1..4).all(|first| most(first, 4)) {
+        Some("UTF-32LE")
+    } else if none(3, 4) && (0..3).all(|first| most(first, 4)) {
+        Some("UTF-32BE")
+    } else if none(0, 2) && most(1, 2) {
+        Some("UTF-16LE")
+    } else if none(1, 2) && most(0, 2) {
+        Some("UTF-16BE")
+    } else {
+        None
     }
 }
 
@@ -131,6 +140,8 @@ mod tests {
             (&utf16("a,b\n1,2\n", u16::to_le_bytes)[..], "UTF-16LE"),
             (&utf16("a,b\n1,ü\n", u16::to_be_bytes), "UTF-16BE"),
             (&utf32, "UTF-32LE"),
+            (&utf32[4..], "UTF-32LE"),
+            (b"\0\0\0a\0\0\0b", "UTF-32BE"),
             (b"a\nGr\xfc\xdfe", "from line 2 on, most likely Latin-1"),
             (b"5 \x80", "Windows-1252"),
             (b"\x89PNG\r\n\x1a\n\0\0\0\r", "binary"),
@@ -139,6 +150,15 @@ mod tests {
             let error = text(bytes).unwrap_err().to_string();
             assert!(error.contains(name), "{name}: {error}");
         }
-        assert!(unmarked(&utf16("\u{feff}{}", u16::to_le_bytes)).is_err());
+        for beginning in ["\u{feff}{}", "{}", "a"] {
+            assert!(unmarked(&utf16(beginning, u16::to_le_bytes)).is_err(), "{beginning}");
+        }
+    }
+
+    #[test]
+    fn text_that_holds_some_zeros_stays_text() {
+        for taken in [&b"\0"[..], b"\0\0\0\0", b"name\0other name\0", b"a\0\0b", b""] {
+            assert_eq!(unmarked(taken).unwrap(), taken);
+        }
     }
 }

@@ -157,6 +157,17 @@ fn broker_advice(error: &BrokerError) -> Option<&'static str> {
     let text = error.to_string();
     let websocket = text.contains("ws://") || text.contains("wss://");
     Some(match error.kind() {
+        // These name the setting's value, which several options and variables can give.
+        BrokerErrorKind::InvalidOptions if text.contains("NATS server URL") || text.contains("of NATS") => {
+            "the address comes from --nats or NATS_URL"
+        }
+        BrokerErrorKind::InvalidOptions if text.contains("credentials file") => {
+            "the file is named by --creds or NATS_CREDS"
+        }
+        BrokerErrorKind::InvalidOptions if text.contains("nkey") => "the file is named by --nkey or NATS_NKEY",
+        BrokerErrorKind::InvalidOptions if text.starts_with("the file ") => {
+            "files are named by --nkey, --tls-ca, --tls-cert and --tls-key, or NATS_NKEY, NATS_CA, NATS_CERT and NATS_KEY"
+        }
         BrokerErrorKind::Unresolved => "check the host's name in --nats or NATS_URL",
         BrokerErrorKind::Refused if websocket => {
             "check the port in --nats or NATS_URL: a server listens for WebSockets on a port of their own"

@@ -23,7 +23,7 @@ pub(crate) struct Request {
     #[command(flatten)]
     letter: Letter,
     /// How long to wait for the answer
-    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5s")]
+    #[arg(long, value_name = "TIME", value_parser = units::some_time, default_value = "5s")]
     timeout: Duration,
     /// Follow links to this origin too, besides the file server's
     #[arg(long, value_name = "URL")]

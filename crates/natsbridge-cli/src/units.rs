@@ -46,6 +46,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("`{text}` is not a duration; write a number with s, m, h or d, such as 90s or 24h"))
 }
 
+/// Reads a duration that is longer than nothing
+pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("`{text}` is no time at all; give some, such as 90s or 24h")),
+        some => Ok(some),
+    }
+}
+
 /// A size for people: three digits, powers of 1000
 pub(crate) fn shown(bytes: u64) -> String {
     if bytes < 1_000 {

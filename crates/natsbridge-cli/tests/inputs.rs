@@ -98,6 +98,8 @@ fn other_encodings_are_named() {
     world.file("latin.csv", b"name\nGr\xfc\xdfe\n");
     world.file("bare.csv", &utf16("a,b\n1,2\n")[2..]);
     world.file("wide.txt", utf16("hello"));
+    world.file("bare.txt", &utf16("hello")[2..]);
+    world.file("bare.ndjson", &utf16("{\"natsbridge_record\":1}\n")[2..]);
     world.file("latin.json", b"{\"a\":\"\xfc\"}");
     world.file("wide.ndjson", utf16("{\"natsbridge_record\":1}\n"));
     for (words, name) in [
@@ -105,15 +107,24 @@ fn other_encodings_are_named() {
         (&["send", "s", "--table", "t=@bare.csv"], "UTF-16LE"),
         (&["send", "s", "--text", "t=@wide.txt"], "UTF-16LE"),
         (&["send", "s", "--dict", "t=@latin.json"], "Latin-1"),
+        (&["send", "s", "--text", "t=@bare.txt"], "UTF-16LE"),
         (&["replay", "wide.ndjson"], "UTF-16LE"),
+        (&["replay", "bare.ndjson"], "UTF-16LE"),
     ] {
         let ended = run(&mut world.program(words));
         assert_eq!(ended.code, Some(5), "{words:?}: {}", ended.stderr);
         assert!(ended.stderr.contains(name) && ended.stderr.contains("iconv"), "{words:?}: {}", ended.stderr);
     }
-    let ended = piped(&mut world.program(["send", "s", "--lines"]), &utf16("one\ntwo\n"));
-    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
-    assert!(ended.stderr.contains("UTF-16LE") && ended.stderr.contains("sent 0"), "{}", ended.stderr);
+    for start in [0, 2] {
+        let ended = piped(&mut world.program(["send", "s", "--lines"]), &utf16("one\ntwo\n")[start..]);
+        assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+        assert!(ended.stderr.contains("UTF-16LE") && ended.stderr.contains("sent 0"), "{}", ended.stderr);
+    }
+    for file in ["wide.ndjson", "bare.ndjson"] {
+        let ended = run(&mut world.program(["inspect", file]));
+        assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+        assert!(ended.stdout.contains("UTF-16LE") && ended.stdout.contains("iconv"), "{}", ended.stdout);
+    }
 }
 
 #[test]

@@ -161,7 +161,12 @@ impl Config {
             }
             config.fileserver_url = url;
         }
-        config.fileserver_token = variable("FILESERVER_TOKEN")?.map(Secret::new);
+        let token = variable("FILESERVER_TOKEN")?;
+        if token.as_ref().is_some_and(|token| token.contains(char::is_control)) {
+            let reason = "it holds a line break or another control character, which no header may";
+            return Err(ConfigError::new("FILESERVER_TOKEN", reason));
+        }
+        config.fileserver_token = token.map(Secret::new);
         if let Some(path) = variable("FILESERVER_CA")? {
             let refused = |reason: String| ConfigError::new("FILESERVER_CA", reason);
             let pem = std::fs::read(&path).map_err(|error| refused(format!("`{path}` can't be read: {error}")))?;
@@ -328,9 +333,11 @@ mod tests {
             ("FILESERVER_URL", "files.test"),
             ("FILESERVER_CA", "no/such/file.pem"),
             ("FILESERVER_CA", "Cargo.toml"),
+            ("FILESERVER_TOKEN", "hunter2\nhunter2"),
         ] {
             let error = with(name, value).unwrap_err();
             assert!(error.variable == name && error.to_string().contains(name), "{error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
         }
     }
 

@@ -57,6 +57,10 @@ impl Counter {
 
     /// The subject that a message goes to; that of an answer is a stranger's word, and not remembered
     pub(crate) fn counted(&self, message: &Message, answers: bool) -> Result<Arc<Counted>, SubjectError> {
+        // Where it is none, nobody could answer.
+        if !message.reply_to.is_empty() {
+            Subject::new(&*message.reply_to)?;
+        }
         let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         let Subjects { counted, last } = &mut *subjects;
         if let Some(last) = last.as_ref().filter(|last| last.subject.as_str() == message.send_to) {

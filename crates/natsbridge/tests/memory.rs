@@ -440,6 +440,12 @@ async fn a_subject_that_nats_refuses_is_refused_first() {
             let error = draft.send().await.unwrap_err();
             assert!(matches!(error, Error::Subject(_)), "{subject}: {error}");
         }
+        // So is one that nobody could answer on, also after a message that went.
+        if !subject.is_empty() {
+            bridge.message("s").send().await.unwrap();
+            let error = bridge.message("s").reply_to(subject).binary("b", vec![0; 600_000]).send().await.unwrap_err();
+            assert!(matches!(error, Error::Subject(_)), "{subject}: {error}");
+        }
     }
     assert!(store.is_empty());
     assert!(matches!(bridge.subscribe("a.>.b").await, Err(Error::Subject(_))));

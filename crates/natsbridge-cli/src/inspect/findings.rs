@@ -7,6 +7,7 @@ use natsbridge::{
 };
 use serde_json::{Value as Json, json};
 
+use crate::encoding::NotText;
 use crate::failure::chain;
 use crate::output::{self, Style};
 use crate::{listing, receive, units};
@@ -23,6 +24,11 @@ impl Problem {
     pub(super) fn of(error: &Error) -> Self {
         let dataname = error.dataname().map(str::to_owned);
         Self { code: error.code(), dataname, message: chain(error).join(": ") }
+    }
+
+    /// What arrived is text of another encoding
+    pub(super) fn encoding(why: &NotText) -> Self {
+        Self { code: "not_json", dataname: None, message: format!("the message is not an envelope: {why}") }
     }
 
     fn field(message: impl Into<String>) -> Self {

@@ -71,7 +71,10 @@ impl Inspect {
         let fetcher = if self.no_links { None } else { Some(stores::fetcher(&config)?) };
         let envelope = match Envelope::from_json(&bytes) {
             Ok(envelope) => envelope,
-            Err(error) => return self.unreadable(&error.into()),
+            Err(error) => {
+                let encoding = encoding::unmarked(&bytes).err().map(|why| Problem::encoding(&why));
+                return self.unreadable(&encoding.unwrap_or_else(|| Problem::of(&error.into())));
+            }
         };
         let findings = Findings::of(&bytes, &envelope, fetcher.as_ref()).await;
         if self.json {
@@ -86,8 +89,7 @@ impl Inspect {
     }
 
     /// What is no envelope has one problem
-    fn unreadable(&self, error: &natsbridge::Error) -> Result<(), Failure> {
-        let problem = Problem::of(error);
+    fn unreadable(&self, problem: &Problem) -> Result<(), Failure> {
         if self.json {
             output::line(&output::json(&json!({ "problems": [problem.to_json()] })))?;
         } else {

@@ -8,6 +8,9 @@ use serde_json::{Map, Number, Value as Json};
 /// How an error about JSON that goes on behind its value ends
 pub(super) const MORE: &str = "more follows behind the JSON value";
 
+/// Digits that tell every float from all others
+const DIGITS: usize = 17;
+
 /// Reads JSON, and refuses what could not be sent exactly
 ///
 /// A number travels as an integer of 64 bits or as a float's shortest decimal; one that is neither would arrive as
@@ -49,6 +52,8 @@ fn wrong(error: &serde_json::Error, first: usize) -> String {
 }
 
 /// Whether a JSON number is the same number when it has been read and written again
+///
+/// Many programs write a float with 17 digits, as `%.17g` does: 0.10000000000000001 names the float that 0.1 names.
 pub(super) fn keeps(number: &str) -> bool {
     if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
         return true;
@@ -58,7 +63,12 @@ pub(super) fn keeps(number: &str) -> bool {
     if number.len() <= 15 && !number.contains(['e', 'E']) {
         return true;
     }
-    value.is_finite() && parts(number) == parts(&format!("{value:e}"))
+    let written = parts(number);
+    if !value.is_finite() || written == parts(&format!("{value:e}")) {
+        return value.is_finite();
+    }
+    let digits = written.as_ref().map_or(0, |(digits, _)| digits.len());
+    number.contains(['.', 'e', 'E']) && digits <= DIGITS && written == parts(&format!("{value:.*e}", DIGITS - 1))
 }
 
 /// A decimal number's significant digits, and the power of ten of the first one; none of both for zero
@@ -186,6 +196,9 @@ mod tests {
             "-1e400",
             "1e-400",
             "1e99999999999999999999",
+            "0.100000000000000006",
+            "12345678901234567000000",
+            "4e-324",
         ] {
             for text in [number.to_owned(), format!("{{\"a\":\n[\"1e400 \\\" 5\", {number}]}}")] {
                 let error = json(&text, 1).unwrap_err();
@@ -216,6 +229,11 @@ mod tests {
             "1.7976931348623157e308",
             "0.30000000000000004",
             "12e5",
+            "0.10000000000000001",
+            "3.1415926535897931",
+            "2.2250738585072009e-308",
+            "-2.7182818284590451",
+            "1.0000000000000000000",
         ] {
             let value = json(number, 1).unwrap();
             let expected: f64 = number.parse().unwrap();

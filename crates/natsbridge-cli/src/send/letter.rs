@@ -53,7 +53,7 @@ pub(crate) struct Letter {
     #[arg(long)]
     one_shot: bool,
     /// How long links work, such as 90s, 24h or 7d [default: 24h]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    #[arg(long, value_name = "TIME", value_parser = units::some_time)]
     link_ttl: Option<Duration>,
     #[arg(long, value_name = "BYTES", value_parser = units::size, help = THRESHOLD)]
     threshold: Option<u64>,

@@ -12,7 +12,7 @@ mod table;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use natsbridge::{Bridge, DeliverOptions, Draft, Envelope, Header, Payload};
+use natsbridge::{Bridge, DeliverOptions, Draft, Envelope, Header, Payload, Subject};
 use serde_json::{Value as Json, json};
 
 use crate::failure::Failure;
@@ -44,7 +44,7 @@ pub(crate) struct Send {
     #[arg(long, value_name = "N", value_parser = acks, help_heading = "Delivery")]
     ack: Option<usize>,
     /// When to give up waiting for them
-    #[arg(long, value_name = "TIME", value_parser = units::duration, requires = "ack", help_heading = "Delivery")]
+    #[arg(long, value_name = "TIME", value_parser = units::some_time, requires = "ack", help_heading = "Delivery")]
     #[arg(default_value = "30s")]
     timeout: Duration,
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "line")]
@@ -137,6 +137,13 @@ impl Send {
             let why = "--lines takes its texts from standard input; leave --empty and the other payloads out";
             return Err(Failure::Usage(why.to_owned()));
         }
+        if self.lines.as_ref().is_some_and(String::is_empty) {
+            let why = "--lines= names no payload: write --lines=NAME, or --lines alone for `line`";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        if let Some(Err(why)) = self.reply_to.as_ref().map(Subject::new) {
+            return Err(Failure::Usage(format!("--reply-to can't be used: {why}")));
+        }
         if self.empty && !self.letter.is_empty() {
             return Err(Failure::Usage("--empty sends a message without a payload; leave the payloads out".to_owned()));
         }
@@ -151,8 +158,7 @@ impl Send {
 
     /// The option by which it asks for an answer, if any
     fn asks(&self) -> Option<&'static str> {
-        let reply_to = self.reply_to.as_ref().is_some_and(|subject| !subject.is_empty());
-        if self.ack.is_some() { Some("--ack") } else { reply_to.then_some("--reply-to") }
+        if self.ack.is_some() { Some("--ack") } else { self.reply_to.as_ref().map(|_| "--reply-to") }
     }
 
     fn draft(&self, bridge: &Bridge) -> Draft {

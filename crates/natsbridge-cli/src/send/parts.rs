@@ -159,15 +159,16 @@ impl Given {
     fn read(&self, how: table::How) -> Result<Item, Failure> {
         let bytes = || self.input.bytes().map_err(|error| self.unreadable(error));
         Ok(match self.kind {
-            Kind::Text => match String::from_utf8(bytes()?.into()) {
-                Ok(text) => Item::Value(PayloadType::Text, Value::Text(text)),
-                Err(error) => {
-                    let cause = NotText::found_in(error.as_bytes());
-                    return Err(self
-                        .refused("the text is not UTF-8; send it with --file, or convert it")
-                        .because(cause));
-                }
-            },
+            Kind::Text => {
+                let refused =
+                    |cause| self.refused("the text is not UTF-8; send it with --file, or convert it").because(cause);
+                let bytes = bytes()?;
+                // A UTF-8 mark is part of the text; UTF-16 that is valid UTF-8 too would arrive full of zeros.
+                encoding::unmarked(&bytes).map_err(refused)?;
+                let text = String::from_utf8(bytes.into());
+                let text = text.map_err(|error| refused(NotText::found_in(error.as_bytes())))?;
+                Item::Value(PayloadType::Text, Value::Text(text))
+            }
             Kind::Dictionary => {
                 let bytes = bytes()?;
                 let refused = |cause: Box<dyn Error + Send + Sync>| {
