@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::faults::{Fault, Menu};
 use crate::feed::{Feed, THRESHOLD};
@@ -117,7 +117,7 @@ pub(crate) async fn acknowledged(world: &mut World, settings: &Settings, random:
     let menu = Menu { forget: true, files: true, receivers: true };
     let faults = break_things(world, &mut receivers, random, menu, settings).await?;
     stop.send_replace(true);
-    feeding.await?;
+    timeout(SENDER_END, feeding).await??;
     let sent = sender.end(SENDER_END).await?;
     let mut counted = Counted { faults, ..Counted::default() };
     settle(&mut counted, &sent, receivers).await?;
@@ -196,7 +196,7 @@ pub(crate) async fn counted(world: &mut World, settings: &Settings, random: &mut
     let mut receivers = [receiver];
     let faults = break_things(world, &mut receivers, random, menu, settings).await?;
     stop.send_replace(true);
-    let (mut stdin, mut last) = feeding.await?;
+    let (mut stdin, mut last) = timeout(SENDER_END, feeding).await??;
     let arrived = feed.write_until_seen(&mut stdin, &mut last, CALM, &seen).await;
     drop(stdin);
     let sent = sender.end(SENDER_END).await?;
@@ -237,7 +237,7 @@ pub(crate) async fn rolling(world: &World, settings: &Settings) -> Outcome<Count
         }
     }
     stop.send_replace(true);
-    let last = feeding.await?;
+    let last = timeout(SENDER_END, feeding).await??;
     let sent = sender.end(SENDER_END).await?;
     // What the sender has confirmed has reached the servers; the receivers are asked to end after that.
     let mut lives = Vec::new();
