@@ -156,7 +156,8 @@ impl Config {
         let mut config = Self::new(variable("NATS_URL")?.as_deref().unwrap_or(Self::NATS_URL));
         config.nats = protected(logged_in(config.nats, variable)?, variable)?;
         if let Some(url) = variable("FILESERVER_URL")? {
-            if !(url.starts_with("http://") || url.starts_with("https://")) {
+            let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+            if !matches!(scheme.as_deref(), Some("http" | "https")) {
                 return Err(ConfigError::new("FILESERVER_URL", "it has to start with http:// or https://"));
             }
             config.fileserver_url = url;

@@ -1,10 +1,11 @@
 //! The façade's errors: one variant per room, each with its stable code and the payload it is about.
 
+use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
 
 use natsbridge_core::{EnvelopeError, Header, OpenError, PlanError, harmless, shown};
-use natsbridge_fileserver::{FetchError, StoreError};
+use natsbridge_fileserver::{FetchError, FetchErrorKind, StoreError};
 use natsbridge_nats::{BrokerError, Subject, SubjectError};
 
 use crate::{ConfigError, DeliveryError};
@@ -155,6 +156,28 @@ impl Error {
             Self::Stopped => "stopped",
             Self::NoReplySubject { .. } => "no_reply_subject",
             Self::ReplyRefused { .. } => "reply_refused",
+        }
+    }
+
+    /// What a NACK says of this error: text for the sender, who may be a stranger
+    ///
+    /// It names neither this machine's paths nor the origins that this program allows; the error's own text does.
+    #[must_use]
+    pub fn nack_reason(&self) -> String {
+        match self {
+            Self::File { dataname, action, source, .. } => {
+                format!("payload `{}`: the receiver cannot {action} it: {source}", shown(dataname))
+            }
+            Self::Fetch(error) => {
+                let dataname = shown(error.dataname());
+                match (error.refused_origin(), error.source()) {
+                    (Some(origin), _) => format!("payload `{dataname}`: this receiver does not download from {origin}"),
+                    // Such as a disk that is full.
+                    (None, Some(source)) if error.kind() == FetchErrorKind::LocalFile => format!("{error}: {source}"),
+                    (None, _) => error.to_string(),
+                }
+            }
+            other => other.to_string(),
         }
     }
 

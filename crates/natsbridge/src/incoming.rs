@@ -280,7 +280,7 @@ impl Bridge {
         let Some(header) = &unread.header else { return Err(Error::NoReplySubject { msg_id: String::new() }) };
         let answer = answer(self, header, unread.reply.as_ref(), Purpose::Nack)?;
         let error = &unread.error;
-        refusal(answer, error.code(), &error.to_string(), error.is_retryable()).send().await.map(drop)
+        refusal(answer, error.code(), &error.nack_reason(), error.is_retryable()).send().await.map(drop)
     }
 }
 

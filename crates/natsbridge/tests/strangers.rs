@@ -355,3 +355,26 @@ async fn the_reply_subject_of_nats_is_a_strangers_word_as_well() {
     assert_eq!(answers.next().await.unwrap().unwrap().get::<String>("reply").unwrap(), "x");
     service.stop().await;
 }
+
+#[tokio::test]
+async fn refusals_tell_strangers_neither_origins_nor_paths() {
+    let broker = MemoryBroker::new();
+    let mut config = Config::default();
+    config.fileserver_url = "http://files.inner.test:8080".to_owned();
+    let bridge = Bridge::with_broker(broker.clone(), config).unwrap();
+    let (mut inbox, mut answers) = (bridge.subscribe("ask").await.unwrap(), bridge.subscribe("answers").await.unwrap());
+    let link =
+        json!({"dataname": "clip", "payload_type": "binary", "transport": "link", "data": "http://other.test/x"});
+    publish(&broker, "ask", &json!({"msg_id": "m", "reply_to": "answers", "payloads": [link]})).await;
+    let unread = inbox.next().await.unwrap().unwrap_err();
+    assert!(unread.error.to_string().contains("files.inner.test"), "here it is said: {}", unread.error);
+    bridge.nack(&unread).await.unwrap();
+    let told = answers.next().await.unwrap().unwrap().header().metadata()["reason"].clone();
+    assert_eq!(told, "payload `clip`: this receiver does not download from http://other.test");
+
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let path = "/secret/place".into();
+    let error = Error::File { dataname: "clip".to_owned(), action: "write", path, source: full };
+    assert!(error.to_string().contains("/secret/place"));
+    assert_eq!(error.nack_reason(), "payload `clip`: the receiver cannot write it: no storage space");
+}

@@ -68,6 +68,8 @@ struct Entry {
 struct Problem {
     code: &'static str,
     message: String,
+    /// The same for the message's sender
+    told: String,
     dataname: Option<String>,
     retryable: bool,
     /// What to do here; no sender is told
@@ -82,7 +84,8 @@ impl From<&Error> for Problem {
             _ => None,
         };
         let message = chain(error).join(": ");
-        Self { code: error.code(), message, dataname, retryable: error.is_retryable(), help }
+        let (told, retryable) = (error.nack_reason(), error.is_retryable());
+        Self { code: error.code(), message, told, dataname, retryable, help }
     }
 }
 
@@ -206,7 +209,7 @@ impl Report {
             // An answer is not answered: two programs would go on for ever.
             (Ok(message), _) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => return false,
             (Ok(message), None) => message.ack().await,
-            (Ok(message), Some(problem)) => message.nack(problem.code, &problem.message, problem.retryable).await,
+            (Ok(message), Some(problem)) => message.nack(problem.code, &problem.told, problem.retryable).await,
             (Err(unread), _) => bridge.nack(unread).await,
         };
         match answered {

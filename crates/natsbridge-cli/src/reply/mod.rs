@@ -277,7 +277,7 @@ async fn handle(program: &Program, message: Incoming) -> Handled {
     let size = outcome.as_ref().map_or(0, Vec::len);
     let told = match &outcome {
         Ok(answer) => reply(&message, answer).await,
-        Err(Refusal { code, reason, retryable }) => message.nack(code, reason, *retryable).await,
+        Err(Refusal { code, told, retryable, .. }) => message.nack(code, told, *retryable).await,
     };
     let told = match told {
         Ok(()) => true,

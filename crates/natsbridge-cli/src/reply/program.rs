@@ -39,19 +39,28 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: &'static str,
+    /// What this program's user is told
     pub(super) reason: String,
+    /// What the message's sender is told
+    pub(super) told: String,
     pub(super) retryable: bool,
 }
 
 impl Refusal {
     fn handler(reason: impl Into<String>, retryable: bool) -> Self {
-        Self { code: "handler", reason: reason.into(), retryable }
+        Self::new("handler", reason, retryable)
+    }
+
+    fn new(code: &'static str, reason: impl Into<String>, retryable: bool) -> Self {
+        let reason = reason.into();
+        Self { code, told: reason.clone(), reason, retryable }
     }
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self { code: error.code(), reason: chain(&error).join(": "), retryable: error.is_retryable() }
+        let (told, retryable) = (error.nack_reason(), error.is_retryable());
+        Self { code: error.code(), reason: chain(&error).join(": "), told, retryable }
     }
 }
 
@@ -72,12 +81,12 @@ impl Program {
             Ok(Err(error)) => return Err(Refusal::handler(format!("the program can't be followed: {error}"), true)),
             Err(_) => {
                 let reason = format!("the program took longer than {}", humantime::format_duration(self.timeout));
-                return Err(Refusal { code: "timed_out", reason, retryable: true });
+                return Err(Refusal::new("timed_out", reason, true));
             }
         };
         let Some(answer) = answer else {
             let reason = format!("the answer is longer than {MAX_ANSWER} bytes");
-            return Err(Refusal { code: "too_large", reason, retryable: false });
+            return Err(Refusal::new("too_large", reason, false));
         };
         if status.success() {
             return Ok(answer);

@@ -1,5 +1,6 @@
 //! CSV as an Arrow table: the separator is found or given, a column has a type where no cell's text is lost by it.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -52,6 +53,8 @@ pub(super) fn read(text: &str, given: Option<u8>) -> Result<Table, Box<dyn Error
     if !reader(text, separator).read_record(&mut header)? {
         return Err("the file is empty; a table needs a line with the names of its columns".into());
     }
+    let text = if header.len() == 1 { with_empty_rows(text) } else { Cow::Borrowed(text) };
+    let text = text.as_ref();
     let mut guesses: Vec<_> = header.iter().map(|_| Guess::new()).collect();
     each_row(text, separator, &header, |row| {
         guesses.iter_mut().zip(row).for_each(|(guess, cell)| guess.look_at(cell));
@@ -81,6 +84,29 @@ pub(super) fn read(text: &str, given: Option<u8>) -> Result<Table, Box<dyn Error
 
 fn reader(text: &str, separator: u8) -> csv::Reader<&[u8]> {
     ReaderBuilder::new().delimiter(separator).has_headers(false).flexible(true).from_reader(text.as_bytes())
+}
+
+/// The text of a table with one column, where an empty line between others is a row without a value
+///
+/// The reader leaves out lines that are empty, and the row would be lost.
+fn with_empty_rows(text: &str) -> Cow<'_, str> {
+    let body = text.trim_end_matches(['\r', '\n']);
+    if !body.contains("\n\n") && !body.contains("\n\r\n") {
+        return Cow::Borrowed(text);
+    }
+    let mut quoted = false;
+    let mut rows = String::with_capacity(text.len() + 64);
+    for line in body.split_inclusive('\n') {
+        let cell = line.trim_end_matches(['\r', '\n']);
+        if cell.is_empty() && !quoted {
+            rows.push_str("\"\"");
+        }
+        rows.push_str(line);
+        if (quoted || cell.starts_with('"')) && !cell.matches('"').count().is_multiple_of(2) {
+            quoted = !quoted;
+        }
+    }
+    Cow::Owned(rows)
 }
 
 /// Does something with each row, which has to have as many cells as the header
@@ -203,6 +229,15 @@ mod tests {
         assert_eq!(rows("a,b|c\n1,2|3\n", Some(b',')), json!([{"a": 1, "b|c": "2|3"}]));
         let refused = refusal("a,b;c\n1,5;2\n");
         assert!(refused.contains("`,` and `;`") && refused.contains("--delimiter"), "{refused}");
+    }
+
+    #[test]
+    fn an_empty_line_of_one_column_is_a_row_without_a_value() {
+        assert_eq!(rows("a\nx\n\ny\n\n", None), json!([{"a": "x"}, {"a": null}, {"a": "y"}]));
+        assert_eq!(rows("a\r\n1\r\n\r\n\r\n3", None), json!([{"a": 1}, {"a": null}, {"a": null}, {"a": 3}]));
+        let quoted = "a\n\"x\n\ny\"\n\n5\" disk\n\nz\n";
+        let expected = json!([{"a": "x\n\ny"}, {"a": null}, {"a": "5\" disk"}, {"a": null}, {"a": "z"}]);
+        assert_eq!(rows(quoted, None), expected);
     }
 
     #[test]

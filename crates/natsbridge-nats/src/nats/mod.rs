@@ -425,11 +425,14 @@ impl Inner {
     }
 
     fn drained_too_slowly(&self, unconfirmed: Unconfirmed) -> BrokerError {
-        let message = format!(
-            "draining took longer than {:?}; {} had not been confirmed, and may be lost",
-            self.options.drain_timeout,
-            unconfirmed.words()
-        );
+        let limit = self.options.drain_timeout;
+        let message = match unconfirmed.messages {
+            0 => format!("draining took longer than {limit:?}; all that was published is confirmed"),
+            _ => format!(
+                "draining took longer than {limit:?}; {} had not been confirmed, and may be lost",
+                unconfirmed.words()
+            ),
+        };
         BrokerError::new(BrokerErrorKind::TimedOut, message)
     }
 

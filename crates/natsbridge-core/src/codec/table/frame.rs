@@ -100,6 +100,7 @@ fn metadata_range(bytes: &[u8], at: usize) -> Result<Range<usize>, CodecError> {
     let end = usize::try_from(length).ok().and_then(|length| start.checked_add(length));
     match end {
         Some(end) if end <= bytes.len() => Ok(start..end),
+        _ if at == 0 && word != -1 => Err(damaged("it begins neither as an Arrow stream nor as an Arrow file")),
         _ => Err(damaged(format!("the message at byte {at} declares {length} bytes of metadata, more than there are"))),
     }
 }
