@@ -78,7 +78,7 @@ impl Subscription {
     /// How often the connection was made again while this subscription stood
     ///
     /// What others published in between did not reach it, and was not counted: see
-    /// [`Event::Interrupted`](crate::Event::Interrupted).
+    /// [`Event::Interrupted`].
     #[must_use]
     pub fn interruptions(&self) -> u64 {
         self.interruptions.load(Ordering::Relaxed)
