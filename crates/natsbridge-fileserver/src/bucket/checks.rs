@@ -1,6 +1,9 @@
 //! What a bucket is made of, looked at before anything is sent: its name, its server's URL, and who asks.
 
-use natsbridge_core::{redacted, shown};
+#[cfg(any(feature = "s3", feature = "azure"))]
+use natsbridge_core::redacted;
+use natsbridge_core::shown;
+#[cfg(any(feature = "s3", feature = "azure"))]
 use url::Url;
 
 use crate::ConfigError;
@@ -40,6 +43,7 @@ pub(super) fn prefix(kind: &'static str, prefix: &str) -> Result<(), ConfigError
 }
 
 /// The URL of a server that is not the cloud's own
+#[cfg(any(feature = "s3", feature = "azure"))]
 pub(super) fn endpoint(kind: &'static str, text: &str) -> Result<(), ConfigError> {
     let problem = |why: &str| refused(kind, format!("the endpoint `{}` can't be used: {why}", redacted(text)));
     let url = Url::parse(text).map_err(|error| problem(&error.to_string()))?;
@@ -67,6 +71,7 @@ pub(super) fn endpoint(kind: &'static str, text: &str) -> Result<(), ConfigError
 }
 
 /// A name of a region or an account
+#[cfg(any(feature = "s3", feature = "azure"))]
 pub(super) fn word(kind: &'static str, what: &str, text: &str) -> Result<(), ConfigError> {
     let good = (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
@@ -74,6 +79,7 @@ pub(super) fn word(kind: &'static str, what: &str, text: &str) -> Result<(), Con
 }
 
 /// Keys and tokens, which travel in headers; they are not shown
+#[cfg(feature = "s3")]
 fn sendable(kind: &'static str, name: &str, value: &str) -> Result<(), ConfigError> {
     if value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
