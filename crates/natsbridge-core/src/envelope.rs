@@ -304,8 +304,8 @@ impl Header {
         })
     }
 
-    /// Writes the sender's counter for the subject, and when it began to count, into the metadata (wire.md, `seq` and
-    /// `epoch`)
+    /// Writes the sender's counter for the subject, and when it began to count, into the metadata
+    /// (`docs/specification.md`, section 6)
     pub fn number(&mut self, seq: u64, epoch: &Epoch) {
         let end = self.end(FIELDS.len() - 1);
         match self.0.metadata.get_mut() {

@@ -176,7 +176,7 @@ impl Downloaded {
     }
 }
 
-/// A URL as logs and errors may show it: without user name, password, query and fragment (design.md, "Safety at the receiver")
+/// A URL as logs and errors may show it: without user name, password, query and fragment
 ///
 /// Works on any text, since what came in an envelope need not be a URL at all, and finds a password wherever a browser's
 /// URL parser would: `http:user:secret@host` and `http:/\\user:secret@host` have one too.

@@ -9,7 +9,7 @@ use md5::{Digest as _, Md5};
 /// which the sender computes and every receiver checks.
 #[derive(Debug, Clone)]
 pub(crate) enum Checksum {
-    /// Plik's (plik contract §4.4); it takes twice the time of SHA-256
+    /// Plik's; it takes twice the time of SHA-256
     Md5(Md5),
     /// The one that S3 takes by default; it takes a twentieth of the time of SHA-256
     Crc64Nvme(Box<crc_fast::Digest>),

@@ -11,7 +11,6 @@ use crate::RootCertificates;
 use crate::policy::Guard;
 
 /// Begins with `plik_client` so that a Plik up to 1.3.8 answers errors as errors and not as redirects to its web page
-/// (plik contract §5.1)
 pub(crate) const USER_AGENT: &str = concat!("plik_client/natsbridge-", env!("CARGO_PKG_VERSION"));
 
 /// Makes ring the process's crypto provider, unless the program has chosen one

@@ -19,7 +19,7 @@ use crate::transfer::Transfer;
 use crate::upload::server_url;
 use crate::{ConfigError, Downloader, FetchError, FetchErrorKind, Origin, RootCertificates, Target};
 
-/// Downloads what links hold, safely (design.md, "Safety at the receiver")
+/// Downloads what links hold, safely (`docs/specification.md`, section 8)
 ///
 /// - http and https only, no user info in the link, no redirects, no proxies, no decompression.
 /// - With [`allow`](FetcherBuilder::allow)ed origins: those and no others. Without: any, except link-local, metadata,

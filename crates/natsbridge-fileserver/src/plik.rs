@@ -1,4 +1,4 @@
-//! Payloads on a Plik server: its HTTP contract from the sender's side (FR-008, plik contract §3, §4, §8, §9).
+//! Payloads on a Plik server: its HTTP contract from the sender's side.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The JSON a Plik server speaks, and what its configuration allows (plik contract §3, §4.2, §9).
+//! The JSON a Plik server speaks, and what its configuration allows.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which links may be followed: schemes, origins and addresses (design.md, "Safety at the receiver").
+//! Which links may be followed: schemes, origins and addresses (`docs/specification.md`, section 8).
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;

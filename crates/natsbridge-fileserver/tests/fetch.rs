@@ -235,7 +235,7 @@ async fn transient_answers_are_retried() {
 
 #[tokio::test]
 async fn a_body_of_a_failed_answer_is_never_the_payload() {
-    // The loser of a race for a one-shot gets the error and the whole file behind it (plik contract §6.2).
+    // The loser of a race for a one-shot gets the error and the whole file behind it.
     let body = ["internal server error\n".as_bytes(), b"payload"].concat();
     refused(
         (0..6).map(|_| Reply::new(500, &[], &body)),

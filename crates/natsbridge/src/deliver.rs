@@ -29,7 +29,8 @@ pub struct DeliverOptions {
     pub acks: usize,
     /// When to give up, uploads included; default 30 seconds
     pub deadline: Duration,
-    /// Pause before the first repeat, doubled up to `longest_pause`, each shortened at random by up to a half; default 500 ms
+    /// Pause before the first repeat; later ones are doubled up to `longest_pause`, and shortened at random by up to a
+    /// half; default 500 ms
     pub first_pause: Duration,
     /// The longest pause between repeats; default 5 seconds
     pub longest_pause: Duration,

@@ -83,10 +83,16 @@ impl Patience {
     /// do not come back together
     pub(crate) fn pauses(self) -> impl Iterator<Item = Duration> {
         let doubled = move |pause: &Duration| Some(pause.saturating_mul(2).min(self.longest_pause));
-        std::iter::successors(Some(self.first_pause.min(self.longest_pause)), doubled).map(|pause| {
-            let random = u32::from_le_bytes(*Uuid::new_v4().as_bytes().last_chunk().unwrap_or(&[0; 4]));
-            pause.mul_f64(1.0 - f64::from(random) / f64::from(u32::MAX) / 2.0)
-        })
+        std::iter::successors(Some(self.first_pause.min(self.longest_pause)), doubled).enumerate().map(
+            |(number, pause)| {
+                // The first is what was set: a receiver that answers within it is asked once.
+                if number == 0 {
+                    return pause;
+                }
+                let random = u32::from_le_bytes(*Uuid::new_v4().as_bytes().last_chunk().unwrap_or(&[0; 4]));
+                pause.mul_f64(1.0 - f64::from(random) / f64::from(u32::MAX) / 2.0)
+            },
+        )
     }
 }
 
