@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use natsbridge::{Bridge, Config, Data, MemoryBroker, ReceiveOptions, SendOptions, smartreceive, smartsend};
-use natsbridge_core::{Checks, Envelope, PayloadType, Table, TableLimits, Value};
+use natsbridge_core::{Envelope, PayloadType, ReceivePolicy, Table, TableLimits, Value};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::job::{Job, Scenario, Side};
@@ -132,7 +132,7 @@ impl Case {
                 "open of 10 KB binary",
                 7,
                 move || json.clone(),
-                |json: Bytes| Envelope::from_json(&json).map(|envelope| envelope.open(&Checks::default())),
+                |json: Bytes| Envelope::from_json(&json).map(|envelope| envelope.open(&ReceivePolicy::default())),
             ),
             Self::new("write of an arrowtable of 100,000 rows", 108, move || large.clone(), |table| table.to_ipc()),
             Self::new(

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, DictionaryArray, Int32Array, NullArray, RecordBatch, StringArray};
-use natsbridge::{Bridge, Config, Object, PayloadType, PlikStore, Source, Uploader as _};
+use natsbridge::store::{Object, PlikStore, Source, Uploader as _};
+use natsbridge::{Bridge, Config, PayloadType};
 use natsbridge_core::{Table, Value};
 use serde_json::Value as Json;
 

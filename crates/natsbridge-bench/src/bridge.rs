@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use natsbridge_core::{
-    Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Sender, Stamp, Step, Value, plan,
+    Arrival, Envelope, Limits, OutboundMessage, Part, PayloadType, ReceivePolicy, Sender, Stamp, Step, Value, plan,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -23,7 +23,7 @@ static SENDER: LazyLock<Sender> =
 /// # Errors
 /// What core says, or that a payload wants to be a link.
 pub fn sealed(values: impl IntoIterator<Item = (&'static str, PayloadType, Value)>) -> Result<Envelope, Failure> {
-    let mut message = Message::new("lab.results");
+    let mut message = OutboundMessage::new("lab.results");
     for (name, payload_type, value) in values {
         message.parts.push(Part::new(name, payload_type, value)?);
     }
@@ -42,7 +42,7 @@ pub fn sealed(values: impl IntoIterator<Item = (&'static str, PayloadType, Value
 /// # Errors
 /// What core says, or that a payload is a link.
 pub fn decode(json: &[u8]) -> Result<Vec<Value>, Failure> {
-    let (_, arrivals) = Envelope::from_json(json)?.open(&Checks::default());
+    let (_, arrivals) = Envelope::from_json(json)?.open(&ReceivePolicy::default());
     let mut values = Vec::with_capacity(arrivals.len());
     for arrival in arrivals {
         values.push(match arrival {

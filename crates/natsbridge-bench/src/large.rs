@@ -5,9 +5,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::try_join_all;
+use natsbridge::PayloadType;
 use natsbridge::server::{FileServer, ServerConfig};
-use natsbridge::{
-    BucketStore, Digest, Downloader as _, Fetcher, Link, Object, PayloadType, PlikStore, Source, Target, Uploader,
+use natsbridge::store::{
+    BucketStore, Digest, Downloader as _, Fetcher, Link, Object, PlikStore, Source, Target, Uploader,
 };
 use natsbridge_testkit::nanio::Nanio;
 

@@ -11,10 +11,10 @@ use std::time::Instant;
 use async_nats::jetstream;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use natsbridge::{
-    Bridge, Config, Downloader as _, Fetcher, Link, Object, Origin, PayloadType, PlikStore, Receipt, Source,
-    StoreError, Stored, Target, Uploader,
+use natsbridge::store::{
+    Downloader as _, Fetcher, Link, Object, Origin, PlikStore, Receipt, Source, StoreError, Stored, Target, Uploader,
 };
+use natsbridge::{Bridge, Config, PayloadType};
 use tokio::io::AsyncReadExt as _;
 
 use crate::job::{Job, Side};

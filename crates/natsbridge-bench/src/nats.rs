@@ -4,11 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_nats::{Client, Subject, Subscriber};
+use async_nats::{Client, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use natsbridge::{Bridge, Config, DeliverOptions, Inbox, PayloadType, Value};
+use natsbridge::{Bridge, Config, DeliverOptions, PayloadType, Subscriber, Value};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -52,7 +52,7 @@ async fn bridge(job: &Job) -> Result<Bridge, Failure> {
     Ok(Bridge::connect(Config::new(&job.nats_url)).await?)
 }
 
-async fn subscribe(client: &Client) -> Result<Subscriber, Failure> {
+async fn subscribe(client: &Client) -> Result<async_nats::Subscriber, Failure> {
     let subscriber = client.subscribe(SUBJECT).await?;
     // Publishers have connections of their own: the server has to know of the subscription first.
     client.flush().await?;
@@ -60,7 +60,7 @@ async fn subscribe(client: &Client) -> Result<Subscriber, Failure> {
     Ok(subscriber)
 }
 
-async fn listen(bridge: &Bridge) -> Result<Inbox, Failure> {
+async fn listen(bridge: &Bridge) -> Result<Subscriber, Failure> {
     let inbox = bridge.subscribe(SUBJECT.as_str()).await?;
     bridge.confirm().await?;
     Ok(inbox)
@@ -273,7 +273,7 @@ async fn receive(job: &Job, senders: Vec<Sender>) -> Result<Run, Failure> {
 }
 
 /// The next message's payload, which has to have the size that was sent
-async fn taken(inbox: &mut Inbox, size: usize) -> Result<natsbridge::Incoming, Failure> {
+async fn taken(inbox: &mut Subscriber, size: usize) -> Result<natsbridge::Message, Failure> {
     let message = inbox.next().await.ok_or("the subscription ended")??;
     let found = message.bytes("payload")?.len();
     if found != size {

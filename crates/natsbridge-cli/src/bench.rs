@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use natsbridge::{Bridge, Digest, Downloader as _, Error, Inbox, Life, Link, Object, PayloadType, Source, Target};
+use natsbridge::store::{Digest, Downloader as _, Link, Object, Source, Target};
+use natsbridge::{Bridge, Error, LinkLifetime, PayloadType, Subscriber};
 use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -136,7 +137,7 @@ impl Bench {
         let content = Bytes::from(filled(self.link_size));
         let sha256 = Digest::of(&content);
         let object = Object::new("natsbridge bench", PayloadType::Binary, self.link_size);
-        let object = object.life(Life::expiring(Duration::from_secs(3_600)));
+        let object = object.link_lifetime(LinkLifetime::expiring(Duration::from_secs(3_600)));
         let start = Instant::now();
         let stored = uploader.upload(&object, &Source::Bytes(content)).await.map_err(Error::from)?;
         let up = start.elapsed();
@@ -198,7 +199,7 @@ fn filled(size: u64) -> Vec<u8> {
     (0..size).map(next).collect()
 }
 
-async fn next(inbox: &mut Inbox) -> Result<(), Failure> {
+async fn next(inbox: &mut Subscriber) -> Result<(), Failure> {
     match tokio::time::timeout(PATIENCE, inbox.next()).await {
         Ok(Some(Ok(_))) => Ok(()),
         Ok(Some(Err(error))) => Err((*error.error).into()),

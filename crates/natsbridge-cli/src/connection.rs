@@ -1,6 +1,6 @@
 //! Whether the connection to NATS stands: told on standard error when it breaks and when it is back.
 
-use natsbridge::{Event, EventStream};
+use natsbridge::broker::{Event, EventStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::process::ExitCode;
 
+use natsbridge::broker::{BrokerError, BrokerErrorKind};
 use natsbridge::server::ServerError;
-use natsbridge::{BrokerError, BrokerErrorKind, FetchError, StoreError, StoreErrorKind};
+use natsbridge::store::{FetchError, StoreError, StoreErrorKind};
 
 use crate::output;
 
@@ -24,7 +25,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
     /// An input that can't be read as what it is meant to be
-    #[error("payload `{}`: {problem}", natsbridge::shown(dataname))]
+    #[error("payload `{}`: {problem}", natsbridge::wire::shown(dataname))]
     Input { dataname: String, problem: String, source: Option<Box<dyn StdError + Send + Sync>> },
     /// Messages that came and could not be read
     #[error("{unread} of {seen} messages could not be read")]
@@ -43,7 +44,7 @@ pub(crate) enum Failure {
     /// A record that can't be sent again
     #[error("{}, line {line}: {why}", output::harmless(file))]
     Recording { file: String, line: u64, why: String },
-    /// Checks of the doctor that failed
+    /// ReceivePolicy of the doctor that failed
     #[error("{failed} of {of} checks failed")]
     Unhealthy { failed: usize, of: usize, exit_code: u8 },
     /// What `inspect` found wrong
@@ -223,11 +224,11 @@ fn store_advice(error: &StoreError) -> Option<&'static str> {
 
 /// An error's text and those of its causes, outermost first, harmless on a terminal
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
-    let mut texts = vec![natsbridge::harmless(&error.to_string()).into_owned()];
+    let mut texts = vec![natsbridge::wire::harmless(&error.to_string()).into_owned()];
     let mut next = error.source();
     while let Some(cause) = next {
         // What a library quotes may be a stranger's.
-        let text = natsbridge::harmless(&cause.to_string()).into_owned();
+        let text = natsbridge::wire::harmless(&cause.to_string()).into_owned();
         // Some libraries' errors hold their causes, word for word; some of ours are told by a level above.
         if texts.iter().all(|told| !told.contains(&text)) {
             texts.push(text);

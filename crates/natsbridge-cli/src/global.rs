@@ -3,7 +3,8 @@
 use std::env::VarError;
 
 use clap::Args;
-use natsbridge::{Bridge, Config, Origin};
+use natsbridge::store::Origin;
+use natsbridge::{Bridge, Config};
 
 use crate::failure::Failure;
 use crate::stores;
@@ -125,7 +126,7 @@ impl Global {
 /// The origin of a URL that an option gives
 pub(crate) fn origin(option: &str, url: &str) -> Result<Origin, Failure> {
     url.parse().map_err(|_| {
-        let shown = natsbridge::redacted(url);
+        let shown = natsbridge::wire::redacted(url);
         Failure::Usage(format!("{option} can't be used: `{shown}` is not an http or https URL with a host"))
     })
 }

@@ -1,6 +1,7 @@
 //! The table of a message's payloads for people: name, type, size, way and digest, at most 80 columns wide.
 
-use natsbridge::{Digest, PayloadType, Transport};
+use natsbridge::store::Digest;
+use natsbridge::{PayloadType, Transport};
 
 use crate::output::{self, Style};
 use crate::units;

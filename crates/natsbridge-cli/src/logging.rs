@@ -68,7 +68,7 @@ struct Line<'writer> {
 impl Line<'_> {
     fn add(&mut self, field: &Field, text: &str) {
         let between = if std::mem::take(&mut self.empty) { "" } else { " " };
-        let text = natsbridge::harmless(text);
+        let text = natsbridge::wire::harmless(text);
         self.result = self.result.and_then(|()| match field.name() {
             "message" => write!(self.writer, "{between}{text}"),
             name => write!(self.writer, "{between}{name}={text}"),
@@ -200,7 +200,7 @@ mod tests {
         });
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 2, "{text:?}");
-        assert_eq!(text.replace('\n', ""), natsbridge::harmless(&text.replace('\n', "")), "{text:?}");
+        assert_eq!(text.replace('\n', ""), natsbridge::wire::harmless(&text.replace('\n', "")), "{text:?}");
         assert!(text.contains("said a\\u{1b}[2J"), "{text}");
     }
 

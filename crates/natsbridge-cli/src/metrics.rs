@@ -29,7 +29,7 @@ impl Metrics {
         exporter
             .and_then(PrometheusBuilder::install)
             .map_err(|error| Failure::system(format!("cannot serve metrics on {address}"), io::Error::other(error)))?;
-        natsbridge::describe_metrics();
+        natsbridge::metrics::describe_metrics();
         output::note(&format!("metrics on http://{address}/metrics"));
         Ok(())
     }

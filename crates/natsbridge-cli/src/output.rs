@@ -26,14 +26,14 @@ pub(crate) fn unwritable(error: io::Error) -> Failure {
 /// JSON as one line that commands no terminal: what would is written as JSON escapes, so that the value is the same
 pub(crate) fn json(json: &Json) -> String {
     let text = json.to_string();
-    if natsbridge::harmless(&text) == text {
+    if natsbridge::wire::harmless(&text) == text {
         return text;
     }
     let mut escaped = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         let mut room = [0; 4];
         let alone: &str = character.encode_utf8(&mut room);
-        if natsbridge::harmless(alone) == alone {
+        if natsbridge::wire::harmless(alone) == alone {
             escaped.push(character);
         } else {
             // Such characters stand in strings only, and all have four digits.
@@ -96,7 +96,7 @@ impl Style {
 
 /// Text as a terminal may be given it: what would move the cursor or turn the writing direction is escaped
 pub(crate) fn harmless(text: &str) -> String {
-    natsbridge::harmless(text).into_owned()
+    natsbridge::wire::harmless(text).into_owned()
 }
 
 /// Lines of at most `columns`, broken between words, and within one that is longer than a line; text that goes to a

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use natsbridge::{
-    Config, Downloader, FetchError, LifetimeRules, Link, Object, Origin, Receipt, Source, StoreError, Stored, Target,
-    Uploader,
+use natsbridge::Config;
+use natsbridge::store::{
+    Downloader, FetchError, LifetimeRules, Link, Object, Origin, Receipt, Source, StoreError, Stored, Target, Uploader,
 };
 
 use crate::failure::Failure;
@@ -94,7 +94,7 @@ impl<T: Downloader> Downloader for Watched<T> {
         &'a self,
         link: &'a Link,
         target: Target,
-    ) -> BoxFuture<'a, Result<natsbridge::Downloaded, FetchError>> {
+    ) -> BoxFuture<'a, Result<natsbridge::store::Downloaded, FetchError>> {
         Box::pin(async move {
             let Target::File(path) = &target else { return self.inner.download(link, target).await };
             let path = path.clone();

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use clap::Args;
-use natsbridge::{Broker as _, Delivery, Envelope, Error, NatsBroker, Outgoing, Subject, SubjectFilter, Subscription};
+use natsbridge::Error;
+use natsbridge::broker::{Broker as _, NatsBroker, Publish, RawMessage, Subject, SubjectFilter, Subscription};
+use natsbridge::wire::Envelope;
 use serde_json::{Map, Value as Json, json};
 use tokio::time::Instant;
 
@@ -214,7 +216,7 @@ impl Record {
     }
 }
 
-fn to_line(at_us: u128, delivery: &Delivery) -> Json {
+fn to_line(at_us: u128, delivery: &RawMessage) -> Json {
     let mut line = Map::new();
     line.insert("at_us".to_owned(), u64::try_from(at_us).unwrap_or(u64::MAX).into());
     line.insert("subject".to_owned(), delivery.subject.as_str().into());
@@ -288,7 +290,7 @@ impl Replay {
                     let pause = Duration::try_from_secs_f64(at.as_secs_f64() / times).unwrap_or(Duration::MAX);
                     receive::until(start.checked_add(pause)).await;
                 }
-                broker.publish(Outgoing::new(subject, payload)).await
+                broker.publish(Publish::new(subject, payload)).await
             };
             tokio::select! {
                 biased;

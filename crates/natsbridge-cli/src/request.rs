@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use natsbridge::{BrokerErrorKind, DeliveryError, Error, Incoming, ReceiveError};
+use natsbridge::broker::BrokerErrorKind;
+use natsbridge::{DeliveryError, Error, Message, ReceiveError};
 
 use crate::failure::Failure;
 use crate::global::{self, Global};
@@ -62,7 +63,7 @@ impl Request {
         done
     }
 
-    async fn print(&self, answer: Result<Incoming, ReceiveError>) -> Result<(), Failure> {
+    async fn print(&self, answer: Result<Message, ReceiveError>) -> Result<(), Failure> {
         let answer = match answer {
             // Everything before the answer: of an answer that can't be read, the header or the envelope is at fault.
             Err(failed) if failed.header.is_none() && !matches!(*failed.error, Error::Envelope(_)) => {

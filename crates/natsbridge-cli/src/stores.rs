@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use natsbridge::{BucketStore, Config, Fetcher, PlikStore, RootCertificates, Uploader};
+use natsbridge::Config;
+use natsbridge::store::{BucketStore, Fetcher, PlikStore, RootCertificates, Uploader};
 
 use crate::failure::Failure;
 use crate::global;
@@ -58,7 +59,7 @@ pub(crate) async fn bucket(
     // Amazon's names have fewer characters, other servers' some more; none can be part of another.
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if !name.chars().all(allowed) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        let shown = natsbridge::shown(name);
+        let shown = natsbridge::wire::shown(name);
         return Err(wrong(&format!("`{shown}` is no bucket's name: letters, digits, `-`, `.` and `_` can be in one")));
     }
     let mut store = BucketStore::s3(name).root_certificates(authorities.clone());

@@ -4,7 +4,8 @@
 
 mod support;
 
-use natsbridge::{Part, PayloadType, Rows, Table, Value};
+use natsbridge::wire::Part;
+use natsbridge::{PayloadType, Rows, Table, Value};
 use serde_json::{Map, Value as Json, json};
 use support::{World, publish};
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::process::Command;
 
-use natsbridge::Digest;
+use natsbridge::store::Digest;
 use natsbridge_testkit::nanio::Nanio;
 use support::{Running, World, run};
 

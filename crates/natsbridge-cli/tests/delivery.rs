@@ -141,7 +141,7 @@ fn json_of_what_was_sent_and_acknowledged_commands_no_terminal() {
     assert_eq!(sent.code, Some(0), "{}", sent.stderr);
     assert!(sent.stdout.contains("a\\u202e\\u009b\\u007f"), "{}", sent.stdout);
     let line = sent.stdout.trim_end();
-    assert_eq!(natsbridge::harmless(line), line);
+    assert_eq!(natsbridge::wire::harmless(line), line);
     assert_eq!(receiver.ended().code, Some(0));
 }
 

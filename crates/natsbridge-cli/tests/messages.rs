@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use natsbridge::Digest;
+use natsbridge::store::Digest;
 use serde_json::{Value as Json, json};
 use support::{Running, World, run};
 

@@ -1,11 +1,11 @@
 //! What can go wrong in core, one enum per operation, each with a stable code that vectors and NACKs share.
 
 use crate::harmless::shown;
-use crate::{Digest, PayloadType, Receiver};
+use crate::{Digest, PayloadType, ReceiverKind};
 
 /// A value that can't be serialised as its payload type, or bytes that can't be read as it
 ///
-/// The payload's name is added by who knows it ([`OpenError`], [`PlanError`]).
+/// The payload's name is added by who knows it ([`PayloadError`], [`PlanError`]).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
@@ -283,7 +283,7 @@ pub enum PlanError {
         /// The most that is taken, in bytes
         limit: u64,
         /// Who receives it
-        receiver: Receiver,
+        receiver: ReceiverKind,
     },
     /// A message that exceeds the broker's limit even with every payload that can be a link as a link
     #[error("the message needs {size} bytes and the broker takes {limit}{links}; its direct payloads are {payloads}; raise the broker's max_payload, or split the message",
@@ -318,7 +318,7 @@ pub enum PlanError {
         /// The payload
         dataname: String,
         /// Who receives it
-        receiver: Receiver,
+        receiver: ReceiverKind,
     },
     /// A table that could not be converted for its receiver
     #[error("payload `{}` can't be converted to jsontable", shown(dataname))]
@@ -386,17 +386,17 @@ fn sizes(direct: &[(String, u64)]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error("payload `{}`: {fault}", shown(dataname))]
-pub struct OpenError {
+pub struct PayloadError {
     /// The payload
     pub dataname: String,
     /// What is wrong with it
-    pub fault: OpenFault,
+    pub fault: PayloadErrorKind,
 }
 
-impl OpenError {
+impl PayloadError {
     /// Says what is wrong with the payload of this name
     #[must_use]
-    pub fn new(dataname: impl Into<String>, fault: OpenFault) -> Self {
+    pub fn new(dataname: impl Into<String>, fault: PayloadErrorKind) -> Self {
         Self { dataname: dataname.into(), fault }
     }
 
@@ -410,7 +410,7 @@ impl OpenError {
 /// What is wrong with one payload that arrived
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenFault {
+pub enum PayloadErrorKind {
     /// Other bytes than the sender digested
     #[error(
         "the bytes have SHA-256 {found}, the envelope says {stated}; they were changed or cut on the way, ask for the message again"
@@ -450,7 +450,7 @@ pub enum OpenFault {
     Codec(CodecError),
 }
 
-impl OpenFault {
+impl PayloadErrorKind {
     /// The stable word for this error (docs/specification.md, "Error codes")
     #[must_use]
     pub const fn code(&self) -> &'static str {

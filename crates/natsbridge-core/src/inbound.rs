@@ -3,21 +3,21 @@
 use serde_json::Value as Json;
 
 use crate::envelope::{Body, Envelope, Header, Metadata, Payload};
-use crate::error::{OpenError, OpenFault};
+use crate::error::{PayloadError, PayloadErrorKind};
 use crate::notes::Notes;
 use crate::{Digest, Downloaded, Link, Part, PayloadType, Source, Transport, timestamp};
 
 /// How suspicious a receiver is
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Checks {
+pub struct ReceivePolicy {
     /// Refuse a link without a digest, and a direct payload whose stated size is wrong; default false
     pub strict: bool,
-    /// The most bytes taken in one payload; default [`Checks::MAX_PAYLOAD_SIZE`]
+    /// The most bytes taken in one payload; default [`ReceivePolicy::MAX_PAYLOAD_SIZE`]
     pub max_payload_size: u64,
 }
 
-impl Checks {
+impl ReceivePolicy {
     /// 10 GB, the default maximum of a Plik server
     pub const MAX_PAYLOAD_SIZE: u64 = 10_000_000_000;
 
@@ -36,7 +36,7 @@ impl Checks {
     }
 }
 
-impl Default for Checks {
+impl Default for ReceivePolicy {
     fn default() -> Self {
         Self { strict: false, max_payload_size: Self::MAX_PAYLOAD_SIZE }
     }
@@ -57,7 +57,7 @@ pub enum Arrival {
         /// How it came
         transport: Transport,
         /// What is wrong with it
-        error: OpenError,
+        error: PayloadError,
     },
 }
 
@@ -97,17 +97,17 @@ impl Download {
     /// Turns what was downloaded into the part
     ///
     /// # Errors
-    /// [`OpenFault::Size`] and [`OpenFault::Digest`] when it is not what the envelope says.
-    pub fn downloaded(self, downloaded: Downloaded) -> Result<Part, OpenError> {
+    /// [`PayloadErrorKind::Size`] and [`PayloadErrorKind::Digest`] when it is not what the envelope says.
+    pub fn downloaded(self, downloaded: Downloaded) -> Result<Part, PayloadError> {
         let Downloaded { source, sha256 } = downloaded;
         let found = source.len();
         let fault = match (self.link.size, self.link.sha256) {
-            (Some(stated), _) if stated != found => Some(OpenFault::Size { stated, found }),
-            (_, Some(stated)) if stated != sha256 => Some(OpenFault::Digest { stated, found: sha256 }),
+            (Some(stated), _) if stated != found => Some(PayloadErrorKind::Size { stated, found }),
+            (_, Some(stated)) if stated != sha256 => Some(PayloadErrorKind::Digest { stated, found: sha256 }),
             _ => None,
         };
         match fault {
-            Some(fault) => Err(OpenError { dataname: self.link.dataname, fault }),
+            Some(fault) => Err(PayloadError { dataname: self.link.dataname, fault }),
             None => {
                 let name = self.link.dataname.into();
                 Ok(Part { name, payload_type: self.payload_type, source, metadata: self.metadata })
@@ -121,13 +121,13 @@ impl Envelope {
     ///
     /// A payload that fails its check is an [`Arrival::Failed`], and the others are not touched by it.
     #[must_use]
-    pub fn open(self, checks: &Checks) -> (Header, Vec<Arrival>) {
+    pub fn open(self, checks: &ReceivePolicy) -> (Header, Vec<Arrival>) {
         let arrivals = self.payloads.into_iter().map(|payload| arrival(payload, checks)).collect();
         (self.header, arrivals)
     }
 }
 
-fn arrival(payload: Payload, checks: &Checks) -> Arrival {
+fn arrival(payload: Payload, checks: &ReceivePolicy) -> Arrival {
     let opened = stated_digest(&payload.metadata).and_then(|stated| match payload.body {
         Body::Direct(ref bytes) => check_direct(bytes, stated, payload.stated_size, checks),
         Body::Link { size, .. } => check_link(size, stated, checks),
@@ -136,7 +136,7 @@ fn arrival(payload: Payload, checks: &Checks) -> Arrival {
         Ok(stated) => stated,
         Err(fault) => {
             let (payload_type, transport) = (payload.payload_type, payload.transport());
-            let error = OpenError { dataname: payload.dataname.into(), fault };
+            let error = PayloadError { dataname: payload.dataname.into(), fault };
             return Arrival::Failed { payload_type, transport, error };
         }
     };
@@ -157,12 +157,12 @@ fn arrival(payload: Payload, checks: &Checks) -> Arrival {
 }
 
 /// The digest that the sender wrote; what is no digest must not switch the check off
-fn stated_digest(metadata: &Notes) -> Result<Option<Digest>, OpenFault> {
+fn stated_digest(metadata: &Notes) -> Result<Option<Digest>, PayloadErrorKind> {
     match metadata.get("sha256") {
         None | Some(Json::Null) => Ok(None),
         Some(stated) => {
             let digest = stated.as_str().and_then(|text| text.parse().ok());
-            digest.map(Some).ok_or(OpenFault::DigestForm)
+            digest.map(Some).ok_or(PayloadErrorKind::DigestForm)
         }
     }
 }
@@ -171,30 +171,34 @@ fn check_direct(
     bytes: &bytes::Bytes,
     stated: Option<Digest>,
     stated_size: Option<u64>,
-    checks: &Checks,
-) -> Result<Option<Digest>, OpenFault> {
+    checks: &ReceivePolicy,
+) -> Result<Option<Digest>, PayloadErrorKind> {
     let found = crate::source::size_of_bytes(bytes);
     if found > checks.max_payload_size {
-        return Err(OpenFault::TooLarge { size: found, limit: checks.max_payload_size });
+        return Err(PayloadErrorKind::TooLarge { size: found, limit: checks.max_payload_size });
     }
     if let Some(stated) = stated_size.filter(|_| checks.strict) {
-        return Err(OpenFault::Size { stated, found });
+        return Err(PayloadErrorKind::Size { stated, found });
     }
     if let Some(stated) = stated {
         let found = Digest::of(bytes);
         if found != stated {
-            return Err(OpenFault::Digest { stated, found });
+            return Err(PayloadErrorKind::Digest { stated, found });
         }
     }
     Ok(stated)
 }
 
-const fn check_link(size: u64, stated: Option<Digest>, checks: &Checks) -> Result<Option<Digest>, OpenFault> {
+const fn check_link(
+    size: u64,
+    stated: Option<Digest>,
+    checks: &ReceivePolicy,
+) -> Result<Option<Digest>, PayloadErrorKind> {
     if size > checks.max_payload_size {
-        return Err(OpenFault::TooLarge { size, limit: checks.max_payload_size });
+        return Err(PayloadErrorKind::TooLarge { size, limit: checks.max_payload_size });
     }
     match stated {
-        None if checks.strict => Err(OpenFault::DigestMissing),
+        None if checks.strict => Err(PayloadErrorKind::DigestMissing),
         stated => Ok(stated),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use crate::envelope::{FIELDS, OPENINGS};
 use crate::wire::write::{is_plain, total};
-use crate::{Message, Purpose, Sender};
+use crate::{OutboundMessage, Purpose, Sender};
 
 /// Fields that are new in every message: its flow, its identifier and its time
 pub(crate) const NEW: usize = 3;
@@ -35,14 +35,14 @@ pub(crate) struct Joined {
 
 impl Letterhead {
     /// The fields joined, where they are the first message's, nothing in them is to be escaped, and they are not long
-    pub(crate) fn joined(&self, message: &Message, sender: &Sender) -> Option<&Joined> {
+    pub(crate) fn joined(&self, message: &OutboundMessage, sender: &Sender) -> Option<&Joined> {
         let joined = self.0.get_or_init(|| Joined::new(message, sender)).as_ref()?;
         joined.is_of(message, sender).then_some(joined)
     }
 }
 
 impl Joined {
-    fn new(message: &Message, sender: &Sender) -> Option<Box<Self>> {
+    fn new(message: &OutboundMessage, sender: &Sender) -> Option<Box<Self>> {
         let [send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id] = texts(message);
         let (sender_name, sender_id, broker_url) = sender.fields();
         let fields: [&str; FIELDS.len() - NEW] = [
@@ -68,7 +68,7 @@ impl Joined {
         Some(Box::new(Self { text: text.into(), ends, sender, msg_purpose, texts: texts(message).map(Box::from) }))
     }
 
-    fn is_of(&self, message: &Message, sender: &Sender) -> bool {
+    fn is_of(&self, message: &OutboundMessage, sender: &Sender) -> bool {
         // Most texts are empty, and glibc takes long to compare nothing with nothing where AVX-512 is.
         let same = |ours: &str, theirs: &str| ours.len() == theirs.len() && (theirs.is_empty() || ours == theirs);
         self.sender == *sender
@@ -77,8 +77,8 @@ impl Joined {
     }
 }
 
-fn texts(message: &Message) -> [&str; 5] {
-    let Message { send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id, .. } = message;
+fn texts(message: &OutboundMessage) -> [&str; 5] {
+    let OutboundMessage { send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id, .. } = message;
     [send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id]
 }
 
@@ -90,20 +90,20 @@ mod tests {
         Sender::default().name("sensor").id("id").broker_url("nats://a")
     }
 
-    fn is_joined(letterhead: &Letterhead, message: &Message, sender: &Sender) -> bool {
+    fn is_joined(letterhead: &Letterhead, message: &OutboundMessage, sender: &Sender) -> bool {
         letterhead.joined(message, sender).is_some()
     }
 
     #[test]
     fn only_the_same_fields_are_joined() {
-        let (letterhead, first) = (Letterhead::default(), Message::new("lab.results"));
+        let (letterhead, first) = (Letterhead::default(), OutboundMessage::new("lab.results"));
         let joined = letterhead.joined(&first, &sender()).unwrap();
         assert!(joined.text.starts_with(r#"","send_to":"lab.results","msg_purpose":"chat","#), "{}", joined.text);
         assert!(joined.text.ends_with(r#""broker_url":"nats://a"#), "{}", joined.text);
         for other in ["", "lab.result", "lab.results.", "lab.resultz"] {
-            assert!(!is_joined(&letterhead, &Message::new(other), &sender()), "{other}");
+            assert!(!is_joined(&letterhead, &OutboundMessage::new(other), &sender()), "{other}");
         }
-        let changes: [fn(&mut Message); 6] = [
+        let changes: [fn(&mut OutboundMessage); 6] = [
             |message| message.msg_purpose = Purpose::Shutdown,
             |message| message.msg_purpose = Purpose::Other("chat".into()),
             |message| message.receiver_name = "lab.results".into(),
@@ -125,13 +125,13 @@ mod tests {
     #[test]
     fn without_an_identifier_no_two_messages_are_the_same() {
         let (letterhead, nobody) = (Letterhead::default(), Sender::default());
-        assert!(!is_joined(&letterhead, &Message::new("a"), &nobody));
-        assert!(!is_joined(&letterhead, &Message::new("a"), &nobody));
+        assert!(!is_joined(&letterhead, &OutboundMessage::new("a"), &nobody));
+        assert!(!is_joined(&letterhead, &OutboundMessage::new("a"), &nobody));
     }
 
     #[test]
     fn what_has_to_be_escaped_or_is_long_is_not_joined() {
-        let message = Message::new("lab.results");
+        let message = OutboundMessage::new("lab.results");
         assert!(!is_joined(&Letterhead::default(), &message, &sender().name("a \"sensor\"")));
         for (len, joined) in [(MAX_LEN / 2, true), (MAX_LEN, false)] {
             assert_eq!(is_joined(&Letterhead::default(), &message, &sender().name("x".repeat(len))), joined);

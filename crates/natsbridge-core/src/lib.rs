@@ -7,10 +7,10 @@
 //!
 //! ```
 //! use natsbridge_core::{
-//!     Arrival, Checks, Envelope, Limits, Message, Part, PayloadType, Sender, Stamp, Value, plan,
+//!     Arrival, ReceivePolicy, Envelope, Limits, OutboundMessage, Part, PayloadType, Sender, Stamp, Value, plan,
 //! };
 //!
-//! let message = Message::new("chat.room").part(Part::new("greeting", PayloadType::Text, "hello")?);
+//! let message = OutboundMessage::new("chat.room").part(Part::new("greeting", PayloadType::Text, "hello")?);
 //! let mut new_id = || uuid::Uuid::nil(); // a program draws random ones
 //! let sender = Sender::default().name("greeter");
 //! let mut stamp = Stamp::new(&sender, time::OffsetDateTime::UNIX_EPOCH, &mut new_id);
@@ -18,7 +18,7 @@
 //! assert!(planned.rest.is_empty(), "five bytes are below the threshold: there is nothing to upload");
 //! let json = planned.header.seal(planned.ready).to_json();
 //!
-//! let (header, mut arrivals) = Envelope::from_json(&json)?.open(&Checks::default());
+//! let (header, mut arrivals) = Envelope::from_json(&json)?.open(&ReceivePolicy::default());
 //! assert_eq!(header.send_to(), "chat.room");
 //! let Some(Arrival::Ready(part)) = arrivals.pop() else { unreachable!("it came direct") };
 //! assert_eq!(part.into_value()?, Value::from("hello"));
@@ -52,13 +52,13 @@ pub use codec::{Table, TableLimits};
 pub use codec::{decode, encode};
 pub use digest::{Digest, DigestStream, ParseDigestError};
 pub use envelope::{Envelope, Header, Metadata, Payload};
-pub use error::{CodecError, EnvelopeError, OpenError, OpenFault, PayloadFault, PlanError};
+pub use error::{CodecError, EnvelopeError, PayloadError, PayloadErrorKind, PayloadFault, PlanError};
 pub use harmless::{harmless, shown};
-pub use inbound::{Arrival, Checks, Download};
+pub use inbound::{Arrival, Download, ReceivePolicy};
 pub use letterhead::Letterhead;
-pub use limits::{Limits, Receiver};
-pub use link::{Downloaded, Life, Link, Object, Uploaded, redacted};
-pub use message::{Message, Part, Sender};
+pub use limits::{Limits, ReceiverKind};
+pub use link::{Downloaded, Link, LinkLifetime, Object, Uploaded, redacted};
+pub use message::{OutboundMessage, Part, Sender};
 pub use numbers::Epoch;
 pub use outbound::{Plan, Stamp, Step, Upload, plan};
 pub use source::Source;

@@ -7,7 +7,7 @@ use crate::PayloadType;
 /// A kind of receiver with less room than others (requirements 7, specification, section 4)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Receiver {
+pub enum ReceiverKind {
     /// Takes every type, directly and by link
     #[default]
     Desktop,
@@ -17,7 +17,7 @@ pub enum Receiver {
     MicroPython,
 }
 
-impl Receiver {
+impl ReceiverKind {
     /// The most bytes in one payload, where there is such a limit (requirements 7.2)
     #[must_use]
     pub const fn max_payload(self) -> Option<u64> {
@@ -43,7 +43,7 @@ impl Receiver {
     }
 }
 
-impl fmt::Display for Receiver {
+impl fmt::Display for ReceiverKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Desktop => "a desktop receiver",
@@ -66,7 +66,7 @@ pub struct Limits {
     /// Bytes kept free for what is added to the header's metadata after the plan; default 0
     pub header_allowance: u64,
     /// Who receives it
-    pub receiver: Receiver,
+    pub receiver: ReceiverKind,
     /// Whether payloads may become links at all; default true
     pub links: bool,
     /// Whether an `arrowtable` becomes a `jsontable` for a receiver that can't read Arrow; default false
@@ -113,7 +113,7 @@ impl Limits {
 
     /// Sets who receives it
     #[must_use]
-    pub const fn receiver(mut self, receiver: Receiver) -> Self {
+    pub const fn receiver(mut self, receiver: ReceiverKind) -> Self {
         self.receiver = receiver;
         self
     }
@@ -136,8 +136,8 @@ impl Limits {
     pub(crate) const fn threshold(&self) -> u64 {
         match self.receiver {
             // Without links the threshold has nothing to decide; the limit of one payload does.
-            Receiver::MicroPython => Self::MICROPYTHON_THRESHOLD,
-            Receiver::Desktop | Receiver::Browser => self.size_threshold,
+            ReceiverKind::MicroPython => Self::MICROPYTHON_THRESHOLD,
+            ReceiverKind::Desktop | ReceiverKind::Browser => self.size_threshold,
         }
     }
 }
@@ -149,7 +149,7 @@ impl Default for Limits {
             max_message_size: Self::MAX_MESSAGE_SIZE,
             link_allowance: Self::LINK_ALLOWANCE,
             header_allowance: 0,
-            receiver: Receiver::default(),
+            receiver: ReceiverKind::default(),
             links: true,
             convert_tables: false,
         }

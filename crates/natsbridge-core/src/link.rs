@@ -10,14 +10,14 @@ use crate::{Digest, PayloadType, Source};
 /// How long an upload lives and how often it may be read (specification, section 8)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Life {
+pub struct LinkLifetime {
     /// Time until the link stops working
     pub ttl: Duration,
     /// Whether the first reader is the last
     pub one_shot: bool,
 }
 
-impl Life {
+impl LinkLifetime {
     /// 24 hours, unless the sender says otherwise (`docs/specification.md`)
     pub const DEFAULT_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -34,7 +34,7 @@ impl Life {
     }
 }
 
-impl Default for Life {
+impl Default for LinkLifetime {
     fn default() -> Self {
         Self::expiring(Self::DEFAULT_TTL)
     }
@@ -51,20 +51,20 @@ pub struct Object {
     /// Size in bytes
     pub size: u64,
     /// How long it is to be kept
-    pub life: Life,
+    pub link_lifetime: LinkLifetime,
 }
 
 impl Object {
     /// Describes something to store that lives as long as the default says
     #[must_use]
     pub fn new(dataname: impl Into<String>, payload_type: PayloadType, size: u64) -> Self {
-        Self { dataname: dataname.into(), payload_type, size, life: Life::default() }
+        Self { dataname: dataname.into(), payload_type, size, link_lifetime: LinkLifetime::default() }
     }
 
     /// Sets how long it is to be kept
     #[must_use]
-    pub const fn life(mut self, life: Life) -> Self {
-        self.life = life;
+    pub const fn link_lifetime(mut self, life: LinkLifetime) -> Self {
+        self.link_lifetime = life;
         self
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::{OpenError, OpenFault};
+use crate::error::{PayloadError, PayloadErrorKind};
 use crate::notes::Notes;
 use crate::outbound::without_secrets;
 use crate::wire::write::is_plain;
-use crate::{CodecError, JsonView, Life, Metadata, PayloadType, Purpose, Source, Value, codec};
+use crate::{CodecError, JsonView, LinkLifetime, Metadata, PayloadType, Purpose, Source, Value, codec};
 
 /// One named value of a message, serialised as its type says
 #[derive(Debug, Clone, PartialEq)]
@@ -25,13 +25,13 @@ impl Part {
     /// Serialises a value
     ///
     /// # Errors
-    /// [`OpenFault::Codec`] under the part's name: a value of another kind than the type, JSON too deep, a table
+    /// [`PayloadErrorKind::Codec`] under the part's name: a value of another kind than the type, JSON too deep, a table
     /// that can't be converted.
     pub fn new(
         name: impl Into<Box<str>>,
         payload_type: PayloadType,
         value: impl Into<Value>,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, PayloadError> {
         let name = name.into();
         match codec::source(payload_type, value.into()) {
             Ok(source) => Ok(Self { name, payload_type, source, metadata: Notes::default() }),
@@ -102,7 +102,7 @@ impl Part {
     ///
     /// # Errors
     /// As [`Part::into_value`].
-    pub fn value(&self) -> Result<Value, OpenError> {
+    pub fn value(&self) -> Result<Value, PayloadError> {
         self.clone().into_value()
     }
 
@@ -113,7 +113,7 @@ impl Part {
     ///
     /// # Errors
     /// As [`Part::into_value`].
-    pub fn json_view(&self, max_bytes: u64) -> Result<JsonView, OpenError> {
+    pub fn json_view(&self, max_bytes: u64) -> Result<JsonView, PayloadError> {
         let Some(bytes) = self.source.clone().into_bytes() else { return Err(named(&self.name, CodecError::InFile)) };
         JsonView::of(self.payload_type, bytes, max_bytes).map_err(|error| named(&self.name, error))
     }
@@ -121,15 +121,15 @@ impl Part {
     /// Reads the value; text and bytes without copying where nobody else holds them
     ///
     /// # Errors
-    /// [`OpenFault::Codec`] under the part's name: bytes that are not what the type says, or that are in a file.
-    pub fn into_value(self) -> Result<Value, OpenError> {
+    /// [`PayloadErrorKind::Codec`] under the part's name: bytes that are not what the type says, or that are in a file.
+    pub fn into_value(self) -> Result<Value, PayloadError> {
         let Some(bytes) = self.source.into_bytes() else { return Err(named(&self.name, CodecError::InFile)) };
         codec::decode(self.payload_type, bytes).map_err(|error| named(&self.name, error))
     }
 }
 
-fn named(name: &str, error: CodecError) -> OpenError {
-    OpenError { dataname: name.to_owned(), fault: OpenFault::Codec(error) }
+fn named(name: &str, error: CodecError) -> PayloadError {
+    PayloadError { dataname: name.to_owned(), fault: PayloadErrorKind::Codec(error) }
 }
 
 /// Who sends: what all messages of a program have in common
@@ -196,7 +196,7 @@ impl Default for Fields {
 /// Fields bear the wire's names; what is left empty or `None` is filled by the plan (requirements 11.1).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Message {
+pub struct OutboundMessage {
     /// The NATS subject
     pub send_to: Cow<'static, str>,
     /// The flow it belongs to; a new one where `None`
@@ -218,14 +218,14 @@ pub struct Message {
     /// The parts, in order
     pub parts: Vec<Part>,
     /// How long uploads live, where not as the specification says
-    pub life: Option<Life>,
+    pub link_lifetime: Option<LinkLifetime>,
     /// Whether acknowledgements are asked for, so that links have to stay readable for repeats
     pub awaits_ack: bool,
     /// Whether direct payloads carry a digest too
     pub digest_direct: bool,
 }
 
-impl Message {
+impl OutboundMessage {
     /// A message to a subject, with the defaults of requirements 11.1
     #[must_use]
     pub fn new(send_to: impl Into<Cow<'static, str>>) -> Self {
@@ -240,7 +240,7 @@ impl Message {
             reply_to_msg_id: Cow::Borrowed(""),
             metadata: Metadata::new(),
             parts: Vec::new(),
-            life: None,
+            link_lifetime: None,
             awaits_ack: false,
             digest_direct: false,
         }
@@ -254,11 +254,13 @@ impl Message {
     }
 
     /// One-shot for exactly one named receiver who is not asked to acknowledge, else 24 hours (specification, section 8)
-    pub(crate) fn link_life(&self) -> Life {
-        match self.life {
+    pub(crate) fn link_life(&self) -> LinkLifetime {
+        match self.link_lifetime {
             Some(life) => life,
-            None if !self.receiver_id.is_empty() && !self.awaits_ack => Life::one_shot(Life::DEFAULT_TTL),
-            None => Life::default(),
+            None if !self.receiver_id.is_empty() && !self.awaits_ack => {
+                LinkLifetime::one_shot(LinkLifetime::DEFAULT_TTL)
+            }
+            None => LinkLifetime::default(),
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::letterhead::Letterhead;
 use crate::notes::Notes;
 use crate::wire::write;
 use crate::{
-    Digest, Life, Limits, Message, Object, Part, PayloadType, Sender, Source, Uploaded, codec, redacted, timestamp,
+    Digest, Limits, LinkLifetime, Object, OutboundMessage, Part, PayloadType, Sender, Source, Uploaded, codec,
+    redacted, timestamp,
 };
 
 /// What a message does not know by itself: who sends it, when, and the identifiers it is given; core draws none
@@ -131,8 +132,8 @@ impl Draft {
         Payload { id, dataname, payload_type, metadata, stated_size: None, body }
     }
 
-    fn into_upload(self, source: Source, life: Life) -> Step {
-        let object = Object::new(&*self.dataname, self.payload_type, source.len()).life(life);
+    fn into_upload(self, source: Source, life: LinkLifetime) -> Step {
+        let object = Object::new(&*self.dataname, self.payload_type, source.len()).link_lifetime(life);
         Step::Upload(Box::new(Upload { object, source, draft: self }))
     }
 }
@@ -147,11 +148,15 @@ impl Draft {
 /// # Errors
 /// [`PlanError`]; nothing has been uploaded by then. A message that was lent is spent all the same: who may want another plan
 /// of it keeps a clone.
-pub fn plan(mut message: impl BorrowMut<Message>, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<Plan, PlanError> {
+pub fn plan(
+    mut message: impl BorrowMut<OutboundMessage>,
+    limits: &Limits,
+    stamp: &mut Stamp<'_>,
+) -> Result<Plan, PlanError> {
     planned(message.borrow_mut(), limits, stamp)
 }
 
-fn planned(message: &mut Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<Plan, PlanError> {
+fn planned(message: &mut OutboundMessage, limits: &Limits, stamp: &mut Stamp<'_>) -> Result<Plan, PlanError> {
     let mut header = header(message, stamp).ok_or_else(|| PlanError::MessageTooLarge {
         size: u64::from(u32::MAX),
         limit: limits.max_message_size,
@@ -170,7 +175,7 @@ fn planned(message: &mut Message, limits: &Limits, stamp: &mut Stamp<'_>) -> Res
     Ok(plan)
 }
 
-fn header(message: &Message, stamp: &mut Stamp<'_>) -> Option<Header> {
+fn header(message: &OutboundMessage, stamp: &mut Stamp<'_>) -> Option<Header> {
     let mut buffers = [[0; 36]; 3];
     let [correlation, msg, own] = &mut buffers;
     let correlation_id = given_or_new(message.correlation_id.as_deref(), correlation, stamp);
@@ -187,7 +192,7 @@ fn header(message: &Message, stamp: &mut Stamp<'_>) -> Option<Header> {
     let (sender_name, sender_id, broker_url) = stamp.sender.fields();
     let sender_id = given_or_new(sender_id, own, stamp);
     let msg_purpose = message.msg_purpose.as_str();
-    let Message { send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id, .. } = message;
+    let OutboundMessage { send_to, receiver_name, receiver_id, reply_to, reply_to_msg_id, .. } = message;
     // Those of the sender are looked at once for all messages.
     let given = [send_to, msg_purpose, receiver_name, receiver_id, reply_to, reply_to_msg_id];
     let plain = plain && stamp.sender.is_plain() && given.into_iter().all(write::is_plain);
@@ -227,12 +232,12 @@ fn given_or_new<'a>(given: Option<&'a str>, buffer: &'a mut [u8; 36], stamp: &mu
 }
 
 impl Plan {
-    /// Checks one part against its receiver, and adds what the threshold alone makes of it
+    /// ReceivePolicy one part against its receiver, and adds what the threshold alone makes of it
     fn add(
         &mut self,
         part: Part,
         limits: &Limits,
-        life: Life,
+        life: LinkLifetime,
         digest_direct: bool,
         stamp: &mut Stamp<'_>,
     ) -> Result<(), PlanError> {
@@ -274,7 +279,7 @@ impl Plan {
     }
 
     /// Turns the largest direct payloads into links until the envelope fits
-    fn fit(&mut self, limits: &Limits, life: Life) -> Result<(), PlanError> {
+    fn fit(&mut self, limits: &Limits, life: LinkLifetime) -> Result<(), PlanError> {
         let limit = limits.max_message_size;
         // Most messages are far from the limit, which shows without a look at what in them has to be escaped.
         if self.len(limits, write::payload_len_at_most) <= limit {
@@ -385,7 +390,7 @@ fn link_len(step: &Step, limits: &Limits) -> u64 {
 }
 
 /// What would have travelled direct, as an upload
-fn linked(step: Step, life: Life) -> Step {
+fn linked(step: Step, life: LinkLifetime) -> Step {
     match step {
         Step::Ready(Payload { id, dataname, payload_type, mut metadata, body: Body::Direct(bytes), .. }) => {
             metadata.remove(&["sha256"]);

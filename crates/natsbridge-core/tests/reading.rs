@@ -8,7 +8,8 @@
 )]
 
 use natsbridge_core::{
-    Arrival, Checks, Digest, Downloaded, Envelope, EnvelopeError, Header, OpenError, Part, PayloadType, Purpose, Source,
+    Arrival, Digest, Downloaded, Envelope, EnvelopeError, Header, Part, PayloadError, PayloadType, Purpose,
+    ReceivePolicy, Source,
 };
 use serde_json::{Value as Json, json};
 
@@ -28,7 +29,7 @@ fn payload(with: Json) -> Json {
     payload
 }
 
-fn opened(json: &str, checks: &Checks) -> Result<Part, OpenError> {
+fn opened(json: &str, checks: &ReceivePolicy) -> Result<Part, PayloadError> {
     match Envelope::from_json(json.as_bytes()).unwrap().open(checks).1.pop() {
         Some(Arrival::Ready(part)) => Ok(part),
         Some(Arrival::Failed { error, .. }) => Err(error),
@@ -52,7 +53,7 @@ fn missing_and_null_fields_read_as_empty() {
     }
     let read = opened(
         &envelope(payload(json!({"id": null, "dataname": null, "size": null, "metadata": null, "later": 1}))),
-        &Checks::default(),
+        &ReceivePolicy::default(),
     );
     assert_eq!(read.unwrap().name(), "");
 }
@@ -77,11 +78,11 @@ fn direct_data_is_read_in_every_encoding_a_peer_writes() {
         (json!({"encoding": "json", "data": false}), "false"),
         (json!({"size": 2.0}), "hi"),
     ] {
-        let part = opened(&envelope(payload(with.clone())), &Checks::default()).unwrap();
+        let part = opened(&envelope(payload(with.clone())), &ReceivePolicy::default()).unwrap();
         assert_eq!(part.bytes().unwrap(), bytes.as_bytes(), "{with}");
     }
     let escaped = envelope(payload(json!({}))).replace("aGk=", r"\u0061Gk=").replace("lunch", r"l\u00fcnch");
-    let part = opened(&escaped, &Checks::default()).unwrap();
+    let part = opened(&escaped, &ReceivePolicy::default()).unwrap();
     assert_eq!((part.name(), &part.bytes().unwrap()[..]), ("lünch", &b"hi"[..]));
 }
 
@@ -119,7 +120,7 @@ fn a_link_is_a_url_whatever_its_encoding() {
             envelope(payload(json!({"transport": "link", "encoding": encoding, "data": "http://h/x", "size": 3,
             "metadata": {"expires_at": "2026-05-13T08:15:30Z", "one_shot": true}})));
         let Some(Arrival::Download(download)) =
-            Envelope::from_json(json.as_bytes()).unwrap().open(&Checks::default()).1.pop()
+            Envelope::from_json(json.as_bytes()).unwrap().open(&ReceivePolicy::default()).1.pop()
         else {
             panic!("a link")
         };
@@ -137,7 +138,8 @@ fn a_link_is_a_url_whatever_its_encoding() {
 #[test]
 fn a_digest_is_checked_before_the_payload_is_handed_out() {
     let right = Digest::of(b"hi").to_string();
-    let direct = |sha256: Json| opened(&envelope(payload(json!({"metadata": {"sha256": sha256}}))), &Checks::default());
+    let direct =
+        |sha256: Json| opened(&envelope(payload(json!({"metadata": {"sha256": sha256}}))), &ReceivePolicy::default());
     assert!(direct(json!(right)).is_ok() && direct(json!(right.to_uppercase())).is_ok() && direct(json!(null)).is_ok());
     for wrong in [json!(Digest::of(b"ho").to_string()), json!("abc"), json!(7), json!(["x"])] {
         let error = direct(wrong.clone()).unwrap_err();
@@ -145,30 +147,30 @@ fn a_digest_is_checked_before_the_payload_is_handed_out() {
     }
     let link = envelope(payload(json!({"transport": "link", "data": "http://h/x"})));
     assert!(matches!(
-        Envelope::from_json(link.as_bytes()).unwrap().open(&Checks::default()).1[..],
+        Envelope::from_json(link.as_bytes()).unwrap().open(&ReceivePolicy::default()).1[..],
         [Arrival::Download(_)]
     ));
-    let error = opened(&link, &Checks::default().strict(true)).unwrap_err();
+    let error = opened(&link, &ReceivePolicy::default().strict(true)).unwrap_err();
     assert_eq!(error.code(), "digest_missing");
 }
 
 #[test]
 fn a_wrong_size_of_direct_data_counts_in_strict_mode_only() {
     let json = envelope(payload(json!({"size": 3})));
-    assert!(opened(&json, &Checks::default()).is_ok());
-    let error = opened(&json, &Checks::default().strict(true)).unwrap_err();
+    assert!(opened(&json, &ReceivePolicy::default()).is_ok());
+    let error = opened(&json, &ReceivePolicy::default().strict(true)).unwrap_err();
     assert_eq!(error.to_string(), "payload `lunch`: there are 2 bytes, the envelope says 3");
-    let error = opened(&json, &Checks::default().max_payload_size(1)).unwrap_err();
+    let error = opened(&json, &ReceivePolicy::default().max_payload_size(1)).unwrap_err();
     assert_eq!(error.code(), "too_large");
     let huge = envelope(payload(json!({"transport": "link", "data": "http://h/x", "size": u64::MAX})));
-    assert_eq!(opened(&huge, &Checks::default()).unwrap_err().code(), "too_large");
+    assert_eq!(opened(&huge, &ReceivePolicy::default()).unwrap_err().code(), "too_large");
 }
 
 #[test]
 fn a_failed_payload_does_not_take_the_others_with_it() {
     let bad = payload(json!({"dataname": "bad", "metadata": {"sha256": "0"}}));
     let json = json!({"payloads": [payload(json!({})), bad, payload(json!({}))]}).to_string();
-    let arrivals = Envelope::from_json(json.as_bytes()).unwrap().open(&Checks::default()).1;
+    let arrivals = Envelope::from_json(json.as_bytes()).unwrap().open(&ReceivePolicy::default()).1;
     assert!(
         matches!(&arrivals[..], [Arrival::Ready(_), Arrival::Failed { error, .. }, Arrival::Ready(_)] if error.dataname == "bad")
     );

@@ -12,21 +12,22 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use natsbridge_core::{
-    Arrival, Checks, Digest, Downloaded, Envelope, Header, Letterhead, Limits, Message, Part, PayloadType, Plan,
-    PlanError, Purpose, Receiver, Rows, Sender, Source, Stamp, Step, Transport, Uploaded, Value, plan,
+    Arrival, Digest, Downloaded, Envelope, Header, Letterhead, Limits, OutboundMessage, Part, PayloadType, Plan,
+    PlanError, Purpose, ReceivePolicy, ReceiverKind, Rows, Sender, Source, Stamp, Step, Transport, Uploaded, Value,
+    plan,
 };
 use proptest::prelude::*;
 use serde_json::json;
 use time::OffsetDateTime;
 
 /// Plans, uploads into a map, seals
-fn sent(message: Message, limits: &Limits) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
+fn sent(message: OutboundMessage, limits: &Limits) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
     sent_by(&Sender::default(), message, limits)
 }
 
 fn sent_by(
     sender: &Sender,
-    message: Message,
+    message: OutboundMessage,
     limits: &Limits,
 ) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
     sent_with(None, sender, message, limits)
@@ -35,7 +36,7 @@ fn sent_by(
 fn sent_with(
     letterhead: Option<&Letterhead>,
     sender: &Sender,
-    message: Message,
+    message: OutboundMessage,
     limits: &Limits,
 ) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
     let mut count = 0_u128;
@@ -63,7 +64,7 @@ fn sent_with(
 
 /// Reads, downloads from the map, opens
 fn received(json: &[u8], store: &HashMap<String, Bytes>) -> (Header, Vec<Part>) {
-    let (header, arrivals) = Envelope::from_json(json).unwrap().open(&Checks::default().strict(true));
+    let (header, arrivals) = Envelope::from_json(json).unwrap().open(&ReceivePolicy::default().strict(true));
     let parts = arrivals.into_iter().map(|arrival| match arrival {
         Arrival::Ready(part) => part,
         Arrival::Download(download) => {
@@ -78,7 +79,7 @@ fn received(json: &[u8], store: &HashMap<String, Bytes>) -> (Header, Vec<Part>) 
 
 /// The law, and that the envelope is as long as it was planned to be
 fn check(parts: &[Part], limits: &Limits) -> Envelope {
-    let mut message = Message::new("lab.results");
+    let mut message = OutboundMessage::new("lab.results");
     message.parts = parts.to_vec();
     let (envelope, store) = sent(message, limits).unwrap();
     let json = envelope.to_json();
@@ -123,8 +124,8 @@ fn sizes_around_every_limit_travel_as_they_should() {
 #[test]
 fn a_letterhead_saves_time_and_changes_nothing() {
     let sender = Sender::default().name("sensor").broker_url("nats://localhost:4222");
-    let set = |change: fn(&mut Message)| {
-        let mut message = Message::new("lab.results").part(binary("b", 10));
+    let set = |change: fn(&mut OutboundMessage)| {
+        let mut message = OutboundMessage::new("lab.results").part(binary("b", 10));
         change(&mut message);
         message
     };
@@ -157,7 +158,7 @@ fn a_letterhead_saves_time_and_changes_nothing() {
 
 #[test]
 fn a_message_that_is_lent_is_planned_as_one_that_is_given() {
-    let mut message = Message::new("a").part(binary("small", 10)).part(binary("large", 600_000));
+    let mut message = OutboundMessage::new("a").part(binary("small", 10)).part(binary("large", 600_000));
     message.metadata = json!({"own": 1}).as_object().unwrap().clone();
     let (sender, mut new_id) = (Sender::default(), uuid::Uuid::nil);
     let mut stamp = Stamp::new(&sender, OffsetDateTime::UNIX_EPOCH, &mut new_id);
@@ -174,7 +175,8 @@ fn a_message_that_is_lent_is_planned_as_one_that_is_given() {
 #[test]
 fn what_is_ready_ends_where_the_first_upload_is() {
     let planned = |parts: &[(&str, usize)], limits: &Limits| {
-        let message = parts.iter().fold(Message::new("a"), |message, (name, len)| message.part(binary(name, *len)));
+        let message =
+            parts.iter().fold(OutboundMessage::new("a"), |message, (name, len)| message.part(binary(name, *len)));
         let (sender, mut new_id) = (Sender::default(), uuid::Uuid::nil);
         let plan = plan(message, limits, &mut Stamp::new(&sender, OffsetDateTime::UNIX_EPOCH, &mut new_id)).unwrap();
         let rest = plan.rest.iter().map(|step| match step {
@@ -208,7 +210,7 @@ fn the_envelope_may_fill_the_broker_to_the_last_byte() {
     let exact = check(&[binary("b", 1_000)], &Limits::default()).to_json().len() as u64;
     let fits = Limits::default().links(false).max_message_size(exact);
     check(&[binary("b", 1_000)], &fits);
-    let mut message = Message::new("lab.results");
+    let mut message = OutboundMessage::new("lab.results");
     message.parts = vec![binary("b", 1_000)];
     let error = sent(message, &fits.max_message_size(exact - 1)).unwrap_err();
     assert_eq!(error.code(), "too_large");
@@ -218,7 +220,7 @@ fn the_envelope_may_fill_the_broker_to_the_last_byte() {
 
 #[test]
 fn a_message_that_fits_nowhere_is_refused_with_its_sizes() {
-    let mut message = Message::new("lab.results");
+    let mut message = OutboundMessage::new("lab.results");
     message.parts = (0..2_000).map(|at| binary(&format!("p{at}"), 600)).collect();
     match sent(message, &Limits::default()).unwrap_err() {
         PlanError::MessageTooLarge { size, limit: 1_048_576, direct, links_allowed: true } => {
@@ -231,9 +233,9 @@ fn a_message_that_fits_nowhere_is_refused_with_its_sizes() {
 
 #[test]
 fn named_receivers_have_their_own_limits() {
-    let device = Limits::default().receiver(Receiver::MicroPython);
+    let device = Limits::default().receiver(ReceiverKind::MicroPython);
     let one = |part: Part, limits: &Limits| {
-        let mut message = Message::new("a");
+        let mut message = OutboundMessage::new("a");
         message.parts = vec![part];
         sent(message, limits)
     };
@@ -246,7 +248,7 @@ fn named_receivers_have_their_own_limits() {
     let file = Part::from_file("video", PayloadType::Video, "/nowhere", 10);
     assert_eq!(one(file, &device).unwrap_err().code(), "links_not_allowed");
     let table = Part::from_source("t", PayloadType::ArrowTable, Bytes::from_static(b"anything"));
-    for limits in [device, Limits::default().receiver(Receiver::Browser)] {
+    for limits in [device, Limits::default().receiver(ReceiverKind::Browser)] {
         let error = one(table.clone(), &limits).unwrap_err();
         assert!(error.code() == "unsupported" && error.to_string().contains("jsontable"), "{error}");
     }
@@ -254,30 +256,30 @@ fn named_receivers_have_their_own_limits() {
 
 #[test]
 fn a_link_says_how_it_lives() {
-    use natsbridge_core::Life;
-    let life_of = |message: Message| {
+    use natsbridge_core::LinkLifetime;
+    let life_of = |message: OutboundMessage| {
         let mut new_id = uuid::Uuid::nil;
         let sender = Sender::default();
         let mut stamp = Stamp::new(&sender, OffsetDateTime::UNIX_EPOCH, &mut new_id);
         let mut planned = plan(message.part(binary("b", 500_000)), &Limits::default(), &mut stamp).unwrap();
         let Some(Step::Upload(upload)) = planned.rest.pop() else { panic!("a link") };
-        upload.object().life
+        upload.object().link_lifetime
     };
-    let mut to_one = Message::new("a");
+    let mut to_one = OutboundMessage::new("a");
     to_one.receiver_id = "00000000-0000-0000-0000-000000000001".into();
     let mut acknowledged = to_one.clone();
     acknowledged.awaits_ack = true;
     let mut short = to_one.clone();
-    short.life = Some(Life::expiring(std::time::Duration::from_secs(60)));
-    assert_eq!(life_of(Message::new("a")), Life::expiring(Life::DEFAULT_TTL));
-    assert_eq!(life_of(to_one), Life::one_shot(Life::DEFAULT_TTL));
-    assert_eq!(life_of(acknowledged), Life::expiring(Life::DEFAULT_TTL));
-    assert_eq!(life_of(short.clone()), short.life.unwrap());
+    short.link_lifetime = Some(LinkLifetime::expiring(std::time::Duration::from_secs(60)));
+    assert_eq!(life_of(OutboundMessage::new("a")), LinkLifetime::expiring(LinkLifetime::DEFAULT_TTL));
+    assert_eq!(life_of(to_one), LinkLifetime::one_shot(LinkLifetime::DEFAULT_TTL));
+    assert_eq!(life_of(acknowledged), LinkLifetime::expiring(LinkLifetime::DEFAULT_TTL));
+    assert_eq!(life_of(short.clone()), short.link_lifetime.unwrap());
 }
 
 #[test]
 fn the_header_keeps_every_field_and_its_order() {
-    let mut message = Message::new("a.b");
+    let mut message = OutboundMessage::new("a.b");
     message.correlation_id = Some("c-1".into());
     message.msg_purpose = Purpose::Nack;
     message.receiver_name = "r".into();
@@ -301,7 +303,7 @@ fn the_header_keeps_every_field_and_its_order() {
 #[test]
 fn what_json_wants_escaped_is_escaped_wherever_it_stands() {
     const ODD: &str = "\"\\\n\u{1}";
-    let set: [fn(&mut Message); 8] = [
+    let set: [fn(&mut OutboundMessage); 8] = [
         |message| message.send_to = ODD.into(),
         |message| message.correlation_id = Some(ODD.into()),
         |message| message.msg_id = Some(ODD.into()),
@@ -312,15 +314,15 @@ fn what_json_wants_escaped_is_escaped_wherever_it_stands() {
         |message| message.reply_to_msg_id = ODD.into(),
     ];
     let messages = set.map(|set| {
-        let mut message = Message::new("a");
+        let mut message = OutboundMessage::new("a");
         set(&mut message);
         message
     });
     let usual = Sender::default().id("s-1").broker_url("nats://localhost:4222");
     let senders = [usual.clone().name(ODD), usual.clone().id(ODD), usual.clone().broker_url(ODD)];
-    let named = Message::new("a").part(binary(ODD, 10));
+    let named = OutboundMessage::new("a").part(binary(ODD, 10));
     let cases = messages.into_iter().map(|message| (&usual, message));
-    let cases = cases.chain(senders.iter().map(|sender| (sender, Message::new("a")))).chain([(&usual, named)]);
+    let cases = cases.chain(senders.iter().map(|sender| (sender, OutboundMessage::new("a")))).chain([(&usual, named)]);
     let mut memory = bytes::BytesMut::new();
     for (sender, message) in cases {
         let (envelope, _) = sent_by(sender, message.part(binary("b", 10)), &Limits::default()).unwrap();
@@ -343,14 +345,14 @@ fn a_large_table_travels_direct_where_it_may() {
     let part = Part::new("t", PayloadType::ArrowTable, value.clone()).unwrap();
     assert!(matches!(part.source(), Source::Pieces(_)));
     for (threshold, transport) in [(500_000, Transport::Link), (u64::MAX, Transport::Direct)] {
-        let message = Message::new("a").part(part.clone());
+        let message = OutboundMessage::new("a").part(part.clone());
         let (envelope, store) = sent(message, &Limits::default().size_threshold(threshold)).unwrap();
         assert_eq!(envelope.payloads()[0].transport(), transport);
         let (_, mut parts) = received(&envelope.to_json(), &store);
         assert_eq!(parts.pop().unwrap().into_value().unwrap(), value);
     }
-    let browser = Limits::default().receiver(Receiver::Browser).convert_tables(true);
-    let (envelope, _) = sent(Message::new("a").part(part), &browser).unwrap();
+    let browser = Limits::default().receiver(ReceiverKind::Browser).convert_tables(true);
+    let (envelope, _) = sent(OutboundMessage::new("a").part(part), &browser).unwrap();
     assert_eq!(envelope.payloads()[0].payload_type(), PayloadType::JsonTable);
 }
 
@@ -425,7 +427,7 @@ proptest! {
             .iter()
             .map(|(name, (payload_type, value))| Part::new(name.as_str(), *payload_type, value.clone()).unwrap())
             .collect();
-        let mut message = Message::new("lab.results");
+        let mut message = OutboundMessage::new("lab.results");
         message.parts = encoded.clone();
         prop_assume!(sent(message, &limits).is_ok());
         check(&encoded, &limits);
@@ -443,7 +445,7 @@ proptest! {
     fn a_damaged_envelope_gives_a_value_or_an_error(
         at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<proptest::sample::Index>(),
     ) {
-        let mut message = Message::new("a.b");
+        let mut message = OutboundMessage::new("a.b");
         message.metadata.insert("k".into(), json!([1, "é"]));
         message.parts = vec![binary("b", 40), Part::new("d", PayloadType::Dictionary, json!({"a": [1.5]})).unwrap()];
         let (envelope, _) = sent(message, &Limits::default()).unwrap();
@@ -453,7 +455,7 @@ proptest! {
         if let Ok(read) = Envelope::from_json(&bytes) {
             let again = Envelope::from_json(&read.to_json()).unwrap();
             prop_assert_eq!(again.to_json(), read.to_json());
-            for arrival in read.open(&Checks::default()).1 {
+            for arrival in read.open(&ReceivePolicy::default()).1 {
                 if let Arrival::Ready(part) = arrival {
                     let _ = part.into_value();
                 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use natsbridge_core::{Digest, Life, Link, Object, PayloadType, Source};
+use natsbridge_core::{Digest, Link, LinkLifetime, Object, PayloadType, Source};
 use uuid::Uuid;
 
 use crate::{BoxError, Downloader, FetchErrorKind, Receipt, StoreError, Stored, Target, Uploader};
@@ -37,7 +37,7 @@ fn hold(rule: &str, holds: bool) -> Checked {
     if holds { Ok(()) } else { Err(broken(rule)) }
 }
 
-/// Checks every rule that needs nothing but the two traits; `large` is the size in bytes of the largest payload
+/// ReceivePolicy every rule that needs nothing but the two traits; `large` is the size in bytes of the largest payload
 ///
 /// # Errors
 /// The first [`Violation`].
@@ -63,7 +63,7 @@ pub async fn all(up: &dyn Uploader, down: &dyn Downloader, large: u64) -> Checke
 /// A [`Violation`].
 pub async fn memory_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: usize) -> Checked {
     let bytes = pattern(size, 1);
-    let (stored, link) = stored(up, "memory", &bytes, Life::default()).await?;
+    let (stored, link) = stored(up, "memory", &bytes, LinkLifetime::default()).await?;
     let downloaded = down
         .download(&link, Target::Memory)
         .await
@@ -81,7 +81,7 @@ pub async fn pieces_round_trip(up: &dyn Uploader, down: &dyn Downloader) -> Chec
     let bytes = pattern(1_500_000, 8);
     let cuts = [0..1, 1..1, 1..700_001, 700_001..700_100, 700_100..1_500_000];
     let pieces = Source::Pieces(cuts.into_iter().map(|cut| bytes.slice(cut)).collect());
-    let (stored, link) = stored_from(up, "pieces", &pieces, &bytes, Life::default()).await?;
+    let (stored, link) = stored_from(up, "pieces", &pieces, &bytes, LinkLifetime::default()).await?;
     let downloaded =
         down.download(&link, Target::Memory).await.map_err(|error| because("pieces can be read")(error.into()))?;
     hold("the bytes are those of the pieces", downloaded.source == Source::Bytes(bytes))?;
@@ -123,7 +123,7 @@ pub async fn hostile_names(up: &dyn Uploader, down: &dyn Downloader) -> Checked 
         ["", "クリップ 🎬", "../../etc/passwd", "C:\\con", "a/b?c#d%e&f=g+h", "line\r\nX-Evil: 1\0", &"n".repeat(5000)]
     {
         let bytes = pattern(100, 2);
-        let (stored, link) = stored(up, name, &bytes, Life::default()).await?;
+        let (stored, link) = stored(up, name, &bytes, LinkLifetime::default()).await?;
         let downloaded = down
             .download(&link, Target::Memory)
             .await
@@ -140,7 +140,7 @@ pub async fn hostile_names(up: &dyn Uploader, down: &dyn Downloader) -> Checked 
 /// A [`Violation`].
 pub async fn wrong_sizes_and_digests(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let bytes = pattern(10_000, 3);
-    let (stored, link) = stored(up, "wrong", &bytes, Life::default()).await?;
+    let (stored, link) = stored(up, "wrong", &bytes, LinkLifetime::default()).await?;
     for size in [9_999, 10_001] {
         let mut wrong = link.clone();
         wrong.size = Some(size);
@@ -177,7 +177,7 @@ pub async fn changed_files(up: &dyn Uploader) -> Checked {
 /// # Errors
 /// A [`Violation`].
 pub async fn deletion(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
-    let (stored, link) = stored(up, "deleted", &pattern(100, 4), Life::default()).await?;
+    let (stored, link) = stored(up, "deleted", &pattern(100, 4), LinkLifetime::default()).await?;
     for _ in 0..2 {
         up.delete(&stored.receipt).await.map_err(deletion_failed)?;
     }
@@ -190,7 +190,7 @@ pub async fn deletion(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
 /// # Errors
 /// A [`Violation`].
 pub async fn reading_often(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
-    let (stored, link) = stored(up, "often", &pattern(1000, 5), Life::default()).await?;
+    let (stored, link) = stored(up, "often", &pattern(1000, 5), LinkLifetime::default()).await?;
     hold("a store does not make a link one-shot unasked, or says so", !stored.uploaded.one_shot)?;
     for _ in 0..3 {
         down.download(&link, Target::Memory)
@@ -205,7 +205,8 @@ pub async fn reading_often(up: &dyn Uploader, down: &dyn Downloader) -> Checked 
 /// # Errors
 /// A [`Violation`].
 pub async fn one_shot(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
-    let (stored, link) = stored(up, "once", &pattern(1000, 6), Life::one_shot(Life::DEFAULT_TTL)).await?;
+    let (stored, link) =
+        stored(up, "once", &pattern(1000, 6), LinkLifetime::one_shot(LinkLifetime::DEFAULT_TTL)).await?;
     down.download(&link, Target::Memory).await.map_err(|error| because("a one-shot can be read once")(error.into()))?;
     let again = down.download(&link, Target::Memory).await.map_err(|error| error.kind());
     if stored.uploaded.one_shot {
@@ -223,7 +224,7 @@ pub async fn one_shot(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
 pub async fn concurrent_use(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let transfers = (0..20).map(|seed| async move {
         let bytes = pattern(20_000 + usize::from(seed), seed);
-        let (stored, link) = stored(up, "concurrent", &bytes, Life::default()).await?;
+        let (stored, link) = stored(up, "concurrent", &bytes, LinkLifetime::default()).await?;
         let downloaded = down
             .download(&link, Target::Memory)
             .await
@@ -247,7 +248,7 @@ pub async fn expires<F>(
 where
     F: Future<Output = ()>,
 {
-    let (stored, link) = stored(up, "expiring", &pattern(100, 7), Life::expiring(ttl)).await?;
+    let (stored, link) = stored(up, "expiring", &pattern(100, 7), LinkLifetime::expiring(ttl)).await?;
     hold("a store that expires links says when", stored.uploaded.expires_at.is_some())?;
     down.download(&link, Target::Memory)
         .await
@@ -263,7 +264,7 @@ fn deletion_failed(error: StoreError) -> Violation {
 }
 
 /// Uploads bytes and checks what the store says of them
-async fn stored(up: &dyn Uploader, name: &str, bytes: &Bytes, life: Life) -> Result<(Stored, Link), Violation> {
+async fn stored(up: &dyn Uploader, name: &str, bytes: &Bytes, life: LinkLifetime) -> Result<(Stored, Link), Violation> {
     stored_from(up, name, &Source::Bytes(bytes.clone()), bytes, life).await
 }
 
@@ -273,9 +274,9 @@ async fn stored_from(
     name: &str,
     source: &Source,
     bytes: &Bytes,
-    life: Life,
+    life: LinkLifetime,
 ) -> Result<(Stored, Link), Violation> {
-    let object = Object::new(name, PayloadType::Binary, source.len()).life(life);
+    let object = Object::new(name, PayloadType::Binary, source.len()).link_lifetime(life);
     let stored = up.upload(&object, source).await.map_err(|error| because("bytes can be uploaded")(error.into()))?;
     hold("the size is that of the bytes", stored.uploaded.size == source.len())?;
     hold("the digest is that of the bytes", stored.uploaded.sha256 == Digest::of(bytes))?;

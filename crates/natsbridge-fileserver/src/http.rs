@@ -192,7 +192,7 @@ impl Uploader for HttpStore {
             // A repeated PUT of the same bytes to the same URL changes nothing, so all attempts share one.
             let url = self.0.template.0.replace(ID, &Uuid::new_v4().to_string());
             let stored = self.0.server.upload(object, || Box::pin(self.0.attempt(&url, source))).await?;
-            self.0.server.patience.tell(self.lifetime_rules().change(object.life));
+            self.0.server.patience.tell(self.lifetime_rules().change(object.link_lifetime));
             Ok(stored)
         })
     }

@@ -45,9 +45,9 @@ mod fetch;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod glance;
 mod growing;
 mod handler;
+mod head;
 mod http;
 mod lifetime;
 mod memory;
@@ -72,8 +72,8 @@ pub use breaker::BreakerPolicy;
 pub use bucket::{BucketStore, BucketStoreBuilder};
 pub use error::{BoxError, ConfigError, FetchError, FetchErrorKind, StoreError, StoreErrorKind};
 pub use fetch::{Fetcher, FetcherBuilder};
-pub use glance::Glance;
 pub use handler::{download_handler, upload_handler};
+pub use head::LinkStatus;
 pub use http::{HttpStore, HttpStoreBuilder};
 pub use lifetime::{ExpiryRule, LifetimeChange, LifetimeRules, OneShotRule};
 pub use memory::MemoryStore;

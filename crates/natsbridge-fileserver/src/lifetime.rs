@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use natsbridge_core::Life;
+use natsbridge_core::LinkLifetime;
 
 /// Whether a store has links that can be read once
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,7 +59,7 @@ impl LifetimeRules {
 
     /// What the store makes of a wish where that is something else; `None` where it grants it, or is not known to change it
     #[must_use]
-    pub fn change(&self, wish: Life) -> Option<LifetimeChange> {
+    pub fn change(&self, wish: LinkLifetime) -> Option<LifetimeChange> {
         let one_shot = match self.one_shot {
             OneShotRule::Always => true,
             OneShotRule::Never => false,
@@ -80,7 +80,7 @@ impl LifetimeRules {
 #[non_exhaustive]
 pub struct LifetimeChange {
     /// What was asked for
-    pub wish: Life,
+    pub wish: LinkLifetime,
     /// Whether the link can be read once
     pub one_shot: bool,
     /// How long the link lives; `None`: until it is deleted
@@ -89,7 +89,7 @@ pub struct LifetimeChange {
 
 impl LifetimeChange {
     /// The change, if there is one beyond `slack`
-    pub(crate) fn between(wish: Life, one_shot: bool, ttl: Option<Duration>, slack: Duration) -> Option<Self> {
+    pub(crate) fn between(wish: LinkLifetime, one_shot: bool, ttl: Option<Duration>, slack: Duration) -> Option<Self> {
         // Servers count in whole seconds.
         let slack = slack + Duration::from_secs(1);
         let kept = one_shot == wish.one_shot && ttl.is_some_and(|ttl| ttl.abs_diff(wish.ttl) <= slack);
@@ -157,17 +157,18 @@ mod tests {
     #[test]
     fn a_change_says_what_was_asked_for_and_what_became_of_it() {
         let rules = LifetimeRules::new(OneShotRule::Never, ExpiryRule::AtMost(Duration::from_secs(7 * 86_400)));
-        let change = rules.change(Life::one_shot(Duration::from_secs(30 * 86_400))).map(|change| change.to_string());
+        let change =
+            rules.change(LinkLifetime::one_shot(Duration::from_secs(30 * 86_400))).map(|change| change.to_string());
         let text = "a link that can be read once and lives for 30 days was asked for; the store makes one that can be read any number of times and lives for 7 days";
         assert_eq!(change.as_deref(), Some(text));
-        assert_eq!(rules.change(Life::expiring(Duration::from_secs(7 * 86_400))), None);
+        assert_eq!(rules.change(LinkLifetime::expiring(Duration::from_secs(7 * 86_400))), None);
         let forced = LifetimeRules::new(OneShotRule::Always, ExpiryRule::Always(Duration::from_secs(90)));
-        let change = forced.change(Life::expiring(Duration::from_secs(90)));
+        let change = forced.change(LinkLifetime::expiring(Duration::from_secs(90)));
         assert_eq!(change.map(|change| change.one_shot), Some(true));
-        assert_eq!(forced.change(Life::one_shot(Duration::from_secs(90))), None);
+        assert_eq!(forced.change(LinkLifetime::one_shot(Duration::from_secs(90))), None);
         let put = LifetimeRules::new(OneShotRule::Never, ExpiryRule::Never);
-        let change = put.change(Life::default()).map(|change| change.to_string());
+        let change = put.change(LinkLifetime::default()).map(|change| change.to_string());
         assert!(change.is_some_and(|text| text.ends_with("lives until it is deleted")));
-        assert_eq!(LifetimeRules::default().change(Life::one_shot(Duration::from_secs(5))), None);
+        assert_eq!(LifetimeRules::default().change(LinkLifetime::one_shot(Duration::from_secs(5))), None);
     }
 }

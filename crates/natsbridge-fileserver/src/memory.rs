@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use natsbridge_core::{Downloaded, Life, Link, Object, Source, Uploaded};
+use natsbridge_core::{Downloaded, Link, LinkLifetime, Object, Source, Uploaded};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -87,7 +87,7 @@ impl MemoryStore {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn expiry(&self, life: Life) -> OffsetDateTime {
+    fn expiry(&self, life: LinkLifetime) -> OffsetDateTime {
         let ttl = time::Duration::try_from(life.ttl).unwrap_or(time::Duration::MAX);
         (self.clock)().saturating_add(ttl)
     }
@@ -136,8 +136,8 @@ impl Uploader for MemoryStore {
             };
             let sums = reading.sums().ok_or_else(|| failed(std::io::ErrorKind::UnexpectedEof.into()))?;
             let url = format!("memory://{}", Uuid::new_v4());
-            let Life { one_shot, .. } = object.life;
-            let expires_at = self.expiry(object.life);
+            let LinkLifetime { one_shot, .. } = object.link_lifetime;
+            let expires_at = self.expiry(object.link_lifetime);
             self.lock().insert(url.clone(), Held { bytes: Some(bytes), one_shot, expires_at });
             let uploaded =
                 Uploaded::new(&*url, source.len(), sums.sha256).expires_at(Some(expires_at)).one_shot(one_shot);

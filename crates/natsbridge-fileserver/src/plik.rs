@@ -235,14 +235,14 @@ impl Plik {
         let create = match config {
             Some(config) => {
                 config.check(source.len(), self.user_token.is_some())?;
-                config.grant(object.life)
+                config.grant(object.link_lifetime)
             }
-            None => Create::from(object.life),
+            None => Create::from(object.link_lifetime),
         };
         let created = self.create(&create).await?;
         match self.send(&created, source).await {
             Ok((kept, sums)) => {
-                self.server.patience.tell(created.change(object.life, OffsetDateTime::now_utc()));
+                self.server.patience.tell(created.change(object.link_lifetime, OffsetDateTime::now_utc()));
                 self.stored(&created, &kept, &sums, source.len())
             }
             Err(failure) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use natsbridge_core::{Life, shown};
+use natsbridge_core::{LinkLifetime, shown};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -24,8 +24,8 @@ pub(crate) struct Create {
     crc64nvme: bool,
 }
 
-impl From<Life> for Create {
-    fn from(life: Life) -> Self {
+impl From<LinkLifetime> for Create {
+    fn from(life: LinkLifetime) -> Self {
         let ttl = life.ttl.as_secs().saturating_add(u64::from(life.ttl.subsec_nanos() > 0));
         Self { one_shot: life.one_shot, ttl: ttl.clamp(1, MAX_TTL), crc64nvme: true }
     }
@@ -69,7 +69,7 @@ impl Created {
     }
 
     /// What the server made of a wish, where that is something else
-    pub(crate) fn change(&self, wish: Life, now: OffsetDateTime) -> Option<LifetimeChange> {
+    pub(crate) fn change(&self, wish: LinkLifetime, now: OffsetDateTime) -> Option<LifetimeChange> {
         let stated = u64::try_from(self.ttl).ok().filter(|ttl| *ttl > 0).map(Duration::from_secs);
         // A server that states a moment alone counts by its own clock.
         let (ttl, slack) = match (stated, self.expiry(now)) {
@@ -183,7 +183,7 @@ impl Config {
     }
 
     /// The nearest to `life` that the server offers
-    pub(crate) fn grant(&self, life: Life) -> Create {
+    pub(crate) fn grant(&self, life: LinkLifetime) -> Create {
         let mut create = Create::from(life);
         if let Some(max) = self.longest() {
             create.ttl = create.ttl.min(max);
@@ -241,7 +241,7 @@ mod tests {
             (Duration::from_secs(3600), 3600),
             (Duration::MAX, MAX_TTL),
         ] {
-            assert_eq!(Create::from(Life::expiring(ttl)).ttl, seconds, "{ttl:?}");
+            assert_eq!(Create::from(LinkLifetime::expiring(ttl)).ttl, seconds, "{ttl:?}");
         }
     }
 
@@ -250,11 +250,11 @@ mod tests {
         for text in ["{}", r#"{"maxFileSize":-1,"maxTTL":0}"#] {
             let config: Config = serde_json::from_str(text)?;
             assert!(config.check(u64::MAX, false).is_ok());
-            let life = Life::one_shot(Duration::from_secs(60));
+            let life = LinkLifetime::one_shot(Duration::from_secs(60));
             assert_eq!(config.grant(life), Create::from(life));
         }
         let old: Config = serde_json::from_str(r#"{"oneShot":false}"#)?;
-        assert!(!old.grant(Life::one_shot(Duration::from_secs(60))).one_shot);
+        assert!(!old.grant(LinkLifetime::one_shot(Duration::from_secs(60))).one_shot);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use natsbridge_core::{Digest, Life};
+use natsbridge_core::{Digest, LinkLifetime};
 use natsbridge_fileserver::{
     BreakerPolicy, BucketStore, BucketStoreBuilder, Downloader, ExpiryRule, FetchErrorKind, OneShotRule, RetryPolicy,
     StoreError, StoreErrorKind as Kind, Target, Uploader,
@@ -327,13 +327,13 @@ async fn lifetimes_that_a_bucket_changes_are_warned_of_once() {
     assert_eq!(rules.one_shot, OneShotRule::Never);
     assert_eq!(rules.expiry, ExpiryRule::AtMost(Duration::from_secs(7 * 24 * 3600)));
     for life in [
-        Life::default(),
-        Life::one_shot(Duration::from_secs(3600)),
-        Life::one_shot(Duration::from_secs(3600)),
-        Life::expiring(Duration::from_secs(30 * 24 * 3600)),
-        Life::expiring(Duration::from_secs(30 * 24 * 3600)),
+        LinkLifetime::default(),
+        LinkLifetime::one_shot(Duration::from_secs(3600)),
+        LinkLifetime::one_shot(Duration::from_secs(3600)),
+        LinkLifetime::expiring(Duration::from_secs(30 * 24 * 3600)),
+        LinkLifetime::expiring(Duration::from_secs(30 * 24 * 3600)),
     ] {
-        store.upload(&object(b"payload").life(life), &source(b"payload")).await.unwrap();
+        store.upload(&object(b"payload").link_lifetime(life), &source(b"payload")).await.unwrap();
     }
     let said = said.text();
     assert_eq!(said.matches("WARN").count(), 2, "{said}");

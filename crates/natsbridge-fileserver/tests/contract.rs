@@ -69,7 +69,7 @@ async fn the_put_store_keeps_the_contract() {
 
 #[cfg(feature = "server")]
 mod embedded {
-    use natsbridge_core::Life;
+    use natsbridge_core::LinkLifetime;
     use natsbridge_fileserver::server::{FileServer, ServerConfig};
     use natsbridge_fileserver::{Downloader, FetchErrorKind, Target};
     use natsbridge_testkit::fault_proxy::{Fault, FaultProxy};
@@ -99,7 +99,7 @@ mod embedded {
             .unwrap()
             .start();
         let payload = bytes(20_000_000);
-        let wanted = object(&payload).life(Life::one_shot(Life::DEFAULT_TTL));
+        let wanted = object(&payload).link_lifetime(LinkLifetime::one_shot(LinkLifetime::DEFAULT_TTL));
         let stored = plik(server.url()).build().unwrap().upload(&wanted, &source(&payload)).await.unwrap();
         let faults = [Fault::CutAfter(100_000), Fault::None];
         let proxy = FaultProxy::start(server.local_addr(), faults).await.unwrap();
@@ -149,7 +149,7 @@ async fn a_container_keeps_the_contract_on_azurite() {
 
 #[cfg(feature = "s3")]
 mod s3 {
-    use natsbridge_core::Life;
+    use natsbridge_core::LinkLifetime;
     use natsbridge_fileserver::{BucketStore, BucketStoreBuilder, Downloader, FetchErrorKind, RetryPolicy, Target};
     use natsbridge_testkit::nanio::Nanio;
 
@@ -178,7 +178,7 @@ mod s3 {
         let server = Nanio::start().unwrap();
         let store = bucket(&server.url()).build().unwrap();
         let fetcher = fetcher().build().unwrap();
-        let wanted = object(b"payload").life(Life::one_shot(Duration::from_secs(365 * 24 * 3600)));
+        let wanted = object(b"payload").link_lifetime(LinkLifetime::one_shot(Duration::from_secs(365 * 24 * 3600)));
         let stored = store.upload(&wanted, &source(b"payload")).await.unwrap();
         let life = stored.uploaded.expires_at.unwrap() - OffsetDateTime::now_utc();
         assert!(life <= time::Duration::days(7) && life > time::Duration::hours(167), "{life}");

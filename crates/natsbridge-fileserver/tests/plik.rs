@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use natsbridge_core::{Digest, Life, Link, Object, PayloadType, Source};
+use natsbridge_core::{Digest, Link, LinkLifetime, Object, PayloadType, Source};
 use natsbridge_fileserver::{
     BreakerPolicy, Downloader, ExpiryRule, FetchErrorKind, OneShotRule, StoreErrorKind as Kind, Stored, Target,
     Uploader,
@@ -78,7 +78,7 @@ async fn an_upload_asks_for_the_configuration_creates_sends_and_describes_what_i
     let payload = bytes(600_000);
     let server = accepting(CREATED, &payload).await;
     let store = plik(&server.url()).build().unwrap();
-    let wanted = object(&payload).life(Life::one_shot(Duration::from_secs(3600)));
+    let wanted = object(&payload).link_lifetime(LinkLifetime::one_shot(Duration::from_secs(3600)));
     let Stored { uploaded, receipt } = store.upload(&wanted, &source(&payload)).await.unwrap();
     assert_eq!(lines(&server), ["GET /config", "POST /upload", "POST /file/fx42p6dwO4x3MKWX"]);
     assert_eq!(uploaded.url, format!("{}/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/payload.bin", server.url()));
@@ -127,8 +127,8 @@ async fn trap_2_a_one_shot_that_broke_off_is_not_asked_for_again() {
     assert_eq!(error.kind(), FetchErrorKind::Consumed);
     assert_eq!(lines(&server)[1..], ["GET /upload/fx42p6dwO4x3MKWX"]);
     assert_eq!(
-        Object::new("x", PayloadType::Binary, 1).life,
-        Life::expiring(Life::DEFAULT_TTL),
+        Object::new("x", PayloadType::Binary, 1).link_lifetime,
+        LinkLifetime::expiring(LinkLifetime::DEFAULT_TTL),
         "the default is no one-shot"
     );
 }
@@ -137,7 +137,7 @@ async fn trap_2_a_one_shot_that_broke_off_is_not_asked_for_again() {
 async fn trap_3_what_the_server_forces_is_what_the_envelope_says() {
     // Exchange 40a: everything forced, whatever was asked.
     let server = accepting(CREATED, b"payload").await;
-    let wanted = object(b"payload").life(Life::expiring(Duration::from_secs(60)));
+    let wanted = object(b"payload").link_lifetime(LinkLifetime::expiring(Duration::from_secs(60)));
     let stored = plik(&server.url()).build().unwrap().upload(&wanted, &source(b"payload")).await.unwrap();
     assert_eq!(body(&server.requests()[1]), serde_json::json!({"oneShot": false, "ttl": 60, "crc64nvme": true}));
     assert!(stored.uploaded.one_shot);
@@ -336,7 +336,7 @@ async fn trap_10_limits_are_known_before_and_too_big_is_a_400() {
         .replace(r#""maxTTL":2592000"#, r#""maxTTL":60"#)
         .replace(r#""feature_one_shot":"enabled""#, r#""feature_one_shot":"disabled""#);
     let server = server([json(modest), json(CREATED), json(kept(b"payload"))]).await;
-    let wanted = object(b"payload").life(Life::one_shot(Duration::from_secs(3600)));
+    let wanted = object(b"payload").link_lifetime(LinkLifetime::one_shot(Duration::from_secs(3600)));
     plik(&server.url()).build().unwrap().upload(&wanted, &source(b"payload")).await.unwrap();
     assert_eq!(
         body(&server.requests()[1]),
@@ -476,7 +476,7 @@ async fn lifetimes_that_a_plik_forces_are_warned_of_once_and_known() {
     let store = plik(&server.url()).build().unwrap();
     assert_eq!(store.lifetime_rules().one_shot, OneShotRule::Unknown, "not asked yet");
     for _ in 0..2 {
-        let wanted = object(b"a").life(Life::expiring(Duration::from_secs(60)));
+        let wanted = object(b"a").link_lifetime(LinkLifetime::expiring(Duration::from_secs(60)));
         let stored = store.upload(&wanted, &source(b"a")).await.unwrap();
         assert!(stored.uploaded.one_shot);
     }

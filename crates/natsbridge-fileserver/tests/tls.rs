@@ -41,7 +41,7 @@ async fn a_server_of_an_authority_that_was_named_is_trusted_both_ways() {
     let fetcher = fetcher().root_certificates(roots).build().unwrap();
     let link = link(stored.uploaded.url, &payload);
     assert_eq!(fetcher.download(&link, Target::Memory).await.unwrap().source, source(&payload));
-    assert_eq!(fetcher.glance(&link).await.unwrap().status, 200);
+    assert_eq!(fetcher.head(&link).await.unwrap().status, 200);
 }
 
 /// Everything that is said about a certificate which the authorities `roots` do not vouch for
@@ -58,7 +58,7 @@ async fn refusals(url: &str, roots: Option<RootCertificates>) -> Vec<String> {
     }
     let fetcher: Fetcher = fetcher().root_certificates(roots).build().unwrap();
     let link = link(format!("{url}/file/a/b/c"), b"payload");
-    let looked = fetcher.glance(&link).await.unwrap_err();
+    let looked = fetcher.head(&link).await.unwrap_err();
     let fetched = fetcher.download(&link, Target::Memory).await.unwrap_err();
     for error in [&looked, &fetched] {
         assert_eq!(error.kind(), FetchErrorKind::Untrusted, "{}", chain(error));

@@ -14,7 +14,7 @@ use crate::subscription::Subscription;
 /// A message on its way out
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Outgoing {
+pub struct Publish {
     /// Where it goes
     pub subject: Subject,
     /// Where an answer is wanted, if any
@@ -23,7 +23,7 @@ pub struct Outgoing {
     pub payload: Bytes,
 }
 
-impl Outgoing {
+impl Publish {
     /// A message that asks for no answer
     #[must_use]
     pub fn new(subject: Subject, payload: impl Into<Bytes>) -> Self {
@@ -41,7 +41,7 @@ impl Outgoing {
 /// A message that arrived
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Delivery {
+pub struct RawMessage {
     /// What it was published to, as the broker gave it
     pub subject: Subject,
     /// Where its sender wants an answer; `None` also when the sender named a subject that cannot be published to
@@ -50,7 +50,7 @@ pub struct Delivery {
     pub payload: Bytes,
 }
 
-impl Delivery {
+impl RawMessage {
     /// A delivery, for other implementations of [`Broker`]
     #[must_use]
     pub fn new(subject: Subject, reply: Option<Subject>, payload: Bytes) -> Self {
@@ -69,7 +69,7 @@ pub trait Broker: Send + Sync + Debug {
     ///
     /// # Errors
     /// `TooLarge` with both sizes, `Closed`.
-    fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>>;
+    fn publish(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>>;
 
     /// Hands a message over whose arrival its receiver confirms, or whose loss the other side notices: a message that is
     /// repeated until it is acknowledged, or an acknowledgement
@@ -78,7 +78,7 @@ pub trait Broker: Send + Sync + Debug {
     ///
     /// # Errors
     /// Those of [`Self::publish`].
-    fn publish_acknowledged(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+    fn publish_acknowledged(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
         self.publish(outgoing)
     }
 
@@ -98,7 +98,7 @@ pub trait Broker: Send + Sync + Debug {
     /// Those of [`Self::publish`] and [`Self::confirm`], about this message alone. `PermissionDenied` is best effort with
     /// a real server: the first call for a subject waits 20 ms for a refusal that is late; where even that is too short, on
     /// a machine under heavy load, the refusal is only an [`Event`](crate::Event).
-    fn publish_confirmed(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>>;
+    fn publish_confirmed(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>>;
 
     /// Finds out in the background whether the connection still stands, because an answer has not come; makes it again when
     /// nothing at all comes within `patience`
@@ -128,7 +128,7 @@ pub trait Broker: Send + Sync + Debug {
     /// # Errors
     /// `NoResponders` when nobody listens, `TimedOut` when somebody does and does not answer, and those of
     /// [`Self::publish`].
-    fn request(&self, outgoing: Outgoing, timeout: Duration) -> BoxFuture<'_, Result<Delivery, BrokerError>>;
+    fn request(&self, outgoing: Publish, timeout: Duration) -> BoxFuture<'_, Result<RawMessage, BrokerError>>;
 
     /// A subject that nobody else uses, to receive answers at
     fn new_inbox(&self) -> Subject;

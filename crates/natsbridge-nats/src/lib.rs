@@ -4,13 +4,13 @@
 //! against one runs with the other.
 //!
 //! ```
-//! use natsbridge_nats::{Broker as _, MemoryBroker, Outgoing, Subject, SubjectFilter};
+//! use natsbridge_nats::{Broker as _, MemoryBroker, Publish, Subject, SubjectFilter};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! // `ConnectOptions::new("nats://localhost:4222").connect().await?` is a server's
 //! let broker = MemoryBroker::new();
 //! let mut subscription = broker.subscribe(SubjectFilter::new("lab.*")?, None).await?;
-//! broker.publish(Outgoing::new(Subject::new("lab.results")?, "run 7")).await?;
+//! broker.publish(Publish::new(Subject::new("lab.results")?, "run 7")).await?;
 //! let delivery = subscription.next().await.expect("the subscription stands");
 //! assert_eq!((delivery.subject.as_str(), &*delivery.payload), ("lab.results", &b"run 7"[..]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -33,7 +33,7 @@ mod random;
 mod subject;
 mod subscription;
 
-pub use broker::{Broker, Delivery, Outgoing};
+pub use broker::{Broker, Publish, RawMessage};
 pub use error::{BrokerError, BrokerErrorKind};
 pub use event::{BreakCause, Event, EventHub, EventStream};
 pub use memory::{MemoryBroker, MemoryBrokerBuilder};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
-use crate::broker::{Broker, Delivery, Outgoing};
+use crate::broker::{Broker, Publish, RawMessage};
 use crate::error::BrokerError;
 use crate::event::{Event, EventHub, EventStream};
 use crate::random::Random;
@@ -20,13 +20,13 @@ use crate::subscription::{Feed, Subscription, SubscriptionLimits};
 /// Clones share the broker, as connections share a server; draining one closes it for all.
 ///
 /// ```
-/// use natsbridge_nats::{Broker, MemoryBroker, Outgoing};
+/// use natsbridge_nats::{Broker, MemoryBroker, Publish};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let broker = MemoryBroker::new();
 /// let mut readings = broker.subscribe("lab.*".parse()?, None).await?;
-/// broker.publish(Outgoing::new("lab.7".parse()?, "21.5")).await?;
+/// broker.publish(Publish::new("lab.7".parse()?, "21.5")).await?;
 /// let reading = readings.next().await.ok_or("the broker is gone")?;
 /// assert_eq!((reading.subject.as_str(), &reading.payload[..]), ("lab.7", &b"21.5"[..]));
 /// # Ok(())
@@ -36,13 +36,13 @@ use crate::subscription::{Feed, Subscription, SubscriptionLimits};
 /// Networks lose, repeat and reorder; a seed makes the same faults happen again:
 ///
 /// ```
-/// # use natsbridge_nats::{Broker, MemoryBroker, Outgoing};
+/// # use natsbridge_nats::{Broker, MemoryBroker, Publish};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let broker = MemoryBroker::builder().seed(7).drop(0.1).duplicate(0.05).reorder(0.1).build();
 /// let mut numbers = broker.subscribe("n".parse()?, None).await?;
 /// for number in 0..100 {
-///     broker.publish(Outgoing::new("n".parse()?, number.to_string())).await?;
+///     broker.publish(Publish::new("n".parse()?, number.to_string())).await?;
 /// }
 /// broker.drain().await?;
 /// let mut arrived = Vec::new();
@@ -175,8 +175,8 @@ impl MemoryBroker {
         self.shared.lock().reordered
     }
 
-    /// Checks, applies the faults and routes; tells whether anybody listens to the subject.
-    fn send(&self, outgoing: Outgoing) -> Result<bool, BrokerError> {
+    /// ReceivePolicy, applies the faults and routes; tells whether anybody listens to the subject.
+    fn send(&self, outgoing: Publish) -> Result<bool, BrokerError> {
         let settings = &self.shared.settings;
         let size = u64::try_from(outgoing.payload.len()).unwrap_or(u64::MAX);
         if size > settings.max_payload {
@@ -222,7 +222,7 @@ impl MemoryBroker {
         Ok(subscription)
     }
 
-    async fn exchange(&self, outgoing: Outgoing, timeout: Duration) -> Result<Delivery, BrokerError> {
+    async fn exchange(&self, outgoing: Publish, timeout: Duration) -> Result<RawMessage, BrokerError> {
         let subject = outgoing.subject.clone();
         let inbox = self.new_inbox();
         let mut answers = self.join(inbox.clone().into(), None)?;
@@ -247,7 +247,7 @@ impl MemoryBroker {
 }
 
 impl Broker for MemoryBroker {
-    fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+    fn publish(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
         ready(self.send(outgoing).map(|_| ())).boxed()
     }
 
@@ -255,7 +255,7 @@ impl Broker for MemoryBroker {
         ready(self.settle()).boxed()
     }
 
-    fn publish_confirmed(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+    fn publish_confirmed(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
         ready(self.send(outgoing).and_then(|_| self.settle())).boxed()
     }
 
@@ -267,7 +267,7 @@ impl Broker for MemoryBroker {
         ready(self.join(filter, queue)).boxed()
     }
 
-    fn request(&self, outgoing: Outgoing, timeout: Duration) -> BoxFuture<'_, Result<Delivery, BrokerError>> {
+    fn request(&self, outgoing: Publish, timeout: Duration) -> BoxFuture<'_, Result<RawMessage, BrokerError>> {
         self.exchange(outgoing, timeout).boxed()
     }
 
@@ -341,7 +341,7 @@ struct Member {
 struct State {
     random: Random,
     members: Vec<Member>,
-    held: Option<(Outgoing, u64)>,
+    held: Option<(Publish, u64)>,
     next: u64,
     closed: bool,
     dropped: u64,
@@ -357,9 +357,13 @@ impl State {
         }
     }
 
-    fn route(&mut self, outgoing: &Outgoing, copies: u64) {
+    fn route(&mut self, outgoing: &Publish, copies: u64) {
         let deliver = |member: &Member| {
-            member.feed.push(Delivery::new(outgoing.subject.clone(), outgoing.reply.clone(), outgoing.payload.clone()));
+            member.feed.push(RawMessage::new(
+                outgoing.subject.clone(),
+                outgoing.reply.clone(),
+                outgoing.payload.clone(),
+            ));
         };
         for _ in 0..copies {
             // As in nats-server, a group is a name together with a filter. In a fixed order, so that a seed gives the
@@ -393,7 +397,7 @@ mod tests {
         let broker = MemoryBroker::builder().seed(seed).drop(0.2).duplicate(0.2).reorder(0.2).build();
         let mut subscription = broker.subscribe("n".parse().unwrap(), None).await.unwrap();
         for number in 0..200 {
-            broker.publish(Outgoing::new("n".parse().unwrap(), number.to_string())).await.unwrap();
+            broker.publish(Publish::new("n".parse().unwrap(), number.to_string())).await.unwrap();
         }
         broker.drain().await.unwrap();
         let mut arrived = Vec::new();
@@ -415,10 +419,10 @@ mod tests {
     async fn a_message_held_back_leaves_at_the_latest_with_confirm() {
         let broker = MemoryBroker::builder().reorder(1.0).build();
         let mut subscription = broker.subscribe("n".parse().unwrap(), None).await.unwrap();
-        broker.publish(Outgoing::new("n".parse().unwrap(), "1")).await.unwrap();
+        broker.publish(Publish::new("n".parse().unwrap(), "1")).await.unwrap();
         assert_eq!(subscription.pending(), 0);
-        broker.publish(Outgoing::new("n".parse().unwrap(), "2")).await.unwrap();
-        broker.publish(Outgoing::new("n".parse().unwrap(), "3")).await.unwrap();
+        broker.publish(Publish::new("n".parse().unwrap(), "2")).await.unwrap();
+        broker.publish(Publish::new("n".parse().unwrap(), "3")).await.unwrap();
         broker.confirm().await.unwrap();
         let arrived: Vec<_> = subscription.next_batch(10).await.into_iter().map(|delivery| delivery.payload).collect();
         assert_eq!(arrived, ["2", "1", "3"]);

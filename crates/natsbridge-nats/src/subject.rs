@@ -27,7 +27,7 @@ pub const MAX_NAME_LEN: usize = 2_000;
 pub struct Subject(async_nats::Subject);
 
 impl Subject {
-    /// Checks `text` and keeps it
+    /// ReceivePolicy `text` and keeps it
     ///
     /// # Errors
     /// A [`SubjectError`] that says what is wrong and what to do.
@@ -123,7 +123,7 @@ impl TryFrom<String> for Subject {
 pub struct SubjectFilter(async_nats::Subject);
 
 impl SubjectFilter {
-    /// Checks `text` and keeps it
+    /// ReceivePolicy `text` and keeps it
     ///
     /// # Errors
     /// A [`SubjectError`] that says what is wrong and what to do.
@@ -200,7 +200,7 @@ impl From<Subject> for SubjectFilter {
 pub struct QueueGroup(String);
 
 impl QueueGroup {
-    /// Checks `name` and keeps it; dots and wildcard characters are allowed, they mean nothing here
+    /// ReceivePolicy `name` and keeps it; dots and wildcard characters are allowed, they mean nothing here
     ///
     /// # Errors
     /// A [`SubjectError`] when it is empty, too long, or holds white space or control characters.

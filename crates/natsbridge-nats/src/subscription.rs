@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::Stream;
 
-use crate::broker::Delivery;
+use crate::broker::RawMessage;
 use crate::error::BrokerError;
 use crate::event::{Event, EventHub};
 use crate::observe;
@@ -41,7 +41,7 @@ impl Default for SubscriptionLimits {
 /// 128 messages can wait on the reader's side. Dropping a subscription unsubscribes.
 pub struct Subscription {
     filter: SubjectFilter,
-    taken: VecDeque<Delivery>,
+    taken: VecDeque<RawMessage>,
     queue: Arc<Queue>,
     stop: Box<dyn Fn() + Send + Sync>,
     interruptions: Arc<AtomicU64>,
@@ -51,12 +51,12 @@ impl Subscription {
     /// Waits for the next message; `None` after the subscription or the broker was drained, and when it failed
     ///
     /// [`take_error`](Self::take_error) tells the two apart.
-    pub async fn next(&mut self) -> Option<Delivery> {
+    pub async fn next(&mut self) -> Option<RawMessage> {
         poll_fn(|cx| self.poll_delivery(cx)).await
     }
 
     /// Waits for at least one message and gives all that are there, up to `limit`; empty only at the end
-    pub async fn next_batch(&mut self, limit: usize) -> Vec<Delivery> {
+    pub async fn next_batch(&mut self, limit: usize) -> Vec<RawMessage> {
         let limit = limit.max(1);
         let ready = poll_fn(|cx| self.poll_taken(cx)).await;
         if !ready {
@@ -113,7 +113,7 @@ impl Subscription {
         (self.stop)();
     }
 
-    fn poll_delivery(&mut self, cx: &Context<'_>) -> Poll<Option<Delivery>> {
+    fn poll_delivery(&mut self, cx: &Context<'_>) -> Poll<Option<RawMessage>> {
         if let Some(delivery) = self.taken.pop_front() {
             return Poll::Ready(Some(delivery));
         }
@@ -142,9 +142,9 @@ impl Subscription {
 }
 
 impl Stream for Subscription {
-    type Item = Delivery;
+    type Item = RawMessage;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<RawMessage>> {
         self.poll_delivery(cx)
     }
 }
@@ -205,12 +205,12 @@ impl Feed {
     }
 
     /// Adds one message, or drops and counts it when the queue is full
-    pub fn push(&self, delivery: Delivery) {
+    pub fn push(&self, delivery: RawMessage) {
         self.push_all(std::iter::once(delivery));
     }
 
     /// Adds messages in order under one lock; what does not fit is dropped and counted
-    pub fn push_all(&self, deliveries: impl IntoIterator<Item = Delivery>) {
+    pub fn push_all(&self, deliveries: impl IntoIterator<Item = RawMessage>) {
         let mut state = self.queue.lock();
         if state.abandoned {
             return;
@@ -284,7 +284,7 @@ impl fmt::Debug for Queue {
 
 #[derive(Default)]
 struct State {
-    messages: VecDeque<Delivery>,
+    messages: VecDeque<RawMessage>,
     bytes: u64,
     reader: Option<Waker>,
     closed: bool,
@@ -294,7 +294,7 @@ struct State {
 }
 
 impl State {
-    fn push(&mut self, delivery: Delivery, limits: SubscriptionLimits) -> bool {
+    fn push(&mut self, delivery: RawMessage, limits: SubscriptionLimits) -> bool {
         let size = u64::try_from(delivery.payload.len()).unwrap_or(u64::MAX);
         let full = self.messages.len() >= limits.messages.max(1)
             || (!self.messages.is_empty() && self.bytes.saturating_add(size) > limits.bytes);
@@ -307,7 +307,7 @@ impl State {
     }
 
     /// Moves up to `limit` messages out; a reader that has come this far ends a slow episode.
-    fn take(&mut self, limit: usize, into: &mut impl Extend<Delivery>) {
+    fn take(&mut self, limit: usize, into: &mut impl Extend<RawMessage>) {
         let count = limit.min(self.messages.len());
         let bytes = &mut self.bytes;
         into.extend(self.messages.drain(..count).inspect(|delivery| {
@@ -328,8 +328,8 @@ mod tests {
     use super::*;
     use crate::subject::Subject;
 
-    fn delivery(size: usize) -> Delivery {
-        Delivery::new(Subject::new("a").unwrap(), None, Bytes::from(vec![0; size]))
+    fn delivery(size: usize) -> RawMessage {
+        RawMessage::new(Subject::new("a").unwrap(), None, Bytes::from(vec![0; size]))
     }
 
     fn pair(messages: usize, bytes: u64) -> (Feed, Subscription, Arc<EventHub>) {

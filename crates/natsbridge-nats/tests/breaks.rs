@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use natsbridge_nats::{
-    BreakCause, Broker, BrokerErrorKind, ConnectOptions, Event, EventStream, NatsBroker, Outgoing, Subscription,
+    BreakCause, Broker, BrokerErrorKind, ConnectOptions, Event, EventStream, NatsBroker, Publish, Subscription,
 };
 use natsbridge_testkit::fault_proxy::{Fault, FaultProxy};
 use natsbridge_testkit::nats_server::NatsServer;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn message(payload: impl Into<bytes::Bytes>) -> Outgoing {
-    Outgoing::new("n".parse().unwrap(), payload)
+fn message(payload: impl Into<bytes::Bytes>) -> Publish {
+    Publish::new("n".parse().unwrap(), payload)
 }
 
 async fn listen(broker: &NatsBroker) -> Subscription {

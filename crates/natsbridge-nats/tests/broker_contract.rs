@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use natsbridge_nats::{
-    Broker, BrokerErrorKind, ConnectOptions, Delivery, Event, MemoryBroker, Outgoing, Subscription, SubscriptionLimits,
+    Broker, BrokerErrorKind, ConnectOptions, Event, MemoryBroker, Publish, RawMessage, Subscription, SubscriptionLimits,
 };
 use natsbridge_testkit::nats_server::NatsServer;
 
@@ -69,8 +69,8 @@ contract! {
     the_reply_subject_travels
 }
 
-fn message(subject: &str, payload: impl Into<Bytes>) -> Outgoing {
-    Outgoing::new(subject.parse().unwrap(), payload)
+fn message(subject: &str, payload: impl Into<Bytes>) -> Publish {
+    Publish::new(subject.parse().unwrap(), payload)
 }
 
 async fn listen(broker: &dyn Broker, filter: &str) -> Subscription {
@@ -81,7 +81,7 @@ async fn join(broker: &dyn Broker, filter: &str, group: &str) -> Subscription {
     broker.subscribe(filter.parse().unwrap(), Some(group.parse().unwrap())).await.unwrap()
 }
 
-async fn next(subscription: &mut Subscription) -> Delivery {
+async fn next(subscription: &mut Subscription) -> RawMessage {
     tokio::time::timeout(PATIENCE, subscription.next()).await.expect("nothing arrived").expect("the stream ended")
 }
 
@@ -146,7 +146,7 @@ async fn answer(broker: &dyn Broker, mut questions: Subscription) {
     while let Some(question) = questions.next().await {
         let mut text = question.payload.to_vec();
         text.extend_from_slice(b"!");
-        broker.publish(Outgoing::new(question.reply.unwrap(), text)).await.unwrap();
+        broker.publish(Publish::new(question.reply.unwrap(), text)).await.unwrap();
     }
 }
 
@@ -333,7 +333,7 @@ async fn an_inbox_is_new_each_time_and_works(one: &dyn Broker, other: &dyn Broke
     assert_eq!(inboxes.len(), 100);
     let inbox = one.new_inbox();
     let mut subscription = one.subscribe(inbox.clone().into(), None).await.unwrap();
-    other.publish(Outgoing::new(inbox, "answer")).await.unwrap();
+    other.publish(Publish::new(inbox, "answer")).await.unwrap();
     assert_eq!(next(&mut subscription).await.payload, "answer");
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use natsbridge_nats::{Broker, ConnectOptions, MemoryBroker, NatsBroker, Outgoing, Subscription};
+use natsbridge_nats::{Broker, ConnectOptions, MemoryBroker, NatsBroker, Publish, Subscription};
 use natsbridge_testkit::nats_server::NatsServer;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ async fn publish(broker: &dyn Broker, mut stop: oneshot::Receiver<()>) -> usize 
     while stop.try_recv().is_err() {
         // So many that the broker always has some on their way: those are what a careless drain loses.
         for _ in 0..1_000 {
-            broker.publish(Outgoing::new("work".parse().unwrap(), number.to_string())).await.unwrap();
+            broker.publish(Publish::new("work".parse().unwrap(), number.to_string())).await.unwrap();
             number += 1;
         }
         broker.confirm().await.unwrap();
@@ -94,7 +94,7 @@ async fn a_burst_is_read_whole_by_whoever_drains_right_behind_it() {
     for _ in 0..10 {
         let subscription = join(&one).await;
         for number in 0..BURST {
-            other.publish(Outgoing::new("work".parse().unwrap(), number.to_string())).await.unwrap();
+            other.publish(Publish::new("work".parse().unwrap(), number.to_string())).await.unwrap();
         }
         other.confirm().await.unwrap();
         subscription.drain();

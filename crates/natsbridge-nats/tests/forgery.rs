@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use natsbridge_nats::{Broker, BrokerErrorKind, ConnectOptions, NatsBroker, Outgoing};
+use natsbridge_nats::{Broker, BrokerErrorKind, ConnectOptions, NatsBroker, Publish};
 use natsbridge_testkit::fault_proxy::{Fault, FaultProxy};
 use natsbridge_testkit::nats_server::NatsServer;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn message(subject: &str, payload: impl Into<bytes::Bytes>) -> Outgoing {
-    Outgoing::new(subject.parse().unwrap(), payload)
+fn message(subject: &str, payload: impl Into<bytes::Bytes>) -> Publish {
+    Publish::new(subject.parse().unwrap(), payload)
 }
 
 /// What a responder sees of the inbox of whoever asks: all but the last token, and the last token.
@@ -19,7 +19,7 @@ async fn learned(asked: &NatsBroker, asking: &NatsBroker) -> (String, String) {
     let mut requests = asked.subscribe("ask".parse().unwrap(), None).await.unwrap();
     let answering = async {
         let reply = requests.next().await.unwrap().reply.unwrap();
-        asked.publish(Outgoing::new(reply.clone(), "yes")).await.unwrap();
+        asked.publish(Publish::new(reply.clone(), "yes")).await.unwrap();
         reply
     };
     let (answer, reply) = tokio::join!(asking.request(message("ask", ""), PATIENCE), answering);
@@ -79,7 +79,7 @@ async fn forged_answers_are_not_taken() {
     let answering = async {
         let reply = requests.next().await.unwrap().reply.unwrap();
         forge(&attacker, &inbox, &seen).await;
-        honest.publish(Outgoing::new(reply, "honest")).await.unwrap();
+        honest.publish(Publish::new(reply, "honest")).await.unwrap();
     };
     let (answer, ()) = tokio::join!(sender.request(message("other", ""), PATIENCE), answering);
     assert_eq!(answer.unwrap().payload, "honest");

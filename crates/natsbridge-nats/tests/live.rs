@@ -6,15 +6,15 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use natsbridge_nats::{
-    Broker, BrokerErrorKind, ConnectOptions, Event, EventStream, MAX_NAME_LEN, NatsBroker, Outgoing, QueueGroup,
+    Broker, BrokerErrorKind, ConnectOptions, Event, EventStream, MAX_NAME_LEN, NatsBroker, Publish, QueueGroup,
     Subject, SubjectFilter, Subscription,
 };
 use natsbridge_testkit::nats_server::NatsServer;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn message(subject: &str, payload: impl Into<bytes::Bytes>) -> Outgoing {
-    Outgoing::new(subject.parse().unwrap(), payload)
+fn message(subject: &str, payload: impl Into<bytes::Bytes>) -> Publish {
+    Publish::new(subject.parse().unwrap(), payload)
 }
 
 async fn listen(broker: &NatsBroker, filter: &str) -> Subscription {

@@ -7,7 +7,7 @@ use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use natsbridge_nats::{Broker, BrokerError, BrokerErrorKind, ConnectOptions, Event, Outgoing};
+use natsbridge_nats::{Broker, BrokerError, BrokerErrorKind, ConnectOptions, Event, Publish};
 use natsbridge_testkit::certificates::Authority;
 use natsbridge_testkit::nats_server::NatsServer;
 use support::operator;
@@ -18,7 +18,7 @@ const SECRET: &str = "hunter2";
 
 async fn works(options: ConnectOptions) {
     let broker = options.connect().await.unwrap();
-    broker.publish_confirmed(Outgoing::new("a".parse().unwrap(), "1")).await.unwrap();
+    broker.publish_confirmed(Publish::new("a".parse().unwrap(), "1")).await.unwrap();
     broker.drain().await.unwrap();
 }
 
@@ -360,7 +360,7 @@ async fn what_permissions_refuse_is_an_error_and_an_event() {
     let broker = user(&server, "narrow").connect().await.unwrap();
     let mut events = broker.events();
 
-    broker.publish(Outgoing::new("secret.a".parse().unwrap(), "")).await.unwrap();
+    broker.publish(Publish::new("secret.a".parse().unwrap(), "")).await.unwrap();
     let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap();
     assert!(matches!(&event, Some(Event::PermissionDenied(text)) if text.contains("secret.a")), "{event:?}");
     assert_eq!(broker.confirm().await.unwrap_err().kind(), BrokerErrorKind::PermissionDenied);
@@ -369,7 +369,7 @@ async fn what_permissions_refuse_is_an_error_and_an_event() {
     // The refusal reaches the event for certain and the call nearly always: the two come through different tasks.
     let refused_publish = async {
         loop {
-            if let Err(error) = broker.publish_confirmed(Outgoing::new("secret.b".parse().unwrap(), "")).await {
+            if let Err(error) = broker.publish_confirmed(Publish::new("secret.b".parse().unwrap(), "")).await {
                 return error;
             }
         }
@@ -386,7 +386,7 @@ async fn what_permissions_refuse_is_an_error_and_an_event() {
     };
     let error = tokio::time::timeout(PATIENCE, refused_subscription).await.unwrap();
     assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied);
-    broker.publish_confirmed(Outgoing::new("open".parse().unwrap(), "")).await.unwrap();
+    broker.publish_confirmed(Publish::new("open".parse().unwrap(), "")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -396,7 +396,7 @@ async fn a_refused_message_to_oneself_confirms_as_well() {
     let mut heard = listener.subscribe("a".parse().unwrap(), None).await.unwrap();
     let broker = user(&server, "mute").connect().await.unwrap();
     for _ in 0..10 {
-        broker.publish_confirmed(Outgoing::new("a".parse().unwrap(), "1")).await.unwrap();
+        broker.publish_confirmed(Publish::new("a".parse().unwrap(), "1")).await.unwrap();
         tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
     }
 }
@@ -406,7 +406,7 @@ async fn a_refused_inbox_is_told_at_once_to_a_request_and_another_prefix_helps()
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let broker = user(&server, "deaf").connect().await.unwrap();
     let started = Instant::now();
-    let error = broker.request(Outgoing::new("b".parse().unwrap(), ""), PATIENCE).await.unwrap_err();
+    let error = broker.request(Publish::new("b".parse().unwrap(), ""), PATIENCE).await.unwrap_err();
     assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied, "{error:?}");
     assert!(error.to_string().contains("inbox prefix"));
     assert!(started.elapsed() < Duration::from_secs(3));
@@ -424,12 +424,12 @@ async fn where_the_inbox_is_refused_a_refusal_confirms() {
     let mut heard = listener.subscribe("b".parse().unwrap(), None).await.unwrap();
     let broker = user(&server, "deaf").connect().await.unwrap();
     for _ in 0..10 {
-        broker.publish_confirmed(Outgoing::new("b".parse().unwrap(), "")).await.unwrap();
+        broker.publish_confirmed(Publish::new("b".parse().unwrap(), "")).await.unwrap();
         tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
     }
-    broker.publish(Outgoing::new("b".parse().unwrap(), "")).await.unwrap();
+    broker.publish(Publish::new("b".parse().unwrap(), "")).await.unwrap();
     broker.confirm().await.unwrap();
-    broker.publish(Outgoing::new("b".parse().unwrap(), "")).await.unwrap();
+    broker.publish(Publish::new("b".parse().unwrap(), "")).await.unwrap();
     broker.drain().await.unwrap();
     for _ in 0..2 {
         tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
@@ -441,7 +441,7 @@ async fn where_the_inbox_is_refused_a_refusal_confirms() {
 async fn a_confirmation_outlives_a_change_of_permissions() {
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let broker = user(&server, "deaf").connect().await.unwrap();
-    let message = || Outgoing::new("b".parse().unwrap(), "");
+    let message = || Publish::new("b".parse().unwrap(), "");
     broker.publish_confirmed(message()).await.unwrap();
     let wider = USERS.replace("{ subscribe: \"a\" }", "{ subscribe: [\"a\", \"_INBOX.>\"] }");
     server.reload(&wider).unwrap();
@@ -467,7 +467,7 @@ async fn a_permission_taken_away_ends_the_subscriptions_with_an_error_and_refuse
     let mut alone = broker.subscribe("plans".parse().unwrap(), None).await.unwrap();
     let mut shared = broker.subscribe("plans".parse().unwrap(), Some("g".parse().unwrap())).await.unwrap();
     let mut other = broker.subscribe("other".parse().unwrap(), None).await.unwrap();
-    broker.publish_confirmed(Outgoing::new("plans".parse().unwrap(), "last")).await.unwrap();
+    broker.publish_confirmed(Publish::new("plans".parse().unwrap(), "last")).await.unwrap();
     server.reload(&without_plans()).unwrap();
 
     for subscription in [&mut alone, &mut shared] {
@@ -485,7 +485,7 @@ async fn a_permission_taken_away_ends_the_subscriptions_with_an_error_and_refuse
 
     let refused = async {
         loop {
-            if let Err(error) = broker.publish_confirmed(Outgoing::new("plans".parse().unwrap(), "")).await {
+            if let Err(error) = broker.publish_confirmed(Publish::new("plans".parse().unwrap(), "")).await {
                 return error;
             }
         }
@@ -494,7 +494,7 @@ async fn a_permission_taken_away_ends_the_subscriptions_with_an_error_and_refuse
     assert_eq!(error.kind(), BrokerErrorKind::PermissionDenied);
     assert!(error.to_string().contains("plans"), "{error}");
 
-    broker.publish_confirmed(Outgoing::new("other".parse().unwrap(), "goes on")).await.unwrap();
+    broker.publish_confirmed(Publish::new("other".parse().unwrap(), "goes on")).await.unwrap();
     assert_eq!(tokio::time::timeout(PATIENCE, other.next()).await.unwrap().unwrap().payload, "goes on");
 }
 
@@ -519,7 +519,7 @@ async fn refusals_are_told_once_for_each_subject() {
     let mut events = broker.events();
     for _ in 0..500 {
         for subject in ["secret.a", "secret.b"] {
-            broker.publish(Outgoing::new(subject.parse().unwrap(), "")).await.unwrap();
+            broker.publish(Publish::new(subject.parse().unwrap(), "")).await.unwrap();
         }
     }
     broker.confirm().await.unwrap_err();

@@ -9,10 +9,10 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use natsbridge::{
-    BoxError, Data, Digest, HttpStore, Link, Object, PayloadType, ReceiveOptions, SendOptions, Source, Uploaded,
-    download_handler, open, smartreceive, smartsend, upload_handler,
+use natsbridge::store::{
+    BoxError, Digest, HttpStore, Link, Object, Source, Uploaded, download_handler, upload_handler,
 };
+use natsbridge::{Data, PayloadType, ReceiveOptions, SendOptions, open, smartreceive, smartsend};
 use natsbridge_testkit::scripted_http::{Reply, Request, ScriptedHttp};
 
 #[tokio::main]

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use natsbridge::{Bridge, Config, DeliverOptions, Handle, PayloadType, Saved};
+use natsbridge::{Bridge, Config, DeliverOptions, Payload, PayloadType, Saved};
 
 /// How often progress is shown
 const TICK: Duration = Duration::from_millis(100);
@@ -64,7 +64,7 @@ async fn receive(bridge: &Bridge, folder: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// Saves under a name of its own, beside which the growing file can be watched
-async fn save(payload: &Handle, folder: &Path) -> Result<Saved, natsbridge::Error> {
+async fn save(payload: &Payload, folder: &Path) -> Result<Saved, natsbridge::Error> {
     let size = payload.size().unwrap_or_default();
     let mut saving = std::pin::pin!(payload.save(folder));
     let mut ticks = tokio::time::interval(TICK);

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::num::ParseFloatError;
 use std::time::Duration;
 
-use natsbridge::{Bridge, Config, Failure, ServeOptions};
+use natsbridge::{Bridge, Config, HandlerError, ServeOptions};
 use serde::{Deserialize, Serialize};
 
 const SUBJECT: &str = "math.statistics";
@@ -26,9 +26,9 @@ struct Answer {
 }
 
 /// The handler; a failure reaches the asker as a refusal with this code and reason
-async fn statistics(Question { numbers }: Question) -> Result<Answer, Failure> {
+async fn statistics(Question { numbers }: Question) -> Result<Answer, HandlerError> {
     let largest = numbers.iter().copied().reduce(f64::max);
-    let largest = largest.ok_or_else(|| Failure::new("no numbers were given").code("empty").permanent())?;
+    let largest = largest.ok_or_else(|| HandlerError::new("no numbers were given").code("empty").permanent())?;
     let count = u32::try_from(numbers.len())?;
     Ok(Answer { mean: numbers.iter().sum::<f64>() / f64::from(count), largest })
 }

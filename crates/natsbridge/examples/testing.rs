@@ -6,10 +6,10 @@
 
 use std::error::Error;
 
-use natsbridge::{Bridge, Config, Inbox};
+use natsbridge::{Bridge, Config, Subscriber};
 
 /// The program: keeps the larger of the numbers that come, until a message without one
-async fn largest(mut inbox: Inbox) -> Result<i64, natsbridge::Error> {
+async fn largest(mut inbox: Subscriber) -> Result<i64, natsbridge::Error> {
     let mut largest = i64::MIN;
     while let Some(Ok(message)) = inbox.next().await {
         let Ok(number) = message.get::<i64>("number") else { break };
@@ -34,7 +34,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use natsbridge::{DeliverOptions, MemoryBroker, MemoryStore};
+    use natsbridge::store::MemoryStore;
+    use natsbridge::{DeliverOptions, MemoryBroker};
 
     use super::*;
 

@@ -10,7 +10,7 @@ use natsbridge_nats::Subject;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
-use crate::incoming::Incoming;
+use crate::message::Message;
 use crate::{Error, ReceiveError};
 
 /// Messages whose links load at once
@@ -21,7 +21,7 @@ const HELD: usize = 256;
 const HELD_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the reader gets
-pub(crate) type Item = Result<Incoming, ReceiveError>;
+pub(crate) type Item = Result<Message, ReceiveError>;
 
 /// Messages in the order in which they arrived
 pub(crate) struct Ahead {
@@ -45,7 +45,7 @@ struct Held {
 pub(crate) enum State {
     Whole(Box<Item>),
     /// There is no room yet for its links
-    Waiting(Box<Incoming>),
+    Waiting(Box<Message>),
     Loading(Loading),
 }
 
@@ -73,7 +73,7 @@ impl Ahead {
     }
 
     /// Adds a message with links that take `link_bytes`
-    pub(crate) fn push_links(&mut self, incoming: Incoming, bytes: usize, link_bytes: u64) {
+    pub(crate) fn push_links(&mut self, incoming: Message, bytes: usize, link_bytes: u64) {
         self.push(State::Waiting(Box::new(incoming)), bytes, link_bytes);
     }
 

@@ -4,21 +4,21 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use natsbridge_core::{Limits, Message, Purpose, Sender};
+use natsbridge_core::{Limits, OutboundMessage, Purpose, Sender};
 use natsbridge_fileserver::{Downloader, Fetcher, Uploader};
 use natsbridge_nats::{
-    Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Outgoing, QueueGroup, Subject, SubjectError,
+    Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Publish, QueueGroup, Subject, SubjectError,
     SubjectFilter,
 };
 
+use crate::builder::MessageBuilder;
 use crate::config::Config;
 use crate::deliver::{self, Answers};
-use crate::draft::Draft;
 use crate::error::Boxed;
-use crate::inbox::Inbox;
-use crate::incoming::Incoming;
+use crate::message::Message;
 use crate::perform::{Sealed, Sealer};
 use crate::sequence::{Counted, Counter};
+use crate::subscriber::Subscriber;
 use crate::{Error, ReceiveError, observe, smart};
 
 /// Sends and receives messages over one connection; clones share it
@@ -112,21 +112,21 @@ impl Bridge {
     }
 
     /// Begins a message to a subject
-    pub fn message(&self, subject: impl Into<String>) -> Draft {
+    pub fn message(&self, subject: impl Into<String>) -> MessageBuilder {
         // Written where it stays: a copy would wait for what was written just before.
-        Draft::new(self.clone(), Box::write(Box::new_uninit(), Message::new(subject.into())))
+        MessageBuilder::new(self.clone(), Box::write(Box::new_uninit(), OutboundMessage::new(subject.into())))
     }
 
     /// Begins news about this program's state, for whoever watches the subject (purpose `updateStatus`)
-    pub fn status(&self, subject: impl Into<String>) -> Draft {
+    pub fn status_update(&self, subject: impl Into<String>) -> MessageBuilder {
         self.message(subject).purpose(Purpose::UpdateStatus)
     }
 
     /// Begins a message that asks the programs at a subject to stop (purpose `shutdown`)
     ///
     /// A [`Service`](crate::Service) does so where [`ServeOptions::stop_when_asked`](crate::ServeOptions::stop_when_asked)
-    /// was set, and acknowledges; other programs read [`Incoming::purpose`].
-    pub fn shutdown(&self, subject: impl Into<String>) -> Draft {
+    /// was set, and acknowledges; other programs read [`Message::purpose`].
+    pub fn shutdown_request(&self, subject: impl Into<String>) -> MessageBuilder {
         self.message(subject).purpose(Purpose::Shutdown)
     }
 
@@ -134,7 +134,7 @@ impl Bridge {
     ///
     /// # Errors
     /// [`Error::Subject`] for a subject that NATS would refuse, [`Error::Broker`] when it can't be listened to.
-    pub async fn subscribe(&self, filter: &str) -> Result<Inbox, Error> {
+    pub async fn subscribe(&self, filter: &str) -> Result<Subscriber, Error> {
         self.listen(filter, None).await
     }
 
@@ -142,15 +142,15 @@ impl Bridge {
     ///
     /// # Errors
     /// As [`Bridge::subscribe`], and [`Error::Subject`] for a group that NATS would refuse.
-    pub async fn subscribe_queue(&self, filter: &str, group: &str) -> Result<Inbox, Error> {
+    pub async fn queue_subscribe(&self, filter: &str, group: &str) -> Result<Subscriber, Error> {
         self.listen(filter, Some(QueueGroup::new(group)?)).await
     }
 
-    async fn listen(&self, filter: &str, group: Option<QueueGroup>) -> Result<Inbox, Error> {
+    async fn listen(&self, filter: &str, group: Option<QueueGroup>) -> Result<Subscriber, Error> {
         let filter = SubjectFilter::new(filter)?;
         let alone = group.is_none();
         let subscription = self.0.broker.subscribe(filter, group).await?;
-        Ok(Inbox::new(self.clone(), subscription, alone))
+        Ok(Subscriber::new(self.clone(), subscription, alone))
     }
 
     /// Waits until the server has processed everything published before
@@ -204,7 +204,7 @@ impl Bridge {
     }
 
     /// The subject that a message goes to, with its count
-    pub(crate) fn counted(&self, message: &Message, answers: bool) -> Result<Arc<Counted>, SubjectError> {
+    pub(crate) fn counted(&self, message: &OutboundMessage, answers: bool) -> Result<Arc<Counted>, SubjectError> {
         self.0.counter.counted(message, answers)
     }
 
@@ -229,14 +229,14 @@ impl Bridge {
         let (published, left) = if confirmed {
             // From here on a receiver may be reading the links, also when this future is dropped.
             let left = sealed.uploads.detach();
-            (self.0.broker.publish_confirmed(Outgoing::new(subject, json)).await, left)
+            (self.0.broker.publish_confirmed(Publish::new(subject, json)).await, left)
         } else {
             // The loss of an answer is noticed by whoever awaits it.
             let answers = !sealed.envelope.header().reply_to_msg_id().is_empty();
             let published = match &self.0.nats {
                 Some(nats) if answers => nats.publish_acknowledged_unboxed(subject, json).await,
                 Some(nats) => nats.publish_unboxed(subject, json).await,
-                None => self.0.broker.publish(Outgoing::new(subject, json)).await,
+                None => self.0.broker.publish(Publish::new(subject, json)).await,
             };
             (published, sealed.uploads.detach())
         };
@@ -263,15 +263,15 @@ impl Bridge {
         subject: &Subject,
         sealed: &mut Sealed,
         timeout: Duration,
-    ) -> Result<Incoming, ReceiveError> {
+    ) -> Result<Message, ReceiveError> {
         let asked = subject.as_str();
-        let outgoing = Outgoing::new(subject.clone(), std::mem::take(&mut sealed.json));
+        let outgoing = Publish::new(subject.clone(), std::mem::take(&mut sealed.json));
         // From here on a receiver may be reading the links, also when this future is dropped.
         let left = sealed.uploads.detach();
         match self.0.broker.request(outgoing, timeout).await {
             Ok(answer) => {
                 observe::sent(&sealed.envelope);
-                let mut incoming = Incoming::open(self, answer)?;
+                let mut incoming = Message::open(self, answer)?;
                 if incoming.header().msg_purpose() == Purpose::Nack {
                     let refused = deliver::refused(incoming.header());
                     return Err(ReceiveError::new(refused, asked).answerable(Some(incoming.header()), None));
@@ -314,7 +314,8 @@ mod tests {
     #[tokio::test]
     async fn messages_to_a_subject_share_a_letterhead() {
         let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default()).unwrap();
-        let letterhead = || format!("{:?}", bridge.counted(&Message::new("lab.results"), false).unwrap().letterhead);
+        let letterhead =
+            || format!("{:?}", bridge.counted(&OutboundMessage::new("lab.results"), false).unwrap().letterhead);
         assert!(!letterhead().contains("lab.results"));
         bridge.message("lab.results").text("note", "run 7").send().await.unwrap();
         assert!(letterhead().contains("lab.results"), "{}", letterhead());

@@ -4,7 +4,7 @@ use std::env::VarError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use natsbridge_core::{Checks, Limits, redacted};
+use natsbridge_core::{Limits, ReceivePolicy, redacted};
 use natsbridge_fileserver::{Downloader, RetryPolicy, RootCertificates, Uploader};
 use natsbridge_nats::{ConnectOptions, SubjectFilter};
 use uuid::Uuid;
@@ -41,7 +41,7 @@ pub struct Config {
     /// Thresholds and limits of what is sent; `max_message_size` is taken from the server when connected
     pub limits: Limits,
     /// How suspicious the receiving side is
-    pub checks: Checks,
+    pub checks: ReceivePolicy,
     /// How downloads and uploads are retried (FR-010)
     pub retry: RetryPolicy,
     /// Origins besides the file server's whose links may be followed, such as `https://files.example.com`
@@ -63,7 +63,7 @@ pub struct Config {
     /// `timeout`
     pub message_timeout: Duration,
     /// How long a message whose links still load holds up later ones that are whole; default 5 seconds. With
-    /// [`Duration::MAX`] it holds them up until it is whole, as [`Inbox::ordered`](crate::Inbox::ordered) does for one inbox
+    /// [`Duration::MAX`] it holds them up until it is whole, as [`Subscriber::ordered`](crate::Subscriber::ordered) does for one inbox
     pub order_timeout: Duration,
     /// Subjects that answers may go to; empty, the default, means any that does not begin with `$`
     ///
@@ -97,7 +97,7 @@ impl Config {
             fileserver_token: None,
             fileserver_ca: RootCertificates::default(),
             limits: Limits::default(),
-            checks: Checks::default(),
+            checks: ReceivePolicy::default(),
             retry: RetryPolicy::default(),
             allowed_origins: Vec::new(),
             sender_name: "NATSBridge".to_owned(),
@@ -154,7 +154,7 @@ impl Config {
             Err(VarError::NotUnicode(_)) => Err(ConfigError::new(name, "it is not valid Unicode")),
         };
         let mut config = Self::new(variable("NATS_URL")?.as_deref().unwrap_or(Self::NATS_URL));
-        config.nats = protected(logged_in(config.nats, variable)?, variable)?;
+        config.nats = with_tls(with_credentials(config.nats, variable)?, variable)?;
         if let Some(url) = variable("FILESERVER_URL")? {
             let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
             if !matches!(scheme.as_deref(), Some("http" | "https")) {
@@ -228,7 +228,7 @@ pub(crate) fn shown(urls: &[String]) -> Vec<String> {
 }
 
 /// Sets who we are at the NATS server
-fn logged_in(
+fn with_credentials(
     nats: ConnectOptions,
     variable: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
 ) -> Result<ConnectOptions, ConfigError> {
@@ -257,7 +257,7 @@ fn logged_in(
 }
 
 /// Sets whom we trust, and the certificate that we show
-fn protected(
+fn with_tls(
     mut nats: ConnectOptions,
     variable: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
 ) -> Result<ConnectOptions, ConfigError> {

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use natsbridge_core::{Envelope, Header, Purpose, shown};
-use natsbridge_nats::{Broker, Outgoing, Subject, SubjectFilter};
+use natsbridge_nats::{Broker, Publish, Subject, SubjectFilter};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::bridge;
-use crate::draft::Draft;
+use crate::builder::MessageBuilder;
 use crate::perform::{Detached, Patience, Sealed};
 use crate::sequence::Counted;
 use crate::{Error, error, observe};
@@ -192,7 +192,7 @@ impl Answers {
                         // What is no envelope answers no message.
                         let Ok(envelope) = Envelope::from_json(&delivery.payload) else { continue };
                         observe::received(&envelope);
-                        let header = envelope.open(&natsbridge_core::Checks::default()).0;
+                        let header = envelope.open(&natsbridge_core::ReceivePolicy::default()).0;
                         let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
                         if let Some(waiter) = waiting.get(header.reply_to_msg_id()) {
                             // A delivery that has just ended needs no more answers.
@@ -279,7 +279,7 @@ const PLANS: u32 = 4;
 /// Its uploads are deleted when all awaited acknowledgements are in, or when it was never published; otherwise a slow
 /// receiver may still read them, and they expire. Where the broker takes less than it did, the message is planned again.
 pub(crate) async fn deliver(
-    draft: &mut Draft,
+    draft: &mut MessageBuilder,
     counted: &Counted,
     mut sealed: Sealed,
     how: &DeliverOptions,
@@ -292,7 +292,7 @@ pub(crate) async fn deliver(
     let mut published: Vec<Detached> = Vec::new();
     let (mut plans, mut repeats) = (0, 0);
     let outcome = 'sending: loop {
-        let outgoing = Outgoing::new(counted.subject.clone(), sealed.json.clone());
+        let outgoing = Publish::new(counted.subject.clone(), sealed.json.clone());
         match tokio::time::timeout_at(patience.until, bridge.broker().publish_acknowledged(outgoing)).await {
             Ok(Ok(())) => {
                 if published.is_empty() {

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
 
-use natsbridge_core::{EnvelopeError, Header, OpenError, PlanError, harmless, shown};
+use natsbridge_core::{EnvelopeError, Header, PayloadError, PlanError, harmless, shown};
 use natsbridge_fileserver::{FetchError, FetchErrorKind, StoreError};
 use natsbridge_nats::{BrokerError, Subject, SubjectError};
 
@@ -22,7 +22,7 @@ pub enum Error {
     Subject(#[from] SubjectError),
     /// A value that can't be serialised, or a payload that is not what it should be
     #[error(transparent)]
-    Payload(#[from] OpenError),
+    Payload(#[from] PayloadError),
     /// A message that can't travel; nothing was uploaded
     #[error(transparent)]
     Plan(#[from] PlanError),

@@ -36,7 +36,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Draft`] has a method for each payload type, [`Incoming`] the ways to read them. A message that can't be read is an item
+//! [`MessageBuilder`] has a method for each payload type, [`Message`] the ways to read them. A message that can't be read is an item
 //! with an error ([`ReceiveError`]); the next one follows. Every [`Error`] names its payload and has a stable
 //! [`code`](Error::code), the same word in every language.
 //!
@@ -48,13 +48,14 @@
 //! ([`upload_handler`]). Uploads and downloads stream, are retried, and are compared with their SHA-256 before anything is
 //! handed out.
 //!
-//! An inbox downloads links ahead and in order. A [`lazy`](Inbox::lazy) one leaves them where they are, until a [`Handle`]
+//! An inbox downloads links ahead and in order. A [`lazy`](Subscriber::lazy) one leaves them where they are, until a [`Payload`]
 //! is asked for its value, or saves it without holding it in memory:
 //!
 //! ```
 //! use std::sync::Arc;
 //!
-//! use natsbridge::{Bridge, Config, MemoryBroker, MemoryStore, Transport};
+//! use natsbridge::store::MemoryStore;
+//! use natsbridge::{Bridge, Config, MemoryBroker, Transport};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! let store = Arc::new(MemoryStore::new());
@@ -79,8 +80,8 @@
 //!
 //! # What must not be lost
 //!
-//! Core NATS forgets a message that nobody listens to, or that a receiver was too slow for. [`Draft::deliver`] sends it again
-//! until it is acknowledged, and [`Incoming::ack`] acknowledges; a repeat of what was acknowledged is not handed out
+//! Core NATS forgets a message that nobody listens to, or that a receiver was too slow for. [`MessageBuilder::deliver`] sends it again
+//! until it is acknowledged, and [`Message::ack`] acknowledges; a repeat of what was acknowledged is not handed out
 //! again. Here half of everything is lost on the way:
 //!
 //! ```
@@ -108,12 +109,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Less costly: [`Draft::send_confirmed`] waits until the server has processed the message, and [`Inbox::losses`] counts
+//! Less costly: [`MessageBuilder::send_confirmed`] waits until the server has processed the message, and [`Subscriber::losses`] counts
 //! what is missing by the senders' own numbers.
 //!
 //! # Questions and answers
 //!
-//! [`Draft::request`] waits for one answer, [`Incoming::reply`] begins one, and [`Bridge::serve`] answers with an async
+//! [`MessageBuilder::request`] waits for one answer, [`Message::reply`] begins one, and [`Bridge::serve`] answers with an async
 //! function from a type of yours to another.
 //!
 //! # With a NATS connection of your own
@@ -140,68 +141,97 @@
 
 mod ahead;
 mod bridge;
+mod builder;
 mod config;
 mod deliver;
-mod draft;
 mod error;
 mod fetcher;
-mod handle;
-mod inbox;
-mod incoming;
 mod loading;
+mod message;
 mod observe;
+mod payload;
 mod perform;
 mod save;
 mod sequence;
 mod serve;
 mod smart;
+mod subscriber;
 #[cfg(feature = "otel")]
 mod trace;
 mod unfinished;
 mod window;
 
 pub use bridge::Bridge;
+pub use builder::MessageBuilder;
 pub use config::{Config, ConfigError, Secret};
 pub use deliver::{DeliverOptions, Delivered, DeliveryError, Refusal};
-pub use draft::Draft;
 pub use error::{Error, ReceiveError};
-pub use handle::{Handle, Saved};
-pub use inbox::Inbox;
-pub use incoming::Incoming;
-pub use observe::{
-    ACKS_SENT, DELIVERIES_FAILED, DOWNLOAD_RETRY_EXCEEDED, FILE_DOWNLOAD_DURATION, FILE_UPLOAD_DURATION,
-    MESSAGE_DUPLICATES, MESSAGE_GAPS, MESSAGES_RECEIVED, MESSAGES_REORDERED, MESSAGES_REPEATED, MESSAGES_SENT,
-    MESSAGES_UNREADABLE, NACKS_SENT, RETRY_ATTEMPTS, describe_metrics,
-};
+pub use message::Message;
+pub use payload::{Payload, Saved};
 pub use sequence::Losses;
-pub use serve::{Failure, ServeOptions, Service};
+pub use serve::{HandlerError, ServeOptions, Service};
 pub use smart::{Data, ReceiveOptions, Received, SendOptions, open, smartreceive, smartsend};
+pub use subscriber::Subscriber;
 #[cfg(feature = "otel")]
 pub use trace::trace_context;
 pub use unfinished::remove_unfinished;
 
-pub use natsbridge_core::{
-    Checks, CodecError, Digest, Downloaded, Encoding, Envelope, EnvelopeError, Header, JsonText, JsonView, Life,
-    Limits, Link, Metadata, Object, OpenError, OpenFault, ParseDigestError, Part, Payload, PayloadFault, PayloadType,
-    PlanError, Purpose, Receiver, Rows, Source, Transport, Uploaded, Value, harmless, redacted, shown,
-};
 #[cfg(feature = "arrow")]
-pub use natsbridge_core::{Table, TableLimits};
+pub use natsbridge_core::Table;
+pub use natsbridge_core::{
+    LinkLifetime, Metadata, PayloadType, Purpose, ReceivePolicy, ReceiverKind, Rows, Transport, Value,
+};
 #[cfg(feature = "server")]
 pub use natsbridge_fileserver::server;
-pub use natsbridge_fileserver::{
-    BoxError, BreakerPolicy, ConfigError as StoreConfigError, Downloader, ExpiryRule, FetchError, FetchErrorKind,
-    Fetcher, FetcherBuilder, Glance, HttpStore, HttpStoreBuilder, LifetimeChange, LifetimeRules, MemoryStore,
-    OneShotRule, Origin, PlikStore, PlikStoreBuilder, Receipt, RetryPolicy, RootCertificates, StoreError,
-    StoreErrorKind, Stored, Target, Uploader, download_handler, upload_handler,
-};
-#[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
-pub use natsbridge_fileserver::{BucketStore, BucketStoreBuilder};
-pub use natsbridge_nats::{
-    BreakCause, Broker, BrokerError, BrokerErrorKind, ConnectOptions, Delivery, Event, EventStream, MESSAGES_DROPPED,
-    MemoryBroker, MemoryBrokerBuilder, NatsBroker, Outgoing, QueueGroup, RECONNECTS, SERVER_ERRORS, Subject,
-    SubjectError, SubjectFault, SubjectFilter, Subscription, SubscriptionLimits,
-};
+pub use natsbridge_nats::{ConnectOptions, MemoryBroker};
+
+/// The envelope as it travels: header, payloads, and the limits that a plan keeps
+pub mod wire {
+    pub use natsbridge_core::{
+        CodecError, Encoding, Envelope, EnvelopeError, Header, JsonText, JsonView, Limits, Part, Payload, PayloadError,
+        PayloadErrorKind, PayloadFault, PlanError, harmless, redacted, shown,
+    };
+}
+
+/// File servers: stores to upload to, downloads that are safe, and what is needed to write a store of one's own
+pub mod store {
+    pub use natsbridge_core::{Digest, Downloaded, Link, Object, ParseDigestError, Source, Uploaded};
+    pub use natsbridge_fileserver::{
+        BoxError, BreakerPolicy, ConfigError, Downloader, ExpiryRule, FetchError, FetchErrorKind, Fetcher,
+        FetcherBuilder, HttpStore, HttpStoreBuilder, LifetimeChange, LifetimeRules, LinkStatus, MemoryStore,
+        OneShotRule, Origin, PlikStore, PlikStoreBuilder, Receipt, RetryPolicy, RootCertificates, StoreError,
+        StoreErrorKind, Stored, Target, Uploader, download_handler, upload_handler,
+    };
+    #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
+    pub use natsbridge_fileserver::{BucketStore, BucketStoreBuilder};
+}
+
+/// Connections: NATS, the broker in memory, and what is needed to write a broker of one's own
+pub mod broker {
+    pub use natsbridge_nats::{
+        BreakCause, Broker, BrokerError, BrokerErrorKind, ConnectOptions, Event, EventHub, EventStream, Feed,
+        MemoryBroker, MemoryBrokerBuilder, NatsBroker, Publish, QueueGroup, RawMessage, Subject, SubjectError,
+        SubjectFault, SubjectFilter, Subscription, SubscriptionLimits,
+    };
+}
+
+/// Names of the counters and histograms that this library keeps for a `metrics` recorder
+pub mod metrics {
+    pub use crate::observe::{
+        ACKS_SENT, DELIVERIES_FAILED, DOWNLOAD_RETRY_EXCEEDED, FILE_DOWNLOAD_DURATION, FILE_UPLOAD_DURATION,
+        MESSAGE_DUPLICATES, MESSAGE_GAPS, MESSAGES_RECEIVED, MESSAGES_REORDERED, MESSAGES_REPEATED, MESSAGES_SENT,
+        MESSAGES_UNREADABLE, NACKS_SENT, RETRY_ATTEMPTS, describe_metrics,
+    };
+    pub use natsbridge_nats::{MESSAGES_DROPPED, RECONNECTS, SERVER_ERRORS};
+}
+
+/// The parts of Arrow that tables are made of, in the version that this library uses
+#[cfg(feature = "arrow")]
+pub mod arrow {
+    pub use arrow_array as array;
+    pub use arrow_schema as schema;
+    pub use natsbridge_core::TableLimits;
+}
 
 /// The README's examples compile
 #[cfg(doctest)]

@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use natsbridge_core::{
-    Download, Envelope, Header, Limits, Message, Part, Payload, PayloadType, Plan, PlanError, Sender, Source, Stamp,
-    Step, Upload, plan, shown,
+    Download, Envelope, Header, Limits, OutboundMessage, Part, Payload, PayloadType, Plan, PlanError, Sender, Source,
+    Stamp, Step, Upload, plan, shown,
 };
 use natsbridge_fileserver::{Downloader, OneShotRule, Receipt, StoreError, StoreErrorKind, Stored, Target, Uploader};
 use time::OffsetDateTime;
@@ -100,7 +100,7 @@ impl Sealer<'_> {
     /// Plans the message, uploads what has to be uploaded, and writes the envelope
     ///
     /// Dropping the future stops the uploads and deletes the finished ones.
-    pub(crate) async fn seal(&self, message: &mut Message) -> Boxed<Sealed> {
+    pub(crate) async fn seal(&self, message: &mut OutboundMessage) -> Boxed<Sealed> {
         // Before the plan, which has to know the size of everything.
         #[cfg(feature = "otel")]
         crate::trace::trace(message);
@@ -117,7 +117,7 @@ impl Sealer<'_> {
     /// Plans a sealed message again, for a broker that takes less than it did; what is a link stays one
     ///
     /// The message keeps its identifiers and its number. When that fails, it stays as it is, with all its uploads.
-    pub(crate) async fn seal_again(&self, message: &mut Message, sealed: &mut Sealed) -> Boxed<()> {
+    pub(crate) async fn seal_again(&self, message: &mut OutboundMessage, sealed: &mut Sealed) -> Boxed<()> {
         let Sealed { envelope, uploads, .. } = &mut *sealed;
         let header = envelope.header();
         message.msg_id = Some(header.msg_id().to_owned().into());
@@ -153,7 +153,7 @@ impl Sealer<'_> {
     }
 
     /// Uploads, seals, and deletes the uploads where that fails; `spare` may travel without links then
-    async fn seal_uploading(&self, plan: Plan, for_one: bool, spare: Option<Box<Message>>) -> Boxed<Sealed> {
+    async fn seal_uploading(&self, plan: Plan, for_one: bool, spare: Option<Box<OutboundMessage>>) -> Boxed<Sealed> {
         let uploader = smart::made_once(self.uploader, || smart::plik(self.config))?;
         let left = Arc::new(Left { uploader, receipts: Mutex::default() });
         let mut uploads = Uploads(Some(Arc::clone(&left)));
@@ -189,7 +189,7 @@ impl Sealer<'_> {
     ///
     /// # Errors
     /// When it does not fit the broker; who asked reports what it is: an upload that failed.
-    async fn seal_direct(&self, message: Box<Message>, error: &StoreError) -> Boxed<Sealed> {
+    async fn seal_direct(&self, message: Box<OutboundMessage>, error: &StoreError) -> Boxed<Sealed> {
         let limits = self.limits.clone().size_threshold(u64::MAX).links(false);
         let mut message = in_memory(message, limits.max_message_size).await?;
         tracing::warn!(error = observe::cause(error), "payloads travel direct, as the file server can't be reached");
@@ -198,7 +198,7 @@ impl Sealer<'_> {
         self.sealed(plan.header, plan.ready)
     }
 
-    fn planned(&self, message: &mut Message, limits: &Limits) -> Boxed<Plan> {
+    fn planned(&self, message: &mut OutboundMessage, limits: &Limits) -> Boxed<Plan> {
         let (sender, now) = (self.sender, OffsetDateTime::now_utc());
         let letterhead = self.counted.and_then(|counted| counted.letterhead.as_ref());
         Ok(plan(message, limits, &mut Stamp { sender, now, new_id: &mut Uuid::new_v4, letterhead })?)
@@ -238,28 +238,28 @@ impl Sealer<'_> {
 
 /// Whether exactly one receiver is named, of which no answer is asked: only its link may be one-shot, since nobody else
 /// reads it, and it is not sent again
-fn is_for_one(message: &Message) -> bool {
+fn is_for_one(message: &OutboundMessage) -> bool {
     !message.receiver_id.is_empty() && !message.awaits_ack
 }
 
 /// Takes a wish for an answer for what it is, and refuses a wish for a one-shot link that contradicts the message
-fn fitting_life(message: &mut Message) -> Result<(), ConfigError> {
+fn fitting_life(message: &mut OutboundMessage) -> Result<(), ConfigError> {
     message.awaits_ack |= !message.reply_to.is_empty();
-    if !message.life.is_some_and(|life| life.one_shot) || is_for_one(message) {
+    if !message.link_lifetime.is_some_and(|life| life.one_shot) || is_for_one(message) {
         return Ok(());
     }
     let reason = if message.awaits_ack {
         "a one-shot link is gone after the first download, and a message that asks for an answer or an acknowledgement may \
-         be sent again; let its links expire (Life::expiring), or ask for no answer"
+         be sent again; let its links expire (LinkLifetime::expiring), or ask for no answer"
     } else {
         "a one-shot link is gone after the first download, and this message is for every receiver; name one (receiver_id), \
-         or let its links expire (Life::expiring)"
+         or let its links expire (LinkLifetime::expiring)"
     };
     Err(ConfigError::new("life", reason))
 }
 
 /// The message with its files read, where they could fit into one message at all
-async fn in_memory(mut message: Box<Message>, limit: u64) -> Result<Box<Message>, Error> {
+async fn in_memory(mut message: Box<OutboundMessage>, limit: u64) -> Result<Box<OutboundMessage>, Error> {
     for part in &mut message.parts {
         if let Source::File { path, len } = part.source() {
             let too_large = || std::io::Error::from(std::io::ErrorKind::FileTooLarge);

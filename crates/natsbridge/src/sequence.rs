@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use natsbridge_core::{Epoch, Header, Letterhead, Message};
+use natsbridge_core::{Epoch, Header, Letterhead, OutboundMessage};
 use natsbridge_nats::{Subject, SubjectError};
 use uuid::Uuid;
 
@@ -56,7 +56,7 @@ impl Counter {
     }
 
     /// The subject that a message goes to; that of an answer is a stranger's word, and not remembered
-    pub(crate) fn counted(&self, message: &Message, answers: bool) -> Result<Arc<Counted>, SubjectError> {
+    pub(crate) fn counted(&self, message: &OutboundMessage, answers: bool) -> Result<Arc<Counted>, SubjectError> {
         // Where it is none, nobody could answer.
         if !message.reply_to.is_empty() {
             Subject::new(&*message.reply_to)?;
@@ -254,7 +254,7 @@ mod tests {
         let counter = Counter::new();
         let mut first = header("x", 7);
         for (subject, number) in [("a", 1), ("a", 2), ("b", 1), ("a", 3), ("a", 4), ("b", 2)] {
-            let counted = counter.counted(&Message::new(subject), false).unwrap();
+            let counted = counter.counted(&OutboundMessage::new(subject), false).unwrap();
             counted.number(&mut first);
             assert_eq!((counted.subject.as_str(), first.seq()), (subject, Some(number)));
         }
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn answers_are_neither_counted_nor_remembered() {
         let counter = Counter::new();
-        let mut answer = Message::new("reply.1");
+        let mut answer = OutboundMessage::new("reply.1");
         // The second, to a message that has no identifier.
         for (answered, answers) in [("m", false), ("", true)] {
             answer.reply_to_msg_id = answered.into();
@@ -282,7 +282,7 @@ mod tests {
     fn letterheads_have_an_end() {
         let counter = Counter::new();
         let has_one = |number: usize| {
-            let message = Message::new(format!("subject.{number}"));
+            let message = OutboundMessage::new(format!("subject.{number}"));
             counter.counted(&message, false).unwrap().letterhead.is_some()
         };
         assert!((0..MAX_LETTERHEADS).all(has_one) && !has_one(MAX_LETTERHEADS) && has_one(0));

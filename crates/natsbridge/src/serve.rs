@@ -13,14 +13,14 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::bridge::Bridge;
-use crate::inbox::Inbox;
-use crate::incoming::Incoming;
+use crate::message::Message;
+use crate::subscriber::Subscriber;
 use crate::{Error, ReceiveError, observe};
 
 /// Why a handler could not do its work; told to the sender as a NACK
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Failure {
+pub struct HandlerError {
     /// A stable word for programs; default `handler`
     pub code: String,
     /// What happened, for people
@@ -29,7 +29,7 @@ pub struct Failure {
     pub retryable: bool,
 }
 
-impl Failure {
+impl HandlerError {
     /// A failure that may pass: the sender tries again
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
@@ -51,7 +51,7 @@ impl Failure {
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error> From<E> for HandlerError {
     fn from(error: E) -> Self {
         Self::new(error.to_string())
     }
@@ -162,18 +162,18 @@ impl Bridge {
     ///
     /// The first payload is read as `In`: a dictionary, rows, an Arrow table's rows, or text. The result goes back as a
     /// dictionary named `reply`, where the message names a subject for answers. A result that serialises to nothing,
-    /// `()`, is an ACK; a [`Failure`], and a payload that is no `In`, a NACK.
+    /// `()`, is an ACK; a [`HandlerError`], and a payload that is no `In`, a NACK.
     ///
     /// # Errors
     /// As [`Bridge::subscribe`].
     ///
     /// # Examples
     /// ```
-    /// # use natsbridge::{Bridge, Config, Failure, MemoryBroker, ServeOptions};
+    /// # use natsbridge::{Bridge, Config, HandlerError, MemoryBroker, ServeOptions};
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// # let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
     /// let service = bridge
-    ///     .serve("math.double", ServeOptions::default(), async |number: u64| Ok::<_, Failure>(number * 2))
+    ///     .serve("math.double", ServeOptions::default(), async |number: u64| Ok::<_, HandlerError>(number * 2))
     ///     .await?;
     /// let answer = bridge.message("math.double").dictionary("number", 21).request(std::time::Duration::from_secs(5)).await?;
     /// assert_eq!(answer.get::<u64>("reply")?, 42);
@@ -187,7 +187,7 @@ impl Bridge {
         In: DeserializeOwned + Send + 'static,
         Out: Serialize + Send + 'static,
         F: Fn(In) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<Out, Failure>> + Send + 'static,
+        R: Future<Output = Result<Out, HandlerError>> + Send + 'static,
     {
         let handler = Arc::new(handler);
         self.serve_messages(subject, options, move |message| {
@@ -195,10 +195,10 @@ impl Bridge {
             async move {
                 let first = message.payloads().first().map(|handle| handle.name().to_owned());
                 let first = first
-                    .ok_or_else(|| Failure::new("the message has no payload").code("missing_field").permanent())?;
+                    .ok_or_else(|| HandlerError::new("the message has no payload").code("missing_field").permanent())?;
                 let input = message.get::<In>(&first).map_err(|error| undecodable(&error))?;
                 let output = handler(input).await?;
-                let output = serde_json::to_value(output).map_err(|error| Failure::new(error.to_string()))?;
+                let output = serde_json::to_value(output).map_err(|error| HandlerError::new(error.to_string()))?;
                 Ok((message, output))
             }
         })
@@ -207,11 +207,11 @@ impl Bridge {
 
     async fn serve_messages<F, R>(&self, subject: &str, options: ServeOptions, handler: F) -> Result<Service, Error>
     where
-        F: Fn(Arc<Incoming>) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<(Arc<Incoming>, serde_json::Value), Failure>> + Send + 'static,
+        F: Fn(Arc<Message>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(Arc<Message>, serde_json::Value), HandlerError>> + Send + 'static,
     {
         let inbox = match &options.queue {
-            Some(group) => self.subscribe_queue(subject, group).await?,
+            Some(group) => self.queue_subscribe(subject, group).await?,
             None => self.subscribe(subject).await?,
         };
         let (stop, stopped) = watch::channel(false);
@@ -221,20 +221,20 @@ impl Bridge {
     }
 }
 
-fn undecodable(error: &Error) -> Failure {
-    Failure::new(error.to_string()).code("undecodable").permanent()
+fn undecodable(error: &Error) -> HandlerError {
+    HandlerError::new(error.to_string()).code("undecodable").permanent()
 }
 
 async fn run<F, R>(
     bridge: Bridge,
-    mut inbox: Inbox,
+    mut inbox: Subscriber,
     options: ServeOptions,
     mut stopped: watch::Receiver<bool>,
     unhandled: Arc<AtomicU64>,
     handler: F,
 ) where
-    F: Fn(Arc<Incoming>) -> R + Send + Sync,
-    R: Future<Output = Result<(Arc<Incoming>, serde_json::Value), Failure>> + Send + 'static,
+    F: Fn(Arc<Message>) -> R + Send + Sync,
+    R: Future<Output = Result<(Arc<Message>, serde_json::Value), HandlerError>> + Send + 'static,
 {
     let grace = options.grace.unwrap_or(ServeOptions::GRACE);
     let mut running = JoinSet::new();
@@ -254,7 +254,7 @@ async fn run<F, R>(
                     let mut handled = AbortOnDrop(tokio::spawn(handler(Arc::clone(&message))));
                     running.spawn(async move {
                         let outcome = (&mut handled.0).await;
-                        let outcome = outcome.unwrap_or_else(|_| Err(Failure::new("the handler panicked").permanent()));
+                        let outcome = outcome.unwrap_or_else(|_| Err(HandlerError::new("the handler panicked").permanent()));
                         answer(&message, outcome).await;
                     });
                 }
@@ -278,7 +278,7 @@ async fn run<F, R>(
 }
 
 /// Begins the end; says when it has to be over
-fn drain(inbox: &mut Inbox, grace: Duration) -> Option<Instant> {
+fn drain(inbox: &mut Subscriber, grace: Duration) -> Option<Instant> {
     inbox.drain_within(grace);
     Instant::now().checked_add(grace)
 }
@@ -299,7 +299,7 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-async fn answer(message: &Incoming, outcome: Result<(Arc<Incoming>, serde_json::Value), Failure>) {
+async fn answer(message: &Message, outcome: Result<(Arc<Message>, serde_json::Value), HandlerError>) {
     let sent = match outcome {
         Ok((_, serde_json::Value::Null)) => message.ack().await,
         Ok((_, output)) => match message.reply() {
@@ -310,7 +310,7 @@ async fn answer(message: &Incoming, outcome: Result<(Arc<Incoming>, serde_json::
             }
             Err(error) => Err(error),
         },
-        Err(Failure { code, reason, retryable }) => message.nack(&code, &reason, retryable).await,
+        Err(HandlerError { code, reason, retryable }) => message.nack(&code, &reason, retryable).await,
     };
     match sent {
         // Whoever names no subject for answers does not want one.

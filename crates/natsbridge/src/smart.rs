@@ -8,14 +8,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use natsbridge_core::{
-    Checks, Envelope, Header, Life, Message, Metadata, Part, PayloadType, Purpose, Receiver, Sender, Value,
+    Envelope, Header, LinkLifetime, Metadata, OutboundMessage, Part, PayloadType, Purpose, ReceivePolicy, ReceiverKind,
+    Sender, Value,
 };
 use natsbridge_fileserver::{Downloader, Fetcher, FetcherBuilder, PlikStore, RetryPolicy, RootCertificates, Uploader};
 
 use crate::config::{self, Config, ConfigError, Secret};
 use crate::error::BoxedError;
 use crate::fetcher::LateFetcher;
-use crate::handle::Handle;
+use crate::payload::Payload;
 use crate::perform::{self, Sealer};
 use crate::{Error, observe};
 
@@ -40,14 +41,14 @@ impl<T: Into<Value>> From<T> for Data {
 pub struct SendOptions {
     config: Config,
     sender: Sender,
-    message: Message,
+    message: OutboundMessage,
     uploader: OnceLock<Arc<dyn Uploader>>,
 }
 
 impl Default for SendOptions {
     fn default() -> Self {
         let sender = Sender::default().broker_url(Config::NATS_URL);
-        Self { config: Config::default(), sender, message: Message::new(""), uploader: OnceLock::new() }
+        Self { config: Config::default(), sender, message: OutboundMessage::new(""), uploader: OnceLock::new() }
     }
 }
 
@@ -91,7 +92,7 @@ impl SendOptions {
         /// Sets the most bytes that the broker takes, headers included; default 1,048,576
         max_message_size: u64 => |options, value| options.config.limits.max_message_size = value;
         /// Sets what kind of receiver it has to suit; default any desktop program
-        receiver: Receiver => |options, value| options.config.limits.receiver = value;
+        receiver: ReceiverKind => |options, value| options.config.limits.receiver = value;
         /// Sets whether an arrowtable becomes a jsontable for a receiver that can't read Arrow; default false
         convert_tables: bool => |options, value| options.config.limits.convert_tables = value;
         /// Sets the flow that the message belongs to; default a new one
@@ -117,7 +118,7 @@ impl SendOptions {
         metadata: Metadata => |options, value| options.message.metadata = value;
         /// Sets how long links live and how often they may be read; default as the specification says. A one-shot link is
         /// refused where no receiver is named, or a reply is asked for
-        life: Life => |options, value| options.message.life = Some(value);
+        link_lifetime: LinkLifetime => |options, value| options.message.link_lifetime = Some(value);
         /// Sets whether payloads may travel direct when the file server can't be reached and they fit (NFR-202); default false
         direct_fallback: bool => |options, value| options.config.direct_fallback = value;
         /// Sets whether direct payloads carry a digest too; default false
@@ -181,7 +182,7 @@ where
 #[derive(Clone)]
 pub struct ReceiveOptions {
     retry: RetryPolicy,
-    checks: Checks,
+    checks: ReceivePolicy,
     allowed_origins: Vec<String>,
     roots: RootCertificates,
     message_timeout: Duration,
@@ -192,7 +193,7 @@ impl Default for ReceiveOptions {
     fn default() -> Self {
         Self {
             retry: RetryPolicy::default(),
-            checks: Checks::default(),
+            checks: ReceivePolicy::default(),
             allowed_origins: Vec::new(),
             roots: RootCertificates::default(),
             message_timeout: Config::MESSAGE_TIMEOUT,
@@ -316,7 +317,7 @@ fn unreadable(error: Error, header: Option<&Header>) -> Error {
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header, Vec<Handle>), Error> {
+pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header, Vec<Payload>), Error> {
     let ReceiveOptions { retry, checks, allowed_origins, roots, message_timeout, downloader } = options;
     let envelope = Envelope::from_json(json.as_ref()).map_err(|error| unreadable(error.into(), None))?;
     observe::received(&envelope);
@@ -326,7 +327,7 @@ pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header,
     };
     let downloader = made_once(downloader, || fetcher(builder(), None, None, allowed_origins))?;
     let (header, arrivals) = envelope.open(checks);
-    Ok((header, Handle::all(arrivals, &downloader, *message_timeout)))
+    Ok((header, Payload::all(arrivals, &downloader, *message_timeout)))
 }
 
 /// Downloads at once for one message

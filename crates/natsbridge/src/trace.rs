@@ -1,17 +1,17 @@
 //! The W3C trace context in a message's metadata: what a receiver does joins the sender's trace (specification,
 //! section 6).
 
-use natsbridge_core::{Header, Message};
+use natsbridge_core::{Header, OutboundMessage};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use serde_json::Value as Json;
 
-use crate::incoming::Incoming;
+use crate::message::Message;
 
 const TRACEPARENT: &str = "traceparent";
 
 /// Puts the current trace context into the message's metadata, where there is one; the caller's own stays
-pub(crate) fn trace(message: &mut Message) {
+pub(crate) fn trace(message: &mut OutboundMessage) {
     if message.metadata.contains_key(TRACEPARENT) {
         return;
     }
@@ -27,33 +27,34 @@ pub(crate) fn trace(message: &mut Message) {
 
 /// The sender's trace context, where its message carries one; feature `otel`
 ///
-/// `None` as well for one that is malformed, as W3C Trace Context asks. Where there is an [`Incoming`],
-/// [`Incoming::trace_context`] is the same.
+/// `None` as well for one that is malformed, as W3C Trace Context asks. Where there is an [`Message`],
+/// [`Message::trace_context`] is the same.
 ///
 /// # Examples
 /// ```
-/// use natsbridge::{Envelope, trace_context};
+/// use natsbridge::wire::Envelope;
+/// use natsbridge::trace_context;
 ///
 /// let json = br#"{"metadata":{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},"payloads":[]}"#;
 /// let context = trace_context(Envelope::from_json(json)?.header()).expect("it carries one");
 /// assert_eq!(context.span_id().to_string(), "b7ad6b7169203331");
-/// # Ok::<(), natsbridge::EnvelopeError>(())
+/// # Ok::<(), natsbridge::wire::EnvelopeError>(())
 /// ```
 #[must_use]
 pub fn trace_context(header: &Header) -> Option<SpanContext> {
     header.metadata().get(TRACEPARENT).and_then(Json::as_str).and_then(parsed)
 }
 
-impl Incoming {
+impl Message {
     /// The sender's trace context, where the message carries one: the parent of a span, or a link from it; feature `otel`
     ///
     /// # Examples
     /// ```
-    /// use natsbridge::Incoming;
+    /// use natsbridge::Message;
     /// use opentelemetry::Context;
     /// use opentelemetry::trace::{TraceContextExt as _, Tracer};
     ///
-    /// fn handle(message: &Incoming, tracer: &impl Tracer) {
+    /// fn handle(message: &Message, tracer: &impl Tracer) {
     ///     let sender = message.trace_context().map(|span| Context::new().with_remote_span_context(span));
     ///     let span = tracer.start_with_context("handle", &sender.unwrap_or_default());
     ///     // … what happens while `span` lives belongs to the sender's trace
@@ -94,7 +95,7 @@ mod tests {
     fn what_is_sent_is_read_again() {
         let sent = parsed(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         assert!(sent.is_remote() && sent.is_sampled());
-        let mut message = Message::new("a");
+        let mut message = OutboundMessage::new("a");
         trace(&mut message);
         assert!(message.metadata.is_empty(), "without a context nothing is sent");
         let _current = Context::new().with_remote_span_context(sent.clone()).attach();
@@ -108,7 +109,7 @@ mod tests {
     fn a_context_of_the_callers_own_stays() {
         let span = parsed(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         let _current = Context::new().with_remote_span_context(span).attach();
-        let mut message = Message::new("a");
+        let mut message = OutboundMessage::new("a");
         message.metadata.insert(TRACEPARENT.to_owned(), "mine".into());
         trace(&mut message);
         assert_eq!(message.metadata[TRACEPARENT], "mine");

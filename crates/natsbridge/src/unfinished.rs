@@ -119,7 +119,7 @@ impl Drop for Lock {
 
 /// Removes what programs left in a folder that ended while they saved: killed, or without power
 ///
-/// Files of programs that still run stay: a lock tells them apart. [`Handle::save`](crate::Handle::save) does the same when
+/// Files of programs that still run stay: a lock tells them apart. [`Payload::save`](crate::Payload::save) does the same when
 /// a program first saves into a folder, so this is only needed for a folder that nothing may be saved into for long. Returns
 /// how many files were removed; none from a folder that is missing.
 ///

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use natsbridge::{Bridge, Broker, Config, DeliverOptions, DeliveryError, Error, Event};
-use natsbridge_nats::{ConnectOptions, Outgoing};
+use natsbridge::broker::{Broker, Event};
+use natsbridge::{Bridge, Config, DeliverOptions, DeliveryError, Error};
+use natsbridge_nats::{ConnectOptions, Publish};
 use natsbridge_testkit::fault_proxy::FaultProxy;
 use natsbridge_testkit::nats_server::NatsServer;
 
@@ -130,7 +131,7 @@ async fn strangers_cannot_acknowledge_what_they_cannot_read() {
         ack["reply_to_msg_id"] = message["msg_id"].clone();
         ack["payloads"] = serde_json::json!([]);
         let inbox = message["reply_to"].as_str().unwrap().to_owned();
-        attacker.publish(Outgoing::new(inbox.parse().unwrap(), ack.to_string())).await.unwrap();
+        attacker.publish(Publish::new(inbox.parse().unwrap(), ack.to_string())).await.unwrap();
         (inbox, ack)
     };
     let (delivered, (inbox, mut ack)) = tokio::join!(sender.message("open").text("n", "1").deliver(&quick), learn);
@@ -141,7 +142,7 @@ async fn strangers_cannot_acknowledge_what_they_cannot_read() {
         for _ in 0..20 {
             for guess in ["", &seen, "00000000-0000-4000-8000-000000000000"] {
                 ack["reply_to_msg_id"] = guess.into();
-                attacker.publish(Outgoing::new(inbox.parse().unwrap(), ack.to_string())).await.unwrap();
+                attacker.publish(Publish::new(inbox.parse().unwrap(), ack.to_string())).await.unwrap();
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

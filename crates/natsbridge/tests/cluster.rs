@@ -6,7 +6,8 @@ mod support;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use natsbridge::{Bridge, Config, Event};
+use natsbridge::broker::Event;
+use natsbridge::{Bridge, Config};
 use natsbridge_testkit::nats_server::NatsServer;
 use support::{Ledger, deliver_all, read};
 use tokio::sync::watch;
@@ -97,7 +98,7 @@ async fn members_of_a_group_at_different_nodes_leave_and_every_message_reaches_o
     let nodes = cluster();
     let (leaving, sender, staying) =
         (connected_to(&nodes, 0).await, connected_to(&nodes, 1).await, connected_to(&nodes, 2).await);
-    let mut stays = staying.subscribe_queue("cluster.work", "g").await.unwrap();
+    let mut stays = staying.queue_subscribe("cluster.work", "g").await.unwrap();
     let (count, mut stayed) = watch::channel(0_u64);
     tokio::spawn(async move {
         while let Some(message) = stays.next().await {
@@ -119,7 +120,7 @@ async fn members_of_a_group_at_different_nodes_leave_and_every_message_reaches_o
     });
     let mut left = 0_u64;
     for _ in 0..20 {
-        let mut inbox = leaving.subscribe_queue("cluster.work", "g").await.unwrap();
+        let mut inbox = leaving.queue_subscribe("cluster.work", "g").await.unwrap();
         inbox.next().await.unwrap().unwrap();
         left += 1;
         inbox.drain();

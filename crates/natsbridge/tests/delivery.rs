@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use natsbridge::store::{Downloader, MemoryStore};
 use natsbridge::{
-    Bridge, Config, DeliverOptions, DeliveryError, Downloader, Error, Failure, Inbox, MemoryBroker, MemoryStore,
-    Purpose, ServeOptions, Transport,
+    Bridge, Config, DeliverOptions, DeliveryError, Error, HandlerError, MemoryBroker, Purpose, ServeOptions,
+    Subscriber, Transport,
 };
 use natsbridge_testkit::nats_server::NatsServer;
 
@@ -47,7 +48,7 @@ fn quick() -> DeliverOptions {
 }
 
 /// Acknowledges everything and counts what is handed out
-fn acknowledging(mut inbox: Inbox) -> Arc<AtomicU64> {
+fn acknowledging(mut inbox: Subscriber) -> Arc<AtomicU64> {
     let handled = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&handled);
     tokio::spawn(async move {
@@ -158,7 +159,7 @@ async fn a_typed_service_answers_acknowledges_and_refuses() {
         let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
         let half = async |number: i64| match number % 2 {
             0 => Ok(number / 2),
-            _ => Err(Failure::new("odd").code("odd").permanent()),
+            _ => Err(HandlerError::new("odd").code("odd").permanent()),
         };
         let halves = host.serve("math.half", ServeOptions::default(), half).await.unwrap();
         let (sum, total) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -168,7 +169,7 @@ async fn a_typed_service_answers_acknowledges_and_refuses() {
                 let sum = Arc::clone(&adding);
                 async move {
                     sum.fetch_add(number, Ordering::SeqCst);
-                    Ok::<_, Failure>(())
+                    Ok::<_, HandlerError>(())
                 }
             })
             .await
@@ -207,7 +208,7 @@ async fn a_service_that_stops_loses_nothing_of_what_its_group_is_sent() {
             let handled = Arc::clone(&handled);
             let handler = move |_: u64| {
                 handled.fetch_add(1, Ordering::SeqCst);
-                async { Ok::<_, Failure>(()) }
+                async { Ok::<_, HandlerError>(()) }
             };
             host.serve("work", ServeOptions::default().queue("g"), handler).await.unwrap()
         };
@@ -240,19 +241,19 @@ async fn news_and_requests_to_stop_are_told_apart_and_a_service_stops_only_where
         let store = MemoryStore::new();
         let (sender, host) = (world.bridge(&store).await, world.bridge(&store).await);
         let mut inbox = host.subscribe("lab.*").await.unwrap();
-        sender.status("lab.status").text("state", "warming up").send().await.unwrap();
-        sender.shutdown("lab.control").send().await.unwrap();
+        sender.status_update("lab.status").text("state", "warming up").send().await.unwrap();
+        sender.shutdown_request("lab.control").send().await.unwrap();
         let news = inbox.next().await.unwrap().unwrap();
         assert_eq!((news.purpose(), news.text("state").unwrap()), (Purpose::UpdateStatus, "warming up".to_owned()));
         assert_eq!(inbox.next().await.unwrap().unwrap().purpose(), Purpose::Shutdown);
 
-        let echo = async |number: u64| Ok::<_, Failure>(number);
+        let echo = async |number: u64| Ok::<_, HandlerError>(number);
         let mut open = host.serve("open", ServeOptions::default().stop_when_asked(), echo).await.unwrap();
         let _closed = host.serve("closed", ServeOptions::default(), echo).await.unwrap();
-        sender.shutdown("open").deliver(&quick()).await.unwrap();
+        sender.shutdown_request("open").deliver(&quick()).await.unwrap();
         tokio::time::timeout(Duration::from_secs(10), open.ended()).await.expect("it was asked to end");
         open.stop().await;
-        let error = sender.shutdown("closed").deliver(&quick()).await.unwrap_err();
+        let error = sender.shutdown_request("closed").deliver(&quick()).await.unwrap_err();
         assert_eq!(error.code(), "nacked", "it is no message for the handler, which has no payload to read");
         let answer = sender.message("closed").dictionary("n", 7).request(Duration::from_secs(5)).await.unwrap();
         assert_eq!(answer.get::<u64>("reply").unwrap(), 7);
@@ -289,7 +290,7 @@ async fn a_handler_that_panics_is_refused_and_the_service_goes_on() {
         let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
         let picky = async |number: i64| {
             assert!(number > 0, "only positive numbers");
-            Ok::<_, Failure>(number)
+            Ok::<_, HandlerError>(number)
         };
         let service = host.serve("picky", ServeOptions::default(), picky).await.unwrap();
         let second = Duration::from_secs(5);
@@ -365,12 +366,12 @@ async fn a_message_overtakes_a_slow_link_only_where_order_was_given_up() {
         for unordered in [false, true] {
             let released = Arc::new(tokio::sync::Semaphore::new(0));
             let (from, gate) = (store.clone(), Arc::clone(&released));
-            let slow = natsbridge::download_handler(move |link| {
+            let slow = natsbridge::store::download_handler(move |link| {
                 let (from, gate) = (from.clone(), Arc::clone(&gate));
                 async move {
                     let _ = gate.acquire().await?;
-                    let found = Downloader::download(&from, &link, natsbridge::Target::Memory).await?;
-                    let natsbridge::Source::Bytes(bytes) = found.source else { panic!("in memory") };
+                    let found = Downloader::download(&from, &link, natsbridge::store::Target::Memory).await?;
+                    let natsbridge::store::Source::Bytes(bytes) = found.source else { panic!("in memory") };
                     Ok(bytes)
                 }
             });
@@ -400,7 +401,7 @@ async fn a_reply_obeys_the_same_limits_as_any_message() {
     for world in World::both() {
         let store = MemoryStore::new();
         let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
-        let large = async |bytes: usize| Ok::<_, Failure>("x".repeat(bytes));
+        let large = async |bytes: usize| Ok::<_, HandlerError>("x".repeat(bytes));
         let service = host.serve("large", ServeOptions::default(), large).await.unwrap();
         for (bytes, transport) in [(1_000, Transport::Direct), (2_000_000, Transport::Link)] {
             let draft = client.message("large").dictionary("n", bytes);

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use natsbridge::{Bridge, Config, Failure, Inbox, MemoryBroker, MemoryStore, ServeOptions};
+use natsbridge::store::MemoryStore;
+use natsbridge::{Bridge, Config, HandlerError, MemoryBroker, ServeOptions, Subscriber};
 use natsbridge_testkit::nats_server::NatsServer;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -20,7 +21,7 @@ async fn publish(bridge: &Bridge, subject: &str, numbers: std::ops::Range<u64>) 
     bridge.confirm().await.unwrap();
 }
 
-async fn read_all(inbox: &mut Inbox) -> Vec<u64> {
+async fn read_all(inbox: &mut Subscriber) -> Vec<u64> {
     let mut read = Vec::new();
     while let Some(message) = inbox.next().await {
         read.push(message.unwrap().get("n").unwrap());
@@ -65,7 +66,7 @@ async fn links_that_load_too_long_are_counted() {
     let store = MemoryStore::new();
     let mut config = Config::default();
     config.uploader = Some(Arc::new(store));
-    config.downloader = Some(Arc::new(natsbridge::download_handler(|_| std::future::pending())));
+    config.downloader = Some(Arc::new(natsbridge::store::download_handler(|_| std::future::pending())));
     let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
     let mut inbox = bridge.subscribe("n").await.unwrap();
     bridge.message("n").binary("link", vec![0; 600_000]).send().await.unwrap();
@@ -100,7 +101,7 @@ async fn handlers_beyond_the_grace_are_counted_and_stopped() {
             started.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             ended.fetch_add(1, Ordering::SeqCst);
-            Ok::<_, Failure>(())
+            Ok::<_, HandlerError>(())
         }
     };
     let service = bridge.serve("work", options, handler).await.unwrap();
@@ -119,7 +120,7 @@ type Handled = Arc<Mutex<HashMap<u64, u32>>>;
 /// A member of the group that reads until it is asked to stop; says what it left
 async fn member(url: String, handled: Handled, mut stop: watch::Receiver<bool>) -> u64 {
     let bridge = Bridge::connect(Config::new(&url)).await.unwrap();
-    let mut inbox = bridge.subscribe_queue("work", "g").await.unwrap();
+    let mut inbox = bridge.queue_subscribe("work", "g").await.unwrap();
     loop {
         tokio::select! {
             message = inbox.next() => match message {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use natsbridge::{
-    Bridge, Config, Data, Digest, Failure, Incoming, MemoryBroker, MemoryStore, Part, PayloadType, ServeOptions,
-    Transport,
-};
+use natsbridge::store::{Digest, MemoryStore};
+use natsbridge::wire::Part;
+use natsbridge::{Bridge, Config, Data, HandlerError, MemoryBroker, Message, PayloadType, ServeOptions, Transport};
 use tokio::io::AsyncReadExt as _;
 
 fn bridge(broker: &MemoryBroker) -> Bridge {
@@ -21,7 +20,7 @@ fn bridge(broker: &MemoryBroker) -> Bridge {
 }
 
 /// A message with a payload that came direct and one that came by link, neither of them downloaded yet
-async fn received(small: &[u8], large: &[u8]) -> Incoming {
+async fn received(small: &[u8], large: &[u8]) -> Message {
     let bridge = bridge(&MemoryBroker::new());
     let mut inbox = bridge.subscribe("lab.files").await.unwrap().lazy();
     bridge.message("lab.files").binary("small", small.to_vec()).binary("large", large.to_vec()).send().await.unwrap();
@@ -94,7 +93,7 @@ async fn services_of_one_queue_group_handle_each_request_once() {
         let count = Arc::clone(&handled);
         let handler = move |number: u64| {
             count.fetch_add(1, Ordering::SeqCst);
-            async move { Ok::<_, Failure>(number + 1) }
+            async move { Ok::<_, HandlerError>(number + 1) }
         };
         let options = ServeOptions::default().queue("adders");
         services.push(bridge(&broker).serve("math.next", options, handler).await.unwrap());

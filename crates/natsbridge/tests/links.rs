@@ -7,11 +7,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use natsbridge::broker::{
+    Broker, BrokerError, BrokerErrorKind, EventStream, Publish, QueueGroup, RawMessage, Subject, SubjectFilter,
+    Subscription,
+};
+use natsbridge::store::{
+    LifetimeRules, MemoryStore, Object, OneShotRule, Origin, Receipt, Source, StoreError, StoreErrorKind, Stored,
+    Uploader,
+};
 use natsbridge::{
-    Bridge, Broker, BrokerError, BrokerErrorKind, Config, DeliverOptions, Delivery, DeliveryError, Draft, Error,
-    EventStream, Inbox, Life, LifetimeRules, MemoryBroker, MemoryStore, Object, OneShotRule, Origin, Outgoing,
-    PayloadType, QueueGroup, Receipt, SendOptions, Source, StoreError, StoreErrorKind, Stored, Subject, SubjectFilter,
-    Subscription, Transport, Uploader, smartsend,
+    Bridge, Config, DeliverOptions, DeliveryError, Error, LinkLifetime, MemoryBroker, MessageBuilder, PayloadType,
+    SendOptions, Subscriber, Transport, smartsend,
 };
 use tokio::time::Instant;
 
@@ -37,7 +43,7 @@ impl Uploader for Wilful {
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
             self.uploads.fetch_add(1, Ordering::SeqCst);
-            self.one_shots.fetch_add(u32::from(object.life.one_shot), Ordering::SeqCst);
+            self.one_shots.fetch_add(u32::from(object.link_lifetime.one_shot), Ordering::SeqCst);
             let left = self.fails.load(Ordering::SeqCst);
             if left > 0 {
                 self.fails.store(left - 1, Ordering::SeqCst);
@@ -75,7 +81,7 @@ fn quick() -> DeliverOptions {
         .pauses(Duration::from_millis(100), Duration::from_millis(400))
 }
 
-fn acknowledging(mut inbox: Inbox) {
+fn acknowledging(mut inbox: Subscriber) {
     tokio::spawn(async move {
         while let Some(message) = inbox.next().await {
             message.unwrap().ack().await.unwrap();
@@ -83,7 +89,7 @@ fn acknowledging(mut inbox: Inbox) {
     });
 }
 
-fn large(bridge: &Bridge) -> Draft {
+fn large(bridge: &Bridge) -> MessageBuilder {
     bridge.message("jobs").binary("film", vec![7; 600_000])
 }
 
@@ -93,16 +99,16 @@ async fn one_shot_wishes_that_contradict_are_refused_unsent() {
     let bridge = bridge_on(MemoryBroker::new(), &store);
     let mut inbox = bridge.subscribe(">").await.unwrap();
     let second = Duration::from_secs(1);
-    let once = Life::one_shot(HOUR);
-    let to_one = || large(&bridge).receiver_id("r").life(once);
-    let options = SendOptions::default().fileserver_upload_handler(Arc::<Wilful>::clone(&store)).life(once);
+    let once = LinkLifetime::one_shot(HOUR);
+    let to_one = || large(&bridge).receiver_id("r").link_lifetime(once);
+    let options = SendOptions::default().fileserver_upload_handler(Arc::<Wilful>::clone(&store)).link_lifetime(once);
     let smart = async |options| {
         let data = [("film", vec![7_u8; 600_000].into(), PayloadType::Binary)];
         smartsend("jobs", data, &options).await.unwrap_err()
     };
     let errors = [
-        large(&bridge).life(once).send().await.unwrap_err(),
-        large(&bridge).life(once).send_confirmed().await.unwrap_err(),
+        large(&bridge).link_lifetime(once).send().await.unwrap_err(),
+        large(&bridge).link_lifetime(once).send_confirmed().await.unwrap_err(),
         to_one().reply_to("answers").send().await.unwrap_err(),
         to_one().deliver(&quick()).await.unwrap_err(),
         *to_one().request(second).await.unwrap_err().error,
@@ -251,7 +257,7 @@ impl Shrinking {
         Self { inner, says: Arc::new(AtomicU64::new(says)), takes }
     }
 
-    fn too_large(&self, outgoing: &Outgoing) -> Option<BrokerError> {
+    fn too_large(&self, outgoing: &Publish) -> Option<BrokerError> {
         let size = u64::try_from(outgoing.payload.len()).unwrap();
         self.says.store(self.takes, Ordering::SeqCst);
         let kind = BrokerErrorKind::TooLarge { size, limit: self.takes };
@@ -260,7 +266,7 @@ impl Shrinking {
 }
 
 impl Broker for Shrinking {
-    fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+    fn publish(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
         match self.too_large(&outgoing) {
             Some(error) => Box::pin(std::future::ready(Err(error))),
             None => self.inner.publish(outgoing),
@@ -269,7 +275,7 @@ impl Broker for Shrinking {
     fn confirm(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         self.inner.confirm()
     }
-    fn publish_confirmed(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+    fn publish_confirmed(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
         match self.too_large(&outgoing) {
             Some(error) => Box::pin(std::future::ready(Err(error))),
             None => self.inner.publish_confirmed(outgoing),
@@ -282,7 +288,7 @@ impl Broker for Shrinking {
     ) -> BoxFuture<'_, Result<Subscription, BrokerError>> {
         self.inner.subscribe(filter, queue)
     }
-    fn request(&self, outgoing: Outgoing, timeout: Duration) -> BoxFuture<'_, Result<Delivery, BrokerError>> {
+    fn request(&self, outgoing: Publish, timeout: Duration) -> BoxFuture<'_, Result<RawMessage, BrokerError>> {
         match self.too_large(&outgoing) {
             Some(error) => Box::pin(std::future::ready(Err(error))),
             None => self.inner.request(outgoing, timeout),

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use natsbridge::{Bridge, Config, Downloaded, Downloader, FetchError, Inbox, Link, MemoryBroker, MemoryStore, Target};
+use natsbridge::store::{Downloaded, Downloader, FetchError, Link, MemoryStore, Target};
+use natsbridge::{Bridge, Config, MemoryBroker, Subscriber};
 use tokio::sync::Semaphore;
 
 /// Counts the downloads that began, and lets as many end as it has permits
@@ -28,11 +29,11 @@ impl Downloader for Gate {
 }
 
 /// Waits until everything stands still: time is stopped, so it passes only when nothing else can happen
-async fn nothing_comes(inbox: &mut Inbox) {
+async fn nothing_comes(inbox: &mut Subscriber) {
     assert!(tokio::time::timeout(Duration::from_secs(1), inbox.next()).await.is_err());
 }
 
-async fn next_size(inbox: &mut Inbox) -> usize {
+async fn next_size(inbox: &mut Subscriber) -> usize {
     inbox.next().await.unwrap().unwrap().bytes("large").unwrap().len()
 }
 

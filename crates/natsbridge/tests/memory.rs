@@ -6,11 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use natsbridge::broker::{
+    Broker, BrokerError, BrokerErrorKind, EventStream, Publish, QueueGroup, RawMessage, Subject, SubjectFilter,
+    Subscription,
+};
+use natsbridge::store::{
+    Digest, MemoryStore, Object, Origin, Receipt, RetryPolicy, Source, StoreError, StoreErrorKind, Stored, Uploaded,
+    Uploader, upload_handler,
+};
 use natsbridge::{
-    Bridge, Broker, BrokerError, BrokerErrorKind, Config, Data, Delivery, Digest, Error, EventStream, MemoryBroker,
-    MemoryStore, Object, Origin, Outgoing, PayloadType, Purpose, QueueGroup, Receipt, ReceiveOptions, RetryPolicy,
-    Rows, SendOptions, Source, StoreError, StoreErrorKind, Stored, Subject, SubjectFilter, Subscription, Transport,
-    Uploaded, Uploader, Value, open, smartreceive, smartsend, upload_handler,
+    Bridge, Config, Data, Error, MemoryBroker, PayloadType, Purpose, ReceiveOptions, Rows, SendOptions, Transport,
+    Value, open, smartreceive, smartsend,
 };
 use serde_json::json;
 
@@ -28,7 +34,7 @@ fn bridge(broker: &MemoryBroker) -> (MemoryStore, Bridge) {
 }
 
 fn publish_raw(broker: &MemoryBroker, subject: &str, payload: impl Into<Vec<u8>>) -> impl Future<Output = ()> {
-    let outgoing = Outgoing::new(Subject::new(subject).unwrap(), payload.into());
+    let outgoing = Publish::new(Subject::new(subject).unwrap(), payload.into());
     let broker = broker.clone();
     async move { Broker::publish(&broker, outgoing).await.unwrap() }
 }
@@ -92,13 +98,18 @@ async fn tables_are_converted_for_a_browser_where_asked() {
     assert_eq!(message.table("t").unwrap().num_rows(), 2);
     assert_eq!(message.get::<Vec<serde_json::Value>>("t").unwrap()[0], json!({"a": 1, "b": "x"}));
 
-    let refused =
-        bridge.message("t").table("t", table.clone()).receiver(natsbridge::Receiver::Browser).send().await.unwrap_err();
+    let refused = bridge
+        .message("t")
+        .table("t", table.clone())
+        .receiver(natsbridge::ReceiverKind::Browser)
+        .send()
+        .await
+        .unwrap_err();
     assert!(refused.code() == "unsupported" && refused.to_string().contains("jsontable"), "{refused}");
     bridge
         .message("t")
         .table("t", table)
-        .receiver(natsbridge::Receiver::Browser)
+        .receiver(natsbridge::ReceiverKind::Browser)
         .convert_tables()
         .send()
         .await
@@ -161,12 +172,13 @@ async fn slow_links_keep_the_order_of_messages() {
     let (store, mut config) = stored();
     let turn = Arc::new(AtomicUsize::new(0));
     let (inner, at) = (store.clone(), Arc::clone(&turn));
-    config.downloader = Some(Arc::new(natsbridge::download_handler(move |link| {
+    config.downloader = Some(Arc::new(natsbridge::store::download_handler(move |link| {
         let (inner, nth) = (inner.clone(), at.fetch_add(1, Ordering::SeqCst));
         async move {
             // The first download is the slowest.
             tokio::time::sleep(Duration::from_millis(60 - 20 * (nth.min(3) as u64))).await;
-            let found = natsbridge::Downloader::download(&inner, &link, natsbridge::Target::Memory).await?;
+            let found =
+                natsbridge::store::Downloader::download(&inner, &link, natsbridge::store::Target::Memory).await?;
             let Source::Bytes(bytes) = found.source else { panic!("in memory") };
             Ok(bytes)
         }
@@ -234,7 +246,7 @@ fn the_end_of_the_runtime_that_downloads_is_an_error_and_no_hang() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (_, mut config) = stored();
     let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
-    config.downloader = Some(Arc::new(natsbridge::download_handler(move |_| {
+    config.downloader = Some(Arc::new(natsbridge::store::download_handler(move |_| {
         began.send(()).unwrap();
         std::future::pending()
     })));
@@ -313,13 +325,13 @@ async fn a_send_that_is_dropped_leaves_no_upload_behind() {
 struct Silent(MemoryBroker);
 
 impl Broker for Silent {
-    fn publish(&self, _: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+    fn publish(&self, _: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(std::future::pending())
     }
     fn confirm(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
         self.0.confirm()
     }
-    fn publish_confirmed(&self, _: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+    fn publish_confirmed(&self, _: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(std::future::pending())
     }
     fn subscribe(
@@ -329,7 +341,7 @@ impl Broker for Silent {
     ) -> BoxFuture<'_, Result<Subscription, BrokerError>> {
         self.0.subscribe(filter, queue)
     }
-    fn request(&self, _: Outgoing, _: Duration) -> BoxFuture<'_, Result<Delivery, BrokerError>> {
+    fn request(&self, _: Publish, _: Duration) -> BoxFuture<'_, Result<RawMessage, BrokerError>> {
         Box::pin(std::future::pending())
     }
     fn new_inbox(&self) -> Subject {
@@ -385,13 +397,13 @@ async fn a_message_beyond_the_broker_is_refused_before_anything_is_uploaded() {
 #[tokio::test]
 async fn every_message_suits_the_receiver_that_the_configuration_names() {
     let (_, mut config) = stored();
-    config.limits.receiver = natsbridge::Receiver::MicroPython;
+    config.limits.receiver = natsbridge::ReceiverKind::MicroPython;
     let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
     let large = || bridge.message("x").binary("large", vec![0; 60_000]);
     for draft in [large(), large().convert_tables()] {
         assert_eq!(draft.send().await.unwrap_err().code(), "too_large");
     }
-    large().receiver(natsbridge::Receiver::Desktop).send().await.unwrap();
+    large().receiver(natsbridge::ReceiverKind::Desktop).send().await.unwrap();
 }
 
 #[tokio::test]
@@ -505,7 +517,7 @@ async fn the_contract_has_every_keyword_argument() {
         .base_delay(Duration::from_millis(1))
         .max_delay(Duration::from_millis(1));
     let (_, handles) = open(&json, &options).unwrap();
-    let transports: Vec<_> = handles.iter().map(natsbridge::Handle::transport).collect();
+    let transports: Vec<_> = handles.iter().map(natsbridge::Payload::transport).collect();
     assert_eq!(transports, [Transport::Direct, Transport::Link, Transport::Direct]);
     let received = smartreceive(&json, &options).await.unwrap();
     assert_eq!(received.header(), header);
@@ -525,7 +537,7 @@ async fn closures_serve_as_handlers() {
             Ok(Uploaded::new("https://files.test/1", object.size, Digest::of(&bytes)))
         }
     });
-    let downloader = natsbridge::download_handler(move |link| {
+    let downloader = natsbridge::store::download_handler(move |link| {
         let kept = kept.lock().unwrap().clone();
         async move { kept.filter(|_| link.url.ends_with("/1")).ok_or_else(|| "nothing there".into()) }
     });

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Recorder, SharedString, Unit};
-use natsbridge::{
-    Bridge, Broker, Config, DeliverOptions, Event, Fetcher, Header, HttpStore, MemoryBroker, MemoryStore, Metadata,
-    PayloadType, RetryPolicy, SendOptions, Subject, describe_metrics, smartsend,
-};
-use natsbridge_nats::{Outgoing, SubscriptionLimits};
+use natsbridge::broker::{Broker, Event, Subject};
+use natsbridge::metrics::describe_metrics;
+use natsbridge::store::{Fetcher, HttpStore, MemoryStore, RetryPolicy};
+use natsbridge::wire::Header;
+use natsbridge::{Bridge, Config, DeliverOptions, MemoryBroker, Metadata, PayloadType, SendOptions, smartsend};
+use natsbridge_nats::{Publish, SubscriptionLimits};
 use natsbridge_testkit::nats_server::NatsServer;
 use natsbridge_testkit::scripted_http::{Reply, ScriptedHttp};
 use serde_json::json;
@@ -226,7 +227,7 @@ async fn every_send_and_every_receive_logs_the_seven_fields_for_each_payload() {
 }
 
 async fn publish(broker: &MemoryBroker, json: impl Into<Vec<u8>>) {
-    let outgoing = Outgoing::new(Subject::new("jobs").unwrap(), json.into());
+    let outgoing = Publish::new(Subject::new("jobs").unwrap(), json.into());
     Broker::publish(broker, outgoing).await.unwrap();
 }
 

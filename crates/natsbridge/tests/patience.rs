@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use natsbridge::{
-    Bridge, Config, Downloaded, Downloader, Error, FetchError, FetchErrorKind, Inbox, Link, MemoryBroker, MemoryStore,
-    Target,
-};
+use natsbridge::store::{Downloaded, Downloader, FetchError, FetchErrorKind, Link, MemoryStore, Target};
+use natsbridge::{Bridge, Config, Error, MemoryBroker, Subscriber};
 use tokio::time::Instant;
 
 /// Takes as many seconds for a link as its payload is named
@@ -45,7 +43,7 @@ async fn send(bridge: &Bridge, seconds: &[u64]) {
 }
 
 /// The next messages, each with the second in which it came; an error by its code
-async fn arrivals(inbox: &mut Inbox, since: Instant, count: usize) -> Vec<(String, u64)> {
+async fn arrivals(inbox: &mut Subscriber, since: Instant, count: usize) -> Vec<(String, u64)> {
     let mut arrivals = Vec::new();
     for _ in 0..count {
         let what = match inbox.next().await.unwrap() {

@@ -10,10 +10,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use natsbridge::server::{FileServer, ServerConfig};
+use natsbridge::store::{
+    BucketStore, Digest, Downloader as _, Fetcher, HttpStore, Link, Object, Origin, PlikStore, Receipt, RetryPolicy,
+    Source, Stored, Target, Uploaded, Uploader as _,
+};
+use natsbridge::wire::redacted;
 use natsbridge::{
-    Bridge, BucketStore, Config, ConnectOptions, Digest, Downloader as _, Fetcher, HttpStore, Life, Link, Object,
-    Origin, PayloadType, PlikStore, Receipt, ReceiveOptions, RetryPolicy, SendOptions, Source, Stored, Target,
-    Uploaded, Uploader as _, open, redacted, smartreceive, smartsend,
+    Bridge, Config, ConnectOptions, LinkLifetime, PayloadType, ReceiveOptions, SendOptions, open, smartreceive,
+    smartsend,
 };
 use natsbridge_testkit::nats_server::NatsServer;
 use natsbridge_testkit::scripted_http::{Reply, ScriptedHttp};
@@ -250,7 +254,7 @@ async fn a_connection_that_is_refused_does_not_name_its_secret() {
 async fn an_upload_that_fails_does_not_name_its_secret() {
     logging();
     let token = secret("upload");
-    let object = Object::new("clip", PayloadType::Video, 3).life(Life::default());
+    let object = Object::new("clip", PayloadType::Video, 3).link_lifetime(LinkLifetime::default());
     let source = Source::from(vec![1, 2, 3]);
     for reply in [
         Reply::new(401, &[], "who are you"),

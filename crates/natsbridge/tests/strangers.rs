@@ -7,9 +7,11 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
+use natsbridge::broker::{Broker, Publish, Subject, Subscription};
+use natsbridge::metrics::describe_metrics;
 use natsbridge::{
-    Bridge, Broker, Config, DeliverOptions, Error, Failure, MemoryBroker, Outgoing, ReceiveError, ReceiveOptions,
-    ServeOptions, Subject, Subscription, describe_metrics, smartreceive,
+    Bridge, Config, DeliverOptions, Error, HandlerError, MemoryBroker, ReceiveError, ReceiveOptions, ServeOptions,
+    smartreceive,
 };
 use serde_json::{Value as Json, json};
 use tracing::field::{Field, Visit};
@@ -140,7 +142,7 @@ fn payload(fields: Json) -> Json {
 
 async fn publish(broker: &MemoryBroker, subject: &str, message: &Json) {
     let subject = Subject::new(subject).unwrap();
-    broker.publish(Outgoing::new(subject, Bytes::from(message.to_string()))).await.unwrap();
+    broker.publish(Publish::new(subject, Bytes::from(message.to_string()))).await.unwrap();
 }
 
 /// Messages that are wrong in every way that a receiver tells apart
@@ -344,7 +346,7 @@ async fn broken(broker: &MemoryBroker, reply_to: &str) {
 async fn the_reply_subject_of_nats_is_a_strangers_word_as_well() {
     let broker = MemoryBroker::new();
     let bridge = limited(&broker, &["answers.>"]);
-    let echo = async |text: String| Ok::<_, Failure>(text);
+    let echo = async |text: String| Ok::<_, HandlerError>(text);
     let service = bridge.serve("echo", ServeOptions::default(), echo).await.unwrap();
     let asker = limited(&broker, &[]);
     let timeout = Duration::from_millis(200);

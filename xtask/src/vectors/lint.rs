@@ -16,7 +16,7 @@ use crate::workspace::root;
 /// Shorter bodies stand in the vector itself
 const LARGEST_INLINE: u64 = 1024;
 
-/// Checks every file; a failure names all that is wrong
+/// ReceivePolicy every file; a failure names all that is wrong
 pub(crate) fn lint() -> Outcome<()> {
     let vectors = load()?;
     let rules = Rules::load()?;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use natsbridge::{Bridge, Config, Header, Limits, Metadata, Purpose, Subject};
+use natsbridge::broker::Subject;
+use natsbridge::wire::{Header, Limits};
+use natsbridge::{Bridge, Config, Metadata, Purpose};
 use tokio::time::Instant;
 
 use super::greeting::{Greeting, leaves_the_machine};
-use super::{Check, Checks};
+use super::{Check, ReceivePolicy};
 use crate::failure::Failure;
 use crate::{send, units};
 
@@ -19,7 +21,11 @@ const AROUND: u64 = 1_500;
 /// Name of the probe's sender and receiver
 const NAME: &str = "natsbridge doctor";
 
-pub(super) async fn check(mut config: Config, subject: Option<&str>, checks: &mut Checks) -> Result<(), Failure> {
+pub(super) async fn check(
+    mut config: Config,
+    subject: Option<&str>,
+    checks: &mut ReceivePolicy,
+) -> Result<(), Failure> {
     NAME.clone_into(&mut config.sender_name);
     let requires_tls = config.nats.requires_tls();
     let start = Instant::now();
@@ -94,7 +100,7 @@ async fn inbox(bridge: &Bridge) -> Check {
 }
 
 /// Publishes a probe on the subject and listens for it
-async fn permissions(bridge: &Bridge, subject: &str, checks: &mut Checks) -> Result<(), Failure> {
+async fn permissions(bridge: &Bridge, subject: &str, checks: &mut ReceivePolicy) -> Result<(), Failure> {
     let mut inbox = match bridge.subscribe(subject).await {
         Ok(inbox) => {
             checks.add(Check::ok("subscribe", format!("{subject} can be listened to")))?;

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use natsbridge::{
-    Config, Digest, Downloader as _, Life, Link, Object, PayloadType, Source, StoreError, Stored, Target, Uploader,
-};
+use natsbridge::store::{Digest, Downloader as _, Link, Object, Source, StoreError, Stored, Target, Uploader};
+use natsbridge::{Config, LinkLifetime, PayloadType};
 use tokio::time::Instant;
 
-use super::{Check, Checks, State};
+use super::{Check, ReceivePolicy, State};
 use crate::failure::Failure;
 use crate::{stores, units};
 
@@ -20,7 +19,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far two clocks may be apart before links expire noticeably early or late
 const SKEW: Duration = Duration::from_secs(5);
 
-pub(super) async fn check(mut config: Config, size: u64, checks: &mut Checks) -> Result<(), Failure> {
+pub(super) async fn check(mut config: Config, size: u64, checks: &mut ReceivePolicy) -> Result<(), Failure> {
     // What works at the third try only is a finding.
     config.retry = config.retry.max_retries(0);
     let uploader = match stores::uploader(&config) {
@@ -60,12 +59,12 @@ pub(super) async fn check(mut config: Config, size: u64, checks: &mut Checks) ->
         Err(error) => Check::failed("download", &natsbridge::Error::from(error).into()),
     };
     checks.add(check)?;
-    let seen = fetcher.glance(&link).await;
+    let seen = fetcher.head(&link).await;
     if let Some(check) = seen.as_ref().ok().and_then(|seen| clock(seen.server_time?.into(), seen.took)) {
         checks.add(check)?;
     }
     let check = match uploader.delete(&stored.receipt).await {
-        Ok(()) => match fetcher.glance(&link).await {
+        Ok(()) => match fetcher.head(&link).await {
             Ok(seen) if (200..300).contains(&seen.status) => Check::warn(
                 "delete",
                 "the server said that it deleted the file, and still has it",
@@ -84,15 +83,17 @@ fn content(size: u64) -> Vec<u8> {
 
 async fn upload(uploader: &dyn Uploader, size: u64) -> Result<Stored, StoreError> {
     let object = Object::new("natsbridge doctor", PayloadType::Binary, size);
-    let object = object.life(Life::expiring(Duration::from_secs(300)));
+    let object = object.link_lifetime(LinkLifetime::expiring(Duration::from_secs(300)));
     uploader.upload(&object, &Source::Bytes(content(size).into())).await
 }
 
 /// What the store makes of the lifetimes that links are mostly wished to have
 fn lifetime(uploader: &dyn Uploader) -> Check {
     let rules = uploader.lifetime_rules();
-    let changes: Vec<_> =
-        [Life::expiring(DAY), Life::one_shot(DAY)].into_iter().filter_map(|wish| rules.change(wish)).collect();
+    let changes: Vec<_> = [LinkLifetime::expiring(DAY), LinkLifetime::one_shot(DAY)]
+        .into_iter()
+        .filter_map(|wish| rules.change(wish))
+        .collect();
     if changes.is_empty() {
         return Check::ok("lifetime", "links live as long, and are read as often, as their senders ask");
     }

@@ -125,12 +125,12 @@ fn wrapped(text: &str, columns: usize) -> Vec<String> {
 }
 
 /// The checks so far; for people, each is printed when it is done
-struct Checks {
+struct ReceivePolicy {
     json: bool,
     done: Vec<Check>,
 }
 
-impl Checks {
+impl ReceivePolicy {
     fn add(&mut self, check: Check) -> Result<(), Failure> {
         if !self.json {
             output::line(&check.to_text())?;
@@ -147,7 +147,7 @@ impl Checks {
 impl Doctor {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         let config = global.config().await?;
-        let mut checks = Checks { json: self.json, done: Vec::new() };
+        let mut checks = ReceivePolicy { json: self.json, done: Vec::new() };
         broker::check(config.clone(), self.subject.as_deref(), &mut checks).await?;
         let broker_failed = checks.failed() > 0;
         files::check(config, self.upload, &mut checks).await?;

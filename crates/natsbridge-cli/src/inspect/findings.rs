@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use natsbridge::{
-    Digest, Envelope, Error, FetchErrorKind, Fetcher, Handle, Header, Link, Payload, ReceiveOptions, Subject, redacted,
-};
+use natsbridge::broker::Subject;
+use natsbridge::store::{Digest, FetchErrorKind, Fetcher, Link};
+use natsbridge::wire::{Envelope, Header, redacted};
+use natsbridge::{Error, Payload, ReceiveOptions, wire};
 use serde_json::{Value as Json, json};
 
 use crate::encoding::NotText;
@@ -35,8 +36,8 @@ impl Problem {
         Self { code: "field", dataname: None, message: message.into() }
     }
 
-    fn payload(payload: &Payload, code: &'static str, message: impl Into<String>) -> Self {
-        let message = format!("payload `{}`: {}", natsbridge::shown(payload.dataname()), message.into());
+    fn payload(payload: &wire::Payload, code: &'static str, message: impl Into<String>) -> Self {
+        let message = format!("payload `{}`: {}", wire::shown(payload.dataname()), message.into());
         Self { code, dataname: Some(payload.dataname().to_owned()), message }
     }
 
@@ -131,7 +132,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Checks a message; `fetcher` asks about its links, where they are to be asked about
+    /// ReceivePolicy a message; `fetcher` asks about its links, where they are to be asked about
     pub(super) async fn of(json: &[u8], envelope: &Envelope, fetcher: Option<&Fetcher>) -> Self {
         let raw: Json = serde_json::from_slice(json).unwrap_or_default();
         let mut problems = header_problems(&raw, envelope.header());
@@ -165,7 +166,7 @@ impl Findings {
 /// What a receiver would say of a payload: a wrong digest, or bytes that are not what their type says
 ///
 /// A link is not asked for: what is wrong with it before is known without.
-async fn fault(handle: Handle) -> Option<Problem> {
+async fn fault(handle: Payload) -> Option<Problem> {
     let failed = handle.metadata().is_none();
     let error = if failed { handle.into_part().await.err() } else { handle.part()?.value().err().map(Error::from) };
     error.as_ref().map(Problem::of)
@@ -203,7 +204,7 @@ fn header_problems(raw: &Json, header: &Header) -> Vec<Problem> {
 }
 
 /// What contradicts the rules for a payload's fields (specification, section 1)
-fn payload_problems(raw: Option<&Json>, payload: &Payload) -> Vec<Problem> {
+fn payload_problems(raw: Option<&Json>, payload: &wire::Payload) -> Vec<Problem> {
     let mut problems = Vec::new();
     let stated = raw.and_then(|raw| raw.get("size"));
     if let (Some(bytes), Some(size)) = (payload.bytes(), stated.and_then(Json::as_u64))
@@ -223,7 +224,7 @@ fn payload_problems(raw: Option<&Json>, payload: &Payload) -> Vec<Problem> {
 /// Asks the file server about a link, where that is allowed
 async fn seen(dataname: &str, url: &str, fetcher: Option<&Fetcher>) -> Seen {
     let Some(fetcher) = fetcher else { return Seen::NotAsked("--no-links") };
-    match fetcher.glance(&Link::new(dataname, url)).await {
+    match fetcher.head(&Link::new(dataname, url)).await {
         Ok(glance) => match glance.status {
             200..300 => {
                 Seen::There { size: glance.size, ms: u64::try_from(glance.took.as_millis()).unwrap_or(u64::MAX) }
@@ -239,7 +240,7 @@ async fn seen(dataname: &str, url: &str, fetcher: Option<&Fetcher>) -> Seen {
     }
 }
 
-fn link_problem(payload: &Payload, seen: &Seen) -> Option<Problem> {
+fn link_problem(payload: &wire::Payload, seen: &Seen) -> Option<Problem> {
     let problem = |code, message: String| Some(Problem::payload(payload, code, message));
     let expired = payload.expires_at().filter(|at| SystemTime::from(*at) < SystemTime::now());
     let stated = payload.metadata().get("expires_at").and_then(Json::as_str).unwrap_or_default();
@@ -249,7 +250,7 @@ fn link_problem(payload: &Payload, seen: &Seen) -> Option<Problem> {
         (Seen::There { size: Some(size), .. }, _) if payload.size() > 0 && *size != payload.size() => {
             problem("size_mismatch", format!("its link holds {size} bytes, the message says {}", payload.size()))
         }
-        (_, Some(_)) => problem("expired", format!("its link was good until {}", natsbridge::shown(stated))),
+        (_, Some(_)) => problem("expired", format!("its link was good until {}", wire::shown(stated))),
         _ => None,
     }
 }

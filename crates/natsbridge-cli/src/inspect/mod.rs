@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use natsbridge::{Broker as _, Envelope, Header, Purpose, SubjectFilter, redacted};
+use natsbridge::Purpose;
+use natsbridge::broker::{Broker as _, SubjectFilter};
+use natsbridge::wire::{Envelope, Header, redacted};
 use serde_json::{Value as Json, json};
 
 use crate::encoding;

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use natsbridge::{Bridge, Header, Inbox, ReceiveError, SubjectFilter};
+use natsbridge::broker::SubjectFilter;
+use natsbridge::wire::Header;
+use natsbridge::{Bridge, ReceiveError, Subscriber};
 use serde_json::{Map, Value as Json};
 use tokio::time::Instant;
 
@@ -141,7 +143,7 @@ pub(crate) fn reply_subjects(filters: &[String]) -> Result<Vec<SubjectFilter>, F
 }
 
 /// What came again and what did not come, as far as that is known
-pub(crate) fn losses(inbox: &Inbox, shared: bool) -> String {
+pub(crate) fn losses(inbox: &Subscriber, shared: bool) -> String {
     let (losses, dropped) = (inbox.losses(), inbox.dropped());
     if shared {
         // The other members' messages look like gaps.
@@ -223,9 +225,9 @@ impl Receive {
         }
     }
 
-    async fn listen(&self, bridge: &Bridge) -> Result<Inbox, Failure> {
+    async fn listen(&self, bridge: &Bridge) -> Result<Subscriber, Failure> {
         let inbox = match &self.queue {
-            Some(group) => bridge.subscribe_queue(&self.subject, group).await?,
+            Some(group) => bridge.queue_subscribe(&self.subject, group).await?,
             None => bridge.subscribe(&self.subject).await?,
         };
         // Once the server has confirmed, nothing that is sent from now on is missed.
@@ -258,7 +260,7 @@ pub(crate) fn is_last(error: &ReceiveError) -> bool {
 }
 
 /// Ends the subscription at once, and counts the messages that have arrived and that nobody reads any more
-pub(crate) async fn left_unread(inbox: &mut Inbox) -> u64 {
+pub(crate) async fn left_unread(inbox: &mut Subscriber) -> u64 {
     inbox.drain_within(Duration::ZERO);
     while inbox.next().await.is_some() {}
     inbox.unhandled()

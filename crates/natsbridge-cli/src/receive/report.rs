@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use natsbridge::{Bridge, Digest, Error, Handle, Header, Incoming, PayloadType, Purpose, ReceiveError, Transport};
+use natsbridge::store::Digest;
+use natsbridge::wire::Header;
+use natsbridge::{Bridge, Error, Message, Payload, PayloadType, Purpose, ReceiveError, Transport};
 use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -96,7 +98,7 @@ impl Printing {
     }
 
     /// Fetches every payload of a message; where one fails, the others are still read
-    pub(crate) async fn report(&self, message: &Result<Incoming, ReceiveError>) -> Report {
+    pub(crate) async fn report(&self, message: &Result<Message, ReceiveError>) -> Report {
         let message = match message {
             Ok(message) => message,
             Err(ReceiveError { error, subject, header, .. }) => {
@@ -126,7 +128,7 @@ impl Printing {
         report
     }
 
-    async fn entry(&self, handle: &Handle, budget: &mut Budget) -> Result<Entry, Error> {
+    async fn entry(&self, handle: &Payload, budget: &mut Budget) -> Result<Entry, Error> {
         let (dataname, payload_type, transport) = (handle.name().to_owned(), handle.payload_type(), handle.transport());
         let (mut shown, mut unshown, mut path, mut folder) = (Shown::Nothing, None, None, None);
         let direct = handle.part().and_then(|part| part.bytes());
@@ -204,7 +206,7 @@ impl Printing {
 
 impl Report {
     /// Tells the sender that the message was printed, or why it can't be read
-    pub(crate) async fn acknowledge(&self, bridge: &Bridge, message: &Result<Incoming, ReceiveError>) -> bool {
+    pub(crate) async fn acknowledge(&self, bridge: &Bridge, message: &Result<Message, ReceiveError>) -> bool {
         let answered = match (message, &self.problem) {
             // An answer is not answered: two programs would go on for ever.
             (Ok(message), _) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => return false,

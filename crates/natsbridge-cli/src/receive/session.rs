@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use natsbridge::{Bridge, Handle, Header, Inbox, Incoming, Metadata, ReceiveError};
+use natsbridge::wire::Header;
+use natsbridge::{Bridge, Message, Metadata, Payload, ReceiveError, Subscriber};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -47,7 +48,7 @@ pub(super) struct Tally {
 
 /// A message and its printed form
 struct Ready {
-    message: Result<Incoming, ReceiveError>,
+    message: Result<Message, ReceiveError>,
     report: Report,
 }
 
@@ -57,7 +58,7 @@ pub(super) struct Session<'a> {
     bridge: &'a Bridge,
     connection: &'a Connection,
     stop: &'a Stop,
-    pub(super) inbox: Inbox,
+    pub(super) inbox: Subscriber,
     form: Form,
     printing: Arc<Printing>,
     ahead: Ahead<Ready>,
@@ -77,7 +78,7 @@ impl<'a> Session<'a> {
         bridge: &'a Bridge,
         connection: &'a Connection,
         stop: &'a Stop,
-        inbox: Inbox,
+        inbox: Subscriber,
     ) -> Self {
         let form = if receive.json { Form::Json } else { Form::People };
         Self {
@@ -146,7 +147,7 @@ impl<'a> Session<'a> {
     }
 
     /// Has a message made ready, and those that wait behind it
-    fn take(&mut self, mut message: Option<Result<Incoming, ReceiveError>>) -> Result<(), Failure> {
+    fn take(&mut self, mut message: Option<Result<Message, ReceiveError>>) -> Result<(), Failure> {
         for taken in 1.. {
             match message {
                 None => {
@@ -171,7 +172,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn prepare(&mut self, message: Result<Incoming, ReceiveError>) {
+    fn prepare(&mut self, message: Result<Message, ReceiveError>) {
         self.taken += 1;
         let bytes = match &message {
             Ok(message) => weight(message.header(), message.payloads()),
@@ -252,8 +253,8 @@ impl<'a> Session<'a> {
 }
 
 /// What a message takes in memory, about, in bytes
-fn weight(header: &Header, payloads: &[Handle]) -> u64 {
-    let inside = |handle: &Handle| {
+fn weight(header: &Header, payloads: &[Payload]) -> u64 {
+    let inside = |handle: &Payload| {
         let part = handle.part().map_or(0, |part| part.size());
         part.saturating_add(handle.metadata().map_or(0, metadata_weight)).saturating_add(NODE)
     };

@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use natsbridge::{CodecError, Error, Part, PayloadType, Table, TableLimits};
+use natsbridge::arrow::TableLimits;
+use natsbridge::wire::{CodecError, Part};
+use natsbridge::{Error, PayloadType, Table};
 use serde_json::{Value as Json, json};
 
 use super::Form;
@@ -113,7 +115,7 @@ impl Unshown {
 }
 
 impl Shown {
-    /// Checks a value and prepares its printing; a large one keeps the processor busy, so it belongs on a blocking thread
+    /// ReceivePolicy a value and prepares its printing; a large one keeps the processor busy, so it belongs on a blocking thread
     pub(super) fn of(
         dataname: &str,
         payload_type: PayloadType,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use natsbridge::{Bridge, Draft, Error, Inbox, Incoming, PayloadType, Purpose};
+use natsbridge::{Bridge, Error, Message, MessageBuilder, PayloadType, Purpose, Subscriber};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -111,7 +111,7 @@ struct Tally {
 
 /// What became of one message
 struct Handled {
-    message: Incoming,
+    message: Message,
     /// Bytes of the answer
     outcome: Result<usize, Refusal>,
     /// Whether its sender was told
@@ -172,9 +172,9 @@ impl Reply {
         }
     }
 
-    async fn listen(&self, bridge: &Bridge) -> Result<Inbox, Failure> {
+    async fn listen(&self, bridge: &Bridge) -> Result<Subscriber, Failure> {
         let inbox = match &self.queue {
-            Some(group) => bridge.subscribe_queue(&self.subject, group).await?,
+            Some(group) => bridge.queue_subscribe(&self.subject, group).await?,
             None => bridge.subscribe(&self.subject).await?,
         };
         bridge.confirm().await?;
@@ -189,7 +189,7 @@ impl Reply {
         program: &Program,
         connection: &Connection,
         stop: &Stop,
-        inbox: &mut Inbox,
+        inbox: &mut Subscriber,
         tally: &mut Tally,
     ) -> Result<bool, Failure> {
         let mut running = FuturesUnordered::new();
@@ -271,7 +271,7 @@ impl Reply {
 }
 
 /// Runs the program for a message and tells its sender
-async fn handle(program: &Program, message: Incoming) -> Handled {
+async fn handle(program: &Program, message: Message) -> Handled {
     let start = Instant::now();
     let outcome = program.answer(&message).await;
     let size = outcome.as_ref().map_or(0, Vec::len);
@@ -292,8 +292,8 @@ async fn handle(program: &Program, message: Incoming) -> Handled {
     Handled { message, outcome: outcome.map(|_| size), told, took: start.elapsed() }
 }
 
-async fn reply(message: &Incoming, answer: &[u8]) -> Result<(), Error> {
-    let draft: Draft = match std::str::from_utf8(answer) {
+async fn reply(message: &Message, answer: &[u8]) -> Result<(), Error> {
+    let draft: MessageBuilder = match std::str::from_utf8(answer) {
         Ok(text) => message.reply()?.text("reply", text),
         Err(_) => message.reply()?.value("reply", PayloadType::Binary, answer.to_vec()),
     };

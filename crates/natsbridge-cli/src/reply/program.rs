@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use natsbridge::{Error, Handle, Incoming};
+use natsbridge::{Error, Message, Payload};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
@@ -66,7 +66,7 @@ impl From<Error> for Refusal {
 
 impl Program {
     /// Runs the program for a message; one that takes too long is killed
-    pub(super) async fn answer(&self, message: &Incoming) -> Result<Vec<u8>, Refusal> {
+    pub(super) async fn answer(&self, message: &Message) -> Result<Vec<u8>, Refusal> {
         let mut input = Input::of(message.payloads().first(), &self.scratch).await?;
         let mut child = self
             .start(message)
@@ -96,7 +96,7 @@ impl Program {
         Err(Refusal::handler(reason, status.code().is_none_or(|code| code == EX_TEMPFAIL)))
     }
 
-    fn start(&self, message: &Incoming) -> io::Result<Child> {
+    fn start(&self, message: &Message) -> io::Result<Child> {
         let header = message.header();
         let first = message.payloads().first();
         let mut command = Command::new(&self.path);
@@ -108,7 +108,7 @@ impl Program {
             ("NATSBRIDGE_PURPOSE", header.msg_purpose().as_str()),
             ("NATSBRIDGE_SENDER_NAME", header.sender_name()),
             ("NATSBRIDGE_SENDER_ID", header.sender_id()),
-            ("NATSBRIDGE_DATANAME", first.map_or("", Handle::name)),
+            ("NATSBRIDGE_DATANAME", first.map_or("", Payload::name)),
             ("NATSBRIDGE_PAYLOAD_TYPE", first.map_or("", |first| first.payload_type().as_str())),
         ] {
             // A stranger's text; with a zero in it, no program could be started.
@@ -150,7 +150,7 @@ enum Input {
 
 impl Input {
     /// The first payload; a link is downloaded into a file, so that it need not fit the memory
-    async fn of(first: Option<&Handle>, scratch: &Scratch) -> Result<Self, Error> {
+    async fn of(first: Option<&Payload>, scratch: &Scratch) -> Result<Self, Error> {
         let Some(first) = first else { return Ok(Self::Bytes(bytes::Bytes::new())) };
         match first.part().and_then(|part| part.bytes()) {
             Some(bytes) => Ok(Self::Bytes(bytes.clone())),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema};
 use csv::{ReaderBuilder, StringRecord};
-use natsbridge::{Table, shown};
+use natsbridge::Table;
+use natsbridge::wire::shown;
 
 use super::columns::{Column, Guess};
 

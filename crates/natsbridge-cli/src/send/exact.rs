@@ -27,7 +27,7 @@ pub(super) fn json(text: &str, first: usize) -> Result<Json, String> {
         Some((at, number)) => {
             let before = text.get(..at).unwrap_or_default();
             let line = before.matches('\n').count() + first;
-            let number = natsbridge::shown(number);
+            let number = natsbridge::wire::shown(number);
             Err(format!(
                 "the number {number} in line {line} would arrive as another one: numbers travel as 64-bit integers or \
                  floats; write it as text, in quotes"
@@ -171,7 +171,7 @@ impl<'de> Visitor<'de> for Exact {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if object.contains_key(&key) {
-                let key = natsbridge::shown(&key);
+                let key = natsbridge::wire::shown(&key);
                 return Err(A::Error::custom(format!("the key `{key}` stands twice in one object")));
             }
             object.insert(key, entries.next_value_seed(Self)?);

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use natsbridge::harmless;
+use natsbridge::wire::harmless;
 use tempfile::{NamedTempFile, TempPath};
 
 /// Where a payload's content is

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use natsbridge::{Config, Draft, Life, Purpose, Receiver};
+use natsbridge::{Config, LinkLifetime, MessageBuilder, Purpose};
 
 use super::parts::{Parts, Ready};
 use super::{TableType, csv, table};
@@ -122,13 +122,13 @@ impl Letter {
     }
 
     /// Everything that a message says besides its payloads
-    pub(crate) fn address(&self, mut draft: Draft, asks: bool) -> Draft {
-        type Setter = fn(Draft, String) -> Draft;
+    pub(crate) fn address(&self, mut draft: MessageBuilder, asks: bool) -> MessageBuilder {
+        type Setter = fn(MessageBuilder, String) -> MessageBuilder;
         let texts: [(&Option<String>, Setter); 4] = [
-            (&self.receiver_name, Draft::receiver_name),
-            (&self.receiver_id, Draft::receiver_id),
-            (&self.reply_to_msg_id, Draft::reply_to_msg_id),
-            (&self.correlation_id, Draft::correlation_id),
+            (&self.receiver_name, MessageBuilder::receiver_name),
+            (&self.receiver_id, MessageBuilder::receiver_id),
+            (&self.reply_to_msg_id, MessageBuilder::reply_to_msg_id),
+            (&self.correlation_id, MessageBuilder::correlation_id),
         ];
         for (text, set) in texts {
             if let Some(text) = text {
@@ -136,15 +136,16 @@ impl Letter {
             }
         }
         draft = draft.purpose(Purpose::from(&*self.purpose)).receiver(match self.receiver {
-            ReceiverKind::Desktop => Receiver::Desktop,
-            ReceiverKind::Browser => Receiver::Browser,
-            ReceiverKind::MicroPython => Receiver::MicroPython,
+            ReceiverKind::Desktop => natsbridge::ReceiverKind::Desktop,
+            ReceiverKind::Browser => natsbridge::ReceiverKind::Browser,
+            ReceiverKind::MicroPython => natsbridge::ReceiverKind::MicroPython,
         });
         if self.one_shot || self.link_ttl.is_some() {
-            let ttl = self.link_ttl.unwrap_or(Life::DEFAULT_TTL);
+            let ttl = self.link_ttl.unwrap_or(LinkLifetime::DEFAULT_TTL);
             // As by default: a link for exactly one receiver can be read once, unless its message asks for an answer.
             let one_shot = !asks && self.has_receiver_id();
-            draft = draft.life(if one_shot { Life::one_shot(ttl) } else { Life::expiring(ttl) });
+            draft =
+                draft.link_lifetime(if one_shot { LinkLifetime::one_shot(ttl) } else { LinkLifetime::expiring(ttl) });
         }
         if self.convert_tables {
             draft = draft.convert_tables();

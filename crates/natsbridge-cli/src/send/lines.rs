@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use natsbridge::{Bridge, DeliverOptions, Delivered, DeliveryError, Draft, Error};
+use natsbridge::{Bridge, DeliverOptions, Delivered, DeliveryError, Error, MessageBuilder};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 use tokio::task::unconstrained;
@@ -98,7 +98,7 @@ pub(super) async fn send(
     bridge: &Bridge,
     name: &str,
     acks: Option<DeliverOptions>,
-    draft: impl Fn() -> Draft + Send + Sync,
+    draft: impl Fn() -> MessageBuilder + Send + Sync,
 ) -> (Summary, Result<(), Failure>) {
     let (sender, lines) = mpsc::channel(WAITING);
     let read = Arc::new(Read::default());
@@ -127,7 +127,7 @@ pub(super) async fn send(
 async fn deliver_all(
     mut lines: Lines,
     options: &DeliverOptions,
-    draft: impl Fn(String) -> Draft + Send + Sync,
+    draft: impl Fn(String) -> MessageBuilder + Send + Sync,
     outcome: &mut Outcome,
 ) {
     let mut on_their_way = FuturesUnordered::new();
@@ -168,7 +168,7 @@ async fn deliver_all(
 async fn publish_all(
     bridge: &Bridge,
     mut lines: Lines,
-    draft: impl Fn(String) -> Draft + Send + Sync,
+    draft: impl Fn(String) -> MessageBuilder + Send + Sync,
     outcome: &mut Outcome,
 ) {
     let mut stop = Stop::new();

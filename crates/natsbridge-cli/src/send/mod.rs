@@ -12,7 +12,9 @@ mod table;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use natsbridge::{Bridge, DeliverOptions, Draft, Envelope, Header, Payload, Subject};
+use natsbridge::broker::Subject;
+use natsbridge::wire::{Envelope, Header};
+use natsbridge::{Bridge, DeliverOptions, MessageBuilder};
 use serde_json::{Value as Json, json};
 
 use crate::failure::Failure;
@@ -161,7 +163,7 @@ impl Send {
         if self.ack.is_some() { Some("--ack") } else { self.reply_to.as_ref().map(|_| "--reply-to") }
     }
 
-    fn draft(&self, bridge: &Bridge) -> Draft {
+    fn draft(&self, bridge: &Bridge) -> MessageBuilder {
         let draft = self.letter.address(bridge.message(&*self.subject), self.asks().is_some());
         match &self.reply_to {
             Some(subject) => draft.reply_to(subject),
@@ -241,6 +243,6 @@ impl Sent {
     }
 }
 
-fn digest(payload: &Payload) -> Option<natsbridge::Digest> {
-    payload.sha256().or_else(|| payload.bytes().map(|bytes| natsbridge::Digest::of(bytes)))
+fn digest(payload: &natsbridge::wire::Payload) -> Option<natsbridge::store::Digest> {
+    payload.sha256().or_else(|| payload.bytes().map(|bytes| natsbridge::store::Digest::of(bytes)))
 }

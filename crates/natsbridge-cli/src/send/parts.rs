@@ -6,7 +6,8 @@ use std::io;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use natsbridge::{Draft, PayloadType, Value, shown};
+use natsbridge::wire::shown;
+use natsbridge::{MessageBuilder, PayloadType, Value};
 
 use super::input::{Input, Stored};
 use super::{exact, table};
@@ -224,7 +225,7 @@ pub(crate) struct Spooled(#[allow(dead_code, reason = "kept for what happens whe
 
 impl Ready {
     /// Adds the payloads to a message; what streams were spooled to has to outlive its sending
-    pub(crate) fn add_to(self, mut draft: Draft) -> (Draft, Spooled) {
+    pub(crate) fn add_to(self, mut draft: MessageBuilder) -> (MessageBuilder, Spooled) {
         let mut files = Vec::new();
         for (name, item) in self.0 {
             draft = match item {

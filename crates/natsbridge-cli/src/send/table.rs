@@ -4,7 +4,8 @@ use std::error::Error;
 use std::path::Path;
 
 use bytes::Bytes;
-use natsbridge::{PayloadType, Rows, Table, TableLimits, Value};
+use natsbridge::arrow::TableLimits;
+use natsbridge::{PayloadType, Rows, Table, Value};
 use serde_json::{Map, Value as Json};
 
 use super::{TableType, csv, exact};

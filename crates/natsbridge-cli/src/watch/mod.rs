@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use natsbridge::{Inbox, Incoming};
+use natsbridge::{Message, Subscriber};
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -78,7 +78,7 @@ impl Watch {
         done
     }
 
-    async fn watch(&self, connection: &mut Connection, stop: &Stop, inbox: &mut Inbox) -> Result<(), Failure> {
+    async fn watch(&self, connection: &mut Connection, stop: &Stop, inbox: &mut Subscriber) -> Result<(), Failure> {
         let deadline = self.lasting.and_then(|lasting| Instant::now().checked_add(lasting));
         let mut ticks = tokio::time::interval_at(Instant::now() + EACH, EACH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -102,7 +102,7 @@ impl Watch {
         }
     }
 
-    fn show(&self, flows: &mut Flows, inbox: &Inbox, screen: &mut Screen) -> Result<(), Failure> {
+    fn show(&self, flows: &mut Flows, inbox: &Subscriber, screen: &mut Screen) -> Result<(), Failure> {
         let losses = inbox.losses();
         let missing = losses.missing.max(inbox.dropped());
         if self.json {
@@ -153,7 +153,7 @@ pub(crate) struct Passed {
 }
 
 impl Passed {
-    fn of(message: &Incoming) -> Self {
+    fn of(message: &Message) -> Self {
         let mut passed = Self::default();
         for handle in message.payloads() {
             passed.bytes += handle.size().unwrap_or(0);

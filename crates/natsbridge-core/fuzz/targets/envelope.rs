@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use natsbridge_core::{Checks, Envelope, EnvelopeError, redacted};
+use natsbridge_core::{ReceivePolicy, Envelope, EnvelopeError, redacted};
 use natsbridge_fuzz::{Memory, metadata_of};
 use serde::de::IgnoredAny;
 use serde_json::Value as Json;
@@ -58,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
     for payload in again.payloads() {
         drop(payload.url().map(redacted));
     }
-    for checks in [Checks::default(), Checks::default().strict(true).max_payload_size(1000)] {
+    for checks in [ReceivePolicy::default(), ReceivePolicy::default().strict(true).max_payload_size(1000)] {
         drop(envelope.clone().open(&checks));
     }
 });

@@ -377,7 +377,7 @@ impl Bucket {
     }
 
     async fn upload(&self, object: &Object, source: &Source) -> Result<Stored, StoreError> {
-        let ttl = object.life.ttl.clamp(Duration::from_secs(1), MAX_TTL);
+        let ttl = object.link_lifetime.ttl.clamp(Duration::from_secs(1), MAX_TTL);
         let path = self.path(&Uuid::new_v4().to_string());
         let named = |error: StoreError| error.about(&*object.dataname);
         // Missing keys and the link's origin are known before a byte is sent.
@@ -394,7 +394,7 @@ impl Bucket {
         // Signed again: the time of the upload must not shorten the link's life.
         uploaded.expires_at = Some(OffsetDateTime::now_utc() + ttl);
         uploaded.url = self.sign(path, ttl).await.map_err(named)?;
-        self.patience.tell(RULES.change(object.life));
+        self.patience.tell(RULES.change(object.link_lifetime));
         Ok(Stored { uploaded, receipt })
     }
 

@@ -25,7 +25,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::broker::{Broker, Delivery, Outgoing};
+use crate::broker::{Broker, Publish, RawMessage};
 use crate::error::{BrokerError, BrokerErrorKind};
 use crate::event::EventStream;
 use crate::options::ConnectOptions;
@@ -288,11 +288,11 @@ impl Inner {
         self.not_refused(since, phrase)
     }
 
-    async fn publish_confirmed(&self, outgoing: Outgoing) -> Result<(), BrokerError> {
+    async fn publish_confirmed(&self, outgoing: Publish) -> Result<(), BrokerError> {
         let phrase = format!("Publish to \"{}\"", outgoing.subject);
         let since = self.connection.signals.refusal_count();
         let sent_on = self.connection.number();
-        let Outgoing { subject, reply, payload } = outgoing;
+        let Publish { subject, reply, payload } = outgoing;
         match reply {
             None => self.hand_over(subject.clone(), payload).await?,
             Some(reply) => self.hand_over_with_reply(subject.clone(), reply, payload).await?,
@@ -350,8 +350,8 @@ impl Inner {
         Ok(subscription)
     }
 
-    async fn request(&self, outgoing: Outgoing, timeout: Duration) -> Result<Delivery, BrokerError> {
-        let Outgoing { subject, payload, .. } = outgoing;
+    async fn request(&self, outgoing: Publish, timeout: Duration) -> Result<RawMessage, BrokerError> {
+        let Publish { subject, payload, .. } = outgoing;
         let exchange = async {
             let mut reply = self.connection.inbox().await?.reply();
             let to = Subject::new(reply.subject.clone())?;
@@ -456,8 +456,8 @@ fn len(payload: &Bytes) -> u64 {
 }
 
 impl Broker for NatsBroker {
-    fn publish(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
-        let Outgoing { subject, reply, payload } = outgoing;
+    fn publish(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
+        let Publish { subject, reply, payload } = outgoing;
         match reply {
             None => self.publish_unboxed(subject, payload).boxed(),
             Some(reply) => {
@@ -467,8 +467,8 @@ impl Broker for NatsBroker {
         }
     }
 
-    fn publish_acknowledged(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
-        let Outgoing { subject, reply, payload } = outgoing;
+    fn publish_acknowledged(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
+        let Publish { subject, reply, payload } = outgoing;
         match reply {
             None => self.publish_acknowledged_unboxed(subject, payload).boxed(),
             Some(reply) => self.inner.hand_over_with_reply(subject, reply, payload).boxed(),
@@ -484,7 +484,7 @@ impl Broker for NatsBroker {
         self.confirm_all().boxed()
     }
 
-    fn publish_confirmed(&self, outgoing: Outgoing) -> BoxFuture<'_, Result<(), BrokerError>> {
+    fn publish_confirmed(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
         self.inner.publish_confirmed(outgoing).boxed()
     }
 
@@ -496,7 +496,7 @@ impl Broker for NatsBroker {
         self.inner.subscribe(filter, queue).boxed()
     }
 
-    fn request(&self, outgoing: Outgoing, timeout: Duration) -> BoxFuture<'_, Result<Delivery, BrokerError>> {
+    fn request(&self, outgoing: Publish, timeout: Duration) -> BoxFuture<'_, Result<RawMessage, BrokerError>> {
         self.inner.request(outgoing, timeout).boxed()
     }
 

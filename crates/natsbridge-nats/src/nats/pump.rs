@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::task::coop::unconstrained;
 
-use crate::broker::Delivery;
+use crate::broker::RawMessage;
 use crate::error::{BrokerError, BrokerErrorKind};
 use crate::nats::connection::Connection;
 use crate::subject::Subject;
@@ -174,7 +174,7 @@ async fn finish(mover: Arc<Mover>, connection: Arc<Connection>, refused: oneshot
     moved(&mut subscriber, &feed, Waker::noop());
 }
 
-pub(crate) fn delivery(message: async_nats::Message) -> Delivery {
+pub(crate) fn delivery(message: async_nats::Message) -> RawMessage {
     let subject = Subject::from_server(message.subject);
-    Delivery::new(subject, message.reply.and_then(Subject::reply_from_server), message.payload)
+    RawMessage::new(subject, message.reply.and_then(Subject::reply_from_server), message.payload)
 }

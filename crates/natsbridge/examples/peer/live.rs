@@ -3,7 +3,7 @@
 use std::io::BufRead as _;
 use std::time::Duration;
 
-use natsbridge::{Bridge, Config, Draft, Error, Incoming, PayloadType, Purpose, ReceiveError, Receiver};
+use natsbridge::{Bridge, Config, Error, Message, MessageBuilder, PayloadType, Purpose, ReceiveError, ReceiverKind};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -59,7 +59,7 @@ fn orders() -> mpsc::UnboundedReceiver<Json> {
 }
 
 /// Answers a message that asks for it, and reports it
-async fn arrived(incoming: &Incoming) {
+async fn arrived(incoming: &Message) {
     let header = incoming.header();
     let answered = match incoming.payloads().first() {
         _ if header.reply_to().is_empty() || header.msg_purpose() != Purpose::Chat => Ok(()),
@@ -81,15 +81,15 @@ async fn arrived(incoming: &Incoming) {
 }
 
 /// The same parts back
-async fn echo(incoming: &Incoming) -> Result<(), Failure> {
-    let parts = incoming.payloads().iter().filter_map(natsbridge::Handle::part);
+async fn echo(incoming: &Message) -> Result<(), Failure> {
+    let parts = incoming.payloads().iter().filter_map(natsbridge::Payload::part);
     let draft = parts.fold(incoming.reply()?, |draft, part| draft.part(part.clone()));
     draft.send().await?;
     Ok(())
 }
 
-fn parts(incoming: &Incoming) -> Result<Vec<Json>, Failure> {
-    let part = |handle: &natsbridge::Handle| {
+fn parts(incoming: &Message) -> Result<Vec<Json>, Failure> {
+    let part = |handle: &natsbridge::Payload| {
         let part = handle.part().ok_or("a link that was not downloaded")?;
         let value = part.value().map_err(Error::from)?;
         Ok(json!({
@@ -118,13 +118,13 @@ async fn obey(bridge: &Bridge, order: &Json) {
     say(&line);
 }
 
-fn draft(bridge: &Bridge, order: &Json) -> Result<Draft, Failure> {
+fn draft(bridge: &Bridge, order: &Json) -> Result<MessageBuilder, Failure> {
     let options = &order["options"];
     let mut draft = bridge.message(order["to"].as_str().unwrap_or_default());
     draft = draft.receiver(match options["receiver"].as_str() {
-        Some("browser") => Receiver::Browser,
-        Some("micropython") => Receiver::MicroPython,
-        _ => Receiver::Desktop,
+        Some("browser") => ReceiverKind::Browser,
+        Some("micropython") => ReceiverKind::MicroPython,
+        _ => ReceiverKind::Desktop,
     });
     if options["convert_tables"] == true {
         draft = draft.convert_tables();
@@ -140,14 +140,14 @@ fn draft(bridge: &Bridge, order: &Json) -> Result<Draft, Failure> {
     Ok(draft)
 }
 
-async fn sent(draft: Draft) -> Result<Json, Failure> {
+async fn sent(draft: MessageBuilder) -> Result<Json, Failure> {
     let envelope = draft.send_confirmed().await?;
-    let transports: Vec<_> = envelope.payloads().iter().map(natsbridge::Payload::transport).collect();
+    let transports: Vec<_> = envelope.payloads().iter().map(natsbridge::wire::Payload::transport).collect();
     Ok(json!({"msg_id": envelope.header().msg_id(), "transports": transports}))
 }
 
 /// Asks with a reply subject of its own, as programs do whose NATS client has no requests
-async fn asked(bridge: &Bridge, draft: Draft) -> Result<Json, Failure> {
+async fn asked(bridge: &Bridge, draft: MessageBuilder) -> Result<Json, Failure> {
     let subject = format!("_INBOX.{}", Uuid::new_v4());
     let mut answers = bridge.subscribe(&subject).await?;
     let envelope = draft.reply_to(&*subject).send_confirmed().await?;

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use natsbridge::{Digest, JsonText, PayloadType, Value};
+use natsbridge::store::Digest;
+use natsbridge::wire::JsonText;
+use natsbridge::{PayloadType, Value};
 use serde_json::{Value as Json, json};
 
 use crate::{Failure, table};

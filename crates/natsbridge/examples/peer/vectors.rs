@@ -6,11 +6,10 @@ use std::io::{BufRead as _, BufReader};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
-use natsbridge::{
-    Digest, Downloaded, Downloader, Error, FetchError, FetchErrorKind, Header, Limits, Link, Part, PayloadType,
-    Purpose, ReceiveOptions, Receiver, Source, Target, Transport, Uploaded, open,
-};
-use natsbridge_core::{Message, Plan, Sender, Stamp, Step, plan};
+use natsbridge::store::{Digest, Downloaded, Downloader, FetchError, FetchErrorKind, Link, Source, Target, Uploaded};
+use natsbridge::wire::{Header, Limits, Part};
+use natsbridge::{Error, PayloadType, Purpose, ReceiveOptions, ReceiverKind, Transport, open};
+use natsbridge_core::{OutboundMessage, Plan, Sender, Stamp, Step, plan};
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
@@ -144,14 +143,14 @@ fn sent(given: &Json) -> Result<Json, Refusal> {
         });
     }
     let envelope = header.seal(payloads);
-    let transports: Vec<Transport> = envelope.payloads().iter().map(natsbridge::Payload::transport).collect();
+    let transports: Vec<Transport> = envelope.payloads().iter().map(natsbridge::wire::Payload::transport).collect();
     let text = String::from_utf8(envelope.to_json().to_vec()).map_err(|error| Refusal::Own(error.into()))?;
     let envelope: Json = serde_json::from_str(&text).map_err(|error| Refusal::Own(error.into()))?;
     Ok(json!({"expect": {"envelope": envelope, "transports": transports}, "json": text}))
 }
 
-fn message(given: &Json) -> Result<(Message, Sender), Refusal> {
-    let mut message = Message::new(given["subject"].as_str().unwrap_or_default().to_owned());
+fn message(given: &Json) -> Result<(OutboundMessage, Sender), Refusal> {
+    let mut message = OutboundMessage::new(given["subject"].as_str().unwrap_or_default().to_owned());
     let mut sender = Sender::default().broker_url(natsbridge::Config::NATS_URL);
     for (key, option) in given["options"].as_object().into_iter().flatten() {
         let text = || option.as_str().unwrap_or_default().to_owned().into();
@@ -192,8 +191,8 @@ fn limits(given: &Json) -> Limits {
         limits = limits.max_message_size(bytes);
     }
     limits.receiver(match given["receiver"].as_str() {
-        Some("browser") => Receiver::Browser,
-        Some("micropython") => Receiver::MicroPython,
-        _ => Receiver::Desktop,
+        Some("browser") => ReceiverKind::Browser,
+        Some("micropython") => ReceiverKind::MicroPython,
+        _ => ReceiverKind::Desktop,
     })
 }

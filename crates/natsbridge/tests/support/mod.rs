@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use natsbridge::{Bridge, DeliverOptions, Incoming};
+use natsbridge::{Bridge, DeliverOptions, Message};
 use tokio::sync::watch;
 
 /// Acknowledged deliveries under way at once
@@ -44,7 +44,7 @@ pub(crate) fn checksum(bytes: &[u8]) -> u64 {
 }
 
 /// The number and the checksum of a message as it arrived
-pub(crate) fn read(message: &Incoming) -> (u64, u64) {
+pub(crate) fn read(message: &Message) -> (u64, u64) {
     let bytes = message.bytes("body").expect("the message has its body");
     let number = bytes.first_chunk().expect("the body begins with the number");
     (u64::from_le_bytes(*number), checksum(&bytes))

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use natsbridge_core::{Envelope, Header, Part, PayloadType, Purpose, Value, shown};
-use natsbridge_nats::{Delivery, Subject};
+use natsbridge_nats::{RawMessage, Subject};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::bridge::Bridge;
-use crate::draft::Draft;
-use crate::handle::{Handle, Saved};
+use crate::builder::MessageBuilder;
+use crate::payload::{Payload, Saved};
 use crate::window::Claim;
 use crate::{Error, ReceiveError, error, observe};
 
@@ -21,19 +21,19 @@ const NAMED: usize = 16;
 
 /// A message that arrived: the envelope's fields, its payloads by name, and the means to answer it
 #[derive(Debug)]
-pub struct Incoming {
+pub struct Message {
     bridge: Bridge,
     pub(crate) subject: Subject,
     pub(crate) reply: Option<Subject>,
     header: Header,
-    payloads: Vec<Handle>,
+    payloads: Vec<Payload>,
     pub(crate) claim: Option<Claim>,
 }
 
-impl Incoming {
+impl Message {
     /// Reads the envelope and checks what came direct
-    pub(crate) fn open(bridge: &Bridge, delivery: Delivery) -> Result<Self, ReceiveError> {
-        let Delivery { subject, reply, payload, .. } = delivery;
+    pub(crate) fn open(bridge: &Bridge, delivery: RawMessage) -> Result<Self, ReceiveError> {
+        let RawMessage { subject, reply, payload, .. } = delivery;
         let envelope = match Envelope::from_json(&payload) {
             Ok(envelope) => envelope,
             Err(error) => {
@@ -44,7 +44,7 @@ impl Incoming {
         };
         observe::received(&envelope);
         let (header, arrivals) = envelope.open(&bridge.config().checks);
-        let payloads = Handle::all(arrivals, bridge.downloader(), bridge.config().message_timeout);
+        let payloads = Payload::all(arrivals, bridge.downloader(), bridge.config().message_timeout);
         Ok(Self { bridge: bridge.clone(), subject, reply, header, payloads, claim: None })
     }
 
@@ -97,13 +97,13 @@ impl Incoming {
 
     /// The payloads, in the order in which they were sent
     #[must_use]
-    pub fn payloads(&self) -> &[Handle] {
+    pub fn payloads(&self) -> &[Payload] {
         &self.payloads
     }
 
     /// The payloads, given away
     #[must_use]
-    pub fn into_payloads(self) -> Vec<Handle> {
+    pub fn into_payloads(self) -> Vec<Payload> {
         self.payloads
     }
 
@@ -111,7 +111,7 @@ impl Incoming {
     ///
     /// # Errors
     /// [`Error::NoSuchPayload`] with the names that are there.
-    pub fn payload(&self, name: &str) -> Result<&Handle, Error> {
+    pub fn payload(&self, name: &str) -> Result<&Payload, Error> {
         self.payloads.iter().find(|handle| handle.name() == name).ok_or_else(|| {
             let named = self.payloads.iter().take(NAMED).map(|handle| format!("`{}`", shown(handle.name())));
             let mut present: Vec<_> = named.collect();
@@ -143,7 +143,7 @@ impl Incoming {
     /// A table is read as a list of rows.
     ///
     /// # Errors
-    /// As [`Incoming::value`]; [`Error::WrongType`] when the value is of another shape.
+    /// As [`Message::value`]; [`Error::WrongType`] when the value is of another shape.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
         let part = self.part(name)?;
         let handle = self.payload(name)?;
@@ -165,7 +165,7 @@ impl Incoming {
     /// The text of the first payload of this name
     ///
     /// # Errors
-    /// As [`Incoming::value`]; [`Error::WrongType`] when it is no text.
+    /// As [`Message::value`]; [`Error::WrongType`] when it is no text.
     pub fn text(&self, name: &str) -> Result<String, Error> {
         match self.value(name)? {
             Value::Text(text) => Ok(text),
@@ -176,7 +176,7 @@ impl Incoming {
     /// The Arrow table of the first payload of this name
     ///
     /// # Errors
-    /// As [`Incoming::value`]; [`Error::WrongType`] when it is no arrowtable.
+    /// As [`Message::value`]; [`Error::WrongType`] when it is no arrowtable.
     #[cfg(feature = "arrow")]
     pub fn table(&self, name: &str) -> Result<natsbridge_core::Table, Error> {
         match self.value(name)? {
@@ -198,7 +198,7 @@ impl Incoming {
     /// Saves every payload under a safe form of its name in `dir`; links are not held in memory
     ///
     /// # Errors
-    /// As [`Handle::save`], for the first payload that can't be saved; the ones before it are there.
+    /// As [`Payload::save`], for the first payload that can't be saved; the ones before it are there.
     pub async fn save_to(&self, dir: impl AsRef<Path> + Send) -> Result<Vec<Saved>, Error> {
         let mut saved = Vec::with_capacity(self.payloads.len());
         for handle in &self.payloads {
@@ -211,7 +211,7 @@ impl Incoming {
     ///
     /// # Errors
     /// [`Error::NoReplySubject`] when the message names no subject for answers, [`Error::ReplyRefused`] when it names one
-    /// where this program does not answer, and what [`Draft::send`] says.
+    /// where this program does not answer, and what [`MessageBuilder::send`] says.
     pub async fn ack(&self) -> Result<(), Error> {
         let ack = self.answer(Purpose::Ack)?;
         self.mark_handled();
@@ -221,7 +221,7 @@ impl Incoming {
     /// Tells the sender that the message could not be handled, and why (specification, section 6)
     ///
     /// # Errors
-    /// As [`Incoming::ack`].
+    /// As [`Message::ack`].
     pub async fn nack(&self, code: &str, reason: &str, retryable: bool) -> Result<(), Error> {
         refusal(self.answer(Purpose::Nack)?, code, reason, retryable).send().await.map(drop)
     }
@@ -231,7 +231,7 @@ impl Incoming {
     /// # Errors
     /// [`Error::NoReplySubject`] when the message names no subject for answers, [`Error::ReplyRefused`] when it names one
     /// where this program does not answer.
-    pub fn reply(&self) -> Result<Draft, Error> {
+    pub fn reply(&self) -> Result<MessageBuilder, Error> {
         self.answer(Purpose::Chat)
     }
 
@@ -242,13 +242,18 @@ impl Incoming {
         }
     }
 
-    fn answer(&self, purpose: Purpose) -> Result<Draft, Error> {
+    fn answer(&self, purpose: Purpose) -> Result<MessageBuilder, Error> {
         answer(&self.bridge, &self.header, self.reply.as_ref(), purpose)
     }
 }
 
 /// An answer to the message with this header, sent where it asks for one, or to the NATS reply subject
-fn answer(bridge: &Bridge, header: &Header, reply: Option<&Subject>, purpose: Purpose) -> Result<Draft, Error> {
+fn answer(
+    bridge: &Bridge,
+    header: &Header,
+    reply: Option<&Subject>,
+    purpose: Purpose,
+) -> Result<MessageBuilder, Error> {
     let to = match (header.reply_to(), reply) {
         ("", None) => return Err(Error::NoReplySubject { msg_id: header.msg_id().to_owned() }),
         ("", Some(reply)) => reply.as_str(),
@@ -265,7 +270,7 @@ fn answer(bridge: &Bridge, header: &Header, reply: Option<&Subject>, purpose: Pu
 }
 
 /// A refusal with its reason (specification, section 6)
-fn refusal(answer: Draft, code: &str, reason: &str, retryable: bool) -> Draft {
+fn refusal(answer: MessageBuilder, code: &str, reason: &str, retryable: bool) -> MessageBuilder {
     let metadata = [("code", json!(code)), ("reason", json!(reason)), ("retryable", json!(retryable))];
     answer.metadata(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
@@ -275,7 +280,7 @@ impl Bridge {
     ///
     /// # Errors
     /// [`Error::NoReplySubject`] when the message names no subject for answers, or is no envelope at all;
-    /// [`Error::ReplyRefused`] when it names one where this program does not answer; and what [`Draft::send`] says.
+    /// [`Error::ReplyRefused`] when it names one where this program does not answer; and what [`MessageBuilder::send`] says.
     pub async fn nack(&self, unread: &ReceiveError) -> Result<(), Error> {
         let Some(header) = &unread.header else { return Err(Error::NoReplySubject { msg_id: String::new() }) };
         let answer = answer(self, header, unread.reply.as_ref(), Purpose::Nack)?;
@@ -284,7 +289,7 @@ impl Bridge {
     }
 }
 
-fn wrong(handle: &Handle, wanted: &'static str, reason: &str) -> Error {
+fn wrong(handle: &Payload, wanted: &'static str, reason: &str) -> Error {
     Error::WrongType {
         dataname: handle.name().to_owned(),
         payload_type: handle.payload_type(),

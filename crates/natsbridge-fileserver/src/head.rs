@@ -16,7 +16,7 @@ use crate::{FetchError, FetchErrorKind, Fetcher};
 /// What a server says of a link that it is not asked to give out
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Glance {
+pub struct LinkStatus {
     /// The HTTP status; 403 or 405 may only mean that the link is signed for GET
     pub status: u16,
     /// Bytes that a GET would bring, where the server says so
@@ -34,7 +34,7 @@ impl Fetcher {
     /// # Errors
     /// [`FetchErrorKind::BlockedOrigin`] for a link that must not be followed; [`FetchErrorKind::Unreachable`],
     /// [`FetchErrorKind::Untrusted`] and [`FetchErrorKind::Timeout`] where no answer comes. Every answer is `Ok`, whatever its status.
-    pub async fn glance(&self, link: &Link) -> Result<Glance, FetchError> {
+    pub async fn head(&self, link: &Link) -> Result<LinkStatus, FetchError> {
         let rules = self.rules();
         let error = |kind| FetchError::new(kind, &*link.dataname, &link.url);
         let checked = rules.policy.check(&link.url);
@@ -56,7 +56,7 @@ impl Fetcher {
                 }
             })?;
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
-        Ok(Glance {
+        Ok(LinkStatus {
             status: answer.status().as_u16(),
             size: header(CONTENT_LENGTH).and_then(|size| size.parse().ok()),
             server_time: header(DATE).and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok()),

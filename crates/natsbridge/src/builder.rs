@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use natsbridge_core::{
-    CodecError, Envelope, Life, Limits, Message, Metadata, OpenError, OpenFault, Part, PayloadType, Purpose, Receiver,
-    Source, Value,
+    CodecError, Envelope, Limits, LinkLifetime, Metadata, OutboundMessage, Part, PayloadError, PayloadErrorKind,
+    PayloadType, Purpose, ReceiverKind, Source, Value,
 };
 use serde::Serialize;
 
 use crate::bridge::{self, Bridge};
 use crate::error::{Boxed, BoxedError};
-use crate::incoming::Incoming;
+use crate::message::Message;
 use crate::perform::{self, Patience, Sealed};
 use crate::sequence::{self, Counted};
 use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError, deliver};
@@ -42,10 +42,10 @@ use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError, d
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a draft does nothing until it is sent"]
-pub struct Draft {
+pub struct MessageBuilder {
     bridge: Bridge,
     /// Not in place: a draft is handed on with every part that is added
-    message: Box<Message>,
+    message: Box<OutboundMessage>,
     /// Nothing for most messages
     special: Option<Box<Special>>,
 }
@@ -56,16 +56,16 @@ struct Special {
     /// Places of the parts that are files yet to be looked at
     files: Vec<usize>,
     /// The first part that could not be serialised
-    failed: Option<OpenError>,
+    failed: Option<PayloadError>,
     /// Where it is another than the configuration says
-    receiver: Option<Receiver>,
+    receiver: Option<ReceiverKind>,
     convert_tables: bool,
     /// Whether it answers a message, at a subject that a stranger named
     answers: bool,
 }
 
-impl Draft {
-    pub(crate) const fn new(bridge: Bridge, message: Box<Message>) -> Self {
+impl MessageBuilder {
+    pub(crate) const fn new(bridge: Bridge, message: Box<OutboundMessage>) -> Self {
         Self { bridge, message, special: None }
     }
 
@@ -150,17 +150,17 @@ impl Draft {
     /// Serialises straight into JSON, so that rows of structs need not become JSON values first
     fn json(self, name: String, payload_type: PayloadType, value: &impl Serialize) -> Self {
         let json = serde_json::to_value(value).map_err(|error| {
-            let fault = OpenFault::Codec(CodecError::Json {
+            let fault = PayloadErrorKind::Codec(CodecError::Json {
                 line: error.line(),
                 column: error.column(),
                 reason: error.to_string(),
             });
-            OpenError::new(name.clone(), fault)
+            PayloadError::new(name.clone(), fault)
         });
         self.serialised(json.and_then(|json| Part::new(name, payload_type, json)))
     }
 
-    fn serialised(mut self, part: Result<Part, OpenError>) -> Self {
+    fn serialised(mut self, part: Result<Part, PayloadError>) -> Self {
         match part {
             Ok(part) => return self.part(part),
             Err(error) => {
@@ -216,9 +216,9 @@ impl Draft {
     /// Sets how long links live and how often they may be read; default as the specification says
     ///
     /// A message that asks for an answer or an acknowledgement, or names no receiver, has no one-shot links: a
-    /// [`Life::one_shot`] for it is refused when it is sent.
-    pub fn life(mut self, life: Life) -> Self {
-        self.message.life = Some(life);
+    /// [`LinkLifetime::one_shot`] for it is refused when it is sent.
+    pub fn link_lifetime(mut self, life: LinkLifetime) -> Self {
+        self.message.link_lifetime = Some(life);
         self
     }
 
@@ -229,7 +229,7 @@ impl Draft {
     }
 
     /// Sets what kind of receiver it has to suit; default as [`Config::limits`](crate::Config::limits) say, any desktop program
-    pub fn receiver(mut self, receiver: Receiver) -> Self {
+    pub fn receiver(mut self, receiver: ReceiverKind) -> Self {
         self.special().receiver = Some(receiver);
         self
     }
@@ -254,7 +254,7 @@ impl Draft {
     /// Publishes the message and waits until the server has processed it
     ///
     /// # Errors
-    /// As [`Draft::send`], and [`Error::Broker`] when the server does not confirm it in time.
+    /// As [`MessageBuilder::send`], and [`Error::Broker`] when the server does not confirm it in time.
     pub async fn send_confirmed(mut self) -> Result<Envelope, Error> {
         self.publish(true).await.map_err(BoxedError::into_error)
     }
@@ -265,11 +265,11 @@ impl Draft {
     /// deleted when all acknowledgements are in. Links are never one-shot, as the message may be sent again.
     ///
     /// A receiver that acknowledged and is sent the same message again does not handle it twice, as long as it lives and
-    /// remembers the message ([`Inbox`](crate::Inbox) says how many). Acknowledgements are told apart by the receivers'
+    /// remembers the message ([`Subscriber`](crate::Subscriber) says how many). Acknowledgements are told apart by the receivers'
     /// identifiers: see [`DeliverOptions::acks`].
     ///
     /// # Errors
-    /// As [`Draft::send`]; [`Error::Store`] when an upload still fails at the deadline; [`Error::Delivery`] when
+    /// As [`MessageBuilder::send`]; [`Error::Store`] when an upload still fails at the deadline; [`Error::Delivery`] when
     /// acknowledgements are missing at the deadline, with the last refusal if there was one, or a receiver refused the
     /// message for good; [`Error::Config`] when a `reply_to` was set, since the acknowledgements go there, or a one-shot
     /// link was asked for.
@@ -288,10 +288,10 @@ impl Draft {
     /// Links are never one-shot, as a question that is not answered may be asked again.
     ///
     /// # Errors
-    /// [`ReceiveError`]: what [`Draft::send`] says, [`Error::Broker`] when nobody listens or answers in time,
+    /// [`ReceiveError`]: what [`MessageBuilder::send`] says, [`Error::Broker`] when nobody listens or answers in time,
     /// [`Error::Delivery`] when the answer is a NACK, [`Error::Config`] when a `reply_to` was set or a one-shot link was
     /// asked for, and what is wrong with the answer.
-    pub async fn request(mut self, timeout: Duration) -> Result<Incoming, ReceiveError> {
+    pub async fn request(mut self, timeout: Duration) -> Result<Message, ReceiveError> {
         let subject = self.message.send_to.to_string();
         self.without_reply_to().map_err(|error| ReceiveError::new(error, subject.clone()))?;
         self.message.awaits_ack = true;
@@ -413,7 +413,7 @@ fn is_too_large(error: &Error) -> bool {
 }
 
 /// Looks at the files among the parts, and reads the small ones
-async fn read_small(files: &[usize], message: &mut Message, limits: &Limits) -> Result<(), Error> {
+async fn read_small(files: &[usize], message: &mut OutboundMessage, limits: &Limits) -> Result<(), Error> {
     for place in files {
         let Some(part) = message.parts.get_mut(*place) else { continue };
         if let Source::File { path, .. } = part.source() {
@@ -423,9 +423,9 @@ async fn read_small(files: &[usize], message: &mut Message, limits: &Limits) -> 
     Ok(())
 }
 
-impl fmt::Debug for Draft {
+impl fmt::Debug for MessageBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Draft")
+        f.debug_struct("MessageBuilder")
             .field("send_to", &self.message.send_to)
             .field("parts", &self.message.parts.len())
             .finish_non_exhaustive()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use natsbridge_core::{Arrival, Digest, Download, Metadata, OpenError, Part, PayloadType, Transport, Value};
+use natsbridge_core::{Arrival, Digest, Download, Metadata, Part, PayloadError, PayloadType, Transport, Value};
 use natsbridge_fileserver::{Downloader, FetchError, FetchErrorKind, Target};
 
 use crate::loading::LoadingTime;
@@ -19,16 +19,16 @@ use crate::{Error, perform, save};
 /// handed out only when its size and digest are right. The downloads of one message may take
 /// [`Config::message_timeout`](crate::Config::message_timeout) together; later ones fail with the code `timeout`.
 #[derive(Debug)]
-pub struct Handle(State);
+pub struct Payload(State);
 
 #[derive(Debug)]
 enum State {
     Ready { part: Part, transport: Transport },
     Link { download: Box<Download>, downloader: Arc<dyn Downloader>, time: LoadingTime },
-    Failed { payload_type: PayloadType, transport: Transport, error: OpenError },
+    Failed { payload_type: PayloadType, transport: Transport, error: PayloadError },
 }
 
-impl Handle {
+impl Payload {
     /// The payloads of a message, whose links share the time of `limit`
     pub(crate) fn all(arrivals: Vec<Arrival>, downloader: &Arc<dyn Downloader>, limit: Duration) -> Vec<Self> {
         let mut shared = None;
@@ -112,7 +112,7 @@ impl Handle {
         }
     }
 
-    /// Downloads a link into memory, so that [`Handle::part`] has it; nothing to do for a direct payload
+    /// Downloads a link into memory, so that [`Payload::part`] has it; nothing to do for a direct payload
     ///
     /// # Errors
     /// [`Error::Fetch`] and [`Error::Payload`], naming the payload; a failed download can be asked for again.
@@ -131,7 +131,7 @@ impl Handle {
     /// The payload, downloaded into memory where it came as a link
     ///
     /// # Errors
-    /// As [`Handle::fetch`].
+    /// As [`Payload::fetch`].
     pub async fn into_part(self) -> Result<Part, Error> {
         match self.0 {
             State::Ready { part, .. } => Ok(part),
@@ -145,7 +145,7 @@ impl Handle {
     /// The serialised bytes
     ///
     /// # Errors
-    /// As [`Handle::fetch`].
+    /// As [`Payload::fetch`].
     pub async fn bytes(self) -> Result<Bytes, Error> {
         perform::bytes_of(&self.into_part().await?).await
     }
@@ -153,7 +153,7 @@ impl Handle {
     /// The value
     ///
     /// # Errors
-    /// As [`Handle::fetch`]; [`Error::Payload`] when the bytes are not what the type says.
+    /// As [`Payload::fetch`]; [`Error::Payload`] when the bytes are not what the type says.
     pub async fn value(self) -> Result<Value, Error> {
         Ok(self.into_part().await?.into_value()?)
     }
@@ -165,7 +165,7 @@ impl Handle {
     /// ([`remove_unfinished`](crate::remove_unfinished)).
     ///
     /// # Errors
-    /// As [`Handle::fetch`]; [`Error::File`], which names the folder, when it can't be written.
+    /// As [`Payload::fetch`]; [`Error::File`], which names the folder, when it can't be written.
     pub async fn save(&self, dir: impl AsRef<Path> + Send) -> Result<Saved, Error> {
         let dir = dir.as_ref();
         let (file, size, sha256) = self.spooled(dir, Unfinished::new(dir)).await?;
@@ -177,7 +177,7 @@ impl Handle {
     /// Saves the serialised bytes as the file `path`, which must not exist yet
     ///
     /// # Errors
-    /// As [`Handle::save`].
+    /// As [`Payload::save`].
     pub async fn save_as(&self, path: impl AsRef<Path> + Send) -> Result<Saved, Error> {
         let path = path.as_ref();
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
@@ -191,7 +191,7 @@ impl Handle {
     /// The temporary file is in a folder that only this user may look into.
     ///
     /// # Errors
-    /// As [`Handle::save`].
+    /// As [`Payload::save`].
     pub async fn open(&self) -> Result<tokio::fs::File, Error> {
         let dir = std::env::temp_dir();
         let (file, ..) = self.spooled(&dir, Unfinished::private(&dir)).await?;

@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use natsbridge_core::Envelope;
-use natsbridge_nats::{BrokerError, Delivery, Subscription};
+use natsbridge_nats::{BrokerError, RawMessage, Subscription};
 use tokio::time::Instant;
 
 use crate::ahead::{Ahead, Item, State};
 use crate::bridge::Bridge;
-use crate::incoming::Incoming;
+use crate::message::Message;
 use crate::sequence::{Detector, Losses};
 use crate::window::{Claim, Seen, Window};
 use crate::{ReceiveError, observe};
@@ -17,7 +17,7 @@ use crate::{ReceiveError, observe};
 /// Handled messages that are remembered, so that a repeat is not handled twice
 const REMEMBERED: usize = 65_536;
 
-/// How long what has arrived is counted after the grace of [`Inbox::drain_within`] is over
+/// How long what has arrived is counted after the grace of [`Subscriber::drain_within`] is over
 const COUNTING: Duration = Duration::from_secs(1);
 
 /// A subscription as a stream of messages, in the order in which they came
@@ -31,7 +31,7 @@ const COUNTING: Duration = Duration::from_secs(1);
 /// remembers it: it remembers the 65,536 messages that were handled or repeated last. After more messages than that without
 /// a repeat, after a restart, or in another member of a queue group, a message may be handled a second time. Where that
 /// matters, keep the `msg_id` with what the handler does.
-pub struct Inbox {
+pub struct Subscriber {
     bridge: Bridge,
     subscription: Subscription,
     lazy: bool,
@@ -51,13 +51,13 @@ pub struct Inbox {
 /// What comes next
 enum Next {
     Item(Item),
-    Arrived(Delivery),
+    Arrived(RawMessage),
     /// Something has changed: look again
     Again,
     End,
 }
 
-impl Inbox {
+impl Subscriber {
     /// `alone`: every message for the filter comes here, so that gaps in a sender's numbers are losses
     pub(crate) fn new(bridge: Bridge, subscription: Subscription, alone: bool) -> Self {
         let patience = Some(bridge.config().order_timeout).filter(|patience| *patience != Duration::MAX);
@@ -106,7 +106,7 @@ impl Inbox {
     /// # Errors
     /// The item is [`ReceiveError`] for a message that can't be read; call again for the next one. One with
     /// [`Error::Broker`](crate::Error::Broker) is the last: the server no longer lets this program listen.
-    pub async fn next(&mut self) -> Option<Result<Incoming, ReceiveError>> {
+    pub async fn next(&mut self) -> Option<Result<Message, ReceiveError>> {
         loop {
             let delivery = if self.ahead.is_empty() && self.end.is_none() {
                 match self.subscription.next().await {
@@ -160,18 +160,18 @@ impl Inbox {
     }
 
     /// What the links of a message will take in memory; one whose sender did not say fills all the room there is
-    fn link_bytes(&self, incoming: &Incoming) -> u64 {
+    fn link_bytes(&self, incoming: &Message) -> u64 {
         let unknown = self.bridge.config().links_ahead;
         let links = incoming.payloads().iter().filter(|handle| handle.part().is_none());
         links.fold(0, |sum: u64, handle| sum.saturating_add(handle.size().unwrap_or(unknown)))
     }
 
     /// The message, unless it is a repeat of one that was or is being handled
-    fn opened(&mut self, delivery: Delivery) -> Option<Result<Incoming, ReceiveError>> {
+    fn opened(&mut self, delivery: RawMessage) -> Option<Result<Message, ReceiveError>> {
         if self.is_nats_own(&delivery) {
             return None;
         }
-        let mut incoming = match Incoming::open(&self.bridge, delivery) {
+        let mut incoming = match Message::open(&self.bridge, delivery) {
             Ok(incoming) => incoming,
             Err(error) => return Some(Err(error)),
         };
@@ -198,14 +198,14 @@ impl Inbox {
     }
 
     /// Whether `>` let us overhear what NATS clients tell each other, such as a confirmation: no message that is broken
-    fn is_nats_own(&self, delivery: &Delivery) -> bool {
+    fn is_nats_own(&self, delivery: &RawMessage) -> bool {
         const INBOX: &str = "_INBOX.";
         delivery.subject.as_str().starts_with(INBOX)
             && !Subscription::filter(&self.subscription).as_str().starts_with(INBOX)
             && Envelope::from_json(&delivery.payload).is_err()
     }
 
-    fn failed(&self, error: BrokerError) -> Result<Incoming, ReceiveError> {
+    fn failed(&self, error: BrokerError) -> Result<Message, ReceiveError> {
         Err(ReceiveError::new(error, Subscription::filter(&self.subscription).as_str()))
     }
 
@@ -300,9 +300,9 @@ impl Inbox {
     }
 }
 
-impl fmt::Debug for Inbox {
+impl fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inbox")
+        f.debug_struct("Subscriber")
             .field("subscription", &self.subscription)
             .field("lazy", &self.lazy)
             .finish_non_exhaustive()
