@@ -44,7 +44,7 @@ pub(crate) enum Failure {
     /// A record that can't be sent again
     #[error("{}, line {line}: {why}", output::harmless(file))]
     Recording { file: String, line: u64, why: String },
-    /// ReceivePolicy of the doctor that failed
+    /// Checks of the doctor that failed
     #[error("{failed} of {of} checks failed")]
     Unhealthy { failed: usize, of: usize, exit_code: u8 },
     /// What `inspect` found wrong

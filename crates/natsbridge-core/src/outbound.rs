@@ -232,7 +232,7 @@ fn given_or_new<'a>(given: Option<&'a str>, buffer: &'a mut [u8; 36], stamp: &mu
 }
 
 impl Plan {
-    /// ReceivePolicy one part against its receiver, and adds what the threshold alone makes of it
+    /// Checks one part against its receiver, and adds what the threshold alone makes of it
     fn add(
         &mut self,
         part: Part,

@@ -37,7 +37,7 @@ fn hold(rule: &str, holds: bool) -> Checked {
     if holds { Ok(()) } else { Err(broken(rule)) }
 }
 
-/// ReceivePolicy every rule that needs nothing but the two traits; `large` is the size in bytes of the largest payload
+/// Checks every rule that needs nothing but the two traits; `large` is the size in bytes of the largest payload
 ///
 /// # Errors
 /// The first [`Violation`].

@@ -105,7 +105,7 @@ enum Wrong {
 }
 
 impl<'a> Transfer<'a> {
-    /// ReceivePolicy everything about a link that can be known before asking for it
+    /// Checks everything about a link that can be known before asking for it
     pub(crate) fn new(rules: &'a Rules, link: &'a Link, deadline: Instant) -> Result<Self, FetchError> {
         let error = |kind| FetchError::new(kind, &*link.dataname, &link.url);
         let (url, origin) = rules

@@ -19,7 +19,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// ReceivePolicy that two JSON objects have the same keys in the same order, and the same values but for those that differ
+/// Checks that two JSON objects have the same keys in the same order, and the same values but for those that differ
 /// between runs
 fn same_shape(ours: &Value, recorded: &str) {
     let recorded: Value = serde_json::from_str(recorded).unwrap();

@@ -132,7 +132,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// ReceivePolicy a message; `fetcher` asks about its links, where they are to be asked about
+    /// Checks a message; `fetcher` asks about its links, where they are to be asked about
     pub(super) async fn of(json: &[u8], envelope: &Envelope, fetcher: Option<&Fetcher>) -> Self {
         let raw: Json = serde_json::from_slice(json).unwrap_or_default();
         let mut problems = header_problems(&raw, envelope.header());

@@ -115,7 +115,7 @@ impl Unshown {
 }
 
 impl Shown {
-    /// ReceivePolicy a value and prepares its printing; a large one keeps the processor busy, so it belongs on a blocking thread
+    /// Checks a value and prepares its printing; a large one keeps the processor busy, so it belongs on a blocking thread
     pub(super) fn of(
         dataname: &str,
         payload_type: PayloadType,

@@ -199,7 +199,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// ReceivePolicy status and text of a refusal
+    /// Checks status and text of a refusal
     pub fn refuses(&self, status: u16, text: &str) {
         assert_eq!((self.status, self.text().as_str()), (status, text));
         assert_eq!(self.header("content-type"), "text/plain; charset=utf-8");

@@ -16,7 +16,7 @@ pub(super) struct Body<'a> {
     pub(super) union_validity: bool,
 }
 
-/// ReceivePolicy a batch whose columns have these fields; returns the bytes its columns take once read
+/// Checks a batch whose columns have these fields; returns the bytes its columns take once read
 pub(super) fn check<'f>(
     batch: arrow_ipc::RecordBatch<'_>,
     fields: impl IntoIterator<Item = &'f Field>,
@@ -83,7 +83,7 @@ struct Node {
 }
 
 impl Walk<'_, '_> {
-    /// ReceivePolicy one field and what is below it; returns its rows
+    /// Checks one field and what is below it; returns its rows
     fn field(&mut self, field: &Field) -> Result<u64, CodecError> {
         let node = self.node(field)?;
         let rows = node.rows;

@@ -19,7 +19,7 @@ pub(super) struct Checked {
     pub(super) dense_union: bool,
 }
 
-/// ReceivePolicy a schema message
+/// Checks a schema message
 pub(super) fn check(schema: arrow_ipc::Schema<'_>) -> Result<Checked, CodecError> {
     if schema.endianness() != Endianness::Little {
         return Err(damaged("it is big-endian; ask the sender to write little-endian Arrow"));
