@@ -1,5 +1,7 @@
 //! What core and a file server tell each other: what is to be stored and for how long, and what a link holds.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -52,13 +54,15 @@ pub struct Object {
     pub size: u64,
     /// How long it is to be kept
     pub link_lifetime: LinkLifetime,
+    on_progress: Hook,
 }
 
 impl Object {
     /// Describes something to store that lives as long as the default says
     #[must_use]
     pub fn new(dataname: impl Into<String>, payload_type: PayloadType, size: u64) -> Self {
-        Self { dataname: dataname.into(), payload_type, size, link_lifetime: LinkLifetime::default() }
+        let (dataname, link_lifetime, on_progress) = (dataname.into(), LinkLifetime::default(), Hook::default());
+        Self { dataname, payload_type, size, link_lifetime, on_progress }
     }
 
     /// Sets how long it is to be kept
@@ -66,6 +70,49 @@ impl Object {
     pub const fn link_lifetime(mut self, life: LinkLifetime) -> Self {
         self.link_lifetime = life;
         self
+    }
+
+    /// Sets what [`Object::report`] calls, with the bytes done and the bytes in all; default nothing
+    #[must_use]
+    pub fn on_progress(mut self, hook: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+        self.on_progress = Hook(Some(Arc::new(hook)));
+        self
+    }
+
+    /// Reports how many bytes have been sent so far
+    ///
+    /// A store calls this while it uploads. An attempt that starts again reports from 0 again.
+    pub fn report(&self, done: u64) {
+        self.on_progress.call(done, self.size);
+    }
+}
+
+/// What is called while a transfer runs
+#[derive(Clone, Default)]
+struct Hook(Option<Arc<dyn Fn(u64, u64) + Send + Sync>>);
+
+impl Hook {
+    fn call(&self, done: u64, total: u64) {
+        if let Some(hook) = &self.0 {
+            hook(done, total);
+        }
+    }
+}
+
+impl PartialEq for Hook {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+impl Eq for Hook {}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Some(…)" } else { "None" })
     }
 }
 
@@ -107,8 +154,8 @@ impl Uploaded {
     }
 }
 
-impl std::fmt::Debug for Uploaded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Uploaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Uploaded")
             .field("url", &redacted(&self.url))
             .field("size", &self.size)
@@ -135,18 +182,43 @@ pub struct Link {
     pub expires_at: Option<OffsetDateTime>,
     /// Whether it can be read once, so that a cut download can't be repeated
     pub one_shot: bool,
+    on_progress: Hook,
 }
 
 impl Link {
     /// A link of which nothing but the address is known
     #[must_use]
     pub fn new(dataname: impl Into<String>, url: impl Into<String>) -> Self {
-        Self { url: url.into(), dataname: dataname.into(), size: None, sha256: None, expires_at: None, one_shot: false }
+        Self {
+            url: url.into(),
+            dataname: dataname.into(),
+            size: None,
+            sha256: None,
+            expires_at: None,
+            one_shot: false,
+            on_progress: Hook::default(),
+        }
+    }
+
+    /// Sets what [`Link::report`] calls, with the bytes done and the bytes in all; default nothing
+    ///
+    /// The bytes in all are 0 where `size` is `None`.
+    #[must_use]
+    pub fn on_progress(mut self, hook: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
+        self.on_progress = Hook(Some(Arc::new(hook)));
+        self
+    }
+
+    /// Reports how many bytes have been received so far
+    ///
+    /// A downloader calls this while it reads. An attempt that starts again reports from 0 again.
+    pub fn report(&self, done: u64) {
+        self.on_progress.call(done, self.size.unwrap_or(0));
     }
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
             .field("dataname", &self.dataname)
             .field("url", &redacted(&self.url))

@@ -6,9 +6,9 @@ use std::io::{self, Read as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures_util::Stream;
 use futures_util::stream::try_unfold;
-use natsbridge_core::{Digest, DigestStream, Source};
+use futures_util::{Stream, TryStreamExt as _};
+use natsbridge_core::{Digest, DigestStream, Object, Source};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::checksum::Checksum;
@@ -104,6 +104,19 @@ impl Reading {
     }
 }
 
+/// The chunks of one attempt to upload `object`, reported as they are taken
+pub(crate) fn reported<S: Stream<Item = io::Result<Bytes>> + Send>(
+    chunks: S,
+    object: &Object,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + use<S> {
+    let (object, mut done) = (object.clone(), 0_u64);
+    object.report(done);
+    chunks.inspect_ok(move |chunk| {
+        done = done.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+        object.report(done);
+    })
+}
+
 /// A source half read, and the digests of what was read; everything here may block
 struct Reader {
     place: Place,
@@ -186,8 +199,6 @@ fn changed() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::TryStreamExt;
-
     use super::*;
 
     async fn read(source: &Source) -> io::Result<(Vec<u8>, Reading)> {

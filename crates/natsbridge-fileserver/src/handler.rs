@@ -16,7 +16,7 @@ use crate::{
 /// Makes an [`Uploader`] of an async closure
 ///
 /// The closure does its own retries. Nothing is deleted: a handler's uploads live as long as its server keeps them.
-/// A size other than the source's is refused.
+/// A size other than the source's is refused. [`Object::report`] takes how many bytes it has sent so far.
 ///
 /// # Examples
 /// ```
@@ -41,7 +41,7 @@ where
 /// Makes a [`Downloader`] of an async closure
 ///
 /// The closure does its own retries and its own safety checks; what it returns is held against the link's size and
-/// digest like any other download.
+/// digest like any other download. [`Link::report`] takes how many bytes it has read so far.
 pub fn download_handler<F, R>(handler: F) -> impl Downloader
 where
     F: Fn(Link) -> R + Send + Sync,

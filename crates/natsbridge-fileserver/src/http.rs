@@ -11,7 +11,7 @@ use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use url::Position;
 use uuid::Uuid;
 
-use crate::body::Reading;
+use crate::body::{Reading, reported};
 use crate::breaker::BreakerPolicy;
 use crate::client::{Credentials, GivenUrl};
 use crate::retry::RetryPolicy;
@@ -155,14 +155,15 @@ impl Http {
         }
     }
 
-    async fn attempt(&self, url: &str, source: &Source) -> Result<Stored, Failure> {
+    async fn attempt(&self, url: &str, object: &Object, source: &Source) -> Result<Stored, Failure> {
         let opened = Reading::open(source, None).await;
         let (reading, chunks) = opened.map_err(|error| Failure::last(Kind::LocalFile, error))?;
         let request = self
             .request(Method::PUT, url)
             .header(CONTENT_LENGTH, source.len())
             .header(CONTENT_TYPE, "application/octet-stream");
-        let response = self.server.send_source(&reading, request.body(Body::wrap_stream(chunks))).await?;
+        let response =
+            self.server.send_source(&reading, request.body(Body::wrap_stream(reported(chunks, object)))).await?;
         if !response.status().is_success() {
             return Err(Failure::answered(self.server.answer(response).await));
         }
@@ -191,7 +192,7 @@ impl Uploader for HttpStore {
         Box::pin(async move {
             // A repeated PUT of the same bytes to the same URL changes nothing, so all attempts share one.
             let url = self.0.template.0.replace(ID, &Uuid::new_v4().to_string());
-            let stored = self.0.server.upload(object, || Box::pin(self.0.attempt(&url, source))).await?;
+            let stored = self.0.server.upload(object, || Box::pin(self.0.attempt(&url, object, source))).await?;
             self.0.server.patience.tell(self.lifetime_rules().change(object.link_lifetime));
             Ok(stored)
         })

@@ -12,7 +12,7 @@ use natsbridge_core::{Downloaded, Link, LinkLifetime, Object, Source, Uploaded};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::body::Reading;
+use crate::body::{Reading, reported};
 use crate::handler::deliver;
 use crate::{
     Downloader, ExpiryRule, FetchError, FetchErrorKind, LifetimeRules, OneShotRule, Origin, Receipt, StoreError,
@@ -121,6 +121,7 @@ impl Uploader for MemoryStore {
                 StoreError::new(StoreErrorKind::LocalFile, self.name()).about(&*object.dataname).with_source(cause)
             };
             let (reading, chunks) = Reading::open(source, None).await.map_err(failed)?;
+            let chunks = reported(chunks, object);
             let bytes = match source {
                 Source::Bytes(bytes) => {
                     chunks.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(failed)?;

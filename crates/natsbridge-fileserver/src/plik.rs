@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::body::{Reading, Sums};
+use crate::body::{Reading, Sums, reported};
 use crate::breaker::BreakerPolicy;
 use crate::checksum::Checksum;
 use crate::client::{Credentials, GivenUrl};
@@ -240,7 +240,7 @@ impl Plik {
             None => Create::from(object.link_lifetime),
         };
         let created = self.create(&create).await?;
-        match self.send(&created, source).await {
+        match self.send(&created, object, source).await {
             Ok((kept, sums)) => {
                 self.server.patience.tell(created.change(object.link_lifetime, OffsetDateTime::now_utc()));
                 self.stored(&created, &kept, &sums, source.len())
@@ -270,11 +270,12 @@ impl Plik {
         Ok(created)
     }
 
-    async fn send(&self, created: &Created, source: &Source) -> Result<(Kept, Sums), Failure> {
+    async fn send(&self, created: &Created, object: &Object, source: &Source) -> Result<(Kept, Sums), Failure> {
         let checksum = if created.crc64nvme { Checksum::crc64nvme() } else { Checksum::md5() };
         let opened = Reading::open(source, Some(checksum)).await;
         let (reading, chunks) = opened.map_err(|error| Failure::last(Kind::LocalFile, error))?;
-        let part = Part::stream_with_length(Body::wrap_stream(chunks), source.len()).file_name(FILE_NAME);
+        let part =
+            Part::stream_with_length(Body::wrap_stream(reported(chunks, object)), source.len()).file_name(FILE_NAME);
         let path = format!("/file/{}", escaped(&created.id));
         let request = self.request(Method::POST, &path).header("X-UploadToken", &created.upload_token);
         let response = self.server.send_source(&reading, request.multipart(Form::new().part("file", part))).await?;

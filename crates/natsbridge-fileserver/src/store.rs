@@ -13,7 +13,7 @@ use crate::{FetchError, LifetimeRules, Origin, StoreError};
 /// Keeps payloads where a receiver can read them by a link
 ///
 /// An implementation retries what may succeed on another try, computes the digest in the pass that sends the bytes,
-/// and answers `Ok` only when the server has confirmed that all of them are safe. The contract suite (feature
+/// reports to [`Object::report`] how many it has sent, and answers `Ok` only when the server has confirmed that all of them are safe. The contract suite (feature
 /// `contract`) tests one against every rule.
 pub trait Uploader: Send + Sync + Debug {
     /// What errors call this store, such as `plik at http://files.test`; holds no secret
@@ -53,7 +53,8 @@ pub trait Downloader: Send + Sync + Debug {
     /// Reads the link into `target`; the digest is computed in the same pass, and `link.size` and `link.sha256` are
     /// checked before anything is handed out (NFR-301)
     ///
-    /// Dropping the future stops the download and removes the file it was writing.
+    /// An implementation reports to [`Link::report`] how many bytes it has read. Dropping the future stops the download and
+    /// removes the file it was writing.
     ///
     /// # Errors
     /// [`FetchError`], which names the payload and the redacted URL.

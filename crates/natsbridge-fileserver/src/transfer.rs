@@ -226,6 +226,7 @@ impl<'a> Transfer<'a> {
             }
         }
         self.check_headers(&response, sink)?;
+        self.link.report(sink.received());
         let offered = response.content_length().map(|length| length.saturating_add(sink.received()));
         sink.expect(self.link.size.or(offered).unwrap_or(0));
         let etag = strong_etag(response.headers());
@@ -277,6 +278,7 @@ impl<'a> Transfer<'a> {
                 return Err(Failure::last(Kind::TooLarge, Wrong::Limit { limit: self.limit }));
             }
             sink.push(chunk).await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
+            self.link.report(sink.received());
         }
         match self.link.size {
             // Without Content-Length a cut connection looks like the end.

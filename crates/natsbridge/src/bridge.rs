@@ -93,6 +93,10 @@ impl Bridge {
                 &config.allowed_origins,
             )?,
         };
+        let downloader = match &config.progress {
+            Some(hook) => hook.downloader(downloader),
+            None => downloader,
+        };
         let broker_url = broker.server_url();
         let sender_id = config.identity()?;
         let sender = Sender::default().name(config.sender_name.clone()).id(sender_id.as_str()).broker_url(&broker_url);
@@ -211,7 +215,7 @@ impl Bridge {
     /// What seals messages within these limits
     pub(crate) fn sealer<'a>(&'a self, limits: &'a Limits, counted: Option<&'a Counted>) -> Sealer<'a> {
         let Inner { sender, config, uploader, memory, .. } = &*self.0;
-        Sealer { sender, config, limits, uploader, counted, memory: Some(memory), patience: None }
+        Sealer { sender, config, limits, uploader, progress: None, counted, memory: Some(memory), patience: None }
     }
 
     pub(crate) fn broker(&self) -> &dyn Broker {

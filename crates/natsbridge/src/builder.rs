@@ -16,6 +16,7 @@ use crate::bridge::{self, Bridge};
 use crate::error::{Boxed, BoxedError};
 use crate::message::Message;
 use crate::perform::{self, Patience, Sealed};
+use crate::progress::{Progress, ProgressHook};
 use crate::sequence::{self, Counted};
 use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError, deliver};
 
@@ -60,6 +61,7 @@ struct Special {
     /// Where it is another than the configuration says
     receiver: Option<ReceiverKind>,
     convert_tables: bool,
+    progress: Option<ProgressHook>,
     /// Whether it answers a message, at a subject that a stranger named
     answers: bool,
 }
@@ -240,6 +242,14 @@ impl MessageBuilder {
         self
     }
 
+    /// Calls a function as the bytes of this message's uploads go; default [`Config::on_progress`](crate::Config::on_progress)
+    ///
+    /// The function must not block: the transfer waits for it.
+    pub fn on_progress(mut self, hook: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
+        self.special().progress = Some(ProgressHook::new(hook));
+        self
+    }
+
     /// Publishes the message; core NATS may still lose it
     ///
     /// # Errors
@@ -388,6 +398,7 @@ impl MessageBuilder {
         }
         let mut sealer = self.bridge.sealer(&limits, Some(counted));
         sealer.patience = patience;
+        sealer.progress = self.special.as_ref().and_then(|special| special.progress.as_ref());
         sealer.seal(&mut self.message).await
     }
 
@@ -397,6 +408,7 @@ impl MessageBuilder {
         let limits = self.limits().header_allowance(0);
         let mut sealer = self.bridge.sealer(&limits, None);
         sealer.patience = patience;
+        sealer.progress = self.special.as_ref().and_then(|special| special.progress.as_ref());
         sealer.seal_again(&mut self.message, sealed).await
     }
 

@@ -9,6 +9,8 @@ use natsbridge_fileserver::{Downloader, RetryPolicy, RootCertificates, Uploader}
 use natsbridge_nats::{ConnectOptions, SubjectFilter};
 use uuid::Uuid;
 
+use crate::progress::{Progress, ProgressHook};
+
 /// A setting that can't be used
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -78,6 +80,7 @@ pub struct Config {
     pub uploader: Option<Arc<dyn Uploader>>,
     /// A downloader of the program's own, in place of the safe fetcher
     pub downloader: Option<Arc<dyn Downloader>>,
+    pub(crate) progress: Option<ProgressHook>,
 }
 
 impl Config {
@@ -110,6 +113,7 @@ impl Config {
             direct_fallback: false,
             uploader: None,
             downloader: None,
+            progress: None,
         }
     }
 
@@ -181,6 +185,16 @@ impl Config {
         Ok(config)
     }
 
+    /// Calls a function as the bytes of every upload and download go; default none
+    ///
+    /// [`MessageBuilder::on_progress`](crate::MessageBuilder::on_progress) replaces it for the uploads of one message. The
+    /// function must not block: the transfer waits for it.
+    #[must_use]
+    pub fn on_progress(mut self, hook: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
+        self.progress = Some(ProgressHook::new(hook));
+        self
+    }
+
     /// The identifier of a bridge with these settings
     pub(crate) fn identity(&self) -> Result<String, ConfigError> {
         match self.sender_id.as_deref() {
@@ -218,6 +232,7 @@ impl std::fmt::Debug for Config {
             .field("direct_fallback", &self.direct_fallback)
             .field("uploader", &self.uploader)
             .field("downloader", &self.downloader)
+            .field("progress", &self.progress)
             .finish()
     }
 }

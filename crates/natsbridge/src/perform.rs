@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::error::Boxed;
 use crate::loading::LoadingTime;
+use crate::progress::ProgressHook;
 use crate::sequence::Counted;
 use crate::{Config, ConfigError, Error, observe, smart};
 
@@ -62,6 +63,8 @@ pub(crate) struct Sealer<'a> {
     pub(crate) limits: &'a Limits,
     /// Made when the first payload needs it
     pub(crate) uploader: &'a OnceLock<Arc<dyn Uploader>>,
+    /// This message's own; replaces the configuration's
+    pub(crate) progress: Option<&'a ProgressHook>,
     /// Numbers the message when its uploads are done, so that a failed one leaves no gap
     pub(crate) counted: Option<&'a Counted>,
     /// Where small messages are written beside each other, unless another task is at it
@@ -141,7 +144,7 @@ impl Sealer<'_> {
         limits.max_message_size = limits.max_message_size.saturating_sub(kept);
         let Plan { header, mut ready, rest, .. } = self.planned(message, &limits)?;
         if !rest.is_empty() {
-            let left = uploads.left(|| smart::made_once(self.uploader, || smart::plik(self.config)))?;
+            let left = uploads.left(|| self.uploader())?;
             ready.extend(left.perform(rest, self.config.transfers, is_for_one(message), self.patience).await?);
         }
         for (place, link) in links {
@@ -154,7 +157,7 @@ impl Sealer<'_> {
 
     /// Uploads, seals, and deletes the uploads where that fails; `spare` may travel without links then
     async fn seal_uploading(&self, plan: Plan, for_one: bool, spare: Option<Box<OutboundMessage>>) -> Boxed<Sealed> {
-        let uploader = smart::made_once(self.uploader, || smart::plik(self.config))?;
+        let uploader = self.uploader()?;
         let left = Arc::new(Left { uploader, receipts: Mutex::default() });
         let mut uploads = Uploads(Some(Arc::clone(&left)));
         let Plan { header, mut ready, rest, .. } = plan;
@@ -196,6 +199,14 @@ impl Sealer<'_> {
         let plan = self.planned(&mut message, &limits)?;
         debug_assert!(plan.rest.is_empty(), "where no links are allowed there is nothing to upload");
         self.sealed(plan.header, plan.ready)
+    }
+
+    fn uploader(&self) -> Result<Arc<dyn Uploader>, ConfigError> {
+        let uploader = smart::made_once(self.uploader, || smart::plik(self.config))?;
+        Ok(match self.progress.or(self.config.progress.as_ref()) {
+            Some(hook) => hook.uploader(uploader),
+            None => uploader,
+        })
     }
 
     fn planned(&self, message: &mut OutboundMessage, limits: &Limits) -> Boxed<Plan> {

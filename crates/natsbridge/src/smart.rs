@@ -18,6 +18,7 @@ use crate::error::BoxedError;
 use crate::fetcher::LateFetcher;
 use crate::payload::Payload;
 use crate::perform::{self, Sealer};
+use crate::progress::{Progress, ProgressHook};
 use crate::{Error, observe};
 
 /// What a payload is made from: a value, or a file that is read when it is sent
@@ -119,6 +120,10 @@ impl SendOptions {
         /// Sets how long links live and how often they may be read; default as the specification says. A one-shot link is
         /// refused where no receiver is named, or a reply is asked for
         link_lifetime: LinkLifetime => |options, value| options.message.link_lifetime = Some(value);
+        /// Calls a function as the bytes of each upload go; it must not block; default none
+        on_progress: impl Fn(Progress<'_>) + Send + Sync + 'static => |options, value| {
+            options.config.progress = Some(ProgressHook::new(value));
+        };
         /// Sets whether payloads may travel direct when the file server can't be reached and they fit (NFR-202); default false
         direct_fallback: bool => |options, value| options.config.direct_fallback = value;
         /// Sets whether direct payloads carry a digest too; default false
@@ -169,8 +174,9 @@ where
             Data::File(path) => perform::part_of_file(&name.into(), payload_type, &path, &config.limits).await?,
         });
     }
+    let limits = &config.limits;
     let sealer =
-        Sealer { sender, config, limits: &config.limits, uploader, counted: None, memory: None, patience: None };
+        Sealer { sender, config, limits, uploader, progress: None, counted: None, memory: None, patience: None };
     let mut sealed = sealer.seal(&mut message).await.map_err(BoxedError::into_error)?;
     // The caller publishes: its links are the receivers' from here on.
     drop(sealed.uploads.detach());
@@ -187,6 +193,7 @@ pub struct ReceiveOptions {
     roots: RootCertificates,
     message_timeout: Duration,
     downloader: OnceLock<Arc<dyn Downloader>>,
+    progress: Option<ProgressHook>,
 }
 
 impl Default for ReceiveOptions {
@@ -198,6 +205,7 @@ impl Default for ReceiveOptions {
             roots: RootCertificates::default(),
             message_timeout: Config::MESSAGE_TIMEOUT,
             downloader: OnceLock::new(),
+            progress: None,
         }
     }
 }
@@ -216,6 +224,10 @@ impl ReceiveOptions {
         allow_origin: impl Into<String> => |options, value| options.allowed_origins.push(value.into());
         /// Sets authorities that file servers' certificates may be of, besides those that the system trusts; default none
         fileserver_ca: RootCertificates => |options, value| options.roots = value;
+        /// Calls a function as the bytes of each download go; it must not block; default none
+        on_progress: impl Fn(Progress<'_>) + Send + Sync + 'static => |options, value| {
+            options.progress = Some(ProgressHook::new(value));
+        };
         /// Sets whether links without digests and wrong sizes are refused; default false
         strict: bool => |options, value| options.checks.strict = value;
         /// Sets the most bytes taken in one payload; default 10,000,000,000
@@ -235,6 +247,7 @@ impl fmt::Debug for ReceiveOptions {
             .field("roots", &self.roots)
             .field("message_timeout", &self.message_timeout)
             .field("downloader", &self.downloader)
+            .field("progress", &self.progress)
             .finish()
     }
 }
@@ -318,7 +331,7 @@ fn unreadable(error: Error, header: Option<&Header>) -> Error {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header, Vec<Payload>), Error> {
-    let ReceiveOptions { retry, checks, allowed_origins, roots, message_timeout, downloader } = options;
+    let ReceiveOptions { retry, checks, allowed_origins, roots, message_timeout, downloader, progress } = options;
     let envelope = Envelope::from_json(json.as_ref()).map_err(|error| unreadable(error.into(), None))?;
     observe::received(&envelope);
     let builder = || {
@@ -326,6 +339,10 @@ pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header,
         builder.root_certificates(roots.clone())
     };
     let downloader = made_once(downloader, || fetcher(builder(), None, None, allowed_origins))?;
+    let downloader = match progress {
+        Some(hook) => hook.downloader(downloader),
+        None => downloader,
+    };
     let (header, arrivals) = envelope.open(checks);
     Ok((header, Payload::all(arrivals, &downloader, *message_timeout)))
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryFutureExt as _, TryStreamExt};
 use http::StatusCode;
 use natsbridge_core::{Object, Source, Uploaded, shown};
 use object_store::path::Path;
@@ -385,7 +385,7 @@ impl Bucket {
         let path = &path;
         let stored = self.patience.upload(self.origin.get(), object, || {
             Box::pin(async move {
-                let sums = self.put(path, source).await?;
+                let sums = self.put(path, object, source).await?;
                 let uploaded = Uploaded::new("", source.len(), sums.sha256);
                 Ok(Stored { uploaded, receipt: Receipt::new(path.as_ref()) })
             })
@@ -398,10 +398,11 @@ impl Bucket {
         Ok(Stored { uploaded, receipt })
     }
 
-    async fn put(&self, path: &Path, source: &Source) -> Result<Sums, Failure> {
+    async fn put(&self, path: &Path, object: &Object, source: &Source) -> Result<Sums, Failure> {
         let local = |error| Failure::last(Kind::LocalFile, error);
         let (reading, chunks) = Reading::open(source, None).await.map_err(local)?;
         let mut chunks = pin!(chunks);
+        object.report(0);
         if source.len() <= PART {
             let payload: Vec<Bytes> = chunks.try_collect().await.map_err(local)?;
             self.store.put(path, PutPayload::from_iter(payload)).await.map_err(|error| self.failure(&error))?;
@@ -409,7 +410,7 @@ impl Bucket {
             let upload = self.store.put_multipart(path).await;
             let mut upload = upload.map_err(|error| self.failure(&error))?;
             let sent = async {
-                self.send_parts(&mut *upload, &mut chunks, part_size(source.len())).await?;
+                self.send_parts(&mut *upload, &mut chunks, part_size(source.len()), object).await?;
                 upload.complete().await.map_err(|error| self.failure(&error))
             };
             if let Err(failure) = sent.await {
@@ -439,10 +440,15 @@ impl Bucket {
         upload: &mut dyn MultipartUpload,
         chunks: &mut (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin),
         part_size: u64,
+        object: &Object,
     ) -> Result<(), Failure> {
-        let failed = |error: Error| self.failure(&error);
         let mut under_way = FuturesUnordered::new();
-        let (mut part, mut size) = (Vec::new(), 0);
+        let (mut part, mut size, mut done) = (Vec::new(), 0, 0);
+        let mut sent = |part: Result<u64, Error>| {
+            done += part.map_err(|error| self.failure(&error))?;
+            object.report(done);
+            Ok(())
+        };
         loop {
             let chunk = chunks.try_next().await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
             let ended = chunk.is_none();
@@ -453,17 +459,17 @@ impl Bucket {
             }
             if size >= part_size || (ended && size > 0) {
                 while under_way.len() >= IN_FLIGHT {
-                    under_way.next().await.transpose().map_err(failed)?;
+                    under_way.next().await.map_or(Ok(()), &mut sent)?;
                 }
-                under_way.push(upload.put_part(PutPayload::from_iter(std::mem::take(&mut part))));
-                size = 0;
+                let (bytes, payload) = (std::mem::take(&mut size), std::mem::take(&mut part));
+                under_way.push(upload.put_part(PutPayload::from_iter(payload)).map_ok(move |()| bytes));
             }
             if ended {
                 break;
             }
         }
-        while let Some(sent) = under_way.next().await {
-            sent.map_err(failed)?;
+        while let Some(part) = under_way.next().await {
+            sent(part)?;
         }
         Ok(())
     }
