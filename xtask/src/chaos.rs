@@ -15,7 +15,7 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
     let [minutes, seed, round] = wishes(args)?;
     let nats_server = tools::nats_server()?;
     let program = workspace::natsbridge()?;
-    let chaos = workspace::built("natsbridge-chaos")?;
+    let chaos = workspace::built("--bin", "natsbridge-chaos")?;
     let mut command = Command::new(chaos);
     command.arg(program).args([minutes, seed, round].map(|number| number.to_string())).env("NATS_SERVER", nats_server);
     match libfaketime() {

@@ -33,7 +33,7 @@ pub(crate) fn run(screenshot: Option<&str>) -> Outcome<()> {
 
 fn table_to_python(natsbridge: &Path) -> Outcome<()> {
     let python = peers::locate("python")?;
-    let program = peers::example("table_exchange")?;
+    let program = workspace::built("--example", "table_exchange")?;
     let folder = TempFolder::create()?;
     let deadline = Deadline::after(LIMIT);
     let nats = servers::start_nats(Port::Any, deadline)?;

@@ -7,7 +7,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use talk::Talk;
@@ -16,7 +15,7 @@ use crate::failure::{Context, Failure, Outcome};
 use crate::process;
 use crate::servers::clean;
 use crate::tools;
-use crate::workspace::{ALIKE, cargo, root};
+use crate::workspace::{built, root};
 
 /// Every peer, in the order of the matrix
 pub(crate) const NAMES: [&str; 7] = ["rust", "python", "node", "browser", "micropython", "julia", "dart"];
@@ -128,18 +127,8 @@ fn chromium() -> Outcome<()> {
     Err(Failure::new("no Chromium; install it (apt-get install chromium) or name it in CHROMIUM"))
 }
 
-/// Builds an example of the façade and says where it is
-pub(crate) fn example(name: &str) -> Outcome<PathBuf> {
-    let words = ["build", "--quiet", "--locked", "--message-format", "json-render-diagnostics", "--example", name];
-    let output = process::output(cargo().args(words).args(ALIKE))?;
-    let messages = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut built = messages.filter(|message| message["target"]["name"] == name);
-    let program = built.find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    program.ok_or_else(|| Failure::new(format!("cargo built no example {name}")))
-}
-
 fn rust() -> Outcome<Peer> {
-    let program = example("peer")?;
+    let program = built("--bin", "natsbridge-peer")?;
     Ok(Peer { name: "rust", program, args: Vec::new(), folder: root() })
 }
 

@@ -74,13 +74,13 @@ pub(crate) const ALIKE: [&str; 2] = ["--workspace", "--all-features"];
 /// Builds the program `natsbridge` and says where it is
 pub(crate) fn natsbridge() -> Outcome<PathBuf> {
     println!("building natsbridge (the first time takes a few minutes)");
-    built("natsbridge")
+    built("--bin", "natsbridge")
 }
 
-/// Builds one of the workspace's programs and says where it is
-pub(crate) fn built(program: &str) -> Outcome<PathBuf> {
+/// Builds one of the workspace's programs (`--bin`) or examples (`--example`) and says where it is
+pub(crate) fn built(kind: &str, program: &str) -> Outcome<PathBuf> {
     let output = cargo()
-        .args(["build", "--locked", "--bin", program, "--message-format", "json-render-diagnostics"])
+        .args(["build", "--locked", kind, program, "--message-format", "json-render-diagnostics"])
         .args(ALIKE)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

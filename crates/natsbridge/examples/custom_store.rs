@@ -6,14 +6,15 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use natsbridge::store::{
     BoxError, Digest, HttpStore, Link, Object, Source, Uploaded, download_handler, upload_handler,
 };
 use natsbridge::{Data, PayloadType, ReceiveOptions, SendOptions, open, smartreceive, smartsend};
-use natsbridge_testkit::scripted_http::{Reply, Request, ScriptedHttp};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -59,12 +60,12 @@ async fn by_two_closures() -> Result<(), Box<dyn Error>> {
 
 /// A server that takes `PUT` under a URL of the sender's choice and asks for a bearer token
 async fn by_http_put() -> Result<(), Box<dyn Error>> {
-    let server = ScriptedHttp::routed(file_server("the token")).await?;
+    let server = start_file_server("the token")?;
 
-    let store = HttpStore::builder(&format!("{}/payloads/{{id}}", server.url())).bearer("the token").build()?;
+    let store = HttpStore::builder(&format!("{server}/payloads/{{id}}")).bearer("the token").build()?;
     let sending = SendOptions::default().fileserver_upload_handler(store);
     // The safe fetcher follows the links, to this origin and to no other.
-    let receiving = ReceiveOptions::default().allow_origin(server.url());
+    let receiving = ReceiveOptions::default().allow_origin(server);
     let log: Data = vec![b'x'; 2_000_000].into();
     let (envelope, json) = smartsend("lab.logs", [("log", log, PayloadType::Binary)], &sending).await?;
     let link = envelope.payloads().iter().find_map(|payload| payload.url()).ok_or("a large payload is a link")?;
@@ -80,20 +81,55 @@ async fn by_http_put() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Stands for your file server: PUT with the token, GET without it, since a link has to work for whoever receives it
-fn file_server(token: &'static str) -> impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static {
-    let files: Mutex<HashMap<String, Vec<u8>>> = Mutex::default();
-    move |request| {
-        let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(match request.method.as_str() {
-            "PUT" if request.header("authorization") == Some(&format!("Bearer {token}")) => {
-                files.insert(request.target.clone(), request.body.to_vec());
-                Reply::new(201, &[], "")
+/// Plays your file server: PUT needs the token; GET does not, because any receiver of the link must be able to read it
+///
+/// Returns its URL. The thread ends with the program.
+fn start_file_server(token: &'static str) -> io::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", listener.local_addr()?);
+    thread::spawn(move || {
+        let mut files = HashMap::new();
+        for stream in listener.incoming().flatten() {
+            if let Err(error) = reply(&stream, token, &mut files) {
+                println!("file server: {error}");
             }
-            "PUT" => Reply::new(401, &[], "a token is needed"),
-            _ => files.get(&request.target).map_or_else(|| Reply::new(404, &[], ""), Reply::ok),
-        })
+        }
+    });
+    Ok(url)
+}
+
+/// Reads one request and replies to it
+fn reply(mut stream: &TcpStream, token: &str, files: &mut HashMap<String, Vec<u8>>) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if reader.read_until(b'\n', &mut head)? == 0 {
+            return Ok(());
+        }
     }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let header = |name: &str| {
+        let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+        headers.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    };
+    let mut body = vec![0; header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0)];
+    reader.read_exact(&mut body)?;
+
+    let mut request = head.split(' ');
+    let (method, path) = (request.next().unwrap_or_default(), request.next().unwrap_or_default());
+    let (status, content): (_, &[u8]) = if method == "PUT" {
+        if header("authorization") == Some(&format!("Bearer {token}")) {
+            files.insert(path.to_owned(), body);
+            ("201 Created", b"")
+        } else {
+            ("401 Unauthorized", b"a token is needed")
+        }
+    } else {
+        files.get(path).map_or(("404 Not Found", b""), |content| ("200 OK", content))
+    };
+    let length = content.len();
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(content)
 }
 
 #[cfg(test)]
