@@ -1,5 +1,4 @@
 //! Purity, third fence: what the pure crate pulls in. The others are core's `clippy.toml` and `deny.toml`.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use std::collections::BTreeSet;
 use std::env;

@@ -1,49 +1,23 @@
-//! Habits of the code base that a machine can check.
+//! Habits of the code base and its documents that a machine can check.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
+mod calls;
+mod documents;
+mod imports;
+mod modules;
+mod purity;
+mod sources;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::sources::{files, none, root};
+
 /// Lines beyond which a file has more than one subject
 const LONGEST: usize = 600;
 
-/// Every file of the checkout that is kept, with its content where it is text
-fn files() -> Vec<(PathBuf, String)> {
-    let root = root();
-    let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let entry = entry.unwrap();
-            let name = entry.file_name().into_string().unwrap();
-            let kind = entry.file_type().unwrap();
-            if kind.is_dir() {
-                let hidden = name.starts_with('.') && ![".cargo", ".ci", ".github"].contains(&name.as_str());
-                if !hidden && !["target", "node_modules", "__pycache__"].contains(&name.as_str()) {
-                    folders.push(entry.path());
-                }
-            } else if kind.is_file()
-                && let Ok(text) = fs::read_to_string(entry.path())
-            {
-                found.push((entry.path().strip_prefix(&root).unwrap().to_path_buf(), text));
-            }
-        }
-    }
-    assert!(found.len() > 20, "only {} files found under {}", found.len(), root.display());
-    found
-}
-
 fn rust_files() -> Vec<(PathBuf, String)> {
     files().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "rs")).collect()
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
-/// Fails with every offender at once, so that one run shows all there is to do
-fn none(offenders: &[String], rule: &str) {
-    assert!(offenders.is_empty(), "{rule}:\n  {}", offenders.join("\n  "));
 }
 
 #[test]
@@ -72,17 +46,6 @@ fn no_file_is_longer_than_600_lines() {
         .map(|(path, text)| format!("{}: {} lines", path.display(), text.lines().count()))
         .collect();
     none(&offenders, "a file has one subject");
-}
-
-#[test]
-fn an_ignored_test_says_why() {
-    let bare = concat!("#[", "ignore]");
-    let offenders: Vec<_> = rust_files()
-        .into_iter()
-        .filter(|(_, text)| text.lines().any(|line| line.trim().starts_with(bare)))
-        .map(|(path, _)| path.display().to_string())
-        .collect();
-    none(&offenders, "`ignore` has a reason");
 }
 
 #[test]

@@ -1,37 +1,11 @@
 //! What the documents name is there: the tests that they give as evidence, and the files that they link to.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders that hold none of the project's own documents
-const FOREIGN: [&str; 3] = ["target", "node_modules", "__pycache__"];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
-/// Every file of the checkout that ends so
-fn files(end: &str) -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![root()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let entry = entry.unwrap();
-            let name = entry.file_name().into_string().unwrap();
-            if entry.file_type().unwrap().is_dir() {
-                if !name.starts_with('.') && !FOREIGN.contains(&name.as_str()) {
-                    folders.push(entry.path());
-                }
-            } else if name.ends_with(end) {
-                found.push((entry.path(), fs::read_to_string(entry.path()).unwrap()));
-            }
-        }
-    }
-    assert!(!found.is_empty());
-    found
-}
+use crate::sources::{files, none, root};
 
 /// What stands in backticks in a line of text
 fn code_in(line: &str) -> impl Iterator<Item = &str> {
@@ -46,9 +20,9 @@ fn is_test_name(word: &str) -> bool {
 
 #[test]
 fn documents_name_tests_that_exist() {
-    let sources = files(".rs");
+    let files = files();
+    let sources = files.iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "rs"));
     let functions: BTreeSet<&str> = sources
-        .iter()
         .flat_map(|(_, text)| text.lines())
         .filter_map(|line| line.trim_start().split_once("fn ")?.1.split_once('('))
         .map(|(name, _)| name)
@@ -58,15 +32,15 @@ fn documents_name_tests_that_exist() {
     let named: Vec<&str> =
         documents.iter().flat_map(|text| text.lines()).flat_map(code_in).filter(|w| is_test_name(w)).collect();
     assert!(named.len() > 30, "only {} names of tests were found", named.len());
-    let absent: Vec<_> = named.iter().filter(|name| !functions.contains(**name)).collect();
-    assert!(absent.is_empty(), "named as evidence, and not there: {absent:#?}");
+    let absent: Vec<_> = named.iter().filter(|name| !functions.contains(**name)).map(ToString::to_string).collect();
+    none(&absent, "a test that a document names as evidence is there");
 }
 
 #[test]
 fn documents_link_to_files_that_exist() {
     let mut broken = Vec::new();
     let mut count = 0;
-    for (document, text) in files(".md") {
+    for (document, text) in files().iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "md")) {
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap_or_default();
             // The plots are written by `cargo xtask bench --docs`.
@@ -74,13 +48,13 @@ fn documents_link_to_files_that_exist() {
                 continue;
             }
             count += 1;
-            if !document.parent().unwrap().join(path).exists() {
+            if !root().join(document.parent().unwrap()).join(path).exists() {
                 broken.push(format!("{}: {link}", document.display()));
             }
         }
     }
     assert!(count > 20, "only {count} links were found");
-    assert!(broken.is_empty(), "{broken:#?}");
+    none(&broken, "a link of a document leads to a file");
 }
 
 /// The first two cells of each row of a table in the specification whose first cell is a network
@@ -108,4 +82,49 @@ fn specification_and_test_data_forbid_the_same_networks() {
     let wanted: BTreeSet<_> = forbidden.iter().chain(&embedding).map(|(a, b)| (a.as_str(), b.as_str())).collect();
     assert!(wanted.len() > 20, "only {} networks were found", wanted.len());
     assert_eq!(networks_in(&specification), wanted);
+}
+
+/// The part of a text file that people read: comments of Rust, prose of documents
+fn prose<'a>(path: &Path, text: &'a str) -> Vec<&'a str> {
+    let mut fenced = false;
+    let of_document = |line: &&str| {
+        fenced ^= line.trim_start().starts_with("```");
+        !fenced
+    };
+    match path.extension().and_then(OsStr::to_str) {
+        Some("rs") => text.lines().filter_map(|line| line.split_once("//")).map(|(_, comment)| comment).collect(),
+        Some("md") => text.lines().filter(of_document).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Names of files in a line: source, documents and settings of ours
+fn file_names(line: &str) -> impl Iterator<Item = &str> {
+    let words = line.split(|c: char| !c.is_alphanumeric() && !"_-./:".contains(c));
+    words.map(|word| word.trim_start_matches([':', '-']).trim_end_matches(['.', ':', '-'])).filter(|word| {
+        let (stem, end) = word.rsplit_once('.').unwrap_or_default();
+        !stem.is_empty() && ["rs", "md", "py", "mjs", "toml"].contains(&end) && !word.contains("://")
+    })
+}
+
+#[test]
+fn comments_and_documents_name_files_that_exist() {
+    let files = files();
+    // A site, and files that a reader makes.
+    let foreign = ["docs.rs", "send.py", "receive.py", "walk/lab.py", "walk/lab/src/main.rs"];
+    let exists = |from: &Path, name: &str| {
+        let there = |(path, _): &(PathBuf, String)| path.ends_with(name);
+        let crate_of = |(path, _): &(PathBuf, String)| path.to_string_lossy().ends_with(&format!("natsbridge-{name}"));
+        root().join(from.parent().unwrap()).join(name).exists()
+            || files.iter().any(|file| there(file) || crate_of(file))
+    };
+    let mut offenders = Vec::new();
+    for (path, text) in &files {
+        for name in prose(path, text).into_iter().flat_map(file_names) {
+            if !foreign.contains(&name) && !exists(path, name) {
+                offenders.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    none(&offenders, "a file that a comment or a document names is there");
 }
