@@ -202,7 +202,7 @@ fn filled(size: u64) -> Vec<u8> {
 async fn next(inbox: &mut Subscriber) -> Result<(), Failure> {
     match tokio::time::timeout(PATIENCE, inbox.next()).await {
         Ok(Some(Ok(_))) => Ok(()),
-        Ok(Some(Err(error))) => Err((*error.error).into()),
+        Ok(Some(Err(error))) => Err(error.into()),
         Ok(None) => Err(Failure::ConnectionClosed),
         Err(_) => Err(Failure::TimeRanOut { seen: 0, wanted: 1, unread: 0 }),
     }

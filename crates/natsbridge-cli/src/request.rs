@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use natsbridge::broker::BrokerErrorKind;
-use natsbridge::{DeliveryError, Error, Message, ReceiveError};
+use natsbridge::{DeliveryError, Error, ErrorKind, Message};
 
 use crate::failure::Failure;
 use crate::global::{self, Global};
@@ -63,27 +62,22 @@ impl Request {
         done
     }
 
-    async fn print(&self, answer: Result<Message, ReceiveError>) -> Result<(), Failure> {
+    async fn print(&self, answer: Result<Message, Error>) -> Result<(), Failure> {
         let answer = match answer {
-            // Everything before the answer: of an answer that can't be read, the header or the envelope is at fault.
-            Err(failed) if failed.header.is_none() && !matches!(*failed.error, Error::Envelope(_)) => {
-                return Err(unanswered(*failed.error));
-            }
+            Err(failed) if !matches!(failed, Error::Unreadable(_)) => return Err(unanswered(failed)),
             answer => answer,
         };
         let form = if self.json { Form::Json } else { Form::People };
         let report = Printing::new(None, form).report(&answer).await;
         // People are told of a refusal on standard error alone.
-        let refused = matches!(&answer, Err(failed) if matches!(*failed.error, Error::Delivery(_)));
+        let refused = matches!(&answer, Err(failed) if failed.kind() == ErrorKind::Refused);
         if self.json || !refused {
             report.print(form)?;
         }
         match answer {
-            Err(ReceiveError { error, .. }) if refused => Err(match *error {
-                Error::Delivery(DeliveryError::Refused { receiver, code, reason, .. }) => {
-                    Failure::Refused { receiver, code, reason }
-                }
-                other => other.into(),
+            Err(error) if refused => Err(match error.inner() {
+                Error::Delivery(delivery) => refusal(delivery).unwrap_or_else(|| error.into()),
+                _ => error.into(),
             }),
             _ if report.is_error() => Err(Failure::Unread { unread: 1, seen: 1 }),
             _ => Ok(()),
@@ -92,10 +86,17 @@ impl Request {
 }
 
 fn unanswered(error: Error) -> Failure {
-    match &error {
-        Error::Broker(broker) if matches!(broker.kind(), BrokerErrorKind::NoResponders | BrokerErrorKind::TimedOut) => {
-            Failure::Unanswered(error)
-        }
+    match (&error, error.kind()) {
+        (Error::Broker(_), ErrorKind::NoResponders | ErrorKind::TimedOut) => Failure::Unanswered(error),
         _ => error.into(),
+    }
+}
+
+fn refusal(error: &DeliveryError) -> Option<Failure> {
+    match error {
+        DeliveryError::Refused { receiver, code, reason, .. } => {
+            Some(Failure::Refused { receiver: receiver.clone(), code: code.clone(), reason: reason.clone() })
+        }
+        _ => None,
     }
 }

@@ -64,4 +64,4 @@ pub use outbound::{Plan, Stamp, Step, Upload, plan};
 pub use source::Source;
 pub use value::{JsonText, Rows, Value};
 pub use view::JsonView;
-pub use words::{Encoding, PayloadType, Purpose, Transport};
+pub use words::{Encoding, ParsePayloadTypeError, PayloadType, Purpose, Transport};

@@ -1,8 +1,11 @@
 //! The words of the wire: payload types, transports, encodings and purposes, each with its one spelling (`docs/specification.md`).
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::harmless::shown;
 
 /// Declares an enum of words with one spelling each, their list, and parsing.
 macro_rules! words {
@@ -86,6 +89,25 @@ words! {
         Base64 = "base64",
         /// Arrow IPC in base64
         ArrowIpc = "arrow-ipc",
+    }
+}
+
+/// Text that names no payload type
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown payload type `{}`; the types are text, dictionary, arrowtable, jsontable, image, audio, video and binary",
+    shown(found)
+)]
+pub struct ParsePayloadTypeError {
+    found: String,
+}
+
+impl FromStr for PayloadType {
+    type Err = ParsePayloadTypeError;
+
+    /// Reads a payload type as the wire spells it, such as `text`
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::from_word(word).ok_or_else(|| ParsePayloadTypeError { found: word.to_owned() })
     }
 }
 

@@ -26,6 +26,12 @@ pub const MAX_NAME_LEN: usize = 2_000;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject(async_nats::Subject);
 
+impl std::hash::Hash for Subject {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.as_str().hash(state);
+    }
+}
+
 impl Subject {
     /// ReceivePolicy `text` and keeps it
     ///
@@ -121,6 +127,12 @@ impl TryFrom<String> for Subject {
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubjectFilter(async_nats::Subject);
+
+impl std::hash::Hash for SubjectFilter {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.as_str().hash(state);
+    }
+}
 
 impl SubjectFilter {
     /// ReceivePolicy `text` and keeps it

@@ -3,7 +3,7 @@
 use std::io::BufRead as _;
 use std::time::Duration;
 
-use natsbridge::{Bridge, Config, Error, Message, MessageBuilder, PayloadType, Purpose, ReceiveError, ReceiverKind};
+use natsbridge::{Bridge, Config, Error, Message, MessageBuilder, PayloadType, Purpose, ReceiverKind};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -34,9 +34,9 @@ pub(crate) async fn run(nats: &str, files: &str, name: &str) -> Result<(), Failu
             },
             Some(message) = inbox.next() => match message {
                 Ok(incoming) => arrived(&incoming).await,
-                Err(ReceiveError { error, header, .. }) => {
+                Err(error) => {
                     let mut line = refused(&error);
-                    line["msg_id"] = header.map_or(Json::Null, |header| header.msg_id().into());
+                    line["msg_id"] = error.header().map_or(Json::Null, |header| header.msg_id().into());
                     say(&json!({"received": line}));
                 }
             },

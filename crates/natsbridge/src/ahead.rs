@@ -10,8 +10,8 @@ use natsbridge_nats::Subject;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
+use crate::Error;
 use crate::message::Message;
-use crate::{Error, ReceiveError};
 
 /// Messages whose links load at once
 const LOADING: usize = 16;
@@ -21,7 +21,7 @@ const HELD: usize = 256;
 const HELD_BYTES: usize = 8 * 1024 * 1024;
 
 /// What the reader gets
-pub(crate) type Item = Result<Message, ReceiveError>;
+pub(crate) type Item = Result<Message, Error>;
 
 /// Messages in the order in which they arrived
 pub(crate) struct Ahead {
@@ -157,7 +157,7 @@ impl State {
     /// Loads in a task of its own, so that it goes on while the reader is busy with another message
     fn load(&mut self) {
         // What stands here meanwhile is never seen.
-        let placeholder = Self::Whole(Box::new(Err(ReceiveError::new(Error::Stopped, ""))));
+        let placeholder = Self::Whole(Box::new(Err(Error::Stopped)));
         *self = match std::mem::replace(self, placeholder) {
             Self::Waiting(mut incoming) => {
                 let (subject, reply) = (incoming.subject.clone(), incoming.reply.clone());
@@ -193,10 +193,10 @@ pub(crate) struct Loading {
 
 impl Loading {
     /// Only the end of the runtime stops it, or a panic, which goes on
-    fn stopped(&self, failed: JoinError) -> ReceiveError {
+    fn stopped(&self, failed: JoinError) -> Error {
         match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => ReceiveError::new(Error::Stopped, self.subject.as_str()).answerable(None, self.reply.clone()),
+            Err(_) => Error::Stopped.unreadable(self.subject.as_str(), None, self.reply.clone()),
         }
     }
 }

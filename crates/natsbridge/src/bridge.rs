@@ -19,7 +19,7 @@ use crate::message::Message;
 use crate::perform::{Sealed, Sealer};
 use crate::sequence::{Counted, Counter};
 use crate::subscriber::Subscriber;
-use crate::{Error, ReceiveError, observe, smart};
+use crate::{Error, observe, smart};
 
 /// Sends and receives messages over one connection; clones share it
 ///
@@ -267,8 +267,7 @@ impl Bridge {
         subject: &Subject,
         sealed: &mut Sealed,
         timeout: Duration,
-    ) -> Result<Message, ReceiveError> {
-        let asked = subject.as_str();
+    ) -> Result<Message, Error> {
         let outgoing = Publish::new(subject.clone(), std::mem::take(&mut sealed.json));
         // From here on a receiver may be reading the links, also when this future is dropped.
         let left = sealed.uploads.detach();
@@ -278,7 +277,7 @@ impl Bridge {
                 let mut incoming = Message::open(self, answer)?;
                 if incoming.header().msg_purpose() == Purpose::Nack {
                     let refused = deliver::refused(incoming.header());
-                    return Err(ReceiveError::new(refused, asked).answerable(Some(incoming.header()), None));
+                    return Err(refused.unreadable(subject.as_str(), Some(incoming.header()), None));
                 }
                 incoming.fetch().await?;
                 Ok(incoming)
@@ -293,7 +292,7 @@ impl Bridge {
                 } else {
                     left.end(may_have_left(&error)).await;
                 }
-                Err(ReceiveError::new(error, asked))
+                Err(error.into())
             }
         }
     }

@@ -13,12 +13,13 @@ use natsbridge_core::{
 use serde::Serialize;
 
 use crate::bridge::{self, Bridge};
+use crate::config::ConfigError;
 use crate::error::{Boxed, BoxedError};
 use crate::message::Message;
 use crate::perform::{self, Patience, Sealed};
 use crate::progress::{Progress, ProgressHook};
 use crate::sequence::{self, Counted};
-use crate::{ConfigError, Data, DeliverOptions, Delivered, Error, ReceiveError, deliver};
+use crate::{Data, DeliverOptions, Delivered, Error, deliver};
 
 /// A message on its way to being sent; what can't be serialised is reported when it is sent
 ///
@@ -298,23 +299,21 @@ impl MessageBuilder {
     /// Links are never one-shot, as a question that is not answered may be asked again.
     ///
     /// # Errors
-    /// [`ReceiveError`]: what [`MessageBuilder::send`] says, [`Error::Broker`] when nobody listens or answers in time,
+    /// What [`MessageBuilder::send`] says; [`Error::Broker`] when nobody listens or answers in time,
     /// [`Error::Delivery`] when the answer is a NACK, [`Error::Config`] when a `reply_to` was set or a one-shot link was
     /// asked for, and what is wrong with the answer.
-    pub async fn request(mut self, timeout: Duration) -> Result<Message, ReceiveError> {
-        let subject = self.message.send_to.to_string();
-        self.without_reply_to().map_err(|error| ReceiveError::new(error, subject.clone()))?;
+    pub async fn request(mut self, timeout: Duration) -> Result<Message, Error> {
+        self.without_reply_to()?;
         self.message.awaits_ack = true;
-        let failed = |error: BoxedError| ReceiveError::new(error.into_error(), subject.clone());
-        let counted = self.counted().map_err(failed)?;
-        let mut sealed = self.seal(&counted, None).await.map_err(failed)?;
+        let counted = self.counted().map_err(BoxedError::into_error)?;
+        let mut sealed = self.seal(&counted, None).await.map_err(BoxedError::into_error)?;
         let mut tries = 1..PLANS;
         loop {
             match self.bridge.request(&counted.subject, &mut sealed, timeout).await {
-                Err(error) if is_too_large(&error.error) && tries.next().is_some() => {
+                Err(error) if is_too_large(&error) && tries.next().is_some() => {
                     if let Err(error) = self.seal_again(&mut sealed, None).await {
                         sealed.uploads.delete().await;
-                        return Err(failed(error));
+                        return Err(error.into_error());
                     }
                 }
                 answered => {

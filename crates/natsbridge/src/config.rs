@@ -9,6 +9,7 @@ use natsbridge_fileserver::{Downloader, RetryPolicy, RootCertificates, Uploader}
 use natsbridge_nats::{ConnectOptions, SubjectFilter};
 use uuid::Uuid;
 
+use crate::Error;
 use crate::progress::{Progress, ProgressHook};
 
 /// A setting that can't be used
@@ -127,8 +128,8 @@ impl Config {
     /// is not set, or empty, keeps its default.
     ///
     /// # Errors
-    /// [`ConfigError`] naming the variable whose value can't be used.
-    pub fn from_env() -> Result<Self, ConfigError> {
+    /// [`Error::Config`] naming the variable whose value can't be used.
+    pub fn from_env() -> Result<Self, Error> {
         Self::from_variables(std::env::var)
     }
 
@@ -148,9 +149,13 @@ impl Config {
     ///     _ => Err(VarError::NotPresent),
     /// })?;
     /// assert_eq!((config.limits.size_threshold, config.fileserver_url.as_str()), (100_000, Config::FILESERVER_URL));
-    /// # Ok::<(), natsbridge::ConfigError>(())
+    /// # Ok::<(), natsbridge::Error>(())
     /// ```
-    pub fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, ConfigError> {
+    pub fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, Error> {
+        Ok(Self::of_variables(read)?)
+    }
+
+    fn of_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, ConfigError> {
         let variable = |name: &'static str| match read(name) {
             Ok(value) if value.trim().is_empty() => Ok(None),
             Ok(value) => Ok(Some(value.trim().to_owned())),
@@ -328,7 +333,7 @@ mod tests {
     use super::*;
 
     fn with(name: &'static str, value: &'static str) -> Result<Config, ConfigError> {
-        Config::from_variables(|asked| if asked == name { Ok(value.to_owned()) } else { Err(VarError::NotPresent) })
+        Config::of_variables(|asked| if asked == name { Ok(value.to_owned()) } else { Err(VarError::NotPresent) })
     }
 
     #[test]
@@ -358,7 +363,7 @@ mod tests {
     }
 
     fn set(variables: &[(&'static str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_variables(|asked| {
+        Config::of_variables(|asked| {
             let found = variables.iter().find(|(name, _)| *name == asked);
             found.map(|(_, value)| (*value).to_owned()).ok_or(VarError::NotPresent)
         })

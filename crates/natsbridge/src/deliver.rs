@@ -1,7 +1,6 @@
 //! Acknowledged delivery: a message is repeated until the awaited answers are in, or its deadline has passed.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,9 +12,10 @@ use tokio::time::Instant;
 
 use crate::bridge;
 use crate::builder::MessageBuilder;
+use crate::error::{self, DeliveryError, Refusal};
 use crate::perform::{Detached, Patience, Sealed};
 use crate::sequence::Counted;
-use crate::{Error, error, observe};
+use crate::{Error, observe};
 
 /// How a message is delivered (specification, section 7)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,81 +93,6 @@ pub struct Delivered {
     pub acks: Vec<Header>,
     /// How often it was sent again
     pub repeats: u32,
-}
-
-/// Why a message was not acknowledged
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeliveryError {
-    /// Too few acknowledgements before the deadline
-    #[error(
-        "message {} has {acked} of {awaited} acknowledgements after {repeats} repeats; {}",
-        shown(msg_id),
-        Reason(refusal.as_deref(), advice)
-    )]
-    Unacknowledged {
-        /// The message
-        msg_id: String,
-        /// Acknowledgements that came
-        acked: usize,
-        /// Acknowledgements awaited
-        awaited: usize,
-        /// How often it was sent again
-        repeats: u32,
-        /// What a receiver said last that could not handle it then; sending it again did not help
-        refusal: Option<Box<Refusal>>,
-        /// What may be wrong where no receiver said
-        advice: &'static str,
-    },
-    /// A receiver says that it can't handle the message, and that sending it again does not help
-    #[error("message {} was refused by {receiver}: {code}: {reason}", shown(msg_id))]
-    Refused {
-        /// The message
-        msg_id: String,
-        /// The refusing program's name, cut at 80 characters and made harmless to show
-        receiver: String,
-        /// The receiver's code, cut at 80 characters and made harmless to show
-        code: String,
-        /// The receiver's reason, cut at 500 characters and made harmless to show
-        reason: String,
-    },
-}
-
-/// What a receiver said that could not handle a message; a stranger's text, cut and made harmless to show
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Refusal {
-    /// The refusing program's name
-    pub receiver: String,
-    /// Its code
-    pub code: String,
-    /// Its reason
-    pub reason: String,
-}
-
-/// The last refusal, or what else may be wrong
-struct Reason<'a>(Option<&'a Refusal>, &'static str);
-
-impl fmt::Display for Reason<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(Refusal { receiver, code, reason }) => {
-                write!(f, "the last answer is a refusal by {receiver}: {code}: {reason}")
-            }
-            None => f.write_str(self.1),
-        }
-    }
-}
-
-impl DeliveryError {
-    /// The stable word for this error (docs/specification.md, "Error codes")
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Unacknowledged { .. } => "unacknowledged",
-            Self::Refused { .. } => "nacked",
-        }
-    }
 }
 
 /// Answers by the message they answer: one subscription serves every delivery of a bridge

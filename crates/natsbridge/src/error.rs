@@ -1,102 +1,583 @@
-//! The façade's errors: one variant per room, each with its stable code and the payload it is about.
+//! The one error of the façade: what went wrong, of what kind, with which message and which payload.
 
-use std::error::Error as _;
+use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
 
-use natsbridge_core::{EnvelopeError, Header, PayloadError, PlanError, harmless, shown};
-use natsbridge_fileserver::{FetchError, FetchErrorKind, StoreError};
-use natsbridge_nats::{BrokerError, Subject, SubjectError};
+use natsbridge_core::{
+    CodecError, EnvelopeError, Header, PayloadError, PayloadErrorKind, PayloadType, PlanError, harmless, shown,
+};
+use natsbridge_fileserver::{FetchError, FetchErrorKind, StoreError, StoreErrorKind};
+use natsbridge_nats::{BrokerError, BrokerErrorKind, Subject, SubjectError};
 
-use crate::{ConfigError, DeliveryError};
+use crate::config::ConfigError;
 
 /// What went wrong while sending or receiving
-#[derive(Debug, thiserror::Error)]
+///
+/// Match on [`kind`](Self::kind) to decide what to do; [`code`](Self::code) is the same word in logs, NACKs and every
+/// language. `Display` tells what happened and what to do. `Debug` prints the same text and its causes, so that a `main`
+/// which returns this error prints something for people.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting can't be used
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A subject, or a queue group, that NATS would refuse
+    Config(Box<ConfigError>),
+    /// NATS does not accept the name of a subject or queue group
     #[error(transparent)]
-    Subject(#[from] SubjectError),
-    /// A value that can't be serialised, or a payload that is not what it should be
+    Subject(Box<SubjectError>),
+    /// A value can't be serialised, or a payload is not what its type or its envelope says
     #[error(transparent)]
-    Payload(#[from] PayloadError),
-    /// A message that can't travel; nothing was uploaded
+    Payload(Box<PayloadError>),
+    /// A message can't be sent as it is; nothing was uploaded
     #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// An upload that failed; what this message had uploaded before is deleted again
+    Plan(Box<PlanError>),
+    /// An upload failed; what this message had uploaded before is deleted again
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A message that is no envelope
+    /// A message is not an envelope
     #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-    /// A link that could not be read
+    Envelope(Box<EnvelopeError>),
+    /// A link can't be downloaded
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The connection to NATS, or a publish on it
+    /// The connection to NATS, or a publish on it, failed
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// A message that was not acknowledged
+    /// A message was not acknowledged, or was refused
     #[error(transparent)]
-    Delivery(#[from] DeliveryError),
-    /// A file on this side that can't be read or written
-    #[error("payload `{}`: cannot {action} {}", shown(dataname), harmless(&path.to_string_lossy()))]
-    File {
-        /// The payload
-        dataname: String,
-        /// What was tried: `read`, `write`
-        action: &'static str,
-        /// The file
-        path: PathBuf,
-        /// Why not
-        source: std::io::Error,
-    },
-    /// No payload of that name is in the message
+    Delivery(Box<DeliveryError>),
+    /// A local file can't be read or written
+    #[error(transparent)]
+    File(Box<FileError>),
+    /// A message arrived and can't be handed out
+    #[error(transparent)]
+    Unreadable(Box<Unreadable>),
+    /// The message has no payload of this name
     #[error("no payload `{}` in the message; it has {present}", shown(dataname))]
     NoSuchPayload {
         /// The name asked for
-        dataname: String,
-        /// The names that are there
-        present: String,
+        dataname: Box<str>,
+        /// The names that the message has
+        present: Box<str>,
     },
-    /// A payload that holds something else than was asked for
-    #[error("payload `{}` of type {payload_type} can't be read as {wanted}: {reason}", shown(dataname))]
+    /// A payload holds something else than was asked for
+    #[error("payload `{}` of type {payload_type} can't be read as {reason}", shown(dataname))]
     WrongType {
         /// The payload
-        dataname: String,
+        dataname: Box<str>,
         /// Its type
-        payload_type: natsbridge_core::PayloadType,
-        /// What was asked for
-        wanted: &'static str,
-        /// Why not
-        reason: String,
+        payload_type: PayloadType,
+        /// What was asked for, and why the payload is not that
+        reason: Box<str>,
     },
     /// The program's runtime ended while a message was being downloaded
     #[error("the program's runtime has stopped, so the message was not downloaded")]
     Stopped,
-    /// The message asks for no answer
-    #[error(
-        "message {} names no subject for answers, so it can't be answered; its sender has to set reply_to",
-        shown(msg_id)
-    )]
+    /// The message names no subject for replies
+    #[error("message {} names no subject for replies, so it has none; its sender has to set reply_to", shown(msg_id))]
     NoReplySubject {
         /// The message
-        msg_id: String,
+        msg_id: Box<str>,
     },
-    /// The message asks for an answer at a subject where this program sends none
+    /// The message asks for its reply at a subject where this program sends none
     #[error(
-        "message {} wants its answer at `{}`, where this program does not send; allow the subject in reply_subjects if you trust the sender",
+        "message {} wants its reply at `{}`, where this program does not send; allow the subject in reply_subjects if you trust the sender",
         shown(msg_id),
         shown(subject)
     )]
     ReplyRefused {
         /// The message
-        msg_id: String,
+        msg_id: Box<str>,
         /// The subject that its sender named
-        subject: String,
+        subject: Box<str>,
     },
+}
+
+/// The kind of an [`Error`], to decide what to do
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A setting, option, argument or credentials file can't be used
+    Configuration,
+    /// NATS does not accept the name of a subject or queue group
+    InvalidSubject,
+    /// A value is not what the payload type holds, or a payload is not what was asked for
+    WrongType,
+    /// The message has no payload of the name asked for
+    NoSuchPayload,
+    /// A message is not an envelope
+    InvalidMessage,
+    /// The bytes of a payload are not what its type says
+    Undecodable,
+    /// The bytes of a payload are not those that were sent: another size or digest
+    Corrupted,
+    /// A payload or message is larger than its receiver, the broker or the file server takes
+    TooLarge,
+    /// A payload can only travel as a link, and links are not allowed
+    LinksNotAllowed,
+    /// The receiver, or this program as it was built, can't read a payload of this type
+    Unsupported,
+    /// The broker or the file server does not accept the credentials, or does not permit the operation
+    PermissionDenied,
+    /// TLS failed: a certificate is missing, not trusted or not valid
+    Tls,
+    /// The broker or the file server can't be reached
+    Unreachable,
+    /// The connection was lost before the broker confirmed; a message may or may not have arrived
+    ConnectionLost,
+    /// The connection was closed by this program
+    Closed,
+    /// Nobody subscribes to the subject of a request
+    NoResponders,
+    /// No reply, transfer or confirmation came in time
+    TimedOut,
+    /// A receiver refused the message with a NACK
+    Refused,
+    /// Too few receivers acknowledged before the deadline
+    Unacknowledged,
+    /// The message names no subject for replies
+    NoReplySubject,
+    /// This program does not send to the subject that a message names for replies
+    ReplyNotAllowed,
+    /// This program does not download from the address that a link names
+    BlockedOrigin,
+    /// A link holds nothing any more: unknown to the server, expired, or read already
+    LinkGone,
+    /// The file server has no space left
+    StorageFull,
+    /// The file server replied with something unexpected
+    Rejected,
+    /// A store or downloader of the program's own failed
+    Handler,
+    /// A local file can't be read or written
+    LocalFile,
+    /// The program's runtime has stopped
+    Stopped,
+    /// Another failure, of which [`Error::code`] has the word
+    Other,
+}
+
+/// A local file that can't be read or written
+#[derive(Debug, thiserror::Error)]
+#[error("payload `{}`: cannot {action} {}", shown(dataname), harmless(&path.to_string_lossy()))]
+pub struct FileError {
+    dataname: String,
+    action: &'static str,
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+/// A message that arrived and can't be handed out, with as much of it as could be read
+#[derive(Debug)]
+pub struct Unreadable {
+    error: Error,
+    subject: String,
+    header: Option<Header>,
+    reply: Option<Subject>,
+}
+
+// The error inside says all there is to say; the message around it adds what a program needs to reply.
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl StdError for Unreadable {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}
+
+/// Declares conversions from the errors that [`Error`] keeps in a box.
+macro_rules! boxed {
+    ($($variant:ident($error:ty),)+) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::$variant(Box::new(error))
+            }
+        })+
+    };
+}
+
+boxed! {
+    Config(ConfigError),
+    Subject(SubjectError),
+    Payload(PayloadError),
+    Plan(PlanError),
+    Envelope(EnvelopeError),
+    Delivery(DeliveryError),
+}
+
+impl From<natsbridge_core::ParsePayloadTypeError> for Error {
+    fn from(error: natsbridge_core::ParsePayloadTypeError) -> Self {
+        ConfigError::new("payload_type", error.to_string()).into()
+    }
+}
+
+impl Error {
+    /// A local file of a payload that can't be read or written; `action` is `read` or `write`
+    #[must_use]
+    pub fn file(
+        dataname: impl Into<String>,
+        action: &'static str,
+        path: impl Into<PathBuf>,
+        source: std::io::Error,
+    ) -> Self {
+        Self::File(Box::new(FileError { dataname: dataname.into(), action, path: path.into(), source }))
+    }
+
+    /// A message that arrived and can't be handed out
+    pub(crate) fn unreadable(self, subject: &str, header: Option<&Header>, reply: Option<Subject>) -> Self {
+        let subject = harmless(subject).into_owned();
+        Self::Unreadable(Box::new(Unreadable { error: self, subject, header: header.cloned(), reply }))
+    }
+
+    /// The error itself, where [`Error::Unreadable`] holds it together with the message that arrived
+    #[must_use]
+    pub fn inner(&self) -> &Self {
+        match self {
+            Self::Unreadable(unread) => unread.error.inner(),
+            other => other,
+        }
+    }
+
+    /// The kind of error, to match on
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Config(_) => ErrorKind::Configuration,
+            Self::Subject(_) => ErrorKind::InvalidSubject,
+            Self::Payload(error) => payload_kind(&error.fault),
+            Self::Plan(error) => match &**error {
+                PlanError::PayloadTooLarge { .. } | PlanError::MessageTooLarge { .. } => ErrorKind::TooLarge,
+                PlanError::LinksNotAllowed { .. } => ErrorKind::LinksNotAllowed,
+                PlanError::UnreadableType { .. } => ErrorKind::Unsupported,
+                PlanError::Convert { source, .. } => codec_kind(source),
+                PlanError::StoredSize { .. } => ErrorKind::Corrupted,
+                _ => ErrorKind::Other,
+            },
+            Self::Store(error) => store_kind(error.kind()),
+            Self::Envelope(_) => ErrorKind::InvalidMessage,
+            Self::Fetch(error) => fetch_kind(error.kind()),
+            Self::Broker(error) => broker_kind(error.kind()),
+            Self::Delivery(error) => match &**error {
+                DeliveryError::Unacknowledged { .. } => ErrorKind::Unacknowledged,
+                DeliveryError::Refused { .. } => ErrorKind::Refused,
+            },
+            Self::File(_) => ErrorKind::LocalFile,
+            Self::Unreadable(unread) => unread.error.kind(),
+            Self::NoSuchPayload { .. } => ErrorKind::NoSuchPayload,
+            Self::WrongType { .. } => ErrorKind::WrongType,
+            Self::Stopped => ErrorKind::Stopped,
+            Self::NoReplySubject { .. } => ErrorKind::NoReplySubject,
+            Self::ReplyRefused { .. } => ErrorKind::ReplyNotAllowed,
+        }
+    }
+
+    /// The stable word for this error (docs/specification.md, "Error codes")
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "configuration",
+            Self::Subject(error) => error.code(),
+            Self::Payload(error) => error.code(),
+            Self::Plan(error) => error.code(),
+            Self::Store(error) => error.code(),
+            Self::Envelope(error) => error.code(),
+            Self::Fetch(error) => error.code(),
+            Self::Broker(error) => error.code(),
+            Self::Delivery(error) => error.code(),
+            Self::File(_) => "local_file",
+            Self::Unreadable(unread) => unread.error.code(),
+            Self::NoSuchPayload { .. } => "no_such_payload",
+            Self::WrongType { .. } => "wrong_value",
+            Self::Stopped => "stopped",
+            Self::NoReplySubject { .. } => "no_reply_subject",
+            Self::ReplyRefused { .. } => "reply_refused",
+        }
+    }
+
+    /// The name of the payload that the error is about, if it is about one
+    #[must_use]
+    pub fn dataname(&self) -> Option<&str> {
+        match self {
+            Self::Payload(error) => Some(&error.dataname),
+            Self::Plan(error) => error.dataname(),
+            Self::Store(error) => error.dataname(),
+            Self::Envelope(error) => error.dataname(),
+            Self::Fetch(error) => Some(error.dataname()),
+            Self::File(error) => Some(&error.dataname),
+            Self::Unreadable(unread) => unread.error.dataname(),
+            Self::NoSuchPayload { dataname, .. } | Self::WrongType { dataname, .. } => Some(dataname),
+            Self::Config(_)
+            | Self::Subject(_)
+            | Self::Broker(_)
+            | Self::Delivery(_)
+            | Self::Stopped
+            | Self::NoReplySubject { .. }
+            | Self::ReplyRefused { .. } => None,
+        }
+    }
+
+    /// The identifier of the message that the error is about, if it is known
+    #[must_use]
+    pub fn msg_id(&self) -> Option<&str> {
+        match self {
+            Self::Delivery(error) => Some(error.msg_id()),
+            Self::NoReplySubject { msg_id } | Self::ReplyRefused { msg_id, .. } => Some(msg_id),
+            Self::Unreadable(unread) => unread.header.as_ref().map(Header::msg_id).or_else(|| unread.error.msg_id()),
+            _ => None,
+        }
+    }
+
+    /// The fields of the message that arrived and can't be handed out, if its envelope could be read
+    #[must_use]
+    pub fn header(&self) -> Option<&Header> {
+        match self {
+            Self::Unreadable(unread) => unread.header.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The subject of the message that arrived and can't be handed out, made harmless to show
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable(unread) => Some(&unread.subject),
+            _ => None,
+        }
+    }
+
+    /// The subject where NATS takes a reply to the message that can't be handed out
+    pub(crate) const fn reply_subject(&self) -> Option<&Subject> {
+        match self {
+            Self::Unreadable(unread) => unread.reply.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may succeed later
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::Fetch(error) => error.is_retryable(),
+            Self::Broker(error) => error.is_retryable(),
+            Self::File(_) => true,
+            Self::Delivery(error) => matches!(**error, DeliveryError::Unacknowledged { .. }),
+            Self::Unreadable(unread) => unread.error.is_retryable(),
+            Self::Config(_)
+            | Self::Subject(_)
+            | Self::Payload(_)
+            | Self::Plan(_)
+            | Self::Envelope(_)
+            | Self::NoSuchPayload { .. }
+            | Self::WrongType { .. }
+            | Self::Stopped
+            | Self::NoReplySubject { .. }
+            | Self::ReplyRefused { .. } => false,
+        }
+    }
+
+    /// The reason to give in a NACK: text for the sender, who may be a stranger
+    ///
+    /// It names neither paths of this machine nor the origins that this program allows; `Display` does.
+    #[must_use]
+    pub fn nack_reason(&self) -> String {
+        match self {
+            Self::File(error) => {
+                let FileError { dataname, action, source, .. } = &**error;
+                format!("payload `{}`: the receiver cannot {action} it: {source}", shown(dataname))
+            }
+            Self::Fetch(error) => {
+                let dataname = shown(error.dataname());
+                match (error.refused_origin(), error.source()) {
+                    (Some(origin), _) => format!("payload `{dataname}`: this receiver does not download from {origin}"),
+                    // Such as a disk that is full.
+                    (None, Some(source)) if error.kind() == FetchErrorKind::LocalFile => format!("{error}: {source}"),
+                    (None, _) => error.to_string(),
+                }
+            }
+            Self::Unreadable(unread) => unread.error.nack_reason(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+fn payload_kind(fault: &PayloadErrorKind) -> ErrorKind {
+    match fault {
+        PayloadErrorKind::Digest { .. }
+        | PayloadErrorKind::DigestForm
+        | PayloadErrorKind::DigestMissing
+        | PayloadErrorKind::Size { .. } => ErrorKind::Corrupted,
+        PayloadErrorKind::TooLarge { .. } => ErrorKind::TooLarge,
+        PayloadErrorKind::Codec(error) => codec_kind(error),
+        _ => ErrorKind::Other,
+    }
+}
+
+fn codec_kind(error: &CodecError) -> ErrorKind {
+    match error {
+        CodecError::TableTooLarge { .. } | CodecError::TooLargeToShow { .. } => ErrorKind::TooLarge,
+        CodecError::WrongValue { .. } | CodecError::WrongNumber { .. } | CodecError::Unconvertible { .. } => {
+            ErrorKind::WrongType
+        }
+        CodecError::NoArrow => ErrorKind::Unsupported,
+        CodecError::InFile => ErrorKind::LocalFile,
+        _ => ErrorKind::Undecodable,
+    }
+}
+
+fn store_kind(kind: StoreErrorKind) -> ErrorKind {
+    match kind {
+        StoreErrorKind::Unreachable => ErrorKind::Unreachable,
+        StoreErrorKind::Untrusted => ErrorKind::Tls,
+        StoreErrorKind::Timeout => ErrorKind::TimedOut,
+        StoreErrorKind::Refused | StoreErrorKind::Credentials => ErrorKind::PermissionDenied,
+        StoreErrorKind::TooLarge => ErrorKind::TooLarge,
+        StoreErrorKind::Full => ErrorKind::StorageFull,
+        StoreErrorKind::Rejected => ErrorKind::Rejected,
+        StoreErrorKind::Digest => ErrorKind::Corrupted,
+        StoreErrorKind::LocalFile => ErrorKind::LocalFile,
+        StoreErrorKind::Handler => ErrorKind::Handler,
+        _ => ErrorKind::Other,
+    }
+}
+
+fn fetch_kind(kind: FetchErrorKind) -> ErrorKind {
+    match kind {
+        FetchErrorKind::BlockedOrigin => ErrorKind::BlockedOrigin,
+        FetchErrorKind::NotFound | FetchErrorKind::Expired | FetchErrorKind::Consumed => ErrorKind::LinkGone,
+        FetchErrorKind::Refused => ErrorKind::PermissionDenied,
+        FetchErrorKind::TooLarge => ErrorKind::TooLarge,
+        FetchErrorKind::SizeMismatch | FetchErrorKind::Digest => ErrorKind::Corrupted,
+        FetchErrorKind::Rejected => ErrorKind::Rejected,
+        FetchErrorKind::Unreachable | FetchErrorKind::DownloadRetryExceeded => ErrorKind::Unreachable,
+        FetchErrorKind::Untrusted => ErrorKind::Tls,
+        FetchErrorKind::Timeout => ErrorKind::TimedOut,
+        FetchErrorKind::LocalFile => ErrorKind::LocalFile,
+        FetchErrorKind::Handler => ErrorKind::Handler,
+        _ => ErrorKind::Other,
+    }
+}
+
+fn broker_kind(kind: BrokerErrorKind) -> ErrorKind {
+    match kind {
+        BrokerErrorKind::InvalidOptions | BrokerErrorKind::NotWebSocket => ErrorKind::Configuration,
+        BrokerErrorKind::InvalidSubject => ErrorKind::InvalidSubject,
+        BrokerErrorKind::Unresolved | BrokerErrorKind::Refused | BrokerErrorKind::Unreachable => ErrorKind::Unreachable,
+        BrokerErrorKind::Unauthorized | BrokerErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        BrokerErrorKind::TlsUntrusted
+        | BrokerErrorKind::TlsExpired
+        | BrokerErrorKind::TlsWrongName
+        | BrokerErrorKind::TlsClientCertificate
+        | BrokerErrorKind::Tls
+        | BrokerErrorKind::TlsNotOffered
+        | BrokerErrorKind::TlsFirst => ErrorKind::Tls,
+        BrokerErrorKind::TimedOut => ErrorKind::TimedOut,
+        BrokerErrorKind::NoResponders => ErrorKind::NoResponders,
+        BrokerErrorKind::TooLarge { .. } => ErrorKind::TooLarge,
+        BrokerErrorKind::ConnectionLost => ErrorKind::ConnectionLost,
+        BrokerErrorKind::Closed => ErrorKind::Closed,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// Why a message was not acknowledged
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliveryError {
+    /// Too few acknowledgements came before the deadline
+    #[error(
+        "message {} has {acked} of {awaited} acknowledgements after {repeats} repeats; {}",
+        shown(msg_id),
+        Reason(refusal.as_deref(), advice)
+    )]
+    Unacknowledged {
+        /// The message
+        msg_id: String,
+        /// Acknowledgements that came
+        acked: usize,
+        /// Acknowledgements awaited
+        awaited: usize,
+        /// How often the message was sent again
+        repeats: u32,
+        /// The last NACK that said the message may be sent again
+        refusal: Option<Box<Refusal>>,
+        /// What may be wrong where no NACK came
+        advice: &'static str,
+    },
+    /// A receiver refuses the message, and sending it again does not help
+    #[error("message {} was refused by {receiver}: {code}: {reason}", shown(msg_id))]
+    Refused {
+        /// The message
+        msg_id: String,
+        /// The refusing program's name, cut at 80 characters and made harmless to show
+        receiver: String,
+        /// The receiver's code, cut at 80 characters and made harmless to show
+        code: String,
+        /// The receiver's reason, cut at 500 characters and made harmless to show
+        reason: String,
+    },
+}
+
+/// What a NACK says; a stranger's text, cut and made harmless to show
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The refusing program's name
+    pub receiver: String,
+    /// Its code
+    pub code: String,
+    /// Its reason
+    pub reason: String,
+}
+
+/// The last refusal, or what else may be wrong
+struct Reason<'a>(Option<&'a Refusal>, &'static str);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(Refusal { receiver, code, reason }) => {
+                write!(f, "the last reply is a refusal by {receiver}: {code}: {reason}")
+            }
+            None => f.write_str(self.1),
+        }
+    }
+}
+
+impl DeliveryError {
+    /// The stable word for this error (docs/specification.md, "Error codes")
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unacknowledged { .. } => "unacknowledged",
+            Self::Refused { .. } => "nacked",
+        }
+    }
+
+    /// The identifier of the message
+    #[must_use]
+    pub fn msg_id(&self) -> &str {
+        match self {
+            Self::Unacknowledged { msg_id, .. } | Self::Refused { msg_id, .. } => msg_id,
+        }
+    }
 }
 
 /// The longest text of strangers that tells a reason, in characters
@@ -136,134 +617,32 @@ where
     }
 }
 
-impl Error {
-    /// The stable word for this error (docs/specification.md, "Error codes")
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Config(_) => "configuration",
-            Self::Subject(error) => error.code(),
-            Self::Payload(error) => error.code(),
-            Self::Plan(error) => error.code(),
-            Self::Store(error) => error.code(),
-            Self::Envelope(error) => error.code(),
-            Self::Fetch(error) => error.code(),
-            Self::Broker(error) => error.code(),
-            Self::Delivery(error) => error.code(),
-            Self::File { .. } => "local_file",
-            Self::NoSuchPayload { .. } => "no_such_payload",
-            Self::WrongType { .. } => "wrong_value",
-            Self::Stopped => "stopped",
-            Self::NoReplySubject { .. } => "no_reply_subject",
-            Self::ReplyRefused { .. } => "reply_refused",
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_is_small() {
+        assert!(size_of::<Error>() <= 40, "{} bytes", size_of::<Error>());
     }
 
-    /// What a NACK says of this error: text for the sender, who may be a stranger
-    ///
-    /// It names neither this machine's paths nor the origins that this program allows; the error's own text does.
-    #[must_use]
-    pub fn nack_reason(&self) -> String {
-        match self {
-            Self::File { dataname, action, source, .. } => {
-                format!("payload `{}`: the receiver cannot {action} it: {source}", shown(dataname))
-            }
-            Self::Fetch(error) => {
-                let dataname = shown(error.dataname());
-                match (error.refused_origin(), error.source()) {
-                    (Some(origin), _) => format!("payload `{dataname}`: this receiver does not download from {origin}"),
-                    // Such as a disk that is full.
-                    (None, Some(source)) if error.kind() == FetchErrorKind::LocalFile => format!("{error}: {source}"),
-                    (None, _) => error.to_string(),
-                }
-            }
-            other => other.to_string(),
-        }
+    #[test]
+    fn debug_is_the_text_with_its_causes() {
+        let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "no space left");
+        let error = Error::file("clip", "write", "films/clip.mp4", full);
+        assert_eq!(format!("{error:?}"), "payload `clip`: cannot write films/clip.mp4: no space left");
+        let unread = error.unreadable("films", None, None);
+        assert_eq!(format!("{unread:?}"), "payload `clip`: cannot write films/clip.mp4: no space left");
     }
 
-    /// The payload it is about, where it is one payload's
-    #[must_use]
-    pub fn dataname(&self) -> Option<&str> {
-        match self {
-            Self::Payload(error) => Some(&error.dataname),
-            Self::Plan(error) => error.dataname(),
-            Self::Store(error) => error.dataname(),
-            Self::Envelope(error) => error.dataname(),
-            Self::Fetch(error) => Some(error.dataname()),
-            Self::File { dataname, .. } | Self::NoSuchPayload { dataname, .. } | Self::WrongType { dataname, .. } => {
-                Some(dataname)
-            }
-            Self::Config(_)
-            | Self::Subject(_)
-            | Self::Broker(_)
-            | Self::Delivery(_)
-            | Self::Stopped
-            | Self::NoReplySubject { .. }
-            | Self::ReplyRefused { .. } => None,
-        }
-    }
-
-    /// Whether the same call may succeed later
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Store(error) => error.is_retryable(),
-            Self::Fetch(error) => error.is_retryable(),
-            Self::Broker(error) => error.is_retryable(),
-            Self::File { .. } => true,
-            Self::Delivery(error) => matches!(error, DeliveryError::Unacknowledged { .. }),
-            Self::Config(_)
-            | Self::Subject(_)
-            | Self::Payload(_)
-            | Self::Plan(_)
-            | Self::Envelope(_)
-            | Self::NoSuchPayload { .. }
-            | Self::WrongType { .. }
-            | Self::Stopped
-            | Self::NoReplySubject { .. }
-            | Self::ReplyRefused { .. } => false,
-        }
-    }
-}
-
-/// A message that arrived and can't be handed out, with as much of it as could be read
-///
-/// A subscription goes on after it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ReceiveError {
-    /// What is wrong
-    pub error: Box<Error>,
-    /// The subject it came on, made harmless to show
-    pub subject: String,
-    /// The envelope's fields, where the envelope itself could be read
-    pub header: Option<Box<Header>>,
-    /// Where NATS would carry an answer
-    pub(crate) reply: Option<Subject>,
-}
-
-impl ReceiveError {
-    pub(crate) fn new(error: impl Into<Error>, subject: impl AsRef<str>) -> Self {
-        let subject = harmless(subject.as_ref()).into_owned();
-        Self { error: Box::new(error.into()), subject, header: None, reply: None }
-    }
-
-    pub(crate) fn answerable(mut self, header: Option<&Header>, reply: Option<Subject>) -> Self {
-        self.header = header.cloned().map(Box::new);
-        self.reply = reply;
-        self
-    }
-}
-
-// The error inside is all there is to say: this level adds what a program needs to answer, and no words.
-impl fmt::Display for ReceiveError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl std::error::Error for ReceiveError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.error.source()
+    #[test]
+    fn unreadable_message_looks_through_to_its_error() {
+        let error = Error::NoReplySubject { msg_id: "m-1".into() }.unreadable("lab\n", None, None);
+        assert_eq!(
+            (error.kind(), error.code(), error.msg_id()),
+            (ErrorKind::NoReplySubject, "no_reply_subject", Some("m-1"))
+        );
+        assert!(!error.subject().unwrap().contains('\n'));
+        assert!(matches!(error.inner(), Error::NoReplySubject { .. }));
     }
 }

@@ -37,7 +37,7 @@
 //! ```
 //!
 //! [`MessageBuilder`] has a method for each payload type, [`Message`] the ways to read them. A message that can't be read is an item
-//! with an error ([`ReceiveError`]); the next one follows. Every [`Error`] names its payload and has a stable
+//! with an error ([`Error::Unreadable`]); the next one follows. Every [`Error`] names its payload and has a stable
 //! [`code`](Error::code), the same word in every language.
 //!
 //! # Large payloads
@@ -165,8 +165,8 @@ mod window;
 pub use bridge::Bridge;
 pub use builder::MessageBuilder;
 pub use config::{Config, ConfigError, Secret};
-pub use deliver::{DeliverOptions, Delivered, DeliveryError, Refusal};
-pub use error::{Error, ReceiveError};
+pub use deliver::{DeliverOptions, Delivered};
+pub use error::{DeliveryError, Error, ErrorKind, FileError, Refusal, Unreadable};
 pub use message::Message;
 pub use payload::{Payload, Saved};
 pub use progress::{Direction, Progress};

@@ -14,7 +14,7 @@ use crate::bridge::Bridge;
 use crate::builder::MessageBuilder;
 use crate::payload::{Payload, Saved};
 use crate::window::Claim;
-use crate::{Error, ReceiveError, error, observe};
+use crate::{Error, error, observe};
 
 /// Payloads that an error names
 const NAMED: usize = 16;
@@ -32,14 +32,14 @@ pub struct Message {
 
 impl Message {
     /// Reads the envelope and checks what came direct
-    pub(crate) fn open(bridge: &Bridge, delivery: RawMessage) -> Result<Self, ReceiveError> {
+    pub(crate) fn open(bridge: &Bridge, delivery: RawMessage) -> Result<Self, Error> {
         let RawMessage { subject, reply, payload, .. } = delivery;
         let envelope = match Envelope::from_json(&payload) {
             Ok(envelope) => envelope,
             Err(error) => {
                 let error = Error::from(error);
                 observe::unreadable(&error, subject.as_str(), None);
-                return Err(ReceiveError::new(error, subject.as_str()).answerable(None, reply));
+                return Err(error.unreadable(subject.as_str(), None, reply));
             }
         };
         observe::received(&envelope);
@@ -61,8 +61,8 @@ impl Message {
     /// Downloads every link into memory, all of them within [`Config::message_timeout`](crate::Config::message_timeout)
     ///
     /// # Errors
-    /// [`ReceiveError`] with the first payload that can't be handed out.
-    pub async fn fetch(&mut self) -> Result<(), ReceiveError> {
+    /// [`Error::Unreadable`] with the first payload that can't be handed out.
+    pub async fn fetch(&mut self) -> Result<(), Error> {
         let transfers = self.bridge.config().transfers.max(1);
         let mut fetches: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::new();
         for handle in &mut self.payloads {
@@ -73,7 +73,7 @@ impl Message {
         let fetched: Result<(), Error> = stream::iter(fetches).buffer_unordered(transfers).try_collect().await;
         fetched.map_err(|error| {
             observe::unreadable(&error, self.subject.as_str(), Some(&self.header));
-            ReceiveError::new(error, self.subject.as_str()).answerable(Some(&self.header), self.reply.clone())
+            error.unreadable(self.subject.as_str(), Some(&self.header), self.reply.clone())
         })
     }
 
@@ -121,7 +121,7 @@ impl Message {
                 _ => {}
             }
             let present = present.join(", ");
-            Error::NoSuchPayload { dataname: name.to_owned(), present }
+            Error::NoSuchPayload { dataname: name.into(), present: present.into() }
         })
     }
 
@@ -255,14 +255,14 @@ fn answer(
     purpose: Purpose,
 ) -> Result<MessageBuilder, Error> {
     let to = match (header.reply_to(), reply) {
-        ("", None) => return Err(Error::NoReplySubject { msg_id: header.msg_id().to_owned() }),
+        ("", None) => return Err(Error::NoReplySubject { msg_id: header.msg_id().into() }),
         ("", Some(reply)) => reply.as_str(),
         (reply_to, _) => reply_to,
     };
     let allowed = &bridge.config().reply_subjects;
     // A stranger's word must not make this program speak to the server's own subjects.
     if to.starts_with('$') || !(allowed.is_empty() || allowed.iter().any(|filter| filter.matches(to))) {
-        return Err(Error::ReplyRefused { msg_id: header.msg_id().to_owned(), subject: to.to_owned() });
+        return Err(Error::ReplyRefused { msg_id: header.msg_id().into(), subject: to.into() });
     }
     let draft = bridge.message(to).answering().purpose(purpose).correlation_id(header.correlation_id());
     let draft = draft.reply_to_msg_id(header.msg_id());
@@ -281,19 +281,17 @@ impl Bridge {
     /// # Errors
     /// [`Error::NoReplySubject`] when the message names no subject for answers, or is no envelope at all;
     /// [`Error::ReplyRefused`] when it names one where this program does not answer; and what [`MessageBuilder::send`] says.
-    pub async fn nack(&self, unread: &ReceiveError) -> Result<(), Error> {
-        let Some(header) = &unread.header else { return Err(Error::NoReplySubject { msg_id: String::new() }) };
-        let answer = answer(self, header, unread.reply.as_ref(), Purpose::Nack)?;
-        let error = &unread.error;
-        refusal(answer, error.code(), &error.nack_reason(), error.is_retryable()).send().await.map(drop)
+    pub async fn nack(&self, unread: &Error) -> Result<(), Error> {
+        let Some(header) = unread.header() else { return Err(Error::NoReplySubject { msg_id: "".into() }) };
+        let answer = answer(self, header, unread.reply_subject(), Purpose::Nack)?;
+        refusal(answer, unread.code(), &unread.nack_reason(), unread.is_retryable()).send().await.map(drop)
     }
 }
 
-fn wrong(handle: &Payload, wanted: &'static str, reason: &str) -> Error {
+fn wrong(handle: &Payload, wanted: &str, reason: &str) -> Error {
     Error::WrongType {
-        dataname: handle.name().to_owned(),
+        dataname: handle.name().into(),
         payload_type: handle.payload_type(),
-        wanted,
-        reason: error::reason(reason),
+        reason: format!("{wanted}: {}", error::reason(reason)).into(),
     }
 }

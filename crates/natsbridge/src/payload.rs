@@ -231,7 +231,7 @@ impl Payload {
     }
 
     fn unwritable(&self, path: &Path, source: io::Error) -> Error {
-        Error::File { dataname: self.name().to_owned(), action: "write", path: path.to_owned(), source }
+        Error::file(self.name(), "write", path, source)
     }
 }
 

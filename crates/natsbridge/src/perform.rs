@@ -16,11 +16,12 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::config::ConfigError;
 use crate::error::Boxed;
 use crate::loading::LoadingTime;
 use crate::progress::ProgressHook;
 use crate::sequence::Counted;
-use crate::{Config, ConfigError, Error, observe, smart};
+use crate::{Config, Error, observe, smart};
 
 /// A sealed message, and what it has left at the file server
 #[derive(Debug)]
@@ -473,5 +474,5 @@ pub(crate) async fn bytes_of(part: &Part) -> Result<Bytes, Error> {
 }
 
 fn unreadable(dataname: &str, path: &Path, source: std::io::Error) -> Error {
-    Error::File { dataname: dataname.to_owned(), action: "read", path: path.to_owned(), source }
+    Error::file(dataname, "read", path, source)
 }

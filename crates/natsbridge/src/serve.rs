@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::bridge::Bridge;
 use crate::message::Message;
 use crate::subscriber::Subscriber;
-use crate::{Error, ReceiveError, observe};
+use crate::{Error, observe};
 
 /// Why a handler could not do its work; told to the sender as a NACK
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -323,7 +323,7 @@ async fn answer(message: &Message, outcome: Result<(Arc<Message>, serde_json::Va
     }
 }
 
-async fn refuse(bridge: &Bridge, error: &ReceiveError) {
+async fn refuse(bridge: &Bridge, error: &Error) {
     match bridge.nack(error).await {
         Ok(()) | Err(Error::NoReplySubject { .. }) => {}
         Err(error) => tracing::warn!(error = observe::cause(&error), "a refusal could not be sent"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use natsbridge_core::Envelope;
-use natsbridge_nats::{BrokerError, RawMessage, Subscription};
+use natsbridge_nats::{RawMessage, Subscription};
 use tokio::time::Instant;
 
 use crate::ahead::{Ahead, Item, State};
@@ -12,7 +12,7 @@ use crate::bridge::Bridge;
 use crate::message::Message;
 use crate::sequence::{Detector, Losses};
 use crate::window::{Claim, Seen, Window};
-use crate::{ReceiveError, observe};
+use crate::{Error, observe};
 
 /// Handled messages that are remembered, so that a repeat is not handled twice
 const REMEMBERED: usize = 65_536;
@@ -104,21 +104,21 @@ impl Subscriber {
     /// Dropping the future loses nothing.
     ///
     /// # Errors
-    /// The item is [`ReceiveError`] for a message that can't be read; call again for the next one. One with
-    /// [`Error::Broker`](crate::Error::Broker) is the last: the server no longer lets this program listen.
-    pub async fn next(&mut self) -> Option<Result<Message, ReceiveError>> {
+    /// The item is [`Error::Unreadable`] for a message that can't be read; call again for the next one.
+    /// [`Error::Broker`] is the last item: the server no longer lets this program listen.
+    pub async fn next(&mut self) -> Option<Result<Message, Error>> {
         loop {
             let delivery = if self.ahead.is_empty() && self.end.is_none() {
                 match self.subscription.next().await {
                     Some(delivery) => delivery,
-                    None => return self.subscription.take_error().map(|error| self.failed(error)),
+                    None => return self.subscription.take_error().map(|error| Err(error.into())),
                 }
             } else {
                 match self.look().await {
                     Next::Item(item) => return Some(item),
                     Next::Arrived(delivery) => delivery,
                     Next::Again => continue,
-                    Next::End => return self.subscription.take_error().map(|error| self.failed(error)),
+                    Next::End => return self.subscription.take_error().map(|error| Err(error.into())),
                 }
             };
             let bytes = delivery.payload.len();
@@ -167,7 +167,7 @@ impl Subscriber {
     }
 
     /// The message, unless it is a repeat of one that was or is being handled
-    fn opened(&mut self, delivery: RawMessage) -> Option<Result<Message, ReceiveError>> {
+    fn opened(&mut self, delivery: RawMessage) -> Option<Result<Message, Error>> {
         if self.is_nats_own(&delivery) {
             return None;
         }
@@ -203,10 +203,6 @@ impl Subscriber {
         delivery.subject.as_str().starts_with(INBOX)
             && !Subscription::filter(&self.subscription).as_str().starts_with(INBOX)
             && Envelope::from_json(&delivery.payload).is_err()
-    }
-
-    fn failed(&self, error: BrokerError) -> Result<Message, ReceiveError> {
-        Err(ReceiveError::new(error, Subscription::filter(&self.subscription).as_str()))
     }
 
     /// How many messages were dropped because this inbox was read too slowly

@@ -111,7 +111,7 @@ async fn one_shot_wishes_that_contradict_are_refused_unsent() {
         large(&bridge).link_lifetime(once).send_confirmed().await.unwrap_err(),
         to_one().reply_to("answers").send().await.unwrap_err(),
         to_one().deliver(&quick()).await.unwrap_err(),
-        *to_one().request(second).await.unwrap_err().error,
+        to_one().request(second).await.unwrap_err(),
         smart(options.clone()).await,
         smart(options.receiver_id("r").reply_to("answers")).await,
     ];
@@ -148,7 +148,7 @@ async fn stores_that_force_one_shot_take_no_repeated_message() {
         let refused = [
             large(&bridge).send().await.unwrap_err(),
             to_one().deliver(&quick()).await.unwrap_err(),
-            *to_one().request(Duration::from_secs(1)).await.unwrap_err().error,
+            to_one().request(Duration::from_secs(1)).await.unwrap_err(),
         ];
         for error in refused {
             let text = error.to_string();
@@ -198,7 +198,8 @@ async fn the_last_refusal_is_the_reason_of_a_deadline() {
     });
     let twice = quick().deadline(Duration::from_millis(500)).pauses(Duration::from_millis(400), Duration::from_secs(1));
     let error = bridge.message("jobs").text("t", "x").deliver(&twice).await.unwrap_err();
-    let Error::Delivery(DeliveryError::Unacknowledged { refusal: Some(refusal), repeats: 1, .. }) = &error else {
+    let Error::Delivery(delivery) = &error else { panic!("{error:?}") };
+    let DeliveryError::Unacknowledged { refusal: Some(refusal), repeats: 1, .. } = &**delivery else {
         panic!("{error:?}")
     };
     assert_eq!((&*refusal.receiver, &*refusal.code), ("NATSBridge", "handler"));
@@ -229,7 +230,10 @@ async fn a_receiver_with_an_identifier_counts_once_over_a_restart() {
         let two = quick().deadline(Duration::from_secs(5)).acks(2);
         let acked = match sender.message("jobs").text("t", "x").deliver(&two).await {
             Ok(delivered) => delivered.acks.len(),
-            Err(Error::Delivery(DeliveryError::Unacknowledged { acked, .. })) => acked,
+            Err(Error::Delivery(error)) => match *error {
+                DeliveryError::Unacknowledged { acked, .. } => acked,
+                error => panic!("{error:?}"),
+            },
             Err(error) => panic!("{error:?}"),
         };
         assert_eq!(acked, counted);

@@ -139,8 +139,8 @@ async fn a_message_that_cannot_be_read_is_an_item_and_the_next_one_follows() {
     ] {
         publish_raw(&broker, "x", json).await;
         let error = inbox.next().await.unwrap().unwrap_err();
-        assert_eq!((error.error.code(), error.error.dataname()), (code, dataname), "{error}");
-        assert_eq!(error.header.is_some(), matches!(code, "digest" | "not_found"));
+        assert_eq!((error.code(), error.dataname()), (code, dataname), "{error}");
+        assert_eq!(error.header().is_some(), matches!(code, "digest" | "not_found"));
     }
     publish_raw(&broker, "x", payload("")).await;
     assert_eq!(inbox.next().await.unwrap().unwrap().text("d").unwrap(), "hi");
@@ -263,7 +263,7 @@ fn the_end_of_the_runtime_that_downloads_is_an_error_and_no_hang() {
     });
     drop(first);
     let error = runtime().block_on(inbox.next()).unwrap().unwrap_err();
-    assert!(matches!(*error.error, Error::Stopped), "{error:?}");
+    assert!(matches!(error, Error::Stopped), "{error:?}");
 }
 
 #[tokio::test]
@@ -438,7 +438,7 @@ async fn answers_name_the_message_they_answer() {
     let message = inbox.next().await.unwrap().unwrap();
     assert_eq!(message.ack().await.unwrap_err().code(), "no_reply_subject");
     let error = bridge.message("nobody").request(Duration::from_secs(5)).await.unwrap_err();
-    assert!(matches!(*error.error, Error::Broker(error) if error.kind() == BrokerErrorKind::NoResponders));
+    assert!(matches!(error, Error::Broker(error) if error.kind() == BrokerErrorKind::NoResponders));
 }
 
 #[tokio::test]

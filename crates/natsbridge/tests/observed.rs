@@ -243,8 +243,7 @@ async fn a_message_that_cannot_be_read_is_logged_with_its_correlation_id_and_cou
     let payload = json!({"dataname": "t", "payload_type": "text", "transport": "link", "data": "http://files.test/x"});
     let envelope = json!({"correlation_id": "flow-7", "msg_id": "m-1", "payloads": [payload]});
     publish(&broker, envelope.to_string()).await;
-    let codes: Vec<_> =
-        [inbox.next().await, inbox.next().await].map(|item| item.unwrap().unwrap_err().error.code()).into();
+    let codes: Vec<_> = [inbox.next().await, inbox.next().await].map(|item| item.unwrap().unwrap_err().code()).into();
 
     let lines = logged("a message can't be read");
     let of = |field| lines.iter().map(|line| line.get(field).map_or("", String::as_str)).collect::<Vec<_>>();
@@ -350,7 +349,7 @@ async fn transfers_and_their_retries_are_counted_on_the_way_of_a_message() {
     for _ in 0..6 {
         server.push(Reply::new(503, &[], ""));
     }
-    assert_eq!(second.fetch().await.unwrap_err().error.code(), "download_retry_exceeded");
+    assert_eq!(second.fetch().await.unwrap_err().code(), "download_retry_exceeded");
     counts.check(&[
         "download_retry_exceeded_total 1",
         "file_download_duration_seconds outcome=download_retry_exceeded 1",

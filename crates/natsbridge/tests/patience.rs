@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use natsbridge::store::{Downloaded, Downloader, FetchError, FetchErrorKind, Link, MemoryStore, Target};
-use natsbridge::{Bridge, Config, Error, MemoryBroker, Subscriber};
+use natsbridge::{Bridge, Config, ErrorKind, MemoryBroker, Subscriber};
 use tokio::time::Instant;
 
 /// Takes as many seconds for a link as its payload is named
@@ -48,7 +48,7 @@ async fn arrivals(inbox: &mut Subscriber, since: Instant, count: usize) -> Vec<(
     for _ in 0..count {
         let what = match inbox.next().await.unwrap() {
             Ok(message) => message.payloads()[0].name().to_owned(),
-            Err(error) => error.error.code().to_owned(),
+            Err(error) => error.code().to_owned(),
         };
         arrivals.push((what, since.elapsed().as_secs()));
     }
@@ -191,8 +191,9 @@ async fn a_download_that_cannot_be_written_names_the_folder() {
     let message = inbox.next().await.unwrap().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let error = message.payloads()[0].save(folder.path()).await.unwrap_err();
-    let Error::File { source, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(error.kind(), ErrorKind::LocalFile);
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    assert_eq!(source.map(std::io::Error::kind), Some(std::io::ErrorKind::StorageFull));
     assert!(error.to_string().contains(&*folder.path().to_string_lossy()), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -10,8 +10,7 @@ use bytes::Bytes;
 use natsbridge::broker::{Broker, Publish, Subject, Subscription};
 use natsbridge::metrics::describe_metrics;
 use natsbridge::{
-    Bridge, Config, DeliverOptions, Error, HandlerError, MemoryBroker, ReceiveError, ReceiveOptions, ServeOptions,
-    smartreceive,
+    Bridge, Config, DeliverOptions, Error, HandlerError, MemoryBroker, ReceiveOptions, ServeOptions, smartreceive,
 };
 use serde_json::{Value as Json, json};
 use tracing::field::{Field, Visit};
@@ -85,10 +84,10 @@ fn check_error(place: &str, error: &(dyn std::error::Error + 'static)) {
     }
 }
 
-fn check_received(place: &str, error: &ReceiveError) {
-    check(place, &error.subject);
+fn check_received(place: &str, error: &Error) {
+    check(place, error.subject().unwrap_or_default());
     check(place, &error.to_string());
-    check_error(place, &*error.error);
+    check_error(place, error);
     if let Some(source) = error.source() {
         check_error(place, source);
     }
@@ -351,7 +350,7 @@ async fn the_reply_subject_of_nats_is_a_strangers_word_as_well() {
     let asker = limited(&broker, &[]);
     let timeout = Duration::from_millis(200);
     let error = asker.message("echo").text("t", "x").request(timeout).await.unwrap_err();
-    assert_eq!(error.error.code(), "broker_timed_out");
+    assert_eq!(error.code(), "broker_timed_out");
     let mut answers = asker.subscribe("answers.7").await.unwrap();
     asker.message("echo").text("t", "x").reply_to("answers.7").send().await.unwrap();
     assert_eq!(answers.next().await.unwrap().unwrap().get::<String>("reply").unwrap(), "x");
@@ -369,14 +368,13 @@ async fn refusals_tell_strangers_neither_origins_nor_paths() {
         json!({"dataname": "clip", "payload_type": "binary", "transport": "link", "data": "http://other.test/x"});
     publish(&broker, "ask", &json!({"msg_id": "m", "reply_to": "answers", "payloads": [link]})).await;
     let unread = inbox.next().await.unwrap().unwrap_err();
-    assert!(unread.error.to_string().contains("files.inner.test"), "here it is said: {}", unread.error);
+    assert!(unread.to_string().contains("files.inner.test"), "here it is said: {}", unread);
     bridge.nack(&unread).await.unwrap();
     let told = answers.next().await.unwrap().unwrap().header().metadata()["reason"].clone();
     assert_eq!(told, "payload `clip`: this receiver does not download from http://other.test");
 
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-    let path = "/secret/place".into();
-    let error = Error::File { dataname: "clip".to_owned(), action: "write", path, source: full };
+    let error = Error::file("clip", "write", "/secret/place", full);
     assert!(error.to_string().contains("/secret/place"));
     assert_eq!(error.nack_reason(), "payload `clip`: the receiver cannot write it: no storage space");
 }

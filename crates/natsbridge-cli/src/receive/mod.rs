@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use natsbridge::broker::SubjectFilter;
 use natsbridge::wire::Header;
-use natsbridge::{Bridge, ReceiveError, Subscriber};
+use natsbridge::{Bridge, Error, Subscriber};
 use serde_json::{Map, Value as Json};
 use tokio::time::Instant;
 
@@ -138,7 +138,7 @@ pub(crate) fn uuid(text: &str) -> Result<String, String> {
 
 /// The filters of `--reply-to`
 pub(crate) fn reply_subjects(filters: &[String]) -> Result<Vec<SubjectFilter>, Failure> {
-    let filter = |text: &String| SubjectFilter::new(text.as_str()).map_err(natsbridge::Error::from);
+    let filter = |text: &String| SubjectFilter::new(text.as_str()).map_err(Error::from);
     Ok(filters.iter().map(filter).collect::<Result<_, _>>()?)
 }
 
@@ -255,8 +255,8 @@ async fn sweep(dir: &Path) {
 }
 
 /// Whether it is about the subscription and not about a message: nothing more comes
-pub(crate) fn is_last(error: &ReceiveError) -> bool {
-    matches!(*error.error, natsbridge::Error::Broker(_))
+pub(crate) fn is_last(error: &Error) -> bool {
+    matches!(error, Error::Broker(_))
 }
 
 /// Ends the subscription at once, and counts the messages that have arrived and that nobody reads any more

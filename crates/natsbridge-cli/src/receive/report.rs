@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use natsbridge::store::Digest;
 use natsbridge::wire::Header;
-use natsbridge::{Bridge, Error, Message, Payload, PayloadType, Purpose, ReceiveError, Transport};
+use natsbridge::{Bridge, Error, Message, Payload, PayloadType, Purpose, Transport};
 use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -81,7 +81,7 @@ struct Problem {
 impl From<&Error> for Problem {
     fn from(error: &Error) -> Self {
         let dataname = error.dataname().map(str::to_owned);
-        let help = match error {
+        let help = match error.inner() {
             Error::Fetch(error) => fetch_advice(error),
             _ => None,
         };
@@ -98,15 +98,15 @@ impl Printing {
     }
 
     /// Fetches every payload of a message; where one fails, the others are still read
-    pub(crate) async fn report(&self, message: &Result<Message, ReceiveError>) -> Report {
+    pub(crate) async fn report(&self, message: &Result<Message, Error>) -> Report {
         let message = match message {
             Ok(message) => message,
-            Err(ReceiveError { error, subject, header, .. }) => {
+            Err(error) => {
                 return Report {
-                    subject: subject.clone(),
-                    header: header.as_deref().cloned(),
+                    subject: error.subject().unwrap_or_default().to_owned(),
+                    header: error.header().cloned(),
                     payloads: Vec::new(),
-                    problem: Some(error.as_ref().into()),
+                    problem: Some(error.into()),
                 };
             }
         };
@@ -206,7 +206,7 @@ impl Printing {
 
 impl Report {
     /// Tells the sender that the message was printed, or why it can't be read
-    pub(crate) async fn acknowledge(&self, bridge: &Bridge, message: &Result<Message, ReceiveError>) -> bool {
+    pub(crate) async fn acknowledge(&self, bridge: &Bridge, message: &Result<Message, Error>) -> bool {
         let answered = match (message, &self.problem) {
             // An answer is not answered: two programs would go on for ever.
             (Ok(message), _) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => return false,
@@ -339,5 +339,5 @@ async fn remove(path: &Path) {
 }
 
 fn local(dataname: &str, path: PathBuf, source: io::Error) -> Error {
-    Error::File { dataname: dataname.to_owned(), action: "write", path, source }
+    Error::file(dataname, "write", path, source)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use natsbridge::wire::Header;
-use natsbridge::{Bridge, Message, Metadata, Payload, ReceiveError, Subscriber};
+use natsbridge::{Bridge, Error, Message, Metadata, Payload, Subscriber};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
@@ -48,7 +48,7 @@ pub(super) struct Tally {
 
 /// A message and its printed form
 struct Ready {
-    message: Result<Message, ReceiveError>,
+    message: Result<Message, Error>,
     report: Report,
 }
 
@@ -147,7 +147,7 @@ impl<'a> Session<'a> {
     }
 
     /// Has a message made ready, and those that wait behind it
-    fn take(&mut self, mut message: Option<Result<Message, ReceiveError>>) -> Result<(), Failure> {
+    fn take(&mut self, mut message: Option<Result<Message, Error>>) -> Result<(), Failure> {
         for taken in 1.. {
             match message {
                 None => {
@@ -156,7 +156,7 @@ impl<'a> Session<'a> {
                 }
                 Some(Err(error)) if is_last(&error) => {
                     self.dry = true;
-                    return Err((*error.error).into());
+                    return Err(error.into());
                 }
                 Some(message) => self.prepare(message),
             }
@@ -172,11 +172,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn prepare(&mut self, message: Result<Message, ReceiveError>) {
+    fn prepare(&mut self, message: Result<Message, Error>) {
         self.taken += 1;
         let bytes = match &message {
             Ok(message) => weight(message.header(), message.payloads()),
-            Err(error) => error.header.as_deref().map_or(0, |header| weight(header, &[])),
+            Err(error) => error.header().map_or(0, |header| weight(header, &[])),
         };
         let printing = Arc::clone(&self.printing);
         self.ahead.push(bytes, async move {

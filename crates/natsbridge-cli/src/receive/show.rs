@@ -123,12 +123,7 @@ impl Shown {
         form: Form,
         budget: &mut Budget,
     ) -> Result<(Self, Option<Unshown>), Error> {
-        let read = |path: &PathBuf, source| Error::File {
-            dataname: dataname.to_owned(),
-            action: "read",
-            path: path.clone(),
-            source,
-        };
+        let read = |path: &PathBuf, source| Error::file(dataname, "read", path, source);
         let bytes = body.bytes().map_err(|source| match &body {
             Body::File(path) => read(path, source),
             Body::Memory(_) => read(&PathBuf::new(), source),
@@ -179,12 +174,7 @@ fn json_of(
         return Ok((Shown::Large(body, most), unshown));
     }
     let mut text = Vec::with_capacity(usize::try_from(view.len()).unwrap_or(0));
-    view.write_to(&mut text).map_err(|source| Error::File {
-        dataname: dataname.to_owned(),
-        action: "read",
-        path: PathBuf::new(),
-        source,
-    })?;
+    view.write_to(&mut text).map_err(|source| Error::file(dataname, "read", PathBuf::new(), source))?;
     Ok((Shown::Json(text), unshown))
 }
 

@@ -208,7 +208,7 @@ impl Reply {
                     // An answer is not answered: two programs would go on for ever.
                     Some(Ok(message)) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => {}
                     Some(Ok(message)) => running.push(handle(program, message)),
-                    Some(Err(last)) if receive::is_last(&last) => return Err((*last.error).into()),
+                    Some(Err(last)) if receive::is_last(&last) => return Err(last.into()),
                     Some(Err(unread)) => {
                         tally.unread += 1;
                         if let Err(error) = bridge.nack(&unread).await {

@@ -155,12 +155,7 @@ impl Input {
         match first.part().and_then(|part| part.bytes()) {
             Some(bytes) => Ok(Self::Bytes(bytes.clone())),
             None => {
-                let failed = |path: PathBuf, source| Error::File {
-                    dataname: first.name().to_owned(),
-                    action: "write",
-                    path,
-                    source,
-                };
+                let failed = |path: PathBuf, source| Error::file(first.name(), "write", path, source);
                 let folder = scratch.folder().map_err(|error| failed(std::env::temp_dir(), error))?;
                 let saved = first.save(folder.path()).await?;
                 let file = tokio::fs::File::open(&saved.path).await.map_err(|error| failed(saved.path, error))?;

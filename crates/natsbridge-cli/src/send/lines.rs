@@ -273,7 +273,7 @@ impl Outcome {
             Err(error) => {
                 if let Error::Delivery(error) = &error {
                     self.summary.sent += 1;
-                    if let DeliveryError::Unacknowledged { repeats, .. } = error {
+                    if let DeliveryError::Unacknowledged { repeats, .. } = &**error {
                         self.summary.repeated += u64::from(*repeats);
                     }
                 }

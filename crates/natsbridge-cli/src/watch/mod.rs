@@ -95,7 +95,7 @@ impl Watch {
                 message = inbox.next() => match message {
                     None => return Err(Failure::ConnectionClosed),
                     Some(Ok(message)) => flows.note(message.subject(), &Passed::of(&message)),
-                    Some(Err(error)) if receive::is_last(&error) => return Err((*error.error).into()),
+                    Some(Err(error)) if receive::is_last(&error) => return Err(error.into()),
                     Some(Err(_)) => flows.unread += 1,
                 }
             }
