@@ -1,6 +1,6 @@
 //! What can go wrong in core, one enum per operation, each with a stable code that vectors and NACKs share.
 
-use crate::harmless::shown;
+use crate::harmless::{shown, shown_within};
 use crate::{Digest, PayloadType, ReceiverKind};
 
 /// A value that can't be serialised as its payload type, or bytes that can't be read as it
@@ -95,6 +95,20 @@ pub enum CodecError {
     /// A payload whose bytes are in a file, which core does not open
     #[error("the payload is in a file; open the file, or load it first")]
     InFile,
+    /// A value that its serde type can't write as JSON: a map whose keys are no strings, or what the type itself says
+    #[error("it can't be written as JSON: {reason}")]
+    Serialize {
+        /// Why not
+        reason: String,
+    },
+    /// A sound payload that is not of the shape that the program's type has
+    #[error("can't be read as {wanted}: {reason}")]
+    Mismatch {
+        /// The type that was asked for
+        wanted: &'static str,
+        /// What does not fit
+        reason: String,
+    },
     /// A value of another kind than the payload type
     #[error("a payload of type {payload_type} holds {expected}, but was given {found}")]
     WrongValue {
@@ -111,6 +125,12 @@ pub enum CodecError {
 }
 
 impl CodecError {
+    /// What a type's own `Deserialize` says of a sound value; it may repeat a stranger's text
+    pub(crate) fn mismatch<T>(error: &dyn std::fmt::Display) -> Self {
+        let reason = shown_within(&error.to_string(), 500).into_owned();
+        Self::Mismatch { wanted: std::any::type_name::<T>(), reason }
+    }
+
     /// The stable word for this error (docs/specification.md, "Error codes")
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -122,7 +142,9 @@ impl CodecError {
             Self::TooDeep { .. } => "too_deep",
             Self::InFile => "in_file",
             Self::Unconvertible { .. } => "unconvertible",
-            Self::WrongValue { .. } | Self::WrongNumber { .. } => "wrong_value",
+            Self::WrongValue { .. } | Self::WrongNumber { .. } | Self::Serialize { .. } | Self::Mismatch { .. } => {
+                "wrong_value"
+            }
             Self::NoArrow => "unsupported",
         }
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::{PayloadError, PayloadErrorKind};
 use crate::notes::Notes;
@@ -34,6 +36,44 @@ impl Part {
     ) -> Result<Self, PayloadError> {
         let name = name.into();
         match codec::source(payload_type, value.into()) {
+            Ok(source) => Ok(Self { name, payload_type, source, metadata: Notes::default() }),
+            Err(error) => Err(named(&name, error)),
+        }
+    }
+
+    /// Serialises a serde type straight into bytes: as `dictionary` any value, as `jsontable` and `arrowtable` a sequence
+    /// of structs or maps
+    ///
+    /// Floats that are not finite become `null`. JSON that the type holds as text ([`RawValue`](serde_json::value::RawValue))
+    /// keeps its digits.
+    ///
+    /// ```
+    /// use natsbridge_core::{Part, PayloadType};
+    ///
+    /// #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    /// struct Reading {
+    ///     volts: f64,
+    /// }
+    ///
+    /// let part = Part::serialize("readings", PayloadType::JsonTable, &[Reading { volts: 3.3 }])?;
+    /// assert_eq!(part.bytes().unwrap(), "[{\"volts\":3.3}]");
+    /// assert_eq!(part.deserialize::<Vec<Reading>>()?, [Reading { volts: 3.3 }]);
+    /// # Ok::<(), natsbridge_core::PayloadError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`PayloadErrorKind::Codec`] under the part's name: JSON nested deeper than 127 levels
+    /// ([`CodecError::TooDeep`]), integers beyond 64 bits ([`CodecError::WrongNumber`]), rows that are not objects
+    /// ([`CodecError::NotRows`]), map keys that are no strings and what the type itself says ([`CodecError::Serialize`]),
+    /// columns of mixed types in an `arrowtable` ([`CodecError::Unconvertible`]), and another payload type
+    /// ([`CodecError::WrongValue`]).
+    pub fn serialize<T: Serialize + ?Sized>(
+        name: impl Into<Box<str>>,
+        payload_type: PayloadType,
+        value: &T,
+    ) -> Result<Self, PayloadError> {
+        let name = name.into();
+        match codec::encode_from(payload_type, value) {
             Ok(source) => Ok(Self { name, payload_type, source, metadata: Notes::default() }),
             Err(error) => Err(named(&name, error)),
         }
@@ -104,6 +144,20 @@ impl Part {
     /// As [`Part::into_value`].
     pub fn value(&self) -> Result<Value, PayloadError> {
         self.clone().into_value()
+    }
+
+    /// Reads a `dictionary`, `jsontable`, `arrowtable` or `text` straight into a serde type
+    ///
+    /// A table is a sequence of rows; a row is a struct or map whose keys are the columns' names. Values of Arrow columns are
+    /// given as they are in JSON, such as timestamps as text (docs/specification.md, section 3).
+    ///
+    /// # Errors
+    /// [`PayloadErrorKind::Codec`] under the part's name: [`CodecError::Mismatch`] for a sound value of another shape than
+    /// the type's and for an image, audio, video or binary, and what [`Part::into_value`] says.
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        let named = |error| named(&self.name, error);
+        let bytes = self.source.clone().into_bytes().ok_or_else(|| named(CodecError::InFile))?;
+        codec::decode_as(self.payload_type, bytes).map_err(named)
     }
 
     /// The value as JSON text that is written while it is made; see [`JsonView`]

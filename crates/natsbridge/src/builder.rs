@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use natsbridge_core::{
-    CodecError, Envelope, Limits, LinkLifetime, Metadata, OutboundMessage, Part, PayloadError, PayloadErrorKind,
-    PayloadType, Purpose, ReceiverKind, Source, Value,
+    Envelope, Limits, LinkLifetime, Metadata, OutboundMessage, Part, PayloadError, PayloadErrorKind, PayloadType,
+    Purpose, ReceiverKind, Source, Value,
 };
 use serde::Serialize;
 
@@ -89,12 +89,12 @@ impl MessageBuilder {
 
     /// Adds a dictionary: anything that serialises as JSON
     pub fn dictionary(self, name: impl Into<String>, dictionary: impl Serialize) -> Self {
-        self.json(name.into(), PayloadType::Dictionary, &dictionary)
+        self.serialised(Part::serialize(name.into(), PayloadType::Dictionary, &dictionary))
     }
 
     /// Adds rows as a jsontable: anything that serialises as an array of objects
     pub fn rows(self, name: impl Into<String>, rows: impl Serialize) -> Self {
-        self.json(name.into(), PayloadType::JsonTable, &rows)
+        self.serialised(Part::serialize(name.into(), PayloadType::JsonTable, &rows))
     }
 
     /// Adds an Arrow table
@@ -148,19 +148,6 @@ impl MessageBuilder {
             Data::Value(value) => self.value(name, payload_type, value),
             Data::File(path) => self.file(name, payload_type, path),
         }
-    }
-
-    /// Serialises straight into JSON, so that rows of structs need not become JSON values first
-    fn json(self, name: String, payload_type: PayloadType, value: &impl Serialize) -> Self {
-        let json = serde_json::to_value(value).map_err(|error| {
-            let fault = PayloadErrorKind::Codec(CodecError::Json {
-                line: error.line(),
-                column: error.column(),
-                reason: error.to_string(),
-            });
-            PayloadError::new(name.clone(), fault)
-        });
-        self.serialised(json.and_then(|json| Part::new(name, payload_type, json)))
     }
 
     fn serialised(mut self, part: Result<Part, PayloadError>) -> Self {

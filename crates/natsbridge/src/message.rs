@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use natsbridge_core::{Envelope, Header, Part, PayloadType, Purpose, Value, shown};
+use natsbridge_core::{CodecError, Envelope, Header, Part, PayloadError, PayloadErrorKind, Purpose, Value, shown};
 use natsbridge_nats::{RawMessage, Subject};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -146,20 +146,12 @@ impl Message {
     /// As [`Message::value`]; [`Error::WrongType`] when the value is of another shape.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
         let part = self.part(name)?;
-        let handle = self.payload(name)?;
-        let read = match (part.payload_type(), part.bytes()) {
-            (PayloadType::Dictionary | PayloadType::JsonTable, Some(bytes)) => serde_json::from_slice(bytes),
-            _ => match part.value()? {
-                Value::Text(text) => serde_json::from_value(text.into()),
-                #[cfg(feature = "arrow")]
-                Value::Table(table) => {
-                    let rows = table.to_rows().map_err(|error| wrong(handle, "rows", &error.to_string()))?;
-                    serde_json::from_value(rows.into_vec().into())
-                }
-                _ => return Err(wrong(handle, "a typed value", "it is bytes; read it with `bytes`")),
-            },
-        };
-        read.map_err(|error| wrong(handle, std::any::type_name::<T>(), &error.to_string()))
+        part.deserialize().map_err(|error| match error {
+            PayloadError {
+                dataname, fault: PayloadErrorKind::Codec(CodecError::Mismatch { wanted, reason }), ..
+            } => Error::WrongType { dataname, payload_type: part.payload_type(), wanted, reason },
+            error => error.into(),
+        })
     }
 
     /// The text of the first payload of this name

@@ -1,6 +1,11 @@
 //! Dictionary and jsontable payloads: JSON, with a nesting depth that every reader can follow.
 
+use std::io;
+
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::ser::Formatter;
 use serde_json::{Map, Value as Json};
 
 use crate::harmless::shown_within;
@@ -15,19 +20,98 @@ const TOO_DEEP: &str = "recursion limit exceeded";
 /// What `serde_json` says of a number beyond float64
 const OUT_OF_RANGE: &str = "number out of range";
 
-pub(super) fn encode(json: &Json) -> Result<Bytes, CodecError> {
-    if !nests_within(json, MAX_DEPTH) {
-        return Err(CodecError::TooDeep { limit: MAX_DEPTH });
-    }
-    to_vec(json)
+/// Serialises straight into bytes; how deep it nests and what has to be checked again is seen on the way
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecError> {
+    write(value).map(|(json, _)| json)
 }
 
-pub(super) fn encode_rows(rows: &Rows) -> Result<Bytes, CodecError> {
-    let shallow = rows.as_slice().iter().flat_map(Map::values).all(|cell| nests_within(cell, MAX_DEPTH - 2));
-    if !shallow {
+/// The same for rows: an array whose items are all objects
+pub(super) fn encode_rows<T: Serialize + ?Sized>(rows: &T) -> Result<Bytes, CodecError> {
+    let (json, other_items) = write(rows)?;
+    if other_items != 0 || !json.starts_with(b"[") {
+        // Says what it is instead.
+        check_rows(&json)?;
+    }
+    Ok(json)
+}
+
+/// JSON, and the number of items of its outermost array that did not begin as objects
+fn write<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, isize), CodecError> {
+    let mut json = Vec::with_capacity(128);
+    let mut levels = Levels::default();
+    let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, &mut levels));
+    if levels.depth > MAX_DEPTH {
         return Err(CodecError::TooDeep { limit: MAX_DEPTH });
     }
-    to_vec(rows.as_slice())
+    written.map_err(|error| CodecError::Serialize { reason: reason(&error) })?;
+    let json = Bytes::from(json);
+    let json = if levels.foreign { encode_text(&JsonText::new(json))? } else { json };
+    Ok((json, levels.other_items))
+}
+
+/// Writes compact JSON and sees what receivers could not read
+#[derive(Debug, Default)]
+struct Levels {
+    depth: usize,
+    /// Items of the outermost array that are no objects, as far as it is one
+    other_items: isize,
+    /// Whether it holds JSON that somebody else wrote, or integers beyond 64 bits
+    foreign: bool,
+}
+
+impl Levels {
+    fn begin(&mut self) -> io::Result<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
+    }
+}
+
+impl Formatter for &mut Levels {
+    #[inline]
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.begin()?;
+        writer.write_all(b"[")
+    }
+
+    #[inline]
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"]")
+    }
+
+    #[inline]
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.other_items += isize::from(self.depth == 1);
+        if first { Ok(()) } else { writer.write_all(b",") }
+    }
+
+    #[inline]
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.other_items -= isize::from(self.depth == 1);
+        self.begin()?;
+        writer.write_all(b"{")
+    }
+
+    #[inline]
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"}")
+    }
+
+    fn write_i128<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: i128) -> io::Result<()> {
+        self.foreign |= i64::try_from(value).is_err() && u64::try_from(value).is_err();
+        write!(writer, "{value}")
+    }
+
+    fn write_u128<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: u128) -> io::Result<()> {
+        self.foreign |= u64::try_from(value).is_err();
+        write!(writer, "{value}")
+    }
+
+    fn write_raw_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        self.foreign = true;
+        writer.write_all(fragment.as_bytes())
+    }
 }
 
 /// Rows given as the JSON array that they are on the wire
@@ -75,22 +159,31 @@ fn found_when_sending(error: CodecError) -> CodecError {
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Json, CodecError> {
     let json = serde_json::from_slice(bytes).map_err(|error| unread(bytes, &error))?;
-    if may_differ(&json) {
-        check_numbers(bytes)?;
-    }
+    check_numbers(bytes)?;
     Ok(json)
 }
 
 pub(super) fn decode_rows(bytes: &[u8]) -> Result<Rows, CodecError> {
     // Rows are read as such straight away; only what is not rows is read again, to say what it is.
     match serde_json::from_slice::<Vec<Map<String, Json>>>(bytes) {
-        Ok(rows) => {
-            if rows.iter().flat_map(Map::values).any(may_differ) {
-                check_numbers(bytes)?;
-            }
-            Ok(Rows::new(rows))
-        }
+        Ok(rows) => check_numbers(bytes).map(|()| Rows::new(rows)),
         Err(_) => rows_of(decode(bytes)?),
+    }
+}
+
+/// Reads a type of the program's own; `rows` says whether the bytes have to be rows
+pub(super) fn decode_as<T: DeserializeOwned>(bytes: &[u8], rows: bool) -> Result<T, CodecError> {
+    match serde_json::from_slice(bytes) {
+        Ok(value) => check_numbers(bytes).map(|()| value),
+        Err(error) => {
+            // Bytes that are not what their payload type says come first; then it is the type that asks for something else.
+            if rows {
+                check_rows(bytes)?
+            } else {
+                check(bytes)?
+            }
+            Err(CodecError::mismatch::<T>(&error))
+        }
     }
 }
 
@@ -125,22 +218,12 @@ fn unread(bytes: &[u8], error: &serde_json::Error) -> CodecError {
     }
 }
 
-/// Whether a number could have been another one in the text: those above 64 bits, and those that became 0
-fn may_differ(json: &Json) -> bool {
-    const BITS_63: f64 = 9_223_372_036_854_775_808.0;
-    match json {
-        Json::Number(number) => {
-            number.is_f64() && number.as_f64().is_some_and(|number| number == 0.0 || number.abs() >= BITS_63)
-        }
-        Json::Array(items) => items.iter().any(may_differ),
-        Json::Object(members) => members.values().any(may_differ),
-        Json::Null | Json::Bool(_) | Json::String(_) => false,
-    }
-}
-
 /// Refuses numbers that would be read as others: integers beyond 64 bits, and those too large or too small for a float64
 /// (docs/specification.md, section 3); of what is no JSON, the answer means nothing
 fn check_numbers(bytes: &[u8]) -> Result<(), CodecError> {
+    if !may_differ(bytes) {
+        return Ok(());
+    }
     let Ok(text) = std::str::from_utf8(bytes) else { return Ok(()) };
     match numbers(text).find(|(_, number)| !is_kept(number)) {
         None => Ok(()),
@@ -156,6 +239,55 @@ fn check_numbers(bytes: &[u8]) -> Result<(), CodecError> {
     }
 }
 
+/// Whether some number is not kept, strings that look like numbers included
+///
+/// Such a number has an exponent or 19 digits. Nearly all JSON has neither, which is seen at the speed of memory.
+fn may_differ(bytes: &[u8]) -> bool {
+    [digit_before_e, long_run].into_iter().any(|find| {
+        let in_number = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let mut rest = bytes;
+        while let Some(at) = find(rest) {
+            let (before, behind) = rest.split_at(at);
+            let start = at - before.iter().rev().take_while(in_number).count();
+            let end = at + behind.iter().take_while(in_number).count();
+            if std::str::from_utf8(&rest[start..end]).is_ok_and(|number| !is_kept(number)) {
+                return true;
+            }
+            rest = &rest[end..];
+        }
+        false
+    })
+}
+
+fn digit_before_e(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 64;
+    let is_found = |(byte, next): (&u8, &u8)| byte.is_ascii_digit() & (next | 0x20 == b'e');
+    let blocks = bytes.chunks(BLOCK).zip(bytes.get(1..)?.chunks(BLOCK));
+    for (number, (block, next)) in blocks.enumerate() {
+        // No early return, so that the loop vectorises.
+        if block.iter().zip(next).fold(false, |found, pair| found | is_found(pair)) {
+            return block.iter().zip(next).position(is_found).map(|at| number * BLOCK + at);
+        }
+    }
+    None
+}
+
+/// A place in a run of 12 digits; each of 19 digits has one at which eight of them are one of our chunks
+fn long_run(bytes: &[u8]) -> Option<usize> {
+    let digits =
+        |range: std::ops::Range<usize>| bytes.get(range).is_some_and(|some| some.iter().all(u8::is_ascii_digit));
+    let (chunks, _) = bytes.as_chunks::<8>();
+    chunks.iter().enumerate().find_map(|(number, chunk)| {
+        const HIGH: u64 = 0xF0F0_F0F0_F0F0_F0F0;
+        const ZEROS: u64 = 0x3030_3030_3030_3030;
+        let chunk = u64::from_le_bytes(*chunk);
+        let at = number * 8;
+        // A sum beyond `9` goes into the high half of its byte.
+        let all = chunk & HIGH == ZEROS && chunk.wrapping_add(0x0606_0606_0606_0606) & HIGH == ZEROS;
+        (all && (digits(at + 8..at + 12) || at >= 4 && digits(at - 4..at))).then_some(at)
+    })
+}
+
 /// Whether a number as it stands has a counterpart of 64 bits: exactly for an integer, the nearest float64 for others
 fn is_kept(number: &str) -> bool {
     if number.len() < 19 && !number.contains(['e', 'E']) {
@@ -167,11 +299,8 @@ fn is_kept(number: &str) -> bool {
     }
     let digits = number.split(['e', 'E']).next().unwrap_or_default();
     let is_zero = !digits.contains(|digit| matches!(digit, '1'..='9'));
-    number.parse::<f64>().is_ok_and(|value| value.is_finite() && (value == 0.0) == is_zero)
-}
-
-fn to_vec<T: serde::Serialize + ?Sized>(value: &T) -> Result<Bytes, CodecError> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|error| not_json(&error))
+    // What does not parse is no number, but text in a string that looks like one.
+    number.parse::<f64>().map_or(true, |value| value.is_finite() && (value == 0.0) == is_zero)
 }
 
 fn not_json(error: &serde_json::Error) -> CodecError {
@@ -183,14 +312,6 @@ pub(crate) fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rfind(" at line ").map_or(&*text, |at| &text[..at]);
     shown_within(text, 200).into_owned()
-}
-
-fn nests_within(json: &Json, depth: usize) -> bool {
-    match json {
-        Json::Array(items) => depth > 0 && items.iter().all(|item| nests_within(item, depth - 1)),
-        Json::Object(map) => depth > 0 && map.values().all(|item| nests_within(item, depth - 1)),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => true,
-    }
 }
 
 const fn kind(json: &Json) -> &'static str {
@@ -220,8 +341,8 @@ mod tests {
         assert!(decode("[".repeat(100_000).as_bytes()).is_err());
         let row = |depth| Rows::new(vec![Map::from_iter([("a".to_owned(), nested(depth))])]);
         let deepest = row(MAX_DEPTH - 2);
-        assert_eq!(decode_rows(&encode_rows(&deepest).unwrap()).unwrap(), deepest);
-        assert!(encode_rows(&row(MAX_DEPTH - 1)).is_err());
+        assert_eq!(decode_rows(&encode_rows(deepest.as_slice()).unwrap()).unwrap(), deepest);
+        assert!(encode_rows(row(MAX_DEPTH - 1).as_slice()).is_err());
     }
 
     #[test]

@@ -6,10 +6,12 @@ mod table;
 mod text;
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 #[cfg(feature = "arrow")]
 pub use self::table::{Table, TableLimits};
-use crate::{CodecError, PayloadType, Source, Value};
+use crate::{CodecError, JsonText, PayloadType, Source, Value};
 
 /// Serialises a value as its payload type says (requirements 6.2, specification, section 3)
 ///
@@ -26,10 +28,10 @@ pub fn encode(payload_type: PayloadType, value: Value) -> Result<Bytes, CodecErr
         (PayloadType::Dictionary, Value::Json(json)) => json::encode(&json),
         (PayloadType::Dictionary, Value::JsonText(text)) => json::encode_text(&text),
         (PayloadType::JsonTable, Value::JsonText(text)) => json::encode_rows_text(&text),
-        (PayloadType::JsonTable, Value::Rows(rows)) => json::encode_rows(&rows),
-        (PayloadType::JsonTable, Value::Json(json)) => json::encode_rows(&json::rows_of(json)?),
+        (PayloadType::JsonTable, Value::Rows(rows)) => json::encode_rows(rows.as_slice()),
+        (PayloadType::JsonTable, Value::Json(json)) => json::encode_rows(json::rows_of(json)?.as_slice()),
         #[cfg(feature = "arrow")]
-        (PayloadType::JsonTable, Value::Table(table)) => json::encode_rows(&table.to_rows()?),
+        (PayloadType::JsonTable, Value::Table(table)) => json::encode_rows(table.to_rows()?.as_slice()),
         #[cfg(feature = "arrow")]
         (PayloadType::ArrowTable, value) => table_of(value)?.to_ipc(),
         #[cfg(not(feature = "arrow"))]
@@ -61,6 +63,19 @@ fn table_of(value: Value) -> Result<Table, CodecError> {
     }
 }
 
+/// Serialises a serde type as its payload type says: JSON straight into bytes; as `arrowtable`, rows that become columns
+pub(crate) fn encode_from<T: Serialize + ?Sized>(payload_type: PayloadType, value: &T) -> Result<Source, CodecError> {
+    match payload_type {
+        PayloadType::Dictionary => json::encode(value).map(Source::Bytes),
+        PayloadType::JsonTable => json::encode_rows(value).map(Source::Bytes),
+        PayloadType::ArrowTable => source(payload_type, JsonText::new(json::encode_rows(value)?).into()),
+        _ => {
+            let expected = expected(payload_type);
+            Err(CodecError::WrongValue { payload_type, expected, found: "a value that serialises as JSON" })
+        }
+    }
+}
+
 /// Reads serialised bytes as their payload type says
 ///
 /// # Errors
@@ -76,6 +91,21 @@ pub fn decode(payload_type: PayloadType, bytes: Bytes) -> Result<Value, CodecErr
         #[cfg(not(feature = "arrow"))]
         PayloadType::ArrowTable => Err(CodecError::NoArrow),
         PayloadType::Image | PayloadType::Audio | PayloadType::Video | PayloadType::Binary => Ok(Value::Bytes(bytes)),
+    }
+}
+
+/// Reads serialised bytes straight into a serde type: text as a string, a table as a sequence of its rows
+pub(crate) fn decode_as<T: DeserializeOwned>(payload_type: PayloadType, bytes: Bytes) -> Result<T, CodecError> {
+    match payload_type {
+        PayloadType::Dictionary => json::decode_as(&bytes, false),
+        PayloadType::JsonTable => json::decode_as(&bytes, true),
+        _ => match decode(payload_type, bytes)? {
+            // Its string moves into the type that asks for one.
+            Value::Text(text) => serde_json::from_value(text.into()).map_err(|error| CodecError::mismatch::<T>(&error)),
+            #[cfg(feature = "arrow")]
+            Value::Table(table) => table.deserialize(),
+            _ => Err(CodecError::mismatch::<T>(&"it holds bytes; read it with `bytes`")),
+        },
     }
 }
 

@@ -208,6 +208,15 @@ impl Table {
         rows::to_rows(self, limits.bytes())
     }
 
+    /// The rows in a serde type
+    ///
+    /// # Errors
+    /// As [`to_rows`](Self::to_rows), and [`CodecError::Mismatch`].
+    pub fn deserialize<T: serde::de::DeserializeOwned>(&self) -> Result<T, CodecError> {
+        let rows = self.to_rows()?.into_vec();
+        serde_json::from_value(rows.into()).map_err(|error| CodecError::mismatch::<T>(&error))
+    }
+
     /// The rows as JSON text that is written while it is made; see [`JsonView`]
     ///
     /// Values are those of [`to_rows`](Self::to_rows). What has none is `null` and among the view's problems. Beyond
