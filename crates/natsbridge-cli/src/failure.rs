@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn advice_fits_the_store_that_is_configured() {
         let advice = |kind, store: &str| {
-            Failure::Bridge(StoreError::new(kind, store).about("a").into()).advice().unwrap_or_default()
+            Failure::Bridge(StoreError::new(kind, store).with_dataname("a").into()).advice().unwrap_or_default()
         };
         let bucket = "s3 bucket payloads";
         for (kind, store, holds) in [

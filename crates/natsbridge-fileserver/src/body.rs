@@ -105,7 +105,7 @@ impl Reading {
 }
 
 /// The chunks of one attempt to upload `object`, reported as they are taken
-pub(crate) fn reported<S: Stream<Item = io::Result<Bytes>> + Send>(
+pub(crate) fn report_progress<S: Stream<Item = io::Result<Bytes>> + Send>(
     chunks: S,
     object: &Object,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<S> {

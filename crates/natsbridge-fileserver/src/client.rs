@@ -1,4 +1,4 @@
-//! The HTTP client all rooms use: no redirects, no proxy, no hidden retries, one crypto provider.
+//! The HTTP client that stores and the fetcher share: its options, its TLS set-up and its credentials.
 
 use std::fmt;
 use std::sync::{Arc, Once};
@@ -7,17 +7,92 @@ use std::time::Duration;
 use natsbridge_core::redacted;
 use reqwest::{Client, ClientBuilder, RequestBuilder};
 
-use crate::RootCertificates;
 use crate::policy::Guard;
+use crate::{BreakerPolicy, RetryPolicy, RootCertificates};
 
-/// Begins with `plik_client` so that a Plik up to 1.3.8 answers errors as errors and not as redirects to its web page
+/// The options that all builders share; [`client_option_setters`] makes their setters
+#[derive(Debug, Clone)]
+pub(crate) struct ClientOptions {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) total_timeout: Duration,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) breaker: BreakerPolicy,
+    pub(crate) roots: RootCertificates,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(30),
+            total_timeout: Duration::from_secs(30 * 60),
+            retry: RetryPolicy::default(),
+            breaker: BreakerPolicy::default(),
+            roots: RootCertificates::default(),
+        }
+    }
+}
+
+/// The setters of [`ClientOptions`] for a builder that holds them in its field `client`
+macro_rules! client_option_setters {
+    ($builder:ident) => {
+        impl $builder {
+            /// Sets how long opening a connection may take, default 5 s
+            #[must_use]
+            pub const fn connect_timeout(mut self, timeout: std::time::Duration) -> Self {
+                self.client.connect_timeout = timeout;
+                self
+            }
+
+            /// Sets how long a connection may be idle during a transfer, default 30 s
+            #[must_use]
+            pub const fn idle_timeout(mut self, timeout: std::time::Duration) -> Self {
+                self.client.idle_timeout = timeout;
+                self
+            }
+
+            /// Sets how long one transfer may take, all its retries included, default 30 minutes
+            #[must_use]
+            pub const fn total_timeout(mut self, timeout: std::time::Duration) -> Self {
+                self.client.total_timeout = timeout;
+                self
+            }
+
+            /// Sets the retries of a failed transfer, default [`RetryPolicy::default`](crate::RetryPolicy)
+            #[must_use]
+            pub const fn retry(mut self, retry: $crate::RetryPolicy) -> Self {
+                self.client.retry = retry;
+                self
+            }
+
+            /// Sets the circuit breaker, default [`BreakerPolicy::default`](crate::BreakerPolicy)
+            #[must_use]
+            pub const fn breaker(mut self, breaker: $crate::BreakerPolicy) -> Self {
+                self.client.breaker = breaker;
+                self
+            }
+
+            /// Sets CA certificates to trust in addition to those of the system, default none
+            #[must_use]
+            pub fn root_certificates(mut self, roots: $crate::RootCertificates) -> Self {
+                self.client.roots = roots;
+                self
+            }
+        }
+    };
+}
+
+pub(crate) use client_option_setters;
+
+/// Begins with `plik_client`: a Plik up to 1.3.8 sends any other client a redirect to its web page in place of an error
 pub(crate) const USER_AGENT: &str = concat!("plik_client/natsbridge-", env!("CARGO_PKG_VERSION"));
 
-/// Makes ring the process's crypto provider, unless the program has chosen one
+/// Installs ring as the process's crypto provider, unless the program has installed one
 pub(crate) fn install_crypto_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // An error says that the program has installed one already: that one is used.
+        // It fails when the program has already installed a provider, which is then used.
         drop(rustls::crypto::ring::default_provider().install_default());
     });
 }
@@ -25,15 +100,16 @@ pub(crate) fn install_crypto_provider() {
 /// Whether requests may go through the proxies that the environment names
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proxies {
-    /// None: a proxy would resolve names itself, behind the back of the address rules
+    /// No proxy: it would resolve host names itself, so the address rules could not be checked
     Never,
-    /// Those of the system, as the cloud's own programs do
+    /// The proxies of the system's settings, as the cloud's own programs do
     #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
     System,
 }
 
-/// A client that connects within `connect_timeout`, to servers that the system or `roots` trust, at addresses that
-/// `guard` lets through where there is one
+/// Builds a client without redirects, hidden retries and referers
+///
+/// It trusts the system's certificates and `roots`. With a `guard` it connects only to addresses that this allows.
 pub(crate) fn build(
     connect_timeout: Duration,
     roots: &RootCertificates,
@@ -62,7 +138,7 @@ pub(crate) fn build(
     })
 }
 
-/// What proves to a server who is asking
+/// Credentials for the `Authorization` header
 #[derive(Clone)]
 pub(crate) enum Credentials {
     Bearer(String),
@@ -77,7 +153,7 @@ impl Credentials {
         }
     }
 
-    /// Whether a header can hold them; Basic is base64 and always can
+    /// Whether a header can hold them; Basic is encoded in base64 and always fits
     pub(crate) fn is_sendable(&self) -> bool {
         match self {
             Self::Bearer(token) => reqwest::header::HeaderValue::from_str(token).is_ok(),
@@ -92,7 +168,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A URL as the program gave it, which may carry a password or a key; shown without them
+/// A configured URL, which may contain a password or a key; `Debug` redacts it
 #[derive(Clone)]
 pub(crate) struct GivenUrl(pub(crate) String);
 

@@ -1,4 +1,4 @@
-//! What goes wrong with a store or a link: one opaque error for each, a kind to act on, and the cause behind it.
+//! Errors of stores and downloads: an opaque error for each, with a kind to match on and its cause.
 
 use std::error::Error;
 use std::fmt;
@@ -8,10 +8,10 @@ use natsbridge_core::{redacted, shown};
 use crate::Origin;
 use crate::policy::Blocked;
 
-/// Anybody's error, as a cause
+/// Any error, as a cause
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
-/// Declares kinds with their stable word, whether another try later may succeed, and what they say.
+/// Declares kinds: name, stable code, whether a later retry may succeed, text.
 macro_rules! kinds {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal, $retryable:literal, $says:literal;)+ }) => {
         $(#[$meta])*
@@ -20,13 +20,13 @@ macro_rules! kinds {
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// The stable word for this kind, the same in logs, NACKs and test vectors
+            /// Returns the stable code of this kind, which logs, NACKs and test vectors use
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)+ }
             }
 
-            /// Whether the same call may succeed later
+            /// Returns whether the same call may succeed later
             #[must_use]
             pub const fn is_retryable(self) -> bool {
                 match self { $(Self::$variant => $retryable,)+ }
@@ -42,87 +42,91 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// Why a link could not be read
+    /// Kind of a [`FetchError`]; section 9 of `docs/specification.md` lists the codes
     FetchErrorKind {
-        /// The link leads where this receiver does not go: scheme, user info, origin, address, or a redirect.
-        /// Not retried
-        BlockedOrigin = "blocked_origin", false, "the link leads where this receiver must not go";
-        /// The server knows no such file. Not retried
+        /// This receiver does not follow the link because of its scheme, user info, origin or address, or because the
+        /// server redirects. Not retried
+        BlockedOrigin = "blocked_origin", false, "this receiver does not follow the link";
+        /// The server has no such file. Not retried
         NotFound = "not_found", false, "the server has no such file";
-        /// The link's time to live is over. Not retried
+        /// The link has expired. Not retried
         Expired = "expired", false, "the link has expired; ask the sender to send again";
-        /// The link could be read once, and was. Not retried
-        Consumed = "consumed", false, "the link can be read once and was read already; ask the sender to send again";
-        /// The server wants other credentials (401, 403, 407). Not retried
+        /// The one-shot link was already downloaded. Not retried
+        Consumed = "consumed", false, "the one-shot link was already downloaded; ask the sender to send again";
+        /// The server refused the credentials (401, 403, 407). Not retried
         Refused = "refused", false, "the server refused access; check the credentials for its origin";
-        /// More bytes than this receiver takes. Not retried
-        TooLarge = "too_large", false, "the payload is larger than this receiver takes; raise its limit";
-        /// Not as many bytes as the envelope says. A body that ends early is retried, a longer one is not
-        SizeMismatch = "size_mismatch", false, "the link does not hold as many bytes as the envelope says";
-        /// The bytes are not the ones that were sent. Read once more in full, then given up
-        Digest = "digest", false, "the link holds other bytes than were sent";
-        /// The server answered with something that no download may answer. Not retried
-        Rejected = "rejected", false, "the server's answer is not a download";
-        /// No connection, a broken one, or a failing server. Retried
+        /// The payload exceeds a size limit of this receiver. Not retried
+        TooLarge = "too_large", false, "the payload exceeds this receiver's size limit; raise the limit";
+        /// The size differs from the one in the envelope. A body that is too short is retried, a longer one is not
+        SizeMismatch = "size_mismatch", false, "the size differs from the one in the envelope";
+        /// The digest differs from the one in the envelope. Retried once
+        Digest = "digest", false, "the digest differs from the one in the envelope: these are not the bytes that were sent";
+        /// The response is not a download. Not retried
+        Rejected = "rejected", false, "the server's response is not a download";
+        /// The server can't be reached, the connection broke, or the server failed (5xx). Retried
         Unreachable = "unreachable", true, "the file server can't be reached or is failing";
-        /// The server's certificate has expired, or is of an authority that is not trusted. Not retried
-        Untrusted = "untrusted", false, "the server's certificate is not trusted; check its date, or name its authority (FILESERVER_CA)";
-        /// The server was silent for too long, or the whole download took too long. Silence is retried
+        /// The server's certificate has expired, or its CA is not trusted. Not retried
+        Untrusted = "untrusted", false, "the server's certificate is not trusted; check its date, or add its CA certificate (FILESERVER_CA)";
+        /// The server was silent for the idle timeout (retried), or the total timeout is over (not retried)
         Timeout = "timeout", true, "the file server took too long";
-        /// No further try: every retry failed, or the server asks to wait too long; [`FetchError::last`] says how the last
-        /// try failed (NFR-404)
+        /// All retries failed, or the server asks to wait too long; [`FetchError::last`] is the kind of the last failure
         DownloadRetryExceeded = "download_retry_exceeded", true, "gave up";
-        /// The file to write can't be written. Not retried
-        LocalFile = "local_file", true, "the file to download into can't be written";
-        /// A download handler failed; it does its own retries
+        /// The destination file can't be created or written. Not retried
+        LocalFile = "local_file", true, "the destination file can't be written";
+        /// The download handler returned an error. Not retried
         Handler = "download_handler", true, "the download handler failed";
     }
 }
 
 kinds! {
-    /// Why a store did not take or remove a payload
+    /// Kind of a [`StoreError`]; section 9 of `docs/specification.md` lists the codes
     StoreErrorKind {
-        /// No connection, a broken one, or a failing server. Retried
+        /// The server can't be reached, the connection broke, or the server failed (5xx). Retried
         Unreachable = "unreachable", true, "the file server can't be reached or is failing";
-        /// The server's certificate has expired, or is of an authority that is not trusted. Not retried
-        Untrusted = "untrusted", false, "the server's certificate is not trusted; check its date, or name its authority (FILESERVER_CA)";
-        /// The server was silent for too long, or the whole upload took too long. Silence is retried
+        /// The server's certificate has expired, or its CA is not trusted. Not retried
+        Untrusted = "untrusted", false, "the server's certificate is not trusted; check its date, or add its CA certificate (FILESERVER_CA)";
+        /// The server was silent for the idle timeout (retried), or the total timeout is over (not retried)
         Timeout = "timeout", true, "the file server took too long";
-        /// The server wants other credentials. Not retried
+        /// The server refused the credentials. Not retried
         Refused = "refused", false, "the server refused access; check the token or the keys";
-        /// There are no keys to prove who asks. Not retried
+        /// No credentials are configured. Not retried
         Credentials = "credentials", false, "there are no keys for the store";
-        /// The server takes no payload of this size. Not retried
-        TooLarge = "too_large", false, "the payload is larger than the server takes; raise the server's limit, or that of a proxy before it";
-        /// The server has no room left (507). Not retried at once; another try later may succeed
+        /// The payload exceeds the server's size limit. Not retried
+        TooLarge = "too_large", false, "the payload exceeds the server's size limit; raise it there, or in a proxy in front of the server";
+        /// The server has no space left (507). Not retried, but a later call may succeed
         Full = "full", true, "the file server has no space left; free space there";
-        /// The server answered with something else than success. Not retried
-        Rejected = "rejected", false, "the server did not take it";
+        /// Any other response that is not a success. Not retried
+        Rejected = "rejected", false, "the server did not accept it";
         /// The server stored other bytes than were sent. Retried
         Digest = "digest", true, "the server stored other bytes than were sent";
-        /// The file to send can't be read, or changed its length since the message was made. Not retried
+        /// The source file can't be read, or its length changed since the message was built. Not retried
         LocalFile = "local_file", false, "the file to send can't be read or has changed its length";
-        /// An upload handler failed; it does its own retries
+        /// The upload handler returned an error. Not retried
         Handler = "upload_handler", true, "the upload handler failed";
     }
 }
 
-/// A link could not be read
+/// A download failed
+///
+/// [`kind`](Self::kind) says why; [`source`](Error::source) is the cause, if there is one.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct FetchError(Box<Fetch>);
 
+#[derive(Debug, thiserror::Error)]
 struct Fetch {
     kind: FetchErrorKind,
     dataname: String,
     url: String,
     attempts: u32,
     last: FetchErrorKind,
-    /// Why the link is not followed, where that is so
+    /// Why the link is not followed, if that is the reason
     blocked: Option<Blocked>,
     source: Option<BoxError>,
 }
 
 impl FetchError {
-    /// An error about the payload `dataname` behind `url`, of which only the redacted form is kept
+    /// Creates an error about the payload `dataname` at `url`; user info and query of the URL are removed
     #[must_use]
     pub fn new(kind: FetchErrorKind, dataname: impl Into<String>, url: &str) -> Self {
         Self(Box::new(Fetch {
@@ -136,83 +140,83 @@ impl FetchError {
         }))
     }
 
-    /// An error about a link that must not be followed
+    /// Creates an error about a link that is not followed
     pub(crate) fn blocked(dataname: impl Into<String>, url: &str, blocked: Blocked) -> Self {
         Self::new(FetchErrorKind::BlockedOrigin, dataname, url).because(blocked)
     }
 
-    /// Says why the link is not followed
+    /// Sets why the link is not followed
     pub(crate) fn because(mut self, blocked: Blocked) -> Self {
         self.0.blocked = Some(blocked);
         self
     }
 
-    /// Adds the cause
+    /// Sets the cause
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// Sets how many requests were sent
+    /// Sets the number of attempts
     pub(crate) fn attempts_made(mut self, attempts: u32) -> Self {
         self.0.attempts = attempts;
         self
     }
 
-    /// Sets how the last try failed, where the kind is that retries are used up
+    /// Sets the kind of the last failure, for [`FetchErrorKind::DownloadRetryExceeded`]
     pub(crate) fn last_kind(mut self, last: FetchErrorKind) -> Self {
         self.0.last = last;
         self
     }
 
-    /// What went wrong
+    /// Returns the kind
     #[must_use]
     pub fn kind(&self) -> FetchErrorKind {
         self.0.kind
     }
 
-    /// What went wrong with the last try; other than [`kind`](Self::kind) only when retries were used up
+    /// Returns the kind of the last failure, which differs from [`kind`](Self::kind) only after
+    /// [`FetchErrorKind::DownloadRetryExceeded`]
     #[must_use]
     pub fn last(&self) -> FetchErrorKind {
         self.0.last
     }
 
-    /// The stable word of the kind
+    /// Returns the stable code of the kind
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.0.kind.code()
     }
 
-    /// Whether the same download may succeed later
+    /// Returns whether the same download may succeed later
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.kind.is_retryable()
     }
 
-    /// The payload's name
+    /// Returns the payload's name
     #[must_use]
     pub fn dataname(&self) -> &str {
         &self.0.dataname
     }
 
-    /// The link without user info and query
+    /// Returns the link without user info and query
     #[must_use]
     pub fn url(&self) -> &str {
         &self.0.url
     }
 
-    /// How many requests were sent
+    /// Returns the number of attempts, retries included
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// The link's origin where the link is not followed because that origin is not among the allowed ones: allow it
-    /// ([`FetcherBuilder::allow`](crate::FetcherBuilder::allow)) if you trust it
+    /// Returns the link's origin if the link was refused because that origin is not allowed
     ///
-    /// `None` where a link is not followed for another reason, such as its scheme or a redirect, which no allowed
-    /// origin mends.
+    /// If you trust it, pass it to [`FetcherBuilder::allow`](crate::FetcherBuilder::allow). `None` for any other reason,
+    /// such as the scheme or a redirect.
     #[must_use]
     pub fn refused_origin(&self) -> Option<&Origin> {
         match &self.0.blocked {
@@ -220,20 +224,11 @@ impl FetchError {
             _ => None,
         }
     }
-
-    /// The origins that are allowed, where [`refused_origin`](Self::refused_origin) is not among them; else empty
-    #[must_use]
-    pub fn allowed_origins(&self) -> &[Origin] {
-        match &self.0.blocked {
-            Some(Blocked::Origin(_, allowed)) => allowed,
-            _ => &[],
-        }
-    }
 }
 
-impl fmt::Display for FetchError {
+impl fmt::Display for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fetch { kind, dataname, url, attempts, last, blocked, .. } = &*self.0;
+        let Self { kind, dataname, url, attempts, last, blocked, .. } = self;
         let dataname = shown(dataname);
         write!(f, "failed to fetch payload `{dataname}` from {url}: ")?;
         match blocked {
@@ -244,33 +239,14 @@ impl fmt::Display for FetchError {
     }
 }
 
-impl fmt::Debug for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fetch { kind, dataname, url, attempts, last, blocked, source } = &*self.0;
-        f.debug_struct("FetchError")
-            .field("kind", kind)
-            .field("dataname", dataname)
-            .field("url", url)
-            .field("attempts", attempts)
-            .field("last", last)
-            .field("blocked", blocked)
-            .field("source", source)
-            .finish()
-    }
-}
-
-impl Error for FetchError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0.source {
-            Some(source) => Some(&**source),
-            None => None,
-        }
-    }
-}
-
-/// A store did not take or remove a payload
+/// An upload or a deletion failed
+///
+/// [`kind`](Self::kind) says why; [`source`](Error::source) is the cause, if there is one.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct StoreError(Box<Store>);
 
+#[derive(Debug, thiserror::Error)]
 struct Store {
     kind: StoreErrorKind,
     store: String,
@@ -281,80 +257,79 @@ struct Store {
 }
 
 impl StoreError {
-    /// An error of the store called `store`
+    /// Creates an error of the store named `store`
     #[must_use]
     pub fn new(kind: StoreErrorKind, store: impl Into<String>) -> Self {
         let store = Store { kind, store: store.into(), dataname: None, deleting: false, attempts: 0, source: None };
         Self(Box::new(store))
     }
 
-    /// Adds the cause
+    /// Sets the cause
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// Names the payload it is about
+    /// Sets the payload's name
     #[must_use]
-    pub fn about(mut self, dataname: impl Into<String>) -> Self {
+    pub fn with_dataname(mut self, dataname: impl Into<String>) -> Self {
         self.0.dataname = Some(dataname.into());
         self
     }
 
-    /// Says that it is about the deletion of an upload
-    #[must_use]
-    pub fn deleting(mut self) -> Self {
+    /// Marks it as the failure of a deletion
+    pub(crate) fn deleting(mut self) -> Self {
         self.0.deleting = true;
         self
     }
 
-    /// Sets how many uploads were tried
+    /// Sets the number of attempts
     pub(crate) fn attempts_made(mut self, attempts: u32) -> Self {
         self.0.attempts = attempts;
         self
     }
 
-    /// What went wrong
+    /// Returns the kind
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.0.kind
     }
 
-    /// The stable word of the kind
+    /// Returns the stable code of the kind
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.0.kind.code()
     }
 
-    /// Whether the same call may succeed later
+    /// Returns whether the same call may succeed later
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.kind.is_retryable()
     }
 
-    /// Which store it was
+    /// Returns the store's name, which [`Uploader::name`](crate::Uploader::name) returns
     #[must_use]
     pub fn store(&self) -> &str {
         &self.0.store
     }
 
-    /// The payload's name; none when it was not about the upload of one
+    /// Returns the payload's name; `None` if the error is not about an upload
     #[must_use]
     pub fn dataname(&self) -> Option<&str> {
         self.0.dataname.as_deref()
     }
 
-    /// How many uploads were tried
+    /// Returns the number of attempts, retries included
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 }
 
-impl fmt::Display for StoreError {
+impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Store { kind, store, dataname, deleting, attempts, .. } = &*self.0;
+        let Self { kind, store, dataname, deleting, attempts, .. } = self;
         match dataname {
             Some(name) => write!(f, "failed to upload payload `{}` to {store}", shown(name))?,
             None if *deleting => write!(f, "failed to delete an upload from {store}")?,
@@ -364,30 +339,7 @@ impl fmt::Display for StoreError {
     }
 }
 
-impl fmt::Debug for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Store { kind, store, dataname, deleting, attempts, source } = &*self.0;
-        f.debug_struct("StoreError")
-            .field("kind", kind)
-            .field("store", store)
-            .field("dataname", dataname)
-            .field("deleting", deleting)
-            .field("attempts", attempts)
-            .field("source", source)
-            .finish()
-    }
-}
-
-impl Error for StoreError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0.source {
-            Some(source) => Some(&**source),
-            None => None,
-        }
-    }
-}
-
-/// Says how often something was tried, when it was more than once.
+/// The number of attempts, if there was more than one
 struct Tries(u32);
 
 impl fmt::Display for Tries {
@@ -396,7 +348,7 @@ impl fmt::Display for Tries {
     }
 }
 
-/// A store or fetcher was configured with something it can't work with
+/// A setting of a store or fetcher is invalid
 #[derive(Debug, thiserror::Error)]
 #[error("cannot configure {what}: {problem}")]
 pub struct ConfigError {
@@ -407,18 +359,18 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `what` can't be configured because of `problem`, which holds no secret
+    /// Creates an error; `problem` must contain no secret
     pub(crate) fn new(what: &'static str, problem: impl Into<String>) -> Self {
         Self { what, problem: problem.into(), source: None }
     }
 
-    /// Adds the cause
+    /// Sets the cause
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The stable word for it
+    /// Returns the stable code, which is `configuration`
     #[must_use]
     #[allow(clippy::unused_self, reason = "the same call as on the other errors")]
     pub const fn code(&self) -> &'static str {
@@ -446,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_store_error_names_the_store_and_the_payload() {
-        let error = StoreError::new(StoreErrorKind::TooLarge, "plik at http://h").about("clip");
+        let error = StoreError::new(StoreErrorKind::TooLarge, "plik at http://h").with_dataname("clip");
         assert!(error.to_string().starts_with("failed to upload payload `clip` to plik at http://h: "));
         assert_eq!((error.code(), error.is_retryable(), error.attempts()), ("too_large", false, 0));
     }

@@ -1,4 +1,4 @@
-//! The one fetcher that follows links from strangers: its limits, its credentials and its rules.
+//! The fetcher, which follows links from strangers: its limits, credentials and rules.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,24 +10,27 @@ use reqwest::header::HeaderValue;
 use reqwest::{Client, RequestBuilder};
 use tokio::time::Instant;
 
-use crate::breaker::{Breaker, BreakerPolicy};
-use crate::client::{self, Credentials, Proxies};
+use crate::breaker::Breaker;
+use crate::client::{self, ClientOptions, Credentials, Proxies, client_option_setters};
 use crate::observe;
 use crate::policy::{Guard, Policy};
 use crate::retry::{RetryPolicy, deadline};
 use crate::transfer::Transfer;
-use crate::upload::server_url;
-use crate::{ConfigError, Downloader, FetchError, FetchErrorKind, Origin, RootCertificates, Target};
+use crate::upload::parse_server_url;
+use crate::{ConfigError, Downloader, FetchError, FetchErrorKind, Origin, Target};
 
-/// Downloads what links hold, safely (`docs/specification.md`, section 8)
+/// Downloads payloads by links from strangers, under the rules of `docs/specification.md`, section 8
 ///
-/// - http and https only, no user info in the link, no redirects, no proxies, no decompression.
-/// - With [`allow`](FetcherBuilder::allow)ed origins: those and no others. Without: any, except link-local, metadata,
-///   unspecified, multicast and reserved addresses, checked after the one resolution whose answer is connected to.
-/// - Credentials go to their own origin only.
-/// - Size limits while reading, the exact size and the digest before anything is handed out.
-/// - Retries after [`RetryPolicy`]; resumed by `Range` where the server has a strong `ETag`, else started from zero.
-///   A one-shot link is never asked for twice blindly: the server is asked first whether it still has it.
+/// - It follows http and https links without user info. It follows no redirects, uses no proxies and decompresses
+///   nothing.
+/// - With [`allow`](FetcherBuilder::allow)ed origins it follows links to these origins only. Without, it follows links to
+///   any address that is not link-local, unspecified, multicast, reserved or a metadata service. The address that is
+///   checked is the one that it connects to.
+/// - It sends credentials to their own origin only.
+/// - It enforces size limits while it reads, and checks the exact size and the digest before it returns.
+/// - It retries under its [`RetryPolicy`](crate::RetryPolicy). A broken download is resumed with `Range` if the server
+///   sent a strong `ETag`, else it starts again. Before it repeats a one-shot link, it asks the server whether the file
+///   still exists.
 ///
 /// Clones share their connections and circuit breakers.
 ///
@@ -45,7 +48,7 @@ use crate::{ConfigError, Downloader, FetchError, FetchErrorKind, Origin, RootCer
 #[derive(Debug, Clone)]
 pub struct Fetcher(Arc<Rules>);
 
-/// Everything one download needs to know
+/// The settings of a fetcher
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) client: Client,
@@ -62,15 +65,15 @@ pub(crate) struct Rules {
 }
 
 impl Fetcher {
-    /// A fetcher with every default
+    /// Creates a fetcher with default settings
     ///
     /// # Errors
-    /// [`ConfigError`] if no HTTP client can be made.
+    /// [`ConfigError`] if no HTTP client can be created.
     pub fn new() -> Result<Self, ConfigError> {
         Self::builder().build()
     }
 
-    /// Configures one
+    /// Returns a builder with default settings
     #[must_use]
     pub fn builder() -> FetcherBuilder {
         FetcherBuilder::default()
@@ -88,13 +91,8 @@ pub struct FetcherBuilder {
     credentials: BTreeMap<Origin, Credentials>,
     max_payload_size: u64,
     max_memory_size: u64,
-    connect_timeout: Duration,
-    idle_timeout: Duration,
     min_rate: u64,
-    total_timeout: Duration,
-    retry: RetryPolicy,
-    breaker: BreakerPolicy,
-    roots: RootCertificates,
+    client: ClientOptions,
 }
 
 impl Default for FetcherBuilder {
@@ -104,43 +102,42 @@ impl Default for FetcherBuilder {
             credentials: BTreeMap::new(),
             max_payload_size: 10_000_000_000,
             max_memory_size: 1_073_741_824,
-            connect_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(30),
             min_rate: 1000,
-            total_timeout: Duration::from_secs(30 * 60),
-            retry: RetryPolicy::default(),
-            breaker: BreakerPolicy::default(),
-            roots: RootCertificates::default(),
+            client: ClientOptions::default(),
         }
     }
 }
 
+client_option_setters!(FetcherBuilder);
+
 impl FetcherBuilder {
-    /// Allows an origin; from the first one on, no other is followed
+    /// Allows an origin; as soon as one is allowed, links to other origins are refused
     #[must_use]
     pub fn allow(mut self, origin: Origin) -> Self {
         self.policy.allow(origin);
         self
     }
 
-    /// Allows an origin and sends it this bearer token
+    /// Allows an origin and sends it this token as `Authorization: Bearer`
     #[must_use]
     pub fn bearer(self, origin: Origin, token: impl Into<String>) -> Self {
         self.credentials(origin, Credentials::Bearer(token.into()))
     }
 
-    /// Allows an origin and sends it this login and password (a password-protected Plik has the login `plik`)
+    /// Allows an origin and sends it this login and password as `Authorization: Basic`
+    ///
+    /// The login of a password-protected Plik upload is `plik`.
     #[must_use]
-    pub fn basic(self, origin: Origin, login: impl Into<String>, password: impl Into<String>) -> Self {
+    pub fn basic_auth(self, origin: Origin, login: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials(origin, Credentials::Basic(login.into(), password.into()))
     }
 
-    /// Allows the origin of a file server's URL; a user name and password in it are sent to that origin, and to no other
+    /// Allows the origin of a file server's URL; a user name and password in the URL are sent to that origin only
     ///
     /// # Errors
-    /// [`ConfigError`] if it is no http or https URL with a host.
+    /// [`ConfigError`] if it is not an http or https URL with a host.
     pub fn server(self, url: &str) -> Result<Self, ConfigError> {
-        let (url, user_info) = server_url("the file server", url)?;
+        let (url, user_info) = parse_server_url("the file server", url)?;
         let origin = Origin::of(&url)
             .ok_or_else(|| ConfigError::new("the file server", "its URL has to be http or https with a host"))?;
         Ok(match user_info {
@@ -154,83 +151,33 @@ impl FetcherBuilder {
         self.allow(origin)
     }
 
-    /// Sets the largest payload in bytes, default 10,000,000,000
+    /// Sets the maximum size of a payload in bytes, default 10,000,000,000
     #[must_use]
     pub const fn max_payload_size(mut self, bytes: u64) -> Self {
         self.max_payload_size = bytes;
         self
     }
 
-    /// Sets the largest payload in bytes for [`Target::Memory`], default 1 GiB
+    /// Sets the maximum size in bytes of a payload for [`Target::Memory`], default 1 GiB
     #[must_use]
     pub const fn max_memory_size(mut self, bytes: u64) -> Self {
         self.max_memory_size = bytes;
         self
     }
 
-    /// Sets how long a connection may take to open, default 5 s
-    #[must_use]
-    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// Sets how long a server may be silent, default 30 s
-    #[must_use]
-    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.idle_timeout = timeout;
-        self
-    }
-
-    /// Sets the slowest download that is taken, in bytes a second, default 1,000: a body that brings less over one whole
-    /// idle time is given up. 0 takes any
+    /// Sets the minimum transfer rate in bytes per second, default 1,000; 0 means no minimum
+    ///
+    /// A download fails if its average rate over one [`idle_timeout`](Self::idle_timeout) is lower.
     #[must_use]
     pub const fn min_rate(mut self, bytes_per_second: u64) -> Self {
         self.min_rate = bytes_per_second;
         self
     }
 
-    /// Sets how long one download may take with all its retries, default 30 minutes
-    #[must_use]
-    pub const fn total_timeout(mut self, timeout: Duration) -> Self {
-        self.total_timeout = timeout;
-        self
-    }
-
-    /// Sets the longest `Retry-After` that is waited for, default 30 s; a server that asks for more is given up at once
-    ///
-    /// The same as [`RetryPolicy::max_retry_after`]; a later [`retry`](Self::retry) replaces it.
-    #[must_use]
-    pub const fn max_retry_after(mut self, max_retry_after: Duration) -> Self {
-        self.retry = self.retry.max_retry_after(max_retry_after);
-        self
-    }
-
-    /// Sets how often and when failed attempts are repeated
-    #[must_use]
-    pub const fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.retry = retry;
-        self
-    }
-
-    /// Sets when a server that can't be reached is left alone
-    #[must_use]
-    pub const fn breaker(mut self, breaker: BreakerPolicy) -> Self {
-        self.breaker = breaker;
-        self
-    }
-
-    /// Sets authorities that are trusted besides the system's, default none
-    #[must_use]
-    pub fn root_certificates(mut self, roots: RootCertificates) -> Self {
-        self.roots = roots;
-        self
-    }
-
-    /// Makes the fetcher
+    /// Creates the fetcher
     ///
     /// # Errors
-    /// [`ConfigError`] if credentials hold characters that no header may, or if no HTTP client can be made.
+    /// [`ConfigError`] if credentials contain characters that a header can't hold, or if no HTTP client can be created.
     pub fn build(self) -> Result<Fetcher, ConfigError> {
         let guard = self.policy.is_open().then(Guard::shared);
         self.build_with(guard.as_ref())
@@ -239,27 +186,30 @@ impl FetcherBuilder {
     fn build_with(self, guard: Option<&Arc<Guard>>) -> Result<Fetcher, ConfigError> {
         let refused = |problem: String| ConfigError::new("the fetcher", problem);
         if let Some((origin, _)) = self.credentials.iter().find(|(_, credentials)| !credentials.is_sendable()) {
-            return Err(refused(format!("the credentials for {origin} hold characters that no HTTP header may")));
+            return Err(refused(format!(
+                "the credentials for {origin} contain characters that an HTTP header can't hold"
+            )));
         }
-        let client = client::build(self.connect_timeout, &self.roots, guard, Proxies::Never)
-            .map_err(|error| refused("no HTTP client can be made".to_owned()).with_source(error))?;
+        let options = self.client;
+        let client = client::build(options.connect_timeout, &options.roots, guard, Proxies::Never)
+            .map_err(|error| refused("no HTTP client can be created".to_owned()).with_source(error))?;
         Ok(Fetcher(Arc::new(Rules {
             client,
             policy: self.policy,
             credentials: self.credentials,
             max_payload_size: self.max_payload_size,
             max_memory_size: self.max_memory_size,
-            idle_timeout: self.idle_timeout,
+            idle_timeout: options.idle_timeout,
             min_rate: self.min_rate,
-            total_timeout: self.total_timeout,
-            retry: self.retry,
-            breaker: Breaker::new(self.breaker),
+            total_timeout: options.total_timeout,
+            retry: options.retry,
+            breaker: Breaker::new(options.breaker),
         })))
     }
 }
 
 impl Rules {
-    /// A GET of a URL of `origin`, with the credentials for it
+    /// Builds a GET request with the credentials for `origin`
     pub(crate) fn request(&self, url: url::Url, origin: &Origin) -> RequestBuilder {
         let request =
             self.client.get(url).header(reqwest::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -269,7 +219,7 @@ impl Rules {
         }
     }
 
-    async fn fetch(&self, link: &Link, target: Target) -> Result<Downloaded, FetchError> {
+    async fn download(&self, link: &Link, target: Target) -> Result<Downloaded, FetchError> {
         let mut transfer = Transfer::new(self, link, deadline(self.total_timeout))?;
         let admitted = self.breaker.admit(transfer.origin());
         let permit = admitted.map_err(|open| transfer.error(FetchErrorKind::Unreachable).with_source(open))?;
@@ -279,9 +229,9 @@ impl Rules {
             Err(elapsed) => Err(transfer.error(FetchErrorKind::Timeout).with_source(elapsed)),
         };
         let silent = |error: &FetchError| error.last() == FetchErrorKind::Timeout;
-        match transfer.was_there() {
-            Some(there) => permit.reached(there),
-            // All the time that there is, and no answer.
+        match transfer.server_reached() {
+            Some(reached) => permit.reached(reached),
+            // The total time is over without a response.
             None if result.as_ref().is_err_and(silent) => permit.reached(false),
             None => drop(permit),
         }
@@ -293,8 +243,8 @@ impl Downloader for Fetcher {
     fn download<'a>(&'a self, link: &'a Link, target: Target) -> BoxFuture<'a, Result<Downloaded, FetchError>> {
         Box::pin(async move {
             let started = Instant::now();
-            let result = self.0.fetch(link, target).await;
-            observe::downloaded(started.elapsed(), result.as_ref().map_or_else(FetchError::code, |_| "ok"));
+            let result = self.0.download(link, target).await;
+            observe::record_download(started.elapsed(), result.as_ref().map_or_else(FetchError::code, |_| "ok"));
             result
         })
     }

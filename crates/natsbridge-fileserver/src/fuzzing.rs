@@ -4,7 +4,7 @@ use url::Url;
 
 use crate::policy::Policy;
 
-/// Whether a link would be followed, and to where; else what a user would be told
+/// Whether a link would be followed, and to where; else what a user would be warnings
 ///
 /// # Errors
 /// The text of the refusal.

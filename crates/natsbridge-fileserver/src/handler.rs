@@ -69,8 +69,9 @@ where
 
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
-            let failed =
-                |kind, cause: BoxError| StoreError::new(kind, self.name()).about(&*object.dataname).with_source(cause);
+            let failed = |kind, cause: BoxError| {
+                StoreError::new(kind, self.name()).with_dataname(&*object.dataname).with_source(cause)
+            };
             let stored = (self.0)(object.clone(), source.clone()).await;
             let uploaded = stored.map_err(|cause| failed(StoreErrorKind::Handler, cause))?;
             if uploaded.size != source.len() {

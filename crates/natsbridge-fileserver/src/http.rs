@@ -1,8 +1,7 @@
-//! Payloads on any server that takes a PUT: `WebDAV`, nginx, an object store behind a gateway.
+//! A store on any server that accepts PUT: `WebDAV`, nginx, an object store behind a gateway.
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use natsbridge_core::{Object, Source, Uploaded};
@@ -11,23 +10,21 @@ use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use url::Position;
 use uuid::Uuid;
 
-use crate::body::{Reading, reported};
-use crate::breaker::BreakerPolicy;
-use crate::client::{Credentials, GivenUrl};
-use crate::retry::RetryPolicy;
-use crate::upload::{Failure, Limits, Server, server_url};
+use crate::body::{Reading, report_progress};
+use crate::client::{ClientOptions, Credentials, GivenUrl, client_option_setters};
+use crate::upload::{Failure, Server, parse_server_url};
 use crate::{
-    ConfigError, ExpiryRule, LifetimeRules, OneShotRule, Origin, Receipt, RootCertificates, StoreError,
-    StoreErrorKind as Kind, Stored, Uploader,
+    ConfigError, ExpiryRule, LifetimeRules, OneShotRule, Origin, Receipt, StoreError, StoreErrorKind as Kind, Stored,
+    Uploader,
 };
 
-/// What stands for an upload's name in the URL template
+/// Placeholder for the upload's name in the URL template
 const ID: &str = "{id}";
 
-/// Stores payloads by `PUT` under a URL of its own, and removes them by `DELETE`
+/// Uploads each payload by `PUT` to a new URL and deletes it by `DELETE`
 ///
-/// Such a server knows neither expiry nor one-shot: its links work until they are deleted, and
-/// [`Uploaded`] says so. Clones share their connections.
+/// Such a server offers neither expiry nor one-shot links: a link works until the upload is deleted, and [`Uploaded`]
+/// has no expiry. Clones share their connections and circuit breakers.
 ///
 /// # Examples
 /// ```
@@ -48,10 +45,16 @@ struct Http {
 }
 
 impl HttpStore {
-    /// Configures one: `{id}` in the template becomes a new UUID for each upload
+    /// Returns a builder for a URL template, in whose path `{id}` is replaced by a new UUID for each upload
+    ///
+    /// A user name and password in the URL are sent as Basic authentication.
     #[must_use]
     pub fn builder(template: &str) -> HttpStoreBuilder {
-        HttpStoreBuilder { template: GivenUrl(template.to_owned()), credentials: None, limits: Limits::default() }
+        HttpStoreBuilder {
+            template: GivenUrl(template.to_owned()),
+            credentials: None,
+            client: ClientOptions::default(),
+        }
     }
 }
 
@@ -60,11 +63,13 @@ impl HttpStore {
 pub struct HttpStoreBuilder {
     template: GivenUrl,
     credentials: Option<Credentials>,
-    limits: Limits,
+    client: ClientOptions,
 }
 
+client_option_setters!(HttpStoreBuilder);
+
 impl HttpStoreBuilder {
-    /// Sets the token (NFR-303), sent as `Authorization: Bearer`
+    /// Sets the token, sent as `Authorization: Bearer`
     #[must_use]
     pub fn bearer(mut self, token: impl Into<String>) -> Self {
         self.credentials = Some(Credentials::Bearer(token.into()));
@@ -78,56 +83,15 @@ impl HttpStoreBuilder {
         self
     }
 
-    /// Sets how long a connection may take to open, default 5 s
-    #[must_use]
-    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.connect_timeout = timeout;
-        self
-    }
-
-    /// Sets how long the server may be silent, default 30 s
-    #[must_use]
-    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.idle_timeout = timeout;
-        self
-    }
-
-    /// Sets how long one upload may take with all its retries, default 30 minutes
-    #[must_use]
-    pub const fn total_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.total_timeout = timeout;
-        self
-    }
-
-    /// Sets how often and when failed attempts are repeated
-    #[must_use]
-    pub const fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.limits.retry = retry;
-        self
-    }
-
-    /// Sets when a server that can't be reached is left alone
-    #[must_use]
-    pub const fn breaker(mut self, breaker: BreakerPolicy) -> Self {
-        self.limits.breaker = breaker;
-        self
-    }
-
-    /// Sets authorities that are trusted besides the system's, default none
-    #[must_use]
-    pub fn root_certificates(mut self, roots: RootCertificates) -> Self {
-        self.limits.roots = roots;
-        self
-    }
-
-    /// Makes the store; nothing is sent yet
+    /// Creates the store; this sends no request
     ///
     /// # Errors
-    /// [`ConfigError`] if the template has no `{id}` in its path, or it or the token can't be used.
+    /// [`ConfigError`] if the template is not an http or https URL with `{id}` in its path, and only there, or if a header
+    /// can't hold the token.
     pub fn build(self) -> Result<HttpStore, ConfigError> {
         const KIND: &str = "http store";
-        let (mut url, user_info) = server_url(KIND, &self.template.0.replace(ID, "id"))?;
-        // Only the path may differ from upload to upload: the host must not.
+        let (mut url, user_info) = parse_server_url(KIND, &self.template.0.replace(ID, "id"))?;
+        // The placeholder must not change the host.
         let template = &self.template.0;
         let path_at =
             template.find("://").map(|at| at + 3).and_then(|host| template[host..].find('/').map(|at| host + at));
@@ -137,10 +101,10 @@ impl HttpStoreBuilder {
         }
         let credentials = self.credentials.or(user_info);
         if credentials.as_ref().is_some_and(|credentials| !credentials.is_sendable()) {
-            return Err(ConfigError::new(KIND, "the token holds characters that no header may"));
+            return Err(ConfigError::new(KIND, "the token contains characters that an HTTP header can't hold"));
         }
         url.set_path("");
-        let server = Server::new(KIND, &url, self.limits)?;
+        let server = Server::new(KIND, &url, self.client)?;
         let template = GivenUrl(format!("{}{path}", &url[..Position::BeforePath]));
         Ok(HttpStore(Arc::new(Http { server, template, credentials })))
     }
@@ -157,19 +121,19 @@ impl Http {
 
     async fn attempt(&self, url: &str, object: &Object, source: &Source) -> Result<Stored, Failure> {
         let opened = Reading::open(source, None).await;
-        let (reading, chunks) = opened.map_err(|error| Failure::last(Kind::LocalFile, error))?;
+        let (reading, chunks) = opened.map_err(|error| Failure::permanent(Kind::LocalFile, error))?;
         let request = self
             .request(Method::PUT, url)
             .header(CONTENT_LENGTH, source.len())
             .header(CONTENT_TYPE, "application/octet-stream");
         let response =
-            self.server.send_source(&reading, request.body(Body::wrap_stream(reported(chunks, object)))).await?;
+            self.server.send_source(&reading, request.body(Body::wrap_stream(report_progress(chunks, object)))).await?;
         if !response.status().is_success() {
-            return Err(Failure::answered(self.server.answer(response).await));
+            return Err(Failure::from_response(self.server.error_response(response).await));
         }
         let sums = reading
             .sums()
-            .ok_or_else(|| Failure::again(Kind::Digest, "the server answered before it had all bytes"))?;
+            .ok_or_else(|| Failure::temporary(Kind::Digest, "the server responded before it had all bytes"))?;
         Ok(Stored { uploaded: Uploaded::new(url, source.len(), sums.sha256), receipt: Receipt::new(url) })
     }
 
@@ -178,7 +142,7 @@ impl Http {
         match response.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(()),
             status if status.is_success() => Ok(()),
-            _ => Err(Failure::answered(self.server.answer(response).await)),
+            _ => Err(Failure::from_response(self.server.error_response(response).await)),
         }
     }
 }
@@ -190,10 +154,10 @@ impl Uploader for HttpStore {
 
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
-            // A repeated PUT of the same bytes to the same URL changes nothing, so all attempts share one.
+            // PUT is idempotent, so all attempts share one URL.
             let url = self.0.template.0.replace(ID, &Uuid::new_v4().to_string());
             let stored = self.0.server.upload(object, || Box::pin(self.0.attempt(&url, object, source))).await?;
-            self.0.server.patience.tell(self.lifetime_rules().change(object.link_lifetime));
+            self.0.server.requests.warn_once(self.lifetime_rules().change(object.link_lifetime));
             Ok(stored)
         })
     }

@@ -31,7 +31,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod answer;
 mod body;
 mod breaker;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
@@ -41,6 +40,7 @@ mod client;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod error;
+mod error_response;
 mod fetch;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -55,7 +55,6 @@ mod observe;
 mod plik;
 mod plik_wire;
 mod policy;
-mod reach;
 mod retry;
 mod roots;
 mod secrets;
@@ -66,6 +65,7 @@ mod status;
 mod store;
 mod transfer;
 mod upload;
+mod verdict;
 
 pub use breaker::BreakerPolicy;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
@@ -75,7 +75,7 @@ pub use fetch::{Fetcher, FetcherBuilder};
 pub use handler::{download_handler, upload_handler};
 pub use head::LinkStatus;
 pub use http::{HttpStore, HttpStoreBuilder};
-pub use lifetime::{ExpiryRule, LifetimeChange, LifetimeRules, OneShotRule};
+pub use lifetime::{ExpiryRule, LifetimeRules, OneShotRule};
 pub use memory::MemoryStore;
 pub use plik::{PlikStore, PlikStoreBuilder};
 pub use policy::Origin;

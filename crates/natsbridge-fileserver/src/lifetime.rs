@@ -1,4 +1,4 @@
-//! What stores make of the lifetime that a link was wished to have, and how a sender learns of it.
+//! Lifetimes that stores offer for links, and the warning when a store grants another one than was asked for.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,100 +6,111 @@ use std::time::Duration;
 
 use natsbridge_core::LinkLifetime;
 
-/// Whether a store has links that can be read once
+/// Whether a store offers one-shot links, which can be downloaded once
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OneShotRule {
-    /// It is not known, or not known yet
+    /// Unknown, or not known yet
     #[default]
     Unknown,
-    /// A link is one-shot where that is asked for
+    /// A link is one-shot if the sender asks for it
     Offered,
-    /// No link is: any can be read again until it expires or is deleted
+    /// No link is one-shot: all can be downloaded again until they expire or are deleted
     Never,
-    /// Every link is, whatever is asked for: no message for several receivers, and none that is repeated, may use it
+    /// Every link is one-shot: such a store suits only messages for one receiver that are not repeated
     Always,
 }
 
-/// How long the links of a store live
+/// How long a store keeps links
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ExpiryRule {
-    /// It is not known, or not known yet
+    /// Unknown, or not known yet
     #[default]
     Unknown,
-    /// As long as asked for
+    /// As long as the sender asks for
     Any,
-    /// As long as asked for, but at most so long
+    /// As long as the sender asks for, but at most this duration
     AtMost(Duration),
-    /// So long, whatever is asked for
+    /// This duration, whatever the sender asks for
     Always(Duration),
     /// Until they are deleted
     Never,
 }
 
-/// What a store makes of a wished lifetime, as far as it is known
+/// The lifetimes that a store offers for links, as far as they are known
 ///
-/// A Plik's rules are known once it was asked for its configuration, at its first upload.
+/// A Plik's rules are known after its first upload, for which its configuration is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LifetimeRules {
-    /// Whether its links can be read once
+    /// Whether links can be one-shot
     pub one_shot: OneShotRule,
-    /// How long its links live
+    /// How long links are kept
     pub expiry: ExpiryRule,
 }
 
 impl LifetimeRules {
-    /// The rules of a store
+    /// Creates the rules of a store
     #[must_use]
     pub const fn new(one_shot: OneShotRule, expiry: ExpiryRule) -> Self {
         Self { one_shot, expiry }
     }
 
-    /// What the store makes of a wish where that is something else; `None` where it grants it, or is not known to change it
+    /// Explains in one sentence how the store changes a lifetime; `None` if it grants it, or if its rules are unknown
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use natsbridge_core::LinkLifetime;
+    /// use natsbridge_fileserver::{ExpiryRule, LifetimeRules, OneShotRule};
+    ///
+    /// let rules = LifetimeRules::new(OneShotRule::Never, ExpiryRule::Any);
+    /// let asked = LinkLifetime::one_shot(Duration::from_secs(60));
+    /// assert!(rules.explain_change(asked).is_some_and(|text| text.contains("any number of times")));
+    /// ```
     #[must_use]
-    pub fn change(&self, wish: LinkLifetime) -> Option<LifetimeChange> {
+    pub fn explain_change(&self, asked: LinkLifetime) -> Option<String> {
+        self.change(asked).map(|change| change.to_string())
+    }
+
+    pub(crate) fn change(&self, asked: LinkLifetime) -> Option<LifetimeChange> {
         let one_shot = match self.one_shot {
             OneShotRule::Always => true,
             OneShotRule::Never => false,
-            OneShotRule::Unknown | OneShotRule::Offered => wish.one_shot,
+            OneShotRule::Unknown | OneShotRule::Offered => asked.one_shot,
         };
         let ttl = match self.expiry {
-            ExpiryRule::AtMost(longest) => Some(wish.ttl.min(longest)),
+            ExpiryRule::AtMost(longest) => Some(asked.ttl.min(longest)),
             ExpiryRule::Always(ttl) => Some(ttl),
             ExpiryRule::Never => None,
-            ExpiryRule::Unknown | ExpiryRule::Any => Some(wish.ttl),
+            ExpiryRule::Unknown | ExpiryRule::Any => Some(asked.ttl),
         };
-        LifetimeChange::between(wish, one_shot, ttl, Duration::ZERO)
+        LifetimeChange::between(asked, one_shot, ttl, Duration::ZERO)
     }
 }
 
-/// A wished lifetime of a link, and the other one that the store made of it; shown as a sentence
+/// The lifetime that a sender asked for, and the other one that the store granted
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LifetimeChange {
-    /// What was asked for
-    pub wish: LinkLifetime,
-    /// Whether the link can be read once
-    pub one_shot: bool,
-    /// How long the link lives; `None`: until it is deleted
-    pub ttl: Option<Duration>,
+pub(crate) struct LifetimeChange {
+    asked: LinkLifetime,
+    one_shot: bool,
+    /// `None`: until it is deleted
+    ttl: Option<Duration>,
 }
 
 impl LifetimeChange {
-    /// The change, if there is one beyond `slack`
-    pub(crate) fn between(wish: LinkLifetime, one_shot: bool, ttl: Option<Duration>, slack: Duration) -> Option<Self> {
+    /// The change, if it is larger than `slack`
+    pub(crate) fn between(asked: LinkLifetime, one_shot: bool, ttl: Option<Duration>, slack: Duration) -> Option<Self> {
         // Servers count in whole seconds.
         let slack = slack + Duration::from_secs(1);
-        let kept = one_shot == wish.one_shot && ttl.is_some_and(|ttl| ttl.abs_diff(wish.ttl) <= slack);
-        (!kept).then_some(Self { wish, one_shot, ttl })
+        let kept = one_shot == asked.one_shot && ttl.is_some_and(|ttl| ttl.abs_diff(asked.ttl) <= slack);
+        (!kept).then_some(Self { asked, one_shot, ttl })
     }
 }
 
 impl fmt::Display for LifetimeChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { wish, one_shot, ttl } = *self;
+        let Self { asked, one_shot, ttl } = *self;
         let often = |one_shot| if one_shot { "read once" } else { "read any number of times" };
         let long = |ttl: Option<Duration>| {
             ttl.map_or_else(|| "until it is deleted".to_owned(), |ttl| format!("for {}", Span(ttl)))
@@ -107,15 +118,15 @@ impl fmt::Display for LifetimeChange {
         write!(
             f,
             "a link that can be {} and lives {} was asked for; the store makes one that can be {} and lives {}",
-            often(wish.one_shot),
-            long(Some(wish.ttl)),
+            often(asked.one_shot),
+            long(Some(asked.ttl)),
             often(one_shot),
             long(ttl),
         )
     }
 }
 
-/// A time in the largest unit that divides it
+/// A duration in the largest unit that divides it
 struct Span(Duration);
 
 impl fmt::Display for Span {
@@ -131,18 +142,18 @@ impl fmt::Display for Span {
     }
 }
 
-/// Whether a store's user was told that it changes lifetimes: once is enough
+/// Which changes a store has already warned of
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct LifetimeWarnings {
     one_shot: AtomicBool,
     ttl: AtomicBool,
 }
 
-impl Told {
-    /// Warns of what the store made of a wish, of each kind of change once
-    pub(crate) fn tell(&self, store: &str, change: Option<LifetimeChange>) {
+impl LifetimeWarnings {
+    /// Logs a warning, once for each kind of change
+    pub(crate) fn warn_once(&self, store: &str, change: Option<LifetimeChange>) {
         let Some(change) = change else { return };
-        let other_often = change.one_shot != change.wish.one_shot;
+        let other_often = change.one_shot != change.asked.one_shot;
         let already = if other_often { &self.one_shot } else { &self.ttl };
         if !already.swap(true, Ordering::Relaxed) {
             tracing::warn!(store, "{change}");

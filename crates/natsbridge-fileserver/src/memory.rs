@@ -12,7 +12,7 @@ use natsbridge_core::{Downloaded, Link, LinkLifetime, Object, Source, Uploaded};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::body::{Reading, reported};
+use crate::body::{Reading, report_progress};
 use crate::handler::deliver;
 use crate::{
     Downloader, ExpiryRule, FetchError, FetchErrorKind, LifetimeRules, OneShotRule, Origin, Receipt, StoreError,
@@ -118,10 +118,12 @@ impl Uploader for MemoryStore {
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
             let failed = |cause| {
-                StoreError::new(StoreErrorKind::LocalFile, self.name()).about(&*object.dataname).with_source(cause)
+                StoreError::new(StoreErrorKind::LocalFile, self.name())
+                    .with_dataname(&*object.dataname)
+                    .with_source(cause)
             };
             let (reading, chunks) = Reading::open(source, None).await.map_err(failed)?;
-            let chunks = reported(chunks, object);
+            let chunks = report_progress(chunks, object);
             let bytes = match source {
                 Source::Bytes(bytes) => {
                     chunks.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(failed)?;

@@ -1,4 +1,4 @@
-//! Payloads on a Plik server: its HTTP contract from the sender's side.
+//! A store on a Plik server, or any server with Plik's HTTP API.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,31 +14,26 @@ use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::body::{Reading, Sums, reported};
-use crate::breaker::BreakerPolicy;
+use crate::body::{Reading, Sums, report_progress};
 use crate::checksum::Checksum;
-use crate::client::{Credentials, GivenUrl};
+use crate::client::{ClientOptions, Credentials, GivenUrl, client_option_setters};
 use crate::plik_wire::{Config, Create, Created, Kept};
-use crate::retry::RetryPolicy;
-use crate::upload::{Failure, Limits, Server, server_url};
-use crate::{
-    ConfigError, LifetimeRules, Origin, Receipt, RootCertificates, StoreError, StoreErrorKind as Kind, Stored, Uploader,
-};
+use crate::upload::{Failure, Server, parse_server_url};
+use crate::{ConfigError, LifetimeRules, Origin, Receipt, StoreError, StoreErrorKind as Kind, Stored, Uploader};
 
-/// The one name that payloads have on the server: a name from a message would end up in paths (contract §8)
+/// The file name of every payload: a name from a message would become part of a URL's path
 const FILE_NAME: &str = "payload.bin";
-/// How long the removal of a failed attempt's upload may hold up the next attempt
+/// How long the deletion of a failed attempt's upload may delay the next attempt
 const CLEAN_UP: Duration = Duration::from_secs(2);
 
-/// Stores payloads on a Plik server, or anything that speaks its API such as the embedded file server
+/// Uploads payloads to a Plik server, or to any server with its HTTP API such as the embedded one
 ///
-/// Every upload has an explicit time to live. One that the server does not offer is shortened to what it offers, and a
-/// one-shot that it does not offer becomes an expiring one: [`Uploaded`] says what was granted, and a warning is logged.
+/// Every upload has a time to live. If the server does not offer it, it is shortened to the server's maximum; a one-shot
+/// link that the server does not offer becomes an ordinary one. [`Uploaded`] holds what the server granted, and each kind
+/// of change logs a warning once.
 ///
-/// A failed attempt is followed by a fresh upload, never by a second try on the same one, and what the failed one left
-/// is deleted where the server can still be asked.
-///
-/// Clones share their connections.
+/// A retry creates a new upload and deletes the failed one where the server still responds. Clones share their
+/// connections and circuit breakers.
 ///
 /// # Examples
 /// ```
@@ -63,32 +58,32 @@ struct Plik {
 }
 
 impl PlikStore {
-    /// A store on the Plik at `base_url`, which includes the server's path prefix if it has one
-    ///
-    /// A user name and password in the URL are sent as Basic authentication, for a proxy in front of the server.
+    /// Creates a store on the Plik at `base_url` with default settings, as [`builder`](Self::builder) does
     ///
     /// # Errors
-    /// [`ConfigError`] if the URL can't be used.
+    /// [`ConfigError`] if it is not an http or https URL with a host.
     pub fn new(base_url: &str) -> Result<Self, ConfigError> {
         Self::builder(base_url).build()
     }
 
-    /// Configures one
+    /// Returns a builder for the Plik at `base_url`, which includes the server's path prefix if there is one
+    ///
+    /// A user name and password in the URL are sent as Basic authentication, for a proxy in front of the server.
     #[must_use]
     pub fn builder(base_url: &str) -> PlikStoreBuilder {
         PlikStoreBuilder {
             base_url: GivenUrl(base_url.to_owned()),
             user_token: None,
             credentials: None,
-            limits: Limits::default(),
+            client: ClientOptions::default(),
         }
     }
 
-    /// Asks the server for its configuration and answers which origins its links lead to: its own and that of its
-    /// download domain, if it has one
+    /// Reads the server's configuration and returns the origins of its links: the server's own, and that of its download
+    /// domain if it has one
     ///
     /// # Errors
-    /// [`StoreError`] if the server can't be asked.
+    /// [`StoreError`] if the server can't be reached or refuses.
     pub async fn discover(&self) -> Result<Vec<Origin>, StoreError> {
         self.0.server.perform(|| Box::pin(async { self.0.config().await.map(|_| ()) })).await?;
         Ok(self.origins())
@@ -101,7 +96,7 @@ pub struct PlikStoreBuilder {
     base_url: GivenUrl,
     user_token: Option<Secret>,
     credentials: Option<Credentials>,
-    limits: Limits,
+    client: ClientOptions,
 }
 
 #[derive(Clone)]
@@ -113,73 +108,34 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+client_option_setters!(PlikStoreBuilder);
+
 impl PlikStoreBuilder {
-    /// Sets the user token (NFR-303), needed where anonymous uploads are off; sent as `X-PlikToken`
+    /// Sets the user token, sent as `X-PlikToken`; a server without anonymous uploads requires it
     #[must_use]
     pub fn user_token(mut self, token: impl Into<String>) -> Self {
         self.user_token = Some(Secret(token.into()));
         self
     }
 
-    /// Sets login and password for a proxy in front of the server
+    /// Sets login and password for a proxy in front of the server, sent as `Authorization: Basic`
     #[must_use]
     pub fn basic_auth(mut self, login: impl Into<String>, password: impl Into<String>) -> Self {
         self.credentials = Some(Credentials::Basic(login.into(), password.into()));
         self
     }
 
-    /// Sets how long a connection may take to open, default 5 s
-    #[must_use]
-    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.connect_timeout = timeout;
-        self
-    }
-
-    /// Sets how long the server may be silent, default 30 s
-    #[must_use]
-    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.idle_timeout = timeout;
-        self
-    }
-
-    /// Sets how long one upload may take with all its retries, default 30 minutes
-    #[must_use]
-    pub const fn total_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.total_timeout = timeout;
-        self
-    }
-
-    /// Sets how often and when failed attempts are repeated
-    #[must_use]
-    pub const fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.limits.retry = retry;
-        self
-    }
-
-    /// Sets when a server that can't be reached is left alone
-    #[must_use]
-    pub const fn breaker(mut self, breaker: BreakerPolicy) -> Self {
-        self.limits.breaker = breaker;
-        self
-    }
-
-    /// Sets authorities that are trusted besides the system's, default none
-    #[must_use]
-    pub fn root_certificates(mut self, roots: RootCertificates) -> Self {
-        self.limits.roots = roots;
-        self
-    }
-
-    /// Makes the store; nothing is sent yet
+    /// Creates the store; this sends no request
     ///
     /// # Errors
-    /// [`ConfigError`] if the URL or the token can't be used.
+    /// [`ConfigError`] if the URL is not http or https with a host, or if a header can't hold the token.
     pub fn build(self) -> Result<PlikStore, ConfigError> {
-        let (url, user_info) = server_url("plik", &self.base_url.0)?;
-        let server = Server::new("plik", &url, self.limits)?;
+        let (url, user_info) = parse_server_url("plik", &self.base_url.0)?;
+        let server = Server::new("plik", &url, self.client)?;
         let token = self.user_token.map(|Secret(token)| HeaderValue::from_str(&token)).transpose();
         let user_token = token.map_err(|error| {
-            ConfigError::new("plik", "the user token holds characters that no header may").with_source(error)
+            ConfigError::new("plik", "the user token contains characters that an HTTP header can't hold")
+                .with_source(error)
         })?;
         let mut base = url.clone();
         base.set_query(None);
@@ -198,7 +154,7 @@ impl PlikStoreBuilder {
     }
 }
 
-/// What deletes an upload; the text form is a [`Receipt`]
+/// The credentials that delete an upload; as JSON, the content of a [`Receipt`]
 #[derive(Debug, Serialize, Deserialize)]
 struct Key {
     id: String,
@@ -217,15 +173,15 @@ impl Plik {
         }
     }
 
-    /// The server's configuration, asked for once; `None` from a server that has none to show
+    /// Returns the server's configuration, which is read once; `None` if the server has none
     async fn config(&self) -> Result<Option<&Config>, Failure> {
         let config = self.config.get_or_try_init(|| async {
             let response = self.server.send(self.request(Method::GET, "/config")).await?;
             if response.status() == StatusCode::OK {
                 return Ok(self.server.json::<Config>(response).await.ok());
             }
-            let answer = self.server.answer(response).await;
-            if answer.verdict().is_passing() { Err(Failure::answered(answer)) } else { Ok(None) }
+            let answer = self.server.error_response(response).await;
+            if answer.verdict().is_temporary() { Err(Failure::from_response(answer)) } else { Ok(None) }
         });
         config.await.map(Option::as_ref)
     }
@@ -242,11 +198,11 @@ impl Plik {
         let created = self.create(&create).await?;
         match self.send(&created, object, source).await {
             Ok((kept, sums)) => {
-                self.server.patience.tell(created.change(object.link_lifetime, OffsetDateTime::now_utc()));
+                self.server.requests.warn_once(created.change(object.link_lifetime, OffsetDateTime::now_utc()));
                 self.stored(&created, &kept, &sums, source.len())
             }
             Err(failure) => {
-                // What a broken attempt left can't be used again (contract §4.4); its time to live is the fallback.
+                // A broken upload can't be continued; if its deletion fails too, it expires.
                 let key = created.key();
                 if tokio::time::timeout(CLEAN_UP, self.delete(&key)).await.is_err() {
                     tracing::debug!(store = self.server.name(), "a failed upload could not be deleted in time");
@@ -259,13 +215,13 @@ impl Plik {
     async fn create(&self, create: &Create) -> Result<Created, Failure> {
         let response = self.server.send(self.request(Method::POST, "/upload").json(create)).await?;
         if response.status() != StatusCode::OK {
-            return Err(refusal(self.server.answer(response).await));
+            return Err(refusal(self.server.error_response(response).await));
         }
         let created: Created = self.server.json(response).await?;
         // Streaming blocks the sender until the receiver reads, and loses the data if that breaks off (contract §7).
         if created.stream {
             let cause = "the server forces streaming, which keeps nothing for a receiver that reads later; turn FeatureStream off";
-            return Err(Failure::last(Kind::Rejected, cause));
+            return Err(Failure::permanent(Kind::Rejected, cause));
         }
         Ok(created)
     }
@@ -273,25 +229,25 @@ impl Plik {
     async fn send(&self, created: &Created, object: &Object, source: &Source) -> Result<(Kept, Sums), Failure> {
         let checksum = if created.crc64nvme { Checksum::crc64nvme() } else { Checksum::md5() };
         let opened = Reading::open(source, Some(checksum)).await;
-        let (reading, chunks) = opened.map_err(|error| Failure::last(Kind::LocalFile, error))?;
-        let part =
-            Part::stream_with_length(Body::wrap_stream(reported(chunks, object)), source.len()).file_name(FILE_NAME);
+        let (reading, chunks) = opened.map_err(|error| Failure::permanent(Kind::LocalFile, error))?;
+        let part = Part::stream_with_length(Body::wrap_stream(report_progress(chunks, object)), source.len())
+            .file_name(FILE_NAME);
         let path = format!("/file/{}", escaped(&created.id));
         let request = self.request(Method::POST, &path).header("X-UploadToken", &created.upload_token);
         let response = self.server.send_source(&reading, request.multipart(Form::new().part("file", part))).await?;
         if response.status() == StatusCode::NOT_FOUND {
             // The upload vanished between two requests: a new one may not.
-            return Err(Failure::again(Kind::Rejected, self.server.answer(response).await));
+            return Err(Failure::temporary(Kind::Rejected, self.server.error_response(response).await));
         }
         if response.status() != StatusCode::OK {
-            return Err(refusal(self.server.answer(response).await));
+            return Err(refusal(self.server.error_response(response).await));
         }
         let kept: Kept = self.server.json(response).await?;
         let sums = reading
             .sums()
-            .ok_or_else(|| Failure::again(Kind::Digest, "the server answered before it had all bytes"))?;
+            .ok_or_else(|| Failure::temporary(Kind::Digest, "the server responded before it had all bytes"))?;
         match kept.mismatch(source.len(), &sums) {
-            Some(cause) => Err(Failure::again(Kind::Digest, cause)),
+            Some(cause) => Err(Failure::temporary(Kind::Digest, cause)),
             None => Ok((kept, sums)),
         }
     }
@@ -302,7 +258,7 @@ impl Plik {
         let uploaded = Uploaded::new(url, size, sums.sha256)
             .expires_at(created.expiry(OffsetDateTime::now_utc()))
             .one_shot(created.one_shot);
-        let key = serde_json::to_string(&created.key()).map_err(|error| Failure::last(Kind::Rejected, error))?;
+        let key = serde_json::to_string(&created.key()).map_err(|error| Failure::permanent(Kind::Rejected, error))?;
         Ok(Stored { uploaded, receipt: Receipt::new(key) })
     }
 
@@ -312,7 +268,7 @@ impl Plik {
         let response = self.server.send(request).await?;
         match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
-            _ => Err(refusal(self.server.answer(response).await)),
+            _ => Err(refusal(self.server.error_response(response).await)),
         }
     }
 }
@@ -324,13 +280,13 @@ impl Created {
 }
 
 /// What an error of Plik means; it has no machine codes, and "too big" is a 400 (contract §3.4, §4.4)
-fn refusal(answer: crate::answer::Answer) -> Failure {
+fn refusal(answer: crate::error_response::ErrorResponse) -> Failure {
     let kind = match &*answer.text {
         text if text.contains("too big") => Kind::TooLarge,
         text if text.contains("anonymous uploads are disabled") => Kind::Refused,
-        _ => return Failure::answered(answer),
+        _ => return Failure::from_response(answer),
     };
-    Failure::last(kind, answer)
+    Failure::permanent(kind, answer)
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986 §2.3, contract §8)

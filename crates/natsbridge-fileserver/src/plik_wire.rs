@@ -161,20 +161,23 @@ impl Config {
     pub(crate) fn check(&self, size: u64, has_token: bool) -> Result<(), Failure> {
         let limit = u64::try_from(self.max_file_size).unwrap_or(0);
         if limit > 0 && size > limit {
-            return Err(Failure::last(
+            return Err(Failure::permanent(
                 Kind::TooLarge,
                 format!("the payload has {size} bytes, the server takes {limit}"),
             ));
         }
         if (self.no_anonymous_uploads || self.authentication == FORCED) && !has_token {
-            return Err(Failure::last(Kind::Refused, "the server takes no anonymous uploads; configure a user token"));
+            return Err(Failure::permanent(
+                Kind::Refused,
+                "the server takes no anonymous uploads; configure a user token",
+            ));
         }
         if self.stream == FORCED {
             let cause = "the server forces streaming, which keeps nothing for a receiver that reads later; turn FeatureStream off";
-            return Err(Failure::last(Kind::Rejected, cause));
+            return Err(Failure::permanent(Kind::Rejected, cause));
         }
         if self.password == FORCED {
-            return Err(Failure::last(
+            return Err(Failure::permanent(
                 Kind::Rejected,
                 "the server wants a password on every upload; turn FeaturePassword off",
             ));

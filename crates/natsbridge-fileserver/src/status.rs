@@ -24,13 +24,13 @@ struct File {
 
 /// Where to ask about one file
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Question {
+pub(crate) struct StatusQuery {
     /// `{BASE}/upload/{id}`
     pub(crate) url: Url,
     file: String,
 }
 
-impl Question {
+impl StatusQuery {
     /// Reads a link of Plik's form, `{BASE}/file/{upload}/{file}/{name}`; `None` for any other
     pub(crate) fn about(link: &Url) -> Option<Self> {
         let segments: Vec<&str> = link.path_segments()?.collect();
@@ -106,14 +106,14 @@ mod tests {
             ("http://h/bucket/key?X-Amz-Signature=s", None),
             ("http://h/file/U", None),
         ] {
-            let question = Url::parse(link).ok().and_then(|link| Question::about(&link));
+            let question = Url::parse(link).ok().and_then(|link| StatusQuery::about(&link));
             assert_eq!(question.map(|question| question.url.to_string()).as_deref(), url, "{link}");
         }
     }
 
     #[test]
     fn the_recorded_answers_say_what_became_of_a_file() -> Result<(), Box<dyn std::error::Error>> {
-        let question = Question::about(&Url::parse("http://h/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/payload.bin")?)
+        let question = StatusQuery::about(&Url::parse("http://h/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/payload.bin")?)
             .ok_or("not a link")?;
         for (status, there) in [("uploaded", true), ("removed", false), ("deleted", false)] {
             let upload: Upload = serde_json::from_str(&format!(

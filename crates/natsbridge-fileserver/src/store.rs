@@ -1,4 +1,4 @@
-//! The two traits of a file server, object-safe and small, and what passes through them.
+//! The traits [`Uploader`] and [`Downloader`], and the types of their methods.
 
 use std::borrow::Cow;
 use std::fmt::{self, Debug};
@@ -10,51 +10,50 @@ use natsbridge_core::{Downloaded, Link, Object, Source, Uploaded};
 
 use crate::{FetchError, LifetimeRules, Origin, StoreError};
 
-/// Keeps payloads where a receiver can read them by a link
+/// Uploads payloads to a file server, where receivers download them by a link
 ///
-/// An implementation retries what may succeed on another try, computes the digest in the pass that sends the bytes,
-/// reports to [`Object::report`] how many it has sent, and answers `Ok` only when the server has confirmed that all of them are safe. The contract suite (feature
-/// `contract`) tests one against every rule.
+/// An implementation retries requests that may succeed later, computes the SHA-256 digest while it sends the bytes,
+/// reports its progress to [`Object::report`], and returns `Ok` only after the server has confirmed that it stored all
+/// bytes. The module `contract` (feature `contract`) tests an implementation against every rule.
 pub trait Uploader: Send + Sync + Debug {
-    /// What errors call this store, such as `plik at http://files.test`; holds no secret
+    /// Returns the store's name for errors, such as `plik at http://files.test`; it must contain no secret
     fn name(&self) -> Cow<'_, str>;
 
-    /// Stores the bytes of `source`
+    /// Uploads the bytes of `source` and returns the link for the envelope
     ///
-    /// The plan of a message keeps 2,048 bytes for a link and what is said about it (`Limits::link_allowance`). With a
-    /// longer URL the message may no longer fit the broker, which is found only after this call: the message then fails,
-    /// and what was uploaded for it is deleted.
+    /// Keep the URL short: the envelope has 2,048 bytes for one link and its metadata (`Limits::link_allowance`). With a
+    /// longer URL the message may exceed the broker's maximum payload. That is found only after the upload: sending
+    /// fails, and the upload is deleted.
     ///
-    /// Dropping the future stops the upload; what a server already holds then lives until its time to live is over.
+    /// Dropping the future stops the upload. Bytes that the server has already stored remain until they expire.
     ///
     /// # Errors
-    /// [`StoreError`] with the kind that says whether another try may help.
+    /// [`StoreError`]; its kind tells whether a retry may help.
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>>;
 
-    /// Removes an upload; one that is gone already is no error
+    /// Deletes an upload; it is no error if the upload no longer exists
     ///
     /// # Errors
-    /// [`StoreError`] if the server can't be asked, or refuses.
+    /// [`StoreError`] if the server can't be reached or refuses.
     fn delete<'a>(&'a self, receipt: &'a Receipt) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// The origins that links of this store lead to, as far as they are known: what its receivers may follow
+    /// Returns the origins of this store's links, as far as they are known; receivers have to allow them
     fn origins(&self) -> Vec<Origin>;
 
-    /// What this store makes of a wished lifetime, as far as it is known; by default nothing is known
+    /// Returns which lifetimes this store offers, as far as they are known; by default they are unknown
     ///
-    /// What became of one upload is in its [`Uploaded`]: `one_shot` and `expires_at`.
+    /// The lifetime of one upload is in its [`Uploaded`]: `one_shot` and `expires_at`.
     fn lifetime_rules(&self) -> LifetimeRules {
         LifetimeRules::default()
     }
 }
 
-/// Reads what a link holds
+/// Downloads payloads by their link
 pub trait Downloader: Send + Sync + Debug {
-    /// Reads the link into `target`; the digest is computed in the same pass, and `link.size` and `link.sha256` are
-    /// checked before anything is handed out (NFR-301)
+    /// Downloads the link into `target`
     ///
-    /// An implementation reports to [`Link::report`] how many bytes it has read. Dropping the future stops the download and
-    /// removes the file it was writing.
+    /// An implementation checks `link.size` and `link.sha256`, where they are set, before it returns, and reports its
+    /// progress to [`Link::report`]. Dropping the future stops the download and removes an incomplete file.
     ///
     /// # Errors
     /// [`FetchError`], which names the payload and the redacted URL.
@@ -85,28 +84,28 @@ impl<T: Downloader + ?Sized> Downloader for Arc<T> {
     }
 }
 
-/// A finished upload: what the envelope says of it, and what deletes it
+/// A finished upload
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "implementations of `Uploader` outside this crate build it")]
 pub struct Stored {
-    /// What goes into the envelope
+    /// URL, size, digest and lifetime, for the envelope
     pub uploaded: Uploaded,
-    /// What [`Uploader::delete`] needs; stays with the sender
+    /// The argument for [`Uploader::delete`]; keep it on the sender's side
     pub receipt: Receipt,
 }
 
-/// The right to delete one upload: opaque, secret, only meant for the store that gave it
+/// A secret that deletes one upload; only the store that returned it can read it
 #[derive(Clone, PartialEq, Eq)]
 pub struct Receipt(String);
 
 impl Receipt {
-    /// Wraps what a store needs to delete an upload
+    /// Wraps the text that a store needs to delete an upload
     #[must_use]
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// What the store put in; treat it like a password
+    /// Returns the text that the store wrapped; treat it like a password
     #[must_use]
     pub fn secret(&self) -> &str {
         &self.0
@@ -119,12 +118,12 @@ impl Debug for Receipt {
     }
 }
 
-/// Where a download goes
+/// Destination of a download
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// Into memory
+    /// Memory
     Memory,
-    /// Into a new file: it must not exist yet, and is removed again if the download fails or is stopped
+    /// A new file, which must not exist yet; it is removed if the download fails or is dropped
     File(PathBuf),
 }

@@ -200,9 +200,9 @@ pub mod store {
     pub use natsbridge_core::{Digest, Downloaded, Link, Object, ParseDigestError, Source, Uploaded};
     pub use natsbridge_fileserver::{
         BoxError, BreakerPolicy, ConfigError, Downloader, ExpiryRule, FetchError, FetchErrorKind, Fetcher,
-        FetcherBuilder, HttpStore, HttpStoreBuilder, LifetimeChange, LifetimeRules, LinkStatus, MemoryStore,
-        OneShotRule, Origin, PlikStore, PlikStoreBuilder, Receipt, RetryPolicy, RootCertificates, StoreError,
-        StoreErrorKind, Stored, Target, Uploader, download_handler, upload_handler,
+        FetcherBuilder, HttpStore, HttpStoreBuilder, LifetimeRules, LinkStatus, MemoryStore, OneShotRule, Origin,
+        PlikStore, PlikStoreBuilder, Receipt, RetryPolicy, RootCertificates, StoreError, StoreErrorKind, Stored,
+        Target, Uploader, download_handler, upload_handler,
     };
     #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
     pub use natsbridge_fileserver::{BucketStore, BucketStoreBuilder};

@@ -355,7 +355,7 @@ impl Left {
         }
         let late = || {
             StoreError::new(StoreErrorKind::Timeout, self.uploader.name())
-                .about(upload.object().dataname.as_str())
+                .with_dataname(upload.object().dataname.as_str())
                 .with_source("the deadline of the delivery has passed")
         };
         Err(last.unwrap_or_else(late))

@@ -216,7 +216,7 @@ where
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
         let before = (self.before)(&object.dataname);
         Box::pin(async move {
-            before.await.map_err(|kind| StoreError::new(kind, self.name()).about(&object.dataname))?;
+            before.await.map_err(|kind| StoreError::new(kind, self.name()).with_dataname(&object.dataname))?;
             self.store.upload(object, source).await
         })
     }

@@ -158,7 +158,8 @@ fn no_public_type_shows_a_secret_that_it_holds() {
     tell(&bucket);
     tell(&bucket.build().unwrap());
     let origin = || with_user_info.parse::<Origin>().unwrap();
-    let fetcher = Fetcher::builder().bearer(origin(), &token).basic("http://a.test".parse().unwrap(), "ann", &token);
+    let fetcher =
+        Fetcher::builder().bearer(origin(), &token).basic_auth("http://a.test".parse().unwrap(), "ann", &token);
     tell(&fetcher);
     tell(&fetcher.build().unwrap());
     tell(&ServerConfig::new("unused").token(&token));

@@ -92,15 +92,14 @@ fn lifetime(uploader: &dyn Uploader) -> Check {
     let rules = uploader.lifetime_rules();
     let changes: Vec<_> = [LinkLifetime::expiring(DAY), LinkLifetime::one_shot(DAY)]
         .into_iter()
-        .filter_map(|wish| rules.change(wish))
+        .filter_map(|wish| rules.explain_change(wish))
         .collect();
     if changes.is_empty() {
         return Check::ok("lifetime", "links live as long, and are read as often, as their senders ask");
     }
-    let found: Vec<_> = changes.iter().map(ToString::to_string).collect();
     Check::warn(
         "lifetime",
-        found.join("; "),
+        changes.join("; "),
         "change the file server's settings (Plik: OneShot, DefaultTTL, MaxTTL), or ask for what it gives (--link-ttl)",
     )
 }

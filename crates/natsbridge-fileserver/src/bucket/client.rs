@@ -17,24 +17,24 @@ use object_store::client::{
 use url::{Host, Url};
 
 use crate::StoreErrorKind as Kind;
-use crate::answer::Answer;
-use crate::client::{self, Proxies};
+use crate::client::{self, ClientOptions, Proxies};
+use crate::error_response::ErrorResponse;
 use crate::observe;
 use crate::policy::is_dangerous;
 use crate::retry::{Retries, deadline};
 use crate::secrets::Secrets;
-use crate::upload::{Failure, Limits, while_moving, whole};
+use crate::upload::{Failure, read_body, send_with_idle_timeout};
 
 /// Bytes that are counted as sent at once: a slow line is not a silent server
 const PIECE: usize = 64 * 1024;
 /// Idle times that an answer of success may take: putting parts together takes a server its time
 const LONGEST_ANSWER: u32 = 10;
 
-/// Makes a bucket's client of the limits of its store
+/// Makes a bucket's client of the options of its store
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     client: reqwest::Client,
-    limits: Limits,
+    options: ClientOptions,
     /// Whether the machine that the program runs on may be asked for keys
     instance: bool,
     /// Keys and tokens that no error may repeat, besides those in a request
@@ -42,9 +42,9 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(limits: Limits, instance: bool, known: Secrets) -> Result<Self, reqwest::Error> {
-        let client = client::build(limits.connect_timeout, &limits.roots, None, Proxies::System)?;
-        Ok(Self { client, limits, instance, known })
+    pub(super) fn new(options: ClientOptions, instance: bool, known: Secrets) -> Result<Self, reqwest::Error> {
+        let client = client::build(options.connect_timeout, &options.roots, None, Proxies::System)?;
+        Ok(Self { client, options, instance, known })
     }
 }
 
@@ -71,23 +71,25 @@ impl Connector {
     async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
         let (head, body) = request.into_parts();
         let url = Url::parse(&head.uri.to_string())
-            .map_err(|error| Failure::last(Kind::Rejected, format!("the bucket's URL can't be used: {error}")))?;
+            .map_err(|error| Failure::permanent(Kind::Rejected, format!("the bucket's URL can't be used: {error}")))?;
         if !self.instance && asks_the_machine(&head.headers, &url) {
-            return Err(Failure::last(Kind::Credentials, NoKeys));
+            return Err(Failure::permanent(Kind::Credentials, NoKeys));
         }
         let secrets = Secrets::of(&head.headers, &url).and(&self.known);
         // A part of a large upload is sent again by itself; everything else is begun anew as a whole.
         let is_part = head.method == http::Method::PUT && url.query_pairs().any(|(key, _)| key == "partNumber");
-        let mut retries = is_part.then(|| Retries::new(&self.limits.retry, deadline(self.limits.total_timeout)));
+        let mut retries = is_part.then(|| Retries::new(&self.options.retry, deadline(self.options.total_timeout)));
         loop {
             let failure = match self.attempt(&head, url.clone(), body.clone(), &secrets).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let Some(retries) = retries.as_mut().filter(|_| failure.verdict.is_passing()) else { return Err(failure) };
+            let Some(retries) = retries.as_mut().filter(|_| failure.verdict.is_temporary()) else {
+                return Err(failure);
+            };
             let Failure { source, retry_after, .. } = failure;
             match retries.pause(retry_after, source).await {
-                Ok(()) => observe::retried("upload"),
+                Ok(()) => observe::count_retry("upload"),
                 Err(source) => return Err(Failure { source, ..failure }),
             }
         }
@@ -100,7 +102,7 @@ impl Connector {
         body: HttpRequestBody,
         secrets: &Secrets,
     ) -> Result<HttpResponse, Failure> {
-        let idle = self.limits.idle_timeout;
+        let idle = self.options.idle_timeout;
         let sent = Arc::new(AtomicU64::new(0));
         let mut request = reqwest::Request::new(head.method.clone(), url);
         *request.headers_mut() = head.headers.clone();
@@ -109,18 +111,18 @@ impl Connector {
             None => reqwest::Body::wrap_stream(counted(body, Arc::clone(&sent))),
         });
         let answer = self.client.execute(request);
-        let response = while_moving(idle, || sent.load(Ordering::Relaxed), answer).await?;
+        let response = send_with_idle_timeout(idle, || sent.load(Ordering::Relaxed), answer).await?;
         if !response.status().is_success() {
-            return Err(Failure::answered(Answer::read(response, idle, secrets).await));
+            return Err(Failure::from_response(ErrorResponse::read(response, idle, secrets).await));
         }
         let mut answer = http::Response::new(());
         *answer.status_mut() = response.status();
         *answer.headers_mut() = response.headers().clone();
         let longest = idle.saturating_mul(LONGEST_ANSWER);
-        let body = tokio::time::timeout(longest, whole(response, idle)).await;
-        let body = body.unwrap_or_else(|_| Err(Failure::silent(longest)))?;
-        match Answer::within(&body, secrets) {
-            Some(error) => Err(Failure::answered(error)),
+        let body = tokio::time::timeout(longest, read_body(response, idle)).await;
+        let body = body.unwrap_or_else(|_| Err(Failure::idle(longest)))?;
+        match ErrorResponse::within(&body, secrets) {
+            Some(error) => Err(Failure::from_response(error)),
             None => Ok(answer.map(|()| Bytes::from(body).into())),
         }
     }
@@ -191,7 +193,7 @@ impl Trouble {
     /// What the server answered, if it did
     pub(super) fn status(failure: &Failure) -> Option<http::StatusCode> {
         let Self(failure) = failure.source.downcast_ref()?;
-        failure.source.downcast_ref::<Answer>().map(|answer| answer.status)
+        failure.source.downcast_ref::<ErrorResponse>().map(|answer| answer.status)
     }
 }
 

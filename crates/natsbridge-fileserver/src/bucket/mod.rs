@@ -1,4 +1,4 @@
-//! Payloads in a bucket: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage.
+//! A store in a bucket: S3 and servers with its protocol, Google Cloud Storage, Azure Blob Storage.
 
 mod checks;
 mod client;
@@ -23,61 +23,57 @@ use uuid::Uuid;
 
 use self::client::{CLEAN_UP, Connector, Trouble};
 use crate::body::{Reading, Sums};
-use crate::breaker::BreakerPolicy;
-use crate::retry::RetryPolicy;
+use crate::client::{ClientOptions, client_option_setters};
 use crate::secrets::Secrets;
-use crate::upload::{Failure, Limits, Patience};
+use crate::upload::{Failure, Requests};
 use crate::{
-    ConfigError, ExpiryRule, LifetimeRules, OneShotRule, Origin, Receipt, RootCertificates, StoreError,
-    StoreErrorKind as Kind, Stored, Uploader,
+    ConfigError, ExpiryRule, LifetimeRules, OneShotRule, Origin, Receipt, StoreError, StoreErrorKind as Kind, Stored,
+    Uploader,
 };
 
-/// Bytes in one part of a multipart upload; payloads up to this size are sent in one request
+/// Bytes in one part of a multipart upload; payloads up to this size are uploaded in one request
 const PART: u64 = 8 * 1024 * 1024;
-/// Parts that are on their way at the same time
+/// Parts that are uploaded at the same time
 const IN_FLIGHT: usize = 2;
-/// Most parts that S3 takes
+/// Most parts that S3 accepts
 const MAX_PARTS: u64 = 10_000;
-/// The longest life of a presigned URL: a rule of the signature, version 4
+/// Longest lifetime of a presigned URL, by the rules of AWS Signature Version 4
 const MAX_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Stores payloads in a bucket; a link is a presigned GET
+/// Uploads payloads to a bucket; a link is a presigned URL for GET
 ///
-/// Links live as long as asked for, but at most 7 days, and with temporary credentials not longer than these. The
-/// object itself stays until it is deleted: give the bucket a lifecycle rule for the prefix, which also removes what
-/// interrupted multipart uploads leave. Buckets know no one-shot; [`Uploaded`] says so.
-///
-/// Clones share their connections.
+/// A link expires after the requested time, at the latest after 7 days, or with the temporary credentials that signed it.
+/// The object itself remains until it is deleted: set a lifecycle rule for the prefix, which also removes the parts of
+/// interrupted multipart uploads. Buckets offer no one-shot links. Clones share their connections and circuit breakers.
 #[derive(Debug, Clone)]
 pub struct BucketStore(Arc<Bucket>);
 
 struct Bucket {
-    patience: Patience,
+    requests: Requests,
     store: Arc<dyn ObjectStore>,
     signer: Arc<dyn Signer>,
     prefix: String,
-    /// What no error may show
+    /// Secrets that no error may show
     secrets: Secrets,
-    /// Where links lead: known from the first one on
+    /// Origin of the links, known after the first one
     origin: OnceLock<Origin>,
 }
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bucket")
-            .field("name", &self.patience.name)
+            .field("name", &self.requests.name)
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
 }
 
 impl BucketStore {
-    /// A bucket on S3 or a server that speaks its protocol
+    /// Returns a builder for a bucket on S3, or on a server with S3's protocol
     ///
-    /// Credentials and region come from the usual places (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-    /// `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, web identity) unless the builder sets them. The machine or
-    /// container that the program runs on is asked for keys only after
-    /// [`instance_credentials`](BucketStoreBuilder::instance_credentials).
+    /// Credentials and region come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+    /// `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, web identity) unless the builder sets them. Instance and
+    /// container credentials are used only after [`instance_credentials`](BucketStoreBuilder::instance_credentials).
     #[cfg(feature = "s3")]
     #[must_use]
     pub fn s3(bucket: impl Into<String>) -> BucketStoreBuilder {
@@ -85,7 +81,9 @@ impl BucketStore {
         BucketStoreBuilder::new(Cloud::S3(Box::new(cloud)), bucket.into())
     }
 
-    /// A bucket on Google Cloud Storage, with credentials from the usual places (`GOOGLE_APPLICATION_CREDENTIALS` …)
+    /// Returns a builder for a bucket on Google Cloud Storage
+    ///
+    /// Credentials come from the environment, such as `GOOGLE_APPLICATION_CREDENTIALS`.
     #[cfg(feature = "gcs")]
     #[must_use]
     pub fn gcs(bucket: impl Into<String>) -> BucketStoreBuilder {
@@ -93,7 +91,9 @@ impl BucketStore {
         BucketStoreBuilder::new(Cloud::Gcs(Box::new(cloud)), bucket.into())
     }
 
-    /// A container on Azure Blob Storage, with credentials from the usual places (`AZURE_STORAGE_ACCOUNT_NAME` …)
+    /// Returns a builder for a container on Azure Blob Storage
+    ///
+    /// Credentials come from the environment, such as `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY`.
     #[cfg(feature = "azure")]
     #[must_use]
     pub fn azure(container: impl Into<String>) -> BucketStoreBuilder {
@@ -101,7 +101,7 @@ impl BucketStore {
         BucketStoreBuilder::new(Cloud::Azure(Box::new(cloud)), container.into())
     }
 
-    /// Signs a link to find out which origin the links of this bucket lead to
+    /// Signs a URL and returns the origin of this bucket's links
     ///
     /// # Errors
     /// [`StoreError`] if there are no credentials to sign with.
@@ -118,10 +118,10 @@ pub struct BucketStoreBuilder {
     cloud: Cloud,
     bucket: String,
     prefix: String,
-    limits: Limits,
-    /// Whether the machine may be asked for keys
+    client: ClientOptions,
+    /// Whether instance credentials may be used
     instance: bool,
-    /// An option that was set and is not one of this cloud
+    /// An option that was set but is not one of this cloud
     misplaced: Option<&'static str>,
 }
 
@@ -144,26 +144,28 @@ impl fmt::Debug for BucketStoreBuilder {
     }
 }
 
+client_option_setters!(BucketStoreBuilder);
+
 impl BucketStoreBuilder {
     fn new(cloud: Cloud, bucket: String) -> Self {
         Self {
             cloud,
             bucket,
             prefix: "natsbridge/".to_owned(),
-            limits: Limits::default(),
+            client: ClientOptions::default(),
             instance: false,
             misplaced: None,
         }
     }
 
-    /// Sets what keys begin with, default `natsbridge/`
+    /// Sets the prefix of object keys, default `natsbridge/`
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets the URL of a server that speaks S3's protocol; `http` is allowed if the URL says so
+    /// Sets the URL of a server with S3's protocol, http or https; only for [`BucketStore::s3`]
     #[cfg(feature = "s3")]
     #[must_use]
     pub fn endpoint(self, url: impl Into<String>) -> Self {
@@ -172,14 +174,14 @@ impl BucketStoreBuilder {
         self.s3_option("endpoint", |s3| s3.with_endpoint(url).with_allow_http(plain))
     }
 
-    /// Sets the region, default from the environment or `us-east-1`
+    /// Sets the region, default `AWS_REGION` or `us-east-1`; only for [`BucketStore::s3`]
     #[cfg(feature = "s3")]
     #[must_use]
     pub fn region(self, region: impl Into<String>) -> Self {
         self.s3_option("region", |s3| s3.with_region(region))
     }
 
-    /// Sets the access key and its secret (NFR-303)
+    /// Sets access key ID and secret access key; only for [`BucketStore::s3`]
     #[cfg(feature = "s3")]
     #[must_use]
     pub fn access_key(self, id: impl Into<String>, secret: impl Into<String>) -> Self {
@@ -201,62 +203,21 @@ impl BucketStoreBuilder {
         self
     }
 
-    /// Sets whether the machine or container that the program runs on may be asked for keys where none are set, default
-    /// no: the instance role of EC2, ECS and EKS, Google's and Azure's metadata services
+    /// Sets whether to use instance credentials if no keys are set, default no
     ///
-    /// `AWS_EC2_METADATA_DISABLED=true` forbids it all the same.
+    /// These are the instance roles of EC2, ECS and EKS, and the metadata services of Google and Azure.
+    /// `AWS_EC2_METADATA_DISABLED=true` disables them in any case.
     #[must_use]
     pub const fn instance_credentials(mut self, allowed: bool) -> Self {
         self.instance = allowed;
         self
     }
 
-    /// Sets how long a connection may take to open, default 5 s
-    #[must_use]
-    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.connect_timeout = timeout;
-        self
-    }
-
-    /// Sets how long the server may be silent, default 30 s
-    #[must_use]
-    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.idle_timeout = timeout;
-        self
-    }
-
-    /// Sets how long one upload may take with all its retries, default 30 minutes
-    #[must_use]
-    pub const fn total_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.total_timeout = timeout;
-        self
-    }
-
-    /// Sets how often and when failed requests are repeated
-    #[must_use]
-    pub const fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.limits.retry = retry;
-        self
-    }
-
-    /// Sets when a server that can't be reached is left alone
-    #[must_use]
-    pub const fn breaker(mut self, breaker: BreakerPolicy) -> Self {
-        self.limits.breaker = breaker;
-        self
-    }
-
-    /// Sets authorities that are trusted besides the system's, default none
-    #[must_use]
-    pub fn root_certificates(mut self, roots: RootCertificates) -> Self {
-        self.limits.roots = roots;
-        self
-    }
-
-    /// Makes the store; nothing is sent yet
+    /// Creates the store; this sends no request
     ///
     /// # Errors
-    /// [`ConfigError`] if something that is needed is missing or can't be used.
+    /// [`ConfigError`] if a name, an option or a variable is missing or invalid, or if an option of S3 was set for another
+    /// cloud.
     pub fn build(self) -> Result<BucketStore, ConfigError> {
         if let Some(option) = self.misplaced {
             let problem = format!("`{option}` is an option of S3 alone; set the environment variables of this cloud");
@@ -274,8 +235,8 @@ impl BucketStoreBuilder {
             )
         };
         let connector =
-            Connector::new(self.limits.clone(), instance, secrets.clone()).map_err(|error| refused(&error))?;
-        // Trying again is for this store, which judges errors and draws pauses as all stores do.
+            Connector::new(self.client.clone(), instance, secrets.clone()).map_err(|error| refused(&error))?;
+        // This store does the retries, so that all stores follow the same policy.
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let (store, signer): (Arc<dyn ObjectStore>, Arc<dyn Signer>) = match self.cloud {
             #[cfg(feature = "s3")]
@@ -306,9 +267,9 @@ impl BucketStoreBuilder {
             }
         };
         let name = format!("{kind} bucket {}", self.bucket);
-        let patience = Patience::new(name, self.limits);
+        let requests = Requests::new(name, self.client);
         Ok(BucketStore(Arc::new(Bucket {
-            patience,
+            requests,
             store,
             signer,
             prefix: self.prefix,
@@ -362,7 +323,7 @@ impl Bucket {
     /// A link to an object; asks nobody where the keys are at hand
     async fn sign(&self, path: &Path, ttl: Duration) -> Result<String, StoreError> {
         // Says nothing about the bucket: mostly nobody is asked, and else another server.
-        let signed = self.patience.perform(None, || {
+        let signed = self.requests.perform(None, || {
             Box::pin(async move {
                 let signed = self.signer.signed_url(reqwest::Method::GET, path, ttl).await;
                 signed.map_err(|error| self.failure(&error))
@@ -379,11 +340,11 @@ impl Bucket {
     async fn upload(&self, object: &Object, source: &Source) -> Result<Stored, StoreError> {
         let ttl = object.link_lifetime.ttl.clamp(Duration::from_secs(1), MAX_TTL);
         let path = self.path(&Uuid::new_v4().to_string());
-        let named = |error: StoreError| error.about(&*object.dataname);
+        let named = |error: StoreError| error.with_dataname(&*object.dataname);
         // Missing keys and the link's origin are known before a byte is sent.
         self.sign(&path, ttl).await.map_err(named)?;
         let path = &path;
-        let stored = self.patience.upload(self.origin.get(), object, || {
+        let stored = self.requests.upload(self.origin.get(), object, || {
             Box::pin(async move {
                 let sums = self.put(path, object, source).await?;
                 let uploaded = Uploaded::new("", source.len(), sums.sha256);
@@ -394,12 +355,12 @@ impl Bucket {
         // Signed again: the time of the upload must not shorten the link's life.
         uploaded.expires_at = Some(OffsetDateTime::now_utc() + ttl);
         uploaded.url = self.sign(path, ttl).await.map_err(named)?;
-        self.patience.tell(RULES.change(object.link_lifetime));
+        self.requests.warn_once(RULES.change(object.link_lifetime));
         Ok(Stored { uploaded, receipt })
     }
 
     async fn put(&self, path: &Path, object: &Object, source: &Source) -> Result<Sums, Failure> {
-        let local = |error| Failure::last(Kind::LocalFile, error);
+        let local = |error| Failure::permanent(Kind::LocalFile, error);
         let (reading, chunks) = Reading::open(source, None).await.map_err(local)?;
         let mut chunks = pin!(chunks);
         object.report(0);
@@ -417,12 +378,12 @@ impl Bucket {
                 // The bucket's own rule for unfinished uploads is the fallback.
                 let aborted = tokio::time::timeout(CLEAN_UP, upload.abort()).await;
                 if !matches!(aborted, Ok(Ok(()))) {
-                    tracing::warn!(store = self.patience.name, "the parts of a failed upload could not be removed");
+                    tracing::warn!(store = self.requests.name, "the parts of a failed upload could not be removed");
                 }
                 return Err(failure);
             }
         }
-        reading.sums().ok_or_else(|| Failure::again(Kind::Digest, "the server answered before it had all bytes"))
+        reading.sums().ok_or_else(|| Failure::temporary(Kind::Digest, "the server responded before it had all bytes"))
     }
 
     /// What an error of the bucket means
@@ -430,7 +391,7 @@ impl Bucket {
         Trouble::found(error).unwrap_or_else(|| {
             // Such an error may quote what the server said.
             let said = self.secrets.hide(&error.to_string());
-            Failure::last(Kind::Rejected, shown(&said).into_owned())
+            Failure::permanent(Kind::Rejected, shown(&said).into_owned())
         })
     }
 
@@ -450,7 +411,7 @@ impl Bucket {
             Ok(())
         };
         loop {
-            let chunk = chunks.try_next().await.map_err(|error| Failure::last(Kind::LocalFile, error))?;
+            let chunk = chunks.try_next().await.map_err(|error| Failure::permanent(Kind::LocalFile, error))?;
             let ended = chunk.is_none();
             if let Some(chunk) = chunk {
                 // Chunks divide parts evenly, so all parts but the last have the same size, as some servers want.
@@ -485,7 +446,7 @@ fn part_size(len: u64) -> u64 {
 
 impl Uploader for BucketStore {
     fn name(&self) -> Cow<'_, str> {
-        (&*self.0.patience.name).into()
+        (&*self.0.requests.name).into()
     }
 
     fn upload<'a>(&'a self, object: &'a Object, source: &'a Source) -> BoxFuture<'a, Result<Stored, StoreError>> {
@@ -496,7 +457,7 @@ impl Uploader for BucketStore {
         Box::pin(async move {
             let path = Path::from(receipt.secret());
             let path = &path;
-            let deleted = self.0.patience.perform(self.0.origin.get(), || {
+            let deleted = self.0.requests.perform(self.0.origin.get(), || {
                 Box::pin(async move {
                     match self.0.store.delete(path).await {
                         Ok(()) | Err(Error::NotFound { .. }) => Ok(()),

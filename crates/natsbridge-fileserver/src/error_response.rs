@@ -8,9 +8,9 @@ use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use time::OffsetDateTime;
 
-use crate::reach::Verdict;
 use crate::retry::retry_after;
 use crate::secrets::Secrets;
+use crate::verdict::Verdict;
 
 /// Most bytes of an error's body that are read
 const MAX_BODY: usize = 4096;
@@ -19,7 +19,7 @@ const MAX_TEXT: usize = 200;
 
 /// An answer other than success
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct ErrorResponse {
     /// The status; of a redirect to Plik's web page the one that page would show
     pub(crate) status: StatusCode,
     /// The first line of the body where it is text, or code and message of one that is JSON or XML: a stranger's words
@@ -29,7 +29,7 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<Duration>,
 }
 
-impl Answer {
+impl ErrorResponse {
     /// Reads what the server says, at most a few kilobytes and for at most `idle`, and forgets the secrets in it
     pub(crate) async fn read(response: Response, idle: Duration, secrets: &Secrets) -> Self {
         let status = response.status();
@@ -71,20 +71,20 @@ impl Answer {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { status, text, .. } = self;
         write!(f, "the server answered {status}{}{}", if text.is_empty() { "" } else { ": " }, shown(text))
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for ErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Answer({self})")
+        write!(f, "ErrorResponse({self})")
     }
 }
 
-impl std::error::Error for Answer {}
+impl std::error::Error for ErrorResponse {}
 
 fn asked_to_wait(headers: &HeaderMap) -> Option<Duration> {
     header(headers, RETRY_AFTER).and_then(|value| retry_after(&value, OffsetDateTime::now_utc()))
@@ -190,7 +190,7 @@ mod tests {
         ] {
             assert_eq!(said(json.as_bytes()), text);
         }
-        let answer = Answer { status: StatusCode::FORBIDDEN, text: "a\u{202e}b".repeat(80), retry_after: None };
+        let answer = ErrorResponse { status: StatusCode::FORBIDDEN, text: "a\u{202e}b".repeat(80), retry_after: None };
         assert!(answer.to_string().chars().count() < 600 && !format!("{answer} {answer:?}").contains('\u{202e}'));
     }
 
