@@ -51,7 +51,7 @@ impl Request {
             global::origin("--allow-origin", url)?;
         }
         config.allowed_origins.clone_from(&self.allow_origin);
-        progress::watch(&mut config)?;
+        config = progress::watch(config);
         let ready = self.letter.read()?;
         let bridge = Global::connect(config).await?;
         let (draft, spooled) = ready.add_to(self.letter.address(bridge.message(&*self.subject), true));

@@ -39,13 +39,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bridge = Bridge::connect(Config::from_env()?).await?;
     match args.split_first() {
         Some((word, [])) if word == "serve" => {
-            let options = ServeOptions::default().queue("statistics");
-            let service = bridge.serve(SUBJECT, options, statistics).await?;
+            let options = ServeOptions::default().queue_group("statistics");
+            let service = bridge.serve_typed(SUBJECT, options, statistics).await?;
             bridge.confirm().await?;
             println!("serving {SUBJECT}");
             // Until Ctrl-C; running handlers finish first.
             tokio::signal::ctrl_c().await?;
-            service.stop().await;
+            service.stop().await?;
         }
         Some((word, numbers)) if word == "ask" => {
             let numbers = numbers.iter().map(|number| number.parse()).collect::<Result<_, ParseFloatError>>()?;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use natsbridge_core::{
-    Envelope, Limits, LinkLifetime, Metadata, OutboundMessage, Part, PayloadError, PayloadErrorKind, PayloadType,
-    Purpose, ReceiverKind, Source, Value,
+    Envelope, Limits, LinkLifetime, Metadata, OutboundMessage, Part, PayloadError, PayloadType, Purpose, ReceiverKind,
+    Source, Value,
 };
 use serde::Serialize;
 
@@ -16,8 +16,10 @@ use crate::bridge::{self, Bridge};
 use crate::config::ConfigError;
 use crate::error::{Boxed, BoxedError};
 use crate::message::Message;
+use crate::parts::payload_methods;
 use crate::perform::{self, Patience, Sealed};
 use crate::progress::{Progress, ProgressHook};
+use crate::reply::Reply;
 use crate::sequence::{self, Counted};
 use crate::{Data, DeliverOptions, Delivered, Error, deliver};
 
@@ -82,80 +84,31 @@ impl MessageBuilder {
         self
     }
 
-    /// Adds text
-    pub fn text(self, name: impl Into<String>, text: impl Into<String>) -> Self {
-        self.value(name, PayloadType::Text, Value::Text(text.into()))
-    }
+    payload_methods!();
 
-    /// Adds a dictionary: anything that serialises as JSON
-    pub fn dictionary(self, name: impl Into<String>, dictionary: impl Serialize) -> Self {
-        self.serialised(Part::serialize(name.into(), PayloadType::Dictionary, &dictionary))
-    }
-
-    /// Adds rows as a jsontable: anything that serialises as an array of objects
-    pub fn rows(self, name: impl Into<String>, rows: impl Serialize) -> Self {
-        self.serialised(Part::serialize(name.into(), PayloadType::JsonTable, &rows))
-    }
-
-    /// Adds an Arrow table
-    #[cfg(feature = "arrow")]
-    pub fn table(self, name: impl Into<String>, table: impl Into<natsbridge_core::Table>) -> Self {
-        self.value(name, PayloadType::ArrowTable, Value::Table(table.into()))
-    }
-
-    /// Adds an image's bytes
-    pub fn image(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        self.part(Part::from_source(name.into(), PayloadType::Image, bytes.into()))
-    }
-
-    /// Adds a sound's bytes
-    pub fn audio(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        self.part(Part::from_source(name.into(), PayloadType::Audio, bytes.into()))
-    }
-
-    /// Adds a video's bytes
-    pub fn video(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        self.part(Part::from_source(name.into(), PayloadType::Video, bytes.into()))
-    }
-
-    /// Adds bytes
-    pub fn binary(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
-        self.part(Part::from_source(name.into(), PayloadType::Binary, bytes.into()))
-    }
-
-    /// Adds a file that holds the serialised payload; it is read when the message is sent, and streamed when it is large
-    pub fn file(mut self, name: impl Into<String>, payload_type: PayloadType, path: impl Into<PathBuf>) -> Self {
-        let place = self.message.parts.len();
-        self.special().files.push(place);
-        // Its length is looked up when it is sent.
-        self.part(Part::from_file(name.into(), payload_type, path, 0))
-    }
-
-    /// Adds a value of any type
-    pub fn value(self, name: impl Into<String>, payload_type: PayloadType, value: impl Into<Value>) -> Self {
-        self.serialised(Part::new(name.into(), payload_type, value))
-    }
-
-    /// Adds a part that is serialised already
-    pub fn part(mut self, part: Part) -> Self {
-        self.message.parts.push(part);
-        self
-    }
-
-    /// Adds a (dataname, data, type) triple, as `smartsend` takes them
-    pub fn data(self, name: impl Into<String>, data: impl Into<Data>, payload_type: PayloadType) -> Self {
-        match data.into() {
-            Data::Value(value) => self.value(name, payload_type, value),
-            Data::File(path) => self.file(name, payload_type, path),
-        }
-    }
-
-    fn serialised(mut self, part: Result<Part, PayloadError>) -> Self {
+    fn add(mut self, part: Result<Part, PayloadError>) -> Self {
         match part {
-            Ok(part) => return self.part(part),
+            Ok(part) => self.message.parts.push(part),
             Err(error) => {
                 self.special().failed.get_or_insert(error);
             }
+        }
+        self
+    }
+
+    fn add_file(mut self, part: Part) -> Self {
+        let place = self.message.parts.len();
+        self.special().files.push(place);
+        self.add(Ok(part))
+    }
+
+    /// Takes the payloads and metadata of a reply
+    pub(crate) fn with(mut self, reply: Reply) -> Self {
+        let Reply { parts, files, failed, metadata } = reply;
+        (self.message.parts, self.message.metadata) = (parts, metadata);
+        if failed.is_some() || !files.is_empty() {
+            let special = self.special();
+            (special.files, special.failed) = (files, failed);
         }
         self
     }

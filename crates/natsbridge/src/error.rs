@@ -74,6 +74,13 @@ pub enum Error {
     /// The program's runtime ended while a message was being downloaded
     #[error("the program's runtime has stopped, so the message was not downloaded")]
     Stopped,
+    /// A service was stopped, and messages that had arrived were not handled in time
+    #[error("{messages} {} arrived and {} not handled before the end; a longer grace period helps",
+        if *messages == 1 { "message" } else { "messages" }, if *messages == 1 { "was" } else { "were" })]
+    Unhandled {
+        /// Their number, with those whose handlers were stopped
+        messages: u64,
+    },
     /// The message names no subject for replies
     #[error("message {} names no subject for replies, so it has none; its sender has to set reply_to", shown(msg_id))]
     NoReplySubject {
@@ -154,6 +161,8 @@ pub enum ErrorKind {
     LocalFile,
     /// The program's runtime has stopped
     Stopped,
+    /// A service was stopped before all messages that had arrived were handled
+    Unhandled,
     /// Another failure, of which [`Error::code`] has the word
     Other,
 }
@@ -271,6 +280,7 @@ impl Error {
             Self::NoSuchPayload { .. } => ErrorKind::NoSuchPayload,
             Self::WrongType { .. } => ErrorKind::WrongType,
             Self::Stopped => ErrorKind::Stopped,
+            Self::Unhandled { .. } => ErrorKind::Unhandled,
             Self::NoReplySubject { .. } => ErrorKind::NoReplySubject,
             Self::ReplyRefused { .. } => ErrorKind::ReplyNotAllowed,
         }
@@ -294,6 +304,7 @@ impl Error {
             Self::NoSuchPayload { .. } => "no_such_payload",
             Self::WrongType { .. } => "wrong_value",
             Self::Stopped => "stopped",
+            Self::Unhandled { .. } => "unhandled",
             Self::NoReplySubject { .. } => "no_reply_subject",
             Self::ReplyRefused { .. } => "reply_refused",
         }
@@ -316,6 +327,7 @@ impl Error {
             | Self::Broker(_)
             | Self::Delivery(_)
             | Self::Stopped
+            | Self::Unhandled { .. }
             | Self::NoReplySubject { .. }
             | Self::ReplyRefused { .. } => None,
         }
@@ -376,6 +388,7 @@ impl Error {
             | Self::NoSuchPayload { .. }
             | Self::WrongType { .. }
             | Self::Stopped
+            | Self::Unhandled { .. }
             | Self::NoReplySubject { .. }
             | Self::ReplyRefused { .. } => false,
         }

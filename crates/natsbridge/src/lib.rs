@@ -114,8 +114,8 @@
 //!
 //! # Questions and answers
 //!
-//! [`MessageBuilder::request`] waits for one answer, [`Message::reply`] begins one, and [`Bridge::serve`] answers with an async
-//! function from a type of yours to another.
+//! [`MessageBuilder::request`] waits for one reply, [`Message::reply`] begins one, and [`Bridge::serve`] replies to each message
+//! with what an async function returns; [`Bridge::serve_typed`] goes from a type of yours to another.
 //!
 //! # With a NATS connection of your own
 //!
@@ -149,9 +149,11 @@ mod fetcher;
 mod loading;
 mod message;
 mod observe;
+mod parts;
 mod payload;
 mod perform;
 mod progress;
+mod reply;
 mod save;
 mod sequence;
 mod serve;
@@ -170,8 +172,9 @@ pub use error::{DeliveryError, Error, ErrorKind, FileError, Refusal, Unreadable}
 pub use message::Message;
 pub use payload::{Payload, Saved};
 pub use progress::{Direction, Progress};
+pub use reply::{HandlerError, Reply};
 pub use sequence::Losses;
-pub use serve::{HandlerError, ServeOptions, Service};
+pub use serve::{ServeOptions, Service};
 pub use smart::{Data, ReceiveOptions, Received, SendOptions, open, smartreceive, smartsend};
 pub use subscriber::Subscriber;
 #[cfg(feature = "otel")]

@@ -77,6 +77,19 @@ impl Message {
         })
     }
 
+    /// The same message without its payloads, to reply to after this one was given away; it takes the claim with it
+    pub(crate) fn without_payloads(&mut self) -> Self {
+        let Self { bridge, subject, reply, header, claim, .. } = self;
+        Self {
+            bridge: bridge.clone(),
+            subject: subject.clone(),
+            reply: reply.clone(),
+            header: header.clone(),
+            payloads: Vec::new(),
+            claim: claim.take(),
+        }
+    }
+
     /// The envelope's fields
     #[must_use]
     pub const fn header(&self) -> &Header {
@@ -149,7 +162,11 @@ impl Message {
         part.deserialize().map_err(|error| match error {
             PayloadError {
                 dataname, fault: PayloadErrorKind::Codec(CodecError::Mismatch { wanted, reason }), ..
-            } => Error::WrongType { dataname, payload_type: part.payload_type(), wanted, reason },
+            } => Error::WrongType {
+                dataname: dataname.into(),
+                payload_type: part.payload_type(),
+                reason: format!("{wanted}: {}", error::reason(&reason)).into(),
+            },
             error => error.into(),
         })
     }

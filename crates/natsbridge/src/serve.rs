@@ -1,11 +1,10 @@
-//! Typed handlers: an async function answers each message of a subject, several at once, until it is stopped.
+//! Services: an async function replies to each message of a subject, several at once, until it is stopped.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use natsbridge_core::{Purpose, shown};
+use natsbridge_core::{Part, PayloadType, Purpose, shown};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -14,60 +13,26 @@ use tokio::time::Instant;
 
 use crate::bridge::Bridge;
 use crate::message::Message;
+use crate::reply::{HandlerError, Reply};
 use crate::subscriber::Subscriber;
-use crate::{Error, observe};
+use crate::{Error, error, observe};
 
-/// Why a handler could not do its work; told to the sender as a NACK
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HandlerError {
-    /// A stable word for programs; default `handler`
-    pub code: String,
-    /// What happened, for people
-    pub reason: String,
-    /// Whether the same message may succeed later; default true
-    pub retryable: bool,
-}
+/// The payload of a typed service's reply
+const REPLY: &str = "reply";
 
-impl HandlerError {
-    /// A failure that may pass: the sender tries again
-    #[must_use]
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self { code: "handler".to_owned(), reason: reason.into(), retryable: true }
-    }
-
-    /// Sets the word for programs
-    #[must_use]
-    pub fn code(mut self, code: impl Into<String>) -> Self {
-        self.code = code.into();
-        self
-    }
-
-    /// Says that the same message will never succeed
-    #[must_use]
-    pub const fn permanent(mut self) -> Self {
-        self.retryable = false;
-        self
-    }
-}
-
-impl<E: std::error::Error> From<E> for HandlerError {
-    fn from(error: E) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-/// How a service works
+/// Settings of a service
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServeOptions {
-    /// Handlers at once; 0 means the default, 16
+    /// Handlers that run at once; 0 means the default, 16
     pub concurrency: usize,
-    /// The queue group to share the subject with; default none
-    pub queue: Option<String>,
-    /// Whether a message with the purpose `shutdown` ends the service; default false
+    /// The queue group to subscribe in; default none
+    pub queue_group: Option<String>,
+    /// Whether payloads that came as links are left at the file server; default false
+    pub lazy: bool,
+    /// Whether a message with the purpose `shutdown` stops the service; default false
     pub stop_when_asked: bool,
-    /// How long what has arrived is handled after the service was asked to stop; 10 seconds where `None`
+    /// How long messages that have arrived are still handled after a stop; 10 seconds where `None`
     pub grace: Option<Duration>,
 }
 
@@ -82,22 +47,33 @@ impl ServeOptions {
         self
     }
 
-    /// Shares the subject with the other members of a queue group
+    /// Subscribes as a member of a queue group; each message goes to one member
     #[must_use]
-    pub fn queue(mut self, group: impl Into<String>) -> Self {
-        self.queue = Some(group.into());
+    pub fn queue_group(mut self, name: impl Into<String>) -> Self {
+        self.queue_group = Some(name.into());
         self
     }
 
-    /// Ends in order at a message with the purpose `shutdown`, and acknowledges it; whoever may publish to the subject may
-    /// send one
+    /// Calls the handler before links are downloaded
+    ///
+    /// A payload that came as a link is downloaded when the handler asks for it, or saves it. Without this, the message has
+    /// all its payloads in memory.
+    #[must_use]
+    pub const fn lazy(mut self) -> Self {
+        self.lazy = true;
+        self
+    }
+
+    /// Stops at a message with the purpose `shutdown`, and acknowledges it
+    ///
+    /// Every program that may publish to the subject may send one ([`Bridge::shutdown_request`]).
     #[must_use]
     pub const fn stop_when_asked(mut self) -> Self {
         self.stop_when_asked = true;
         self
     }
 
-    /// Sets how long what has arrived is handled after the service was asked to stop; default 10 seconds
+    /// Sets how long messages that have arrived are still handled after a stop; default 10 seconds
     #[must_use]
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
@@ -109,39 +85,35 @@ impl ServeOptions {
     }
 }
 
-/// A running service; stops, at the latest, when dropped
-#[must_use = "a service ends when it is dropped"]
+/// A running service; dropping it stops it without waiting
+#[must_use = "a service stops when it is dropped"]
 pub struct Service {
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-    unhandled: Arc<AtomicU64>,
+    task: JoinHandle<Result<(), Error>>,
 }
 
 impl Service {
-    /// Stops listening, handles what has arrived within [`ServeOptions::grace`], and ends
+    /// Unsubscribes, handles the messages that have arrived, and ends
     ///
-    /// The subscription ends at the server first; in a queue group the other members get what comes from then on. Returns
-    /// how many messages arrived and were not handled when the grace was over: handlers that still run are stopped, and
-    /// counted too.
-    pub async fn stop(mut self) -> u64 {
+    /// The subscription ends at the server first; in a queue group the other members get later messages. Handlers that
+    /// still run when [`ServeOptions::grace`] is over are stopped.
+    ///
+    /// # Errors
+    /// [`Error::Unhandled`] with the number of messages that arrived and were not handled. [`Error::Broker`] when the
+    /// server ended the subscription before.
+    pub async fn stop(self) -> Result<(), Error> {
         // The task may have ended by itself, when the bridge was drained.
         let _ = self.stop.send(true);
-        self.ended().await;
-        self.unhandled()
+        self.ended().await
     }
 
-    /// Waits until it has ended: because it was asked to, or because the bridge was drained
-    pub async fn ended(&mut self) {
-        // A task that has ended must not be asked again.
-        if !self.task.is_finished() {
-            let _ = (&mut self.task).await;
-        }
-    }
-
-    /// How many messages arrived and were not handled; 0 before the service has ended
-    #[must_use]
-    pub fn unhandled(&self) -> u64 {
-        self.unhandled.load(Ordering::Acquire)
+    /// Waits until the service ends by itself: the bridge was drained, or a message asked it to stop
+    ///
+    /// # Errors
+    /// As [`Service::stop`].
+    pub async fn ended(mut self) -> Result<(), Error> {
+        // Only the end of the runtime, or a panic of this library, ends the task without a result.
+        (&mut self.task).await.unwrap_or(Err(Error::Stopped))
     }
 }
 
@@ -158,112 +130,148 @@ impl fmt::Debug for Service {
 }
 
 impl Bridge {
-    /// Answers each message of a subject with what an async function makes of its first payload
+    /// Replies to each message of a subject with what an async function returns
     ///
-    /// The first payload is read as `In`: a dictionary, rows, an Arrow table's rows, or text. The result goes back as a
-    /// dictionary named `reply`, where the message names a subject for answers. A result that serialises to nothing,
-    /// `()`, is an ACK; a [`HandlerError`], and a payload that is no `In`, a NACK.
+    /// The handler gets the whole message, with all its payloads in memory unless [`ServeOptions::lazy`] was set. The
+    /// [`Reply`] goes to the subject that the message names for replies; without one, nothing is sent. A reply without
+    /// payloads is an ACK. A [`HandlerError`], a handler that panics, and a message that can't be read make a NACK, which
+    /// tells the sender why (`docs/specification.md`, section 6). ACKs and NACKs that arrive are not handled.
+    ///
+    /// Several handlers run at once ([`ServeOptions::concurrency`]), so replies may overtake each other. The service runs in
+    /// a task of its own until [`Service::stop`], or until the [`Service`] is dropped.
     ///
     /// # Errors
-    /// As [`Bridge::subscribe`].
+    /// As [`Bridge::subscribe`], and as [`Bridge::queue_subscribe`] for a queue group.
     ///
     /// # Examples
     /// ```
-    /// # use natsbridge::{Bridge, Config, HandlerError, MemoryBroker, ServeOptions};
+    /// # use natsbridge::{Bridge, Config, HandlerError, MemoryBroker, Message, Reply, ServeOptions};
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// # let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
-    /// let service = bridge
-    ///     .serve("math.double", ServeOptions::default(), async |number: u64| Ok::<_, HandlerError>(number * 2))
-    ///     .await?;
-    /// let answer = bridge.message("math.double").dictionary("number", 21).request(std::time::Duration::from_secs(5)).await?;
-    /// assert_eq!(answer.get::<u64>("reply")?, 42);
-    /// service.stop().await;
+    /// async fn measure(message: Message) -> Result<Reply, HandlerError> {
+    ///     let sizes = message.payloads().iter().map(|image| image.size());
+    ///     Ok(Reply::new().text("note", "measured").dictionary("sizes", sizes.collect::<Vec<_>>()))
+    /// }
+    /// let service = bridge.serve("vision.measure", ServeOptions::default().concurrency(8), measure).await?;
+    ///
+    /// let request = bridge.message("vision.measure").image("left", vec![1, 2, 3]).image("right", vec![4]);
+    /// let reply = request.request(std::time::Duration::from_secs(5)).await?;
+    /// assert_eq!(reply.get::<Vec<u64>>("sizes")?, [3, 1]);
+    /// service.stop().await?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub async fn serve<In, Out, F, R>(&self, subject: &str, options: ServeOptions, handler: F) -> Result<Service, Error>
+    pub async fn serve<F, R>(&self, subject: &str, options: ServeOptions, handler: F) -> Result<Service, Error>
+    where
+        F: Fn(Message) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Reply, HandlerError>> + Send + 'static,
+    {
+        let subscriber = match &options.queue_group {
+            Some(group) => self.queue_subscribe(subject, group).await?,
+            None => self.subscribe(subject).await?,
+        };
+        let subscriber = if options.lazy { subscriber.lazy() } else { subscriber }.unordered();
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(run(self.clone(), subscriber, options, stopped, Arc::new(handler)));
+        Ok(Service { stop, task })
+    }
+
+    /// Replies to each message of a subject with what an async function makes of its first payload
+    ///
+    /// The typed twin of [`Bridge::serve`]. The first payload is read as `In`: a dictionary, rows, the rows of an Arrow
+    /// table, or text. The result goes back as a dictionary named `reply`; `()` is sent as an ACK. A payload that can't be
+    /// read as `In` makes a NACK with the code `undecodable`, a message without payloads one with `missing_field`.
+    /// [`ServeOptions::lazy`] has no effect.
+    ///
+    /// # Errors
+    /// As [`Bridge::serve`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use natsbridge::{Bridge, Config, MemoryBroker, ServeOptions};
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
+    /// let service =
+    ///     bridge.serve_typed("math.parse", ServeOptions::default(), async |text: String| Ok(text.parse::<u64>()?)).await?;
+    ///
+    /// let request = bridge.message("math.parse").text("number", "42");
+    /// let reply = request.request(std::time::Duration::from_secs(5)).await?;
+    /// assert_eq!(reply.get::<u64>("reply")?, 42);
+    /// service.stop().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn serve_typed<In, Out, F, R>(
+        &self,
+        subject: &str,
+        options: ServeOptions,
+        handler: F,
+    ) -> Result<Service, Error>
     where
         In: DeserializeOwned + Send + 'static,
         Out: Serialize + Send + 'static,
         F: Fn(In) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Out, HandlerError>> + Send + 'static,
     {
-        let handler = Arc::new(handler);
-        self.serve_messages(subject, options, move |message| {
-            let handler = Arc::clone(&handler);
-            async move {
-                let first = message.payloads().first().map(|handle| handle.name().to_owned());
-                let first = first
-                    .ok_or_else(|| HandlerError::new("the message has no payload").code("missing_field").permanent())?;
-                let input = message.get::<In>(&first).map_err(|error| undecodable(&error))?;
-                let output = handler(input).await?;
-                let output = serde_json::to_value(output).map_err(|error| HandlerError::new(error.to_string()))?;
-                Ok((message, output))
-            }
-        })
-        .await
-    }
-
-    async fn serve_messages<F, R>(&self, subject: &str, options: ServeOptions, handler: F) -> Result<Service, Error>
-    where
-        F: Fn(Arc<Message>) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<(Arc<Message>, serde_json::Value), HandlerError>> + Send + 'static,
-    {
-        let inbox = match &options.queue {
-            Some(group) => self.queue_subscribe(subject, group).await?,
-            None => self.subscribe(subject).await?,
+        let options = ServeOptions { lazy: false, ..options };
+        let typed = move |message| {
+            let handling = input(&message).map(&handler);
+            async move { output(&handling?.await?) }
         };
-        let (stop, stopped) = watch::channel(false);
-        let unhandled = Arc::new(AtomicU64::new(0));
-        let running = run(self.clone(), inbox.unordered(), options, stopped, Arc::clone(&unhandled), handler);
-        Ok(Service { stop, task: tokio::spawn(running), unhandled })
+        self.serve(subject, options, typed).await
     }
 }
 
-fn undecodable(error: &Error) -> HandlerError {
-    HandlerError::new(error.to_string()).code("undecodable").permanent()
+/// The first payload of a message, as a type of the program's own
+fn input<In: DeserializeOwned>(message: &Message) -> Result<In, HandlerError> {
+    let first = message.payloads().first();
+    let missing = || HandlerError::new("the message has no payload").code("missing_field").permanent();
+    let read = message.get(first.ok_or_else(missing)?.name());
+    read.map_err(|error| HandlerError::from(error).code("undecodable").permanent())
+}
+
+/// A value as a reply; what serialises to nothing is an ACK
+fn output(value: &impl Serialize) -> Result<Reply, HandlerError> {
+    let part = Part::serialize(REPLY, PayloadType::Dictionary, value).map_err(Error::from)?;
+    Ok(if part.bytes().is_some_and(|bytes| bytes == "null") { Reply::ack() } else { Reply::new().part(part) })
 }
 
 async fn run<F, R>(
     bridge: Bridge,
-    mut inbox: Subscriber,
+    mut subscriber: Subscriber,
     options: ServeOptions,
     mut stopped: watch::Receiver<bool>,
-    unhandled: Arc<AtomicU64>,
-    handler: F,
-) where
-    F: Fn(Arc<Message>) -> R + Send + Sync,
-    R: Future<Output = Result<(Arc<Message>, serde_json::Value), HandlerError>> + Send + 'static,
+    handler: Arc<F>,
+) -> Result<(), Error>
+where
+    F: Fn(Message) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Reply, HandlerError>> + Send + 'static,
 {
     let grace = options.grace.unwrap_or(ServeOptions::GRACE);
     let mut running = JoinSet::new();
-    let (mut taking, mut end) = (true, None);
+    let (mut taking, mut end, mut outcome) = (true, None, Ok(()));
     while taking || !running.is_empty() {
         tokio::select! {
             Some(_) = running.join_next() => {}
-            message = inbox.next(), if taking && running.len() < options.limit() => match message {
+            message = subscriber.next(), if taking && running.len() < options.limit() => match message {
+                // A reply to a reply would go on for ever.
+                Some(Ok(message)) if matches!(message.purpose(), Purpose::Ack | Purpose::Nack) => {}
                 Some(Ok(message)) if options.stop_when_asked && message.purpose() == Purpose::Shutdown => {
-                    let message = Arc::new(message);
-                    answer(&message, Ok((Arc::clone(&message), serde_json::Value::Null))).await;
-                    end.get_or_insert_with(|| drain(&mut inbox, grace));
+                    reply(&message, Ok(Reply::ack())).await;
+                    end.get_or_insert_with(|| drain(&mut subscriber, grace));
                 }
                 Some(Ok(message)) => {
-                    let message = Arc::new(message);
-                    // A task of its own: a handler that panics ends itself and not the service.
-                    let mut handled = AbortOnDrop(tokio::spawn(handler(Arc::clone(&message))));
-                    running.spawn(async move {
-                        let outcome = (&mut handled.0).await;
-                        let outcome = outcome.unwrap_or_else(|_| Err(HandlerError::new("the handler panicked").permanent()));
-                        answer(&message, outcome).await;
-                    });
+                    running.spawn(handle(message, Arc::clone(&handler)));
                 }
+                Some(Err(error @ Error::Broker(_))) => outcome = Err(error),
                 Some(Err(error)) => refuse(&bridge, &error).await,
                 None => taking = false,
             },
             // What has arrived is still handled: in a queue group nobody else gets it.
             _ = stopped.changed(), if end.is_none() => {
-                end = Some(drain(&mut inbox, grace));
+                end = Some(drain(&mut subscriber, grace));
             }
             () = ended(end.flatten()) => break,
         }
@@ -272,14 +280,30 @@ async fn run<F, R>(
     running.shutdown().await;
     if end.is_some() {
         // Past the grace it hands out nothing more, and counts.
-        while taking && inbox.next().await.is_some() {}
+        while taking && subscriber.next().await.is_some() {}
     }
-    unhandled.store(inbox.unhandled().saturating_add(stopped), Ordering::Release);
+    match subscriber.unhandled().saturating_add(stopped) {
+        0 => outcome,
+        messages => Err(Error::Unhandled { messages }),
+    }
+}
+
+/// Calls the handler for one message, and sends what it returns
+async fn handle<F, R>(mut message: Message, handler: Arc<F>)
+where
+    F: Fn(Message) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Reply, HandlerError>> + Send + 'static,
+{
+    let asked = message.without_payloads();
+    // A task of its own: a handler that panics ends itself and not the service.
+    let mut handling = AbortOnDrop(tokio::spawn(async move { handler(message).await }));
+    let returned = (&mut handling.0).await;
+    reply(&asked, returned.unwrap_or_else(|_| Err(HandlerError::new("the handler panicked").permanent()))).await;
 }
 
 /// Begins the end; says when it has to be over
-fn drain(inbox: &mut Subscriber, grace: Duration) -> Option<Instant> {
-    inbox.drain_within(grace);
+fn drain(subscriber: &mut Subscriber, grace: Duration) -> Option<Instant> {
+    subscriber.drain_within(grace);
     Instant::now().checked_add(grace)
 }
 
@@ -290,7 +314,7 @@ async fn ended(end: Option<Instant>) {
     }
 }
 
-/// A task that ends with whoever waits for it
+/// A task that is stopped when nobody waits for it any more
 struct AbortOnDrop<T>(JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
@@ -299,28 +323,40 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-async fn answer(message: &Message, outcome: Result<(Arc<Message>, serde_json::Value), HandlerError>) {
-    let sent = match outcome {
-        Ok((_, serde_json::Value::Null)) => message.ack().await,
-        Ok((_, output)) => match message.reply() {
-            Ok(reply) => {
-                let sent = reply.dictionary("reply", output).send().await;
-                // Only what was answered is not to be handled again.
-                sent.map(|_| message.mark_handled())
-            }
-            Err(error) => Err(error),
-        },
-        Err(HandlerError { code, reason, retryable }) => message.nack(&code, &reason, retryable).await,
+async fn reply(message: &Message, returned: Result<Reply, HandlerError>) {
+    let sent = match returned {
+        Ok(reply) if reply.is_ack() => message.ack().await,
+        Ok(reply) => send(message, reply).await,
+        Err(error) => refuse_message(message, error).await,
     };
     match sent {
-        // Whoever names no subject for answers does not want one.
+        // A sender that names no subject for replies does not want one.
         Ok(()) | Err(Error::NoReplySubject { .. }) => {}
         Err(error) => tracing::warn!(
             error = observe::cause(&error),
             msg_id = &*shown(message.header().msg_id()),
-            "a message was handled and its answer could not be sent"
+            "a message was handled and its reply could not be sent"
         ),
     }
+}
+
+/// Sends a reply with payloads; where that is impossible, the sender is told so
+async fn send(message: &Message, reply: Reply) -> Result<(), Error> {
+    match message.reply()?.with(reply).send().await {
+        // Only what was replied to is not to be handled again.
+        Ok(_) => message.mark_handled(),
+        Err(error) => {
+            // Its own failure is the one to report.
+            let _ = refuse_message(message, HandlerError::of(&error)).await;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+async fn refuse_message(message: &Message, error: HandlerError) -> Result<(), Error> {
+    let HandlerError { code, reason, retryable } = error;
+    message.nack(&error::reason(&code), &error::reason(&reason), retryable).await
 }
 
 async fn refuse(bridge: &Bridge, error: &Error) {

@@ -162,11 +162,11 @@ async fn a_typed_service_answers_acknowledges_and_refuses() {
             0 => Ok(number / 2),
             _ => Err(HandlerError::new("odd").code("odd").permanent()),
         };
-        let halves = host.serve("math.half", ServeOptions::default(), half).await.unwrap();
+        let halves = host.serve_typed("math.half", ServeOptions::default(), half).await.unwrap();
         let (sum, total) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let adding = Arc::clone(&sum);
         let adds = host
-            .serve("math.add", ServeOptions::default().concurrency(2), move |number: u64| {
+            .serve_typed("math.add", ServeOptions::default().concurrency(2), move |number: u64| {
                 let sum = Arc::clone(&adding);
                 async move {
                     sum.fetch_add(number, Ordering::SeqCst);
@@ -190,8 +190,8 @@ async fn a_typed_service_answers_acknowledges_and_refuses() {
             total.fetch_add(number, Ordering::SeqCst);
         }
         assert_eq!(sum.load(Ordering::SeqCst), total.load(Ordering::SeqCst));
-        halves.stop().await;
-        adds.stop().await;
+        halves.stop().await.unwrap();
+        adds.stop().await.unwrap();
         let error =
             client.message("math.half").dictionary("n", 2).request(Duration::from_millis(500)).await.unwrap_err();
         assert!(matches!(error, Error::Broker(_)), "a stopped service is not there any more: {error}");
@@ -211,7 +211,7 @@ async fn a_service_that_stops_loses_nothing_of_what_its_group_is_sent() {
                 handled.fetch_add(1, Ordering::SeqCst);
                 async { Ok::<_, HandlerError>(()) }
             };
-            host.serve("work", ServeOptions::default().queue("g"), handler).await.unwrap()
+            host.serve_typed("work", ServeOptions::default().queue_group("g"), handler).await.unwrap()
         };
         let (leaving, staying) = (member(&one).await, member(&two).await);
         let sending = async {
@@ -228,10 +228,10 @@ async fn a_service_that_stops_loses_nothing_of_what_its_group_is_sent() {
             while handled.load(Ordering::SeqCst) < MESSAGES / 4 {
                 tokio::task::yield_now().await;
             }
-            leaving.stop().await;
+            leaving.stop().await.unwrap();
         };
         tokio::join!(sending, stopping);
-        staying.stop().await;
+        staying.stop().await.unwrap();
         assert_eq!(handled.load(Ordering::SeqCst), MESSAGES);
     }
 }
@@ -249,11 +249,10 @@ async fn news_and_requests_to_stop_are_told_apart_and_a_service_stops_only_where
         assert_eq!(inbox.next().await.unwrap().unwrap().purpose(), Purpose::Shutdown);
 
         let echo = async |number: u64| Ok::<_, HandlerError>(number);
-        let mut open = host.serve("open", ServeOptions::default().stop_when_asked(), echo).await.unwrap();
-        let _closed = host.serve("closed", ServeOptions::default(), echo).await.unwrap();
+        let open = host.serve_typed("open", ServeOptions::default().stop_when_asked(), echo).await.unwrap();
+        let _closed = host.serve_typed("closed", ServeOptions::default(), echo).await.unwrap();
         sender.shutdown_request("open").deliver(&quick()).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(10), open.ended()).await.expect("it was asked to end");
-        open.stop().await;
+        tokio::time::timeout(Duration::from_secs(10), open.ended()).await.expect("it was asked to end").unwrap();
         let error = sender.shutdown_request("closed").deliver(&quick()).await.unwrap_err();
         assert_eq!(error.code(), "nacked", "it is no message for the handler, which has no payload to read");
         let answer = sender.message("closed").dictionary("n", 7).request(Duration::from_secs(5)).await.unwrap();
@@ -293,13 +292,13 @@ async fn a_handler_that_panics_is_refused_and_the_service_goes_on() {
             assert!(number > 0, "only positive numbers");
             Ok::<_, HandlerError>(number)
         };
-        let service = host.serve("picky", ServeOptions::default(), picky).await.unwrap();
+        let service = host.serve_typed("picky", ServeOptions::default(), picky).await.unwrap();
         let second = Duration::from_secs(5);
         let error = client.message("picky").dictionary("n", -1).request(second).await.unwrap_err();
         assert!(error.to_string().contains("the handler panicked"), "{error}");
         let answer = client.message("picky").dictionary("n", 1).request(second).await.unwrap();
         assert_eq!(answer.get::<i64>("reply").unwrap(), 1);
-        service.stop().await;
+        service.stop().await.unwrap();
     }
 }
 
@@ -403,14 +402,14 @@ async fn a_reply_obeys_the_same_limits_as_any_message() {
         let store = MemoryStore::new();
         let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
         let large = async |bytes: usize| Ok::<_, HandlerError>("x".repeat(bytes));
-        let service = host.serve("large", ServeOptions::default(), large).await.unwrap();
+        let service = host.serve_typed("large", ServeOptions::default(), large).await.unwrap();
         for (bytes, transport) in [(1_000, Transport::Direct), (2_000_000, Transport::Link)] {
             let draft = client.message("large").dictionary("n", bytes);
             let answer = draft.request(Duration::from_secs(20)).await.unwrap();
             assert_eq!(answer.payloads()[0].transport(), transport);
             assert_eq!(answer.get::<String>("reply").unwrap().len(), bytes);
         }
-        service.stop().await;
+        service.stop().await.unwrap();
     }
 }
 

@@ -95,8 +95,8 @@ async fn services_of_one_queue_group_handle_each_request_once() {
             count.fetch_add(1, Ordering::SeqCst);
             async move { Ok::<_, HandlerError>(number + 1) }
         };
-        let options = ServeOptions::default().queue("adders");
-        services.push(bridge(&broker).serve("math.next", options, handler).await.unwrap());
+        let options = ServeOptions::default().queue_group("adders");
+        services.push(bridge(&broker).serve_typed("math.next", options, handler).await.unwrap());
     }
     let client = bridge(&broker);
     for number in 0..REQUESTS {
@@ -105,6 +105,6 @@ async fn services_of_one_queue_group_handle_each_request_once() {
     }
     assert_eq!(handled.load(Ordering::SeqCst), REQUESTS);
     for service in services {
-        service.stop().await;
+        service.stop().await.unwrap();
     }
 }

@@ -346,7 +346,7 @@ async fn the_reply_subject_of_nats_is_a_strangers_word_as_well() {
     let broker = MemoryBroker::new();
     let bridge = limited(&broker, &["answers.>"]);
     let echo = async |text: String| Ok::<_, HandlerError>(text);
-    let service = bridge.serve("echo", ServeOptions::default(), echo).await.unwrap();
+    let service = bridge.serve_typed("echo", ServeOptions::default(), echo).await.unwrap();
     let asker = limited(&broker, &[]);
     let timeout = Duration::from_millis(200);
     let error = asker.message("echo").text("t", "x").request(timeout).await.unwrap_err();
@@ -354,7 +354,7 @@ async fn the_reply_subject_of_nats_is_a_strangers_word_as_well() {
     let mut answers = asker.subscribe("answers.7").await.unwrap();
     asker.message("echo").text("t", "x").reply_to("answers.7").send().await.unwrap();
     assert_eq!(answers.next().await.unwrap().unwrap().get::<String>("reply").unwrap(), "x");
-    service.stop().await;
+    service.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ impl Receive {
         config.message_timeout = self.message_timeout;
         config.reply_subjects = reply_subjects(&self.reply_to)?;
         self.metrics.serve()?;
-        progress::watch(&mut config)?;
+        config = progress::watch(config);
         if let Some(dir) = &self.save {
             let refused = |source| Failure::system(format!("cannot make the folder {}", dir.display()), source);
             std::fs::create_dir_all(dir).map_err(refused)?;

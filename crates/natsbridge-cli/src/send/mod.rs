@@ -105,7 +105,7 @@ impl Send {
         let mut config = global.config().await?;
         self.letter.settle(&mut config);
         self.metrics.serve()?;
-        progress::watch(&mut config)?;
+        config = progress::watch(config);
         if let Some(name) = &self.lines {
             let bridge = Global::connect(config).await?;
             let (summary, done) = lines::send(&bridge, name, self.deliver_options(), || self.draft(&bridge)).await;
