@@ -113,9 +113,8 @@ impl Failure {
         match self {
             Self::OutputClosed => 0,
             Self::System { .. } | Self::Stopped => 1,
-            Self::Usage(_)
-            | Self::Bridge(Error::Config(_) | Error::Subject(_))
-            | Self::Server(ServerError::Config { .. }) => 2,
+            Self::Usage(_) | Self::Bridge(Error::Config(_) | Error::Subject(_)) => 2,
+            Self::Server(error) if error.code() == "fileserver_config" => 2,
             Self::ConnectionClosed => 3,
             Self::Bridge(Error::Broker(error)) => match error.kind() {
                 BrokerErrorKind::InvalidOptions | BrokerErrorKind::InvalidSubject => 2,

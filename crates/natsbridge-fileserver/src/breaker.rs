@@ -1,4 +1,4 @@
-//! A circuit breaker per origin: a dead file server costs its full retry time a few times, not once per message.
+//! The circuit breaker of each origin, so that an unreachable file server does not cost every message all its retries.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,20 @@ use tokio::time::Instant;
 
 use crate::Origin;
 
-/// When to stop asking a file server that can't be reached, and when to ask again (NFR-202)
+/// Circuit breaker for a file server that can't be reached
 ///
-/// After `failures` transfers in a row that gave up because the server could not be reached, further ones fail at
-/// once. After `cool_down` one transfer is let through: if it reaches the server, all are.
+/// After `failures` consecutive transfers that failed because the server was unreachable, further transfers fail at once.
+/// After `cool_down`, one transfer is tried: if it reaches the server, all are again.
+///
+/// ```
+/// use std::time::Duration;
+/// use natsbridge_fileserver::{BreakerPolicy, PlikStore};
+///
+/// let breaker = BreakerPolicy::default().failures(5).cool_down(Duration::from_secs(30));
+/// let store = PlikStore::builder("http://127.0.0.1:8080").breaker(breaker).build()?;
+/// # let _ = store;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerPolicy {
     failures: u32,
@@ -25,20 +35,20 @@ impl Default for BreakerPolicy {
 }
 
 impl BreakerPolicy {
-    /// Asks an unreachable server every time
+    /// Returns a policy that never blocks a transfer
     #[must_use]
     pub fn never() -> Self {
         Self::default().failures(u32::MAX)
     }
 
-    /// Sets how many transfers in a row must fail, default 3
+    /// Sets the number of consecutive failures that block transfers, default 3
     #[must_use]
     pub const fn failures(mut self, failures: u32) -> Self {
         self.failures = failures;
         self
     }
 
-    /// Sets how long nobody asks, default 5 s
+    /// Sets how long transfers are blocked before one is tried, default 5 s
     #[must_use]
     pub const fn cool_down(mut self, cool_down: Duration) -> Self {
         self.cool_down = cool_down;
@@ -46,9 +56,9 @@ impl BreakerPolicy {
     }
 }
 
-/// The server was not asked
+/// The error of a blocked transfer
 #[derive(Debug, thiserror::Error)]
-#[error("the server was not asked, since the last transfers could not reach it; it is asked again in {} ms", .again_in.as_millis())]
+#[error("no request was sent, because the last transfers could not reach the server; the next one is tried in {} ms", .again_in.as_millis())]
 pub(crate) struct Open {
     again_in: Duration,
 }
@@ -72,7 +82,7 @@ impl Breaker {
         Self { policy, circuits: Arc::default() }
     }
 
-    /// Lets a transfer through, or says when the next one will be
+    /// Admits a transfer, or returns when the next one is tried
     pub(crate) fn admit(&self, origin: &Origin) -> Result<Permit, Open> {
         let mut circuits = self.lock();
         let mut probe = false;
@@ -90,13 +100,13 @@ impl Breaker {
         Ok(Permit { breaker: self.clone(), origin: origin.clone(), probe })
     }
 
-    // A panic elsewhere leaves the counters as good as they were.
+    // A panic of another thread does not harm the counters.
     fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Circuit>> {
         self.circuits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One transfer that was let through; dropped without a word it says nothing about the server
+/// An admitted transfer; if it is dropped without [`reached`](Self::reached), the breaker learns nothing
 #[derive(Debug)]
 pub(crate) struct Permit {
     breaker: Breaker,
@@ -105,13 +115,13 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Says how the transfer ended: whether the server could be reached
+    /// Records whether the transfer reached the server
     pub(crate) fn reached(mut self, reached: bool) {
         self.probe = false;
         let policy = self.breaker.policy;
         let mut circuits = self.breaker.lock();
         if reached {
-            // Only servers that fail are remembered, so strangers' origins do not fill the memory.
+            // Only failing servers are kept, so that strangers' origins do not fill the memory.
             circuits.remove(&self.origin);
             return;
         }
@@ -128,7 +138,7 @@ impl Permit {
     }
 }
 
-/// Remembered origins beyond which those that are not open are forgotten
+/// Number of origins beyond which those that are not blocked are removed
 const MAX_CIRCUITS: usize = 1024;
 
 impl Drop for Permit {

@@ -1,7 +1,14 @@
-//! The contract suite: what every pair of [`Uploader`] and [`Downloader`] must do, for testing a store of your own.
+//! Tests for your own [`Uploader`] and [`Downloader`]: [`all`] checks every rule of the traits, [`expires`] the expiry.
 //!
-//! Each function checks one rule and answers what is broken. [`all`] runs those that need nothing but the two traits;
-//! [`expires`] also needs time to pass.
+//! ```
+//! use natsbridge_fileserver::{MemoryStore, contract};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let store = MemoryStore::new();
+//! contract::all(&store, &store, 1_000_000).await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{BoxError, Downloader, FetchErrorKind, Receipt, StoreError, Stored, Target, Uploader};
 
-/// A rule that a store breaks
+/// The rule that a store breaks
 #[derive(Debug, thiserror::Error)]
 #[error("the store breaks the contract: {rule}")]
 pub struct Violation {
@@ -22,8 +29,7 @@ pub struct Violation {
     source: Option<BoxError>,
 }
 
-/// What a check answers
-pub type Checked = Result<(), Violation>;
+type Checked = Result<(), Violation>;
 
 fn broken(rule: impl Into<String>) -> Violation {
     Violation { rule: rule.into(), source: None }
@@ -37,11 +43,11 @@ fn hold(rule: &str, holds: bool) -> Checked {
     if holds { Ok(()) } else { Err(broken(rule)) }
 }
 
-/// Checks every rule that needs nothing but the two traits; `large` is the size in bytes of the largest payload
+/// Checks every rule except expiry; the largest payload has `large` bytes
 ///
 /// # Errors
 /// The first [`Violation`].
-pub async fn all(up: &dyn Uploader, down: &dyn Downloader, large: u64) -> Checked {
+pub async fn all(up: &dyn Uploader, down: &dyn Downloader, large: u64) -> Result<(), Violation> {
     for size in [0, 1, 499_999, 500_000] {
         memory_round_trip(up, down, size).await?;
     }
@@ -58,10 +64,7 @@ pub async fn all(up: &dyn Uploader, down: &dyn Downloader, large: u64) -> Checke
 }
 
 /// What is uploaded from memory comes back into memory
-///
-/// # Errors
-/// A [`Violation`].
-pub async fn memory_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: usize) -> Checked {
+async fn memory_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: usize) -> Checked {
     let bytes = pattern(size, 1);
     let (stored, link) = stored(up, "memory", &bytes, LinkLifetime::default()).await?;
     let downloaded = down
@@ -74,10 +77,7 @@ pub async fn memory_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: u
 }
 
 /// What is uploaded in pieces comes back as one, whatever their sizes
-///
-/// # Errors
-/// A [`Violation`].
-pub async fn pieces_round_trip(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
+async fn pieces_round_trip(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let bytes = pattern(1_500_000, 8);
     let cuts = [0..1, 1..1, 1..700_001, 700_001..700_100, 700_100..1_500_000];
     let pieces = Source::Pieces(cuts.into_iter().map(|cut| bytes.slice(cut)).collect());
@@ -89,10 +89,7 @@ pub async fn pieces_round_trip(up: &dyn Uploader, down: &dyn Downloader) -> Chec
 }
 
 /// What is uploaded from a file comes back into a file, whatever its size
-///
-/// # Errors
-/// A [`Violation`].
-pub async fn file_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: u64) -> Checked {
+async fn file_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: u64) -> Checked {
     let (from, to) = (Scratch::new(), Scratch::new());
     let sha256 = from.fill(size).await.map_err(|error| because("a temporary file can be written")(error.into()))?;
     let object = Object::new("file", PayloadType::Video, size);
@@ -115,10 +112,7 @@ pub async fn file_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: u64
 }
 
 /// A payload's name is any text and never a path
-///
-/// # Errors
-/// A [`Violation`].
-pub async fn hostile_names(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
+async fn hostile_names(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     for name in
         ["", "クリップ 🎬", "../../etc/passwd", "C:\\con", "a/b?c#d%e&f=g+h", "line\r\nX-Evil: 1\0", &"n".repeat(5000)]
     {
@@ -135,10 +129,7 @@ pub async fn hostile_names(up: &dyn Uploader, down: &dyn Downloader) -> Checked 
 }
 
 /// What is not what the envelope says is not handed out
-///
-/// # Errors
-/// A [`Violation`].
-pub async fn wrong_sizes_and_digests(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
+async fn wrong_sizes_and_digests(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let bytes = pattern(10_000, 3);
     let (stored, link) = stored(up, "wrong", &bytes, LinkLifetime::default()).await?;
     for size in [9_999, 10_001] {
@@ -157,10 +148,7 @@ pub async fn wrong_sizes_and_digests(up: &dyn Uploader, down: &dyn Downloader) -
 }
 
 /// A file that is no longer as long as the message says is not uploaded
-///
-/// # Errors
-/// A [`Violation`].
-pub async fn changed_files(up: &dyn Uploader) -> Checked {
+async fn changed_files(up: &dyn Uploader) -> Checked {
     let file = Scratch::new();
     file.fill(1000).await.map_err(|error| because("a temporary file can be written")(error.into()))?;
     for len in [999, 1001] {
@@ -173,10 +161,7 @@ pub async fn changed_files(up: &dyn Uploader) -> Checked {
 }
 
 /// What is deleted is gone, and deleting it again is no error
-///
-/// # Errors
-/// A [`Violation`].
-pub async fn deletion(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
+async fn deletion(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let (stored, link) = stored(up, "deleted", &pattern(100, 4), LinkLifetime::default()).await?;
     for _ in 0..2 {
         up.delete(&stored.receipt).await.map_err(deletion_failed)?;
@@ -186,10 +171,7 @@ pub async fn deletion(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
 }
 
 /// A link that is not one-shot can be read again and again
-///
-/// # Errors
-/// A [`Violation`].
-pub async fn reading_often(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
+async fn reading_often(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let (stored, link) = stored(up, "often", &pattern(1000, 5), LinkLifetime::default()).await?;
     hold("a store does not make a link one-shot unasked, or says so", !stored.uploaded.one_shot)?;
     for _ in 0..3 {
@@ -201,10 +183,7 @@ pub async fn reading_often(up: &dyn Uploader, down: &dyn Downloader) -> Checked 
 }
 
 /// A one-shot link can be read once; a store without one-shots says so
-///
-/// # Errors
-/// A [`Violation`].
-pub async fn one_shot(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
+async fn one_shot(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let (stored, link) =
         stored(up, "once", &pattern(1000, 6), LinkLifetime::one_shot(LinkLifetime::DEFAULT_TTL)).await?;
     down.download(&link, Target::Memory).await.map_err(|error| because("a one-shot can be read once")(error.into()))?;
@@ -218,10 +197,7 @@ pub async fn one_shot(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
 }
 
 /// Many transfers at once do not disturb each other
-///
-/// # Errors
-/// A [`Violation`].
-pub async fn concurrent_use(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
+async fn concurrent_use(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let transfers = (0..20).map(|seed| async move {
         let bytes = pattern(20_000 + usize::from(seed), seed);
         let (stored, link) = stored(up, "concurrent", &bytes, LinkLifetime::default()).await?;
@@ -235,16 +211,16 @@ pub async fn concurrent_use(up: &dyn Uploader, down: &dyn Downloader) -> Checked
     try_join_all(transfers).await.map(|_| ())
 }
 
-/// A link stops working when its store says; `pass` waits, or turns a clock, for the time it is given
+/// Checks that a link expires after `ttl`; `pass` waits for the given time, or advances a clock
 ///
 /// # Errors
-/// A [`Violation`].
+/// The first [`Violation`].
 pub async fn expires<F>(
     up: &dyn Uploader,
     down: &dyn Downloader,
     ttl: Duration,
     pass: impl FnOnce(Duration) -> F,
-) -> Checked
+) -> Result<(), Violation>
 where
     F: Future<Output = ()>,
 {

@@ -1,4 +1,4 @@
-//! Plain async closures as stores: the contract's upload and download handlers (FR-009, requirements 11).
+//! Async closures as stores: upload and download handlers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,10 +13,11 @@ use crate::{
     Uploader,
 };
 
-/// Makes an [`Uploader`] of an async closure
+/// Creates an [`Uploader`] from an async closure
 ///
-/// The closure does its own retries. Nothing is deleted: a handler's uploads live as long as its server keeps them.
-/// A size other than the source's is refused. [`Object::report`] takes how many bytes it has sent so far.
+/// The closure gets an [`Object`] and the [`Source`] of its bytes, does its own retries, reports its progress to
+/// [`Object::report`], and returns an [`Uploaded`], whose size must be that of the source. [`Uploader::delete`] does
+/// nothing, so its uploads remain until they expire.
 ///
 /// # Examples
 /// ```
@@ -24,7 +25,7 @@ use crate::{
 /// use natsbridge_fileserver::{BoxError, upload_handler};
 ///
 /// let handler = upload_handler(|object: Object, source: Source| async move {
-///     let Some(bytes) = source.into_bytes() else { return Err("files are not for this server".into()) };
+///     let Some(bytes) = source.into_bytes() else { return Err("this server accepts no files".into()) };
 ///     // …send them somewhere…
 ///     Ok::<_, BoxError>(Uploaded::new("https://files.example.com/1", object.size, Digest::of(&bytes)))
 /// });
@@ -38,10 +39,23 @@ where
     UploadHandler(handler)
 }
 
-/// Makes a [`Downloader`] of an async closure
+/// Creates a [`Downloader`] from an async closure
 ///
-/// The closure does its own retries and its own safety checks; what it returns is held against the link's size and
-/// digest like any other download. [`Link::report`] takes how many bytes it has read so far.
+/// The closure gets the [`Link`], does its own retries, decides itself which links are safe to follow, and reports its
+/// progress to [`Link::report`]. The size and the digest of the bytes that it returns are checked against the link.
+///
+/// # Examples
+/// ```
+/// use bytes::Bytes;
+/// use natsbridge_core::Link;
+/// use natsbridge_fileserver::{BoxError, download_handler};
+///
+/// let handler = download_handler(|link: Link| async move {
+///     let path = link.url.strip_prefix("mem:").ok_or("not a link of ours")?;
+///     Ok::<_, BoxError>(Bytes::from(format!("content of {path}")))
+/// });
+/// # let _ = handler;
+/// ```
 pub fn download_handler<F, R>(handler: F) -> impl Downloader
 where
     F: Fn(Link) -> R + Send + Sync,
@@ -109,17 +123,18 @@ where
             let bytes = (self.0)(link.clone()).await.map_err(|cause| {
                 FetchError::new(FetchErrorKind::Handler, &*link.dataname, &link.url).with_source(cause)
             })?;
-            deliver(link, bytes, target).await
+            check_and_write(link, bytes, target).await
         })
     }
 }
 
-/// Holds bytes against a link's size and digest and brings them to the target
-pub(crate) async fn deliver(link: &Link, bytes: Bytes, target: Target) -> Result<Downloaded, FetchError> {
+/// Checks bytes against a link's size and digest and writes them to the target
+pub(crate) async fn check_and_write(link: &Link, bytes: Bytes, target: Target) -> Result<Downloaded, FetchError> {
     let error = |kind| FetchError::new(kind, &*link.dataname, &link.url);
     let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if let Some(expected) = link.size.filter(|expected| *expected != found) {
-        return Err(error(FetchErrorKind::SizeMismatch).with_source(format!("{found} bytes came, expected {expected}")));
+        return Err(error(FetchErrorKind::SizeMismatch)
+            .with_source(format!("{found} bytes were received, expected {expected}")));
     }
     let sha256 = Digest::of(&bytes);
     if let Some(expected) = link.sha256.filter(|expected| *expected != sha256) {

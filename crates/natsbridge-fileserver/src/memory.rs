@@ -1,4 +1,4 @@
-//! A file server inside the process, for tests and examples: uploads and downloads without a network.
+//! A store in memory, for tests and examples without a network.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,16 +13,15 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::body::{Reading, report_progress};
-use crate::handler::deliver;
+use crate::handler::check_and_write;
 use crate::{
     Downloader, ExpiryRule, FetchError, FetchErrorKind, LifetimeRules, OneShotRule, Origin, Receipt, StoreError,
     StoreErrorKind, Stored, Target, Uploader,
 };
 
-/// Keeps payloads in memory and reads its own links, which look like `memory://0b6e…`
+/// An [`Uploader`] and [`Downloader`] that keeps payloads in memory, with links such as `memory://0b6e…`
 ///
-/// Clones are the same store. One-shot and expiry work as on a server: the first reader consumes a one-shot, and what
-/// has expired is gone to the second.
+/// Clones share their content. One-shot links and expiry work as on a server, with expiry exact to the second.
 ///
 /// # Examples
 /// ```
@@ -58,26 +57,26 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store that goes by the system's clock
+    /// Creates an empty store with the system's clock
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An empty store that goes by another clock, so that a test need not wait for a link to expire
+    /// Creates an empty store with another clock, so that a test need not wait until a link expires
     #[must_use]
     pub fn with_clock(clock: impl Fn() -> OffsetDateTime + Send + Sync + 'static) -> Self {
         Self { held: Arc::default(), clock: Arc::new(clock) }
     }
 
-    /// How many uploads are held and can still be read
+    /// Returns the number of uploads that can still be downloaded
     #[must_use]
     pub fn len(&self) -> usize {
         let now = (self.clock)();
         self.lock().values().filter(|held| held.bytes.is_some() && held.expires_at > now).count()
     }
 
-    /// Whether nothing is held that can still be read
+    /// Returns whether no upload can be downloaded
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -167,7 +166,7 @@ impl Downloader for MemoryStore {
         Box::pin(async move {
             let read = self.read(&link.url);
             let bytes = read.map_err(|kind| FetchError::new(kind, &*link.dataname, &link.url).attempts_made(1))?;
-            deliver(link, bytes, target).await
+            check_and_write(link, bytes, target).await
         })
     }
 }

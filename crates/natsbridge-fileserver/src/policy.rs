@@ -13,10 +13,18 @@ use url::{Host, Url};
 
 use crate::ConfigError;
 
-/// Scheme, host and port: who is asked, whatever the path
+/// Scheme, host and port of a URL
 ///
-/// `localhost`, `127.0.0.1` and `[::1]` are one origin where scheme and port are equal: programs on one machine write
-/// the same server each way. The origin is shown as it was written.
+/// `localhost`, `127.0.0.1` and `[::1]` compare as equal. `Display` shows the host as it was written, and no default port.
+///
+/// ```
+/// use natsbridge_fileserver::Origin;
+///
+/// let origin: Origin = "http://localhost:8080/some/path".parse()?;
+/// assert_eq!(origin, "http://127.0.0.1:8080".parse()?);
+/// assert_eq!(origin.to_string(), "http://localhost:8080");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Origin {
     scheme: Box<str>,
@@ -25,7 +33,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of a URL; `None` unless it is http or https with a host
+    /// Returns the origin of a URL; `None` if it is not http or https with a host
     #[must_use]
     pub fn of(url: &Url) -> Option<Self> {
         if !matches!(url.scheme(), "http" | "https") {
@@ -37,7 +45,7 @@ impl Origin {
         Some(Self { scheme: url.scheme().into(), host: host.into(), port: url.port_or_known_default()? })
     }
 
-    /// What makes two origins equal
+    /// The parts by which origins compare
     fn key(&self) -> (&str, &str, u16) {
         let host = match &*self.host {
             // As the URL parser writes them.
@@ -77,7 +85,7 @@ impl Hash for Origin {
 impl FromStr for Origin {
     type Err = ConfigError;
 
-    /// Reads the origin from any http or https URL; path and query are ignored
+    /// Parses an http or https URL; path and query are ignored
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refused = || ConfigError::new("an origin", "it has to be an http or https URL with a host");
         let url = Url::parse(text).map_err(|error| refused().with_source(error))?;

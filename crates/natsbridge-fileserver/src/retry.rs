@@ -1,4 +1,4 @@
-//! When to try again: how often, after which pause, and until when (FR-010).
+//! Retries: how many, after which pause, and until when.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use crate::BoxError;
 
-/// How often and after which pauses a failed transfer is tried again
+/// Retries of a failed transfer: exponential backoff with jitter (`docs/specification.md`, section 8)
 ///
-/// The default is the contract's: 5 retries, pauses of 100 ms doubling to at most 5,000 ms. A pause is drawn from the
-/// upper half of that time, so that many clients of a failed server do not come back in step. A server's
-/// `Retry-After` makes a pause longer, never shorter. Nothing waits beyond the transfer's total time, and a server that
-/// asks to wait longer than [`max_retry_after`](Self::max_retry_after) is given up at once.
+/// The default is 5 retries after 100 ms, 200 ms and so on up to 5,000 ms. Each pause is drawn at random between half
+/// and all of that time, so that many clients do not retry in step. `Retry-After` can lengthen a pause, but not shorten it.
+/// A transfer fails at once when the next pause would exceed its total timeout, or when the server asks to wait longer
+/// than [`max_retry_after`](Self::max_retry_after).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     max_retries: u32,
@@ -35,39 +35,39 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// One attempt and no second one
+    /// Returns a policy without retries
     #[must_use]
     pub fn never() -> Self {
         Self::default().max_retries(0)
     }
 
-    /// Sets how many attempts may follow the first, default 5
+    /// Sets the maximum number of retries after the first attempt, default 5
     #[must_use]
     pub const fn max_retries(mut self, max_retries: u32) -> Self {
         self.max_retries = max_retries;
         self
     }
 
-    /// Sets the first pause, default 100 ms; each following one is twice as long
+    /// Sets the first pause, default 100 ms; each further pause is twice as long
     #[must_use]
     pub const fn base_delay(mut self, base_delay: Duration) -> Self {
         self.base_delay = base_delay;
         self
     }
 
-    /// Sets the longest pause, default 5,000 ms
+    /// Sets the maximum pause, default 5,000 ms
     #[must_use]
     pub const fn max_delay(mut self, max_delay: Duration) -> Self {
         self.max_delay = max_delay;
         self
     }
 
-    /// Whether a failure can be followed by another attempt at all
+    /// Whether there is any retry
     pub(crate) const fn retries(&self) -> bool {
         self.max_retries > 0
     }
 
-    /// Sets the longest `Retry-After` that is waited for, default 30 s; a server that asks for more is given up at once
+    /// Sets the maximum `Retry-After` to wait for, default 30 s; a transfer fails at once if the server asks for more
     #[must_use]
     pub const fn max_retry_after(mut self, max_retry_after: Duration) -> Self {
         self.max_retry_after = max_retry_after;
@@ -76,7 +76,7 @@ impl RetryPolicy {
 
     /// The pauses of one transfer
     fn pauses(&self) -> ExponentialBackoff {
-        // The jitter adds up to the delay itself, so half of each delay goes in.
+        // The jitter adds up to once the delay, so half of each delay goes in.
         ExponentialBuilder::new()
             .with_factor(2.0)
             .with_min_delay(self.base_delay.min(self.max_delay) / 2)
@@ -101,7 +101,7 @@ impl Retries {
         Self { pauses: policy.pauses(), max_retry_after: policy.max_retry_after, deadline, attempts: 0 }
     }
 
-    /// How many attempts were begun
+    /// The number of attempts so far
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
@@ -111,8 +111,10 @@ impl Retries {
         self.attempts = self.attempts.saturating_add(1);
     }
 
-    /// Waits before the next attempt; `source` is why the last one failed, and comes back where there is no next one:
-    /// none is left, its pause would outlast the total time, or the server asks to wait too long
+    /// Waits before the next attempt
+    ///
+    /// Returns `source`, the cause of the last failure, if there is no next attempt: no retry is left, the pause would
+    /// exceed the deadline, or the server asks to wait too long.
     pub(crate) async fn pause(&mut self, retry_after: Option<Duration>, source: BoxError) -> Result<(), BoxError> {
         let Some(pause) = self.pauses.next() else { return Err(source) };
         let most = self.max_retry_after;
@@ -128,16 +130,16 @@ impl Retries {
     }
 }
 
-/// The server wants to be left alone for too long
+/// The error for a `Retry-After` beyond the maximum
 #[derive(Debug, thiserror::Error)]
-#[error("the server asks to wait {} s, and at most {} s are waited for", .asked.as_secs(), .most.as_secs())]
+#[error("the server asks to wait {} s, more than the maximum of {} s", .asked.as_secs(), .most.as_secs())]
 struct TooLong {
     asked: Duration,
     most: Duration,
     source: BoxError,
 }
 
-/// Reads a `Retry-After` header: seconds, or an HTTP date seen from `now`
+/// Parses a `Retry-After` header: seconds, or an HTTP date relative to `now`
 pub(crate) fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
@@ -147,7 +149,7 @@ pub(crate) fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> 
     Some(Duration::try_from(at - now).unwrap_or(Duration::ZERO))
 }
 
-/// The moment `total` from now; so far away that it never comes when that overflows
+/// The moment `total` from now, or 30 years from now if that overflows
 pub(crate) fn deadline(total: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(total).unwrap_or_else(|| now + Duration::from_secs(30 * 365 * 24 * 3600))
@@ -201,7 +203,7 @@ mod tests {
         let start = Instant::now();
         let mut retries = Retries::new(&RetryPolicy::default(), deadline(Duration::from_secs(3600)));
         let refused = retries.pause(Some(Duration::from_secs(1700)), "busy".into()).await;
-        let text = "the server asks to wait 1700 s, and at most 30 s are waited for";
+        let text = "the server asks to wait 1700 s, more than the maximum of 30 s";
         assert_eq!(refused.map_err(|source| source.to_string()), Err(text.to_owned()));
         assert_eq!(start.elapsed(), Duration::ZERO);
         let policy = RetryPolicy::default().max_retry_after(Duration::from_secs(1800));

@@ -1,4 +1,4 @@
-//! Certificates of authorities of one's own, which are trusted besides those of the system.
+//! CA certificates to trust in addition to those of the system.
 
 use std::error::Error;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::ConfigError;
 
 const WHAT: &str = "root certificates";
 
-/// Authorities whose certificates a file server may have, besides those that the system trusts
+/// Additional CA certificates to trust for file servers
 ///
 /// Clones share the certificates.
 ///
@@ -30,10 +30,10 @@ const WHAT: &str = "root certificates";
 pub struct RootCertificates(Arc<[CertificateDer<'static>]>);
 
 impl RootCertificates {
-    /// Reads one or several certificates in PEM; other sections, such as keys, are passed over
+    /// Reads one or more certificates in PEM; other sections, such as keys, are ignored
     ///
     /// # Errors
-    /// [`ConfigError`] if there is none, or one that can't be read.
+    /// [`ConfigError`] if the text contains no certificate, or one that is invalid.
     pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let refused = |problem: &str| ConfigError::new(WHAT, problem);
         let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem.as_ref())
@@ -46,7 +46,7 @@ impl RootCertificates {
         for certificate in &certificates {
             store
                 .add(certificate.clone())
-                .map_err(|error| refused("one is not the certificate of an authority").with_source(error))?;
+                .map_err(|error| refused("one is not a CA certificate").with_source(error))?;
         }
         Ok(Self(certificates.into()))
     }
@@ -63,14 +63,14 @@ impl fmt::Debug for RootCertificates {
     }
 }
 
-/// Whether a connection failed because the server's certificate is not trusted, which no retry mends
+/// Whether a connection failed because the server's certificate is not trusted
 pub(crate) fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
             return true;
         }
-        // An I/O error shows the cause of its own cause as its source.
+        // The source of an I/O error is the source of its inner error, so that one is visited first.
         cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),

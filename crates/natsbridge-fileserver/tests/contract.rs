@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use natsbridge_core::{Object, PayloadType, Source};
-use natsbridge_fileserver::contract::{self, Checked};
+use natsbridge_fileserver::contract::{self, Violation};
 use natsbridge_fileserver::{HttpStore, MemoryStore, StoreErrorKind, Uploader};
 use natsbridge_testkit::scripted_http::{Reply, Request, ScriptedHttp};
 use support::*;
@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 const LARGE: u64 = 100_000_000;
 
 /// Shows the whole chain of what is broken
-fn kept(checked: Checked) {
+fn kept(checked: Result<(), Violation>) {
     if let Err(violation) = checked {
         panic!("{}", chain(&violation));
     }

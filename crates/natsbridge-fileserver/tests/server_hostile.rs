@@ -13,7 +13,7 @@ mod server_support;
 
 use std::time::{Duration, Instant};
 
-use natsbridge_fileserver::server::{FileServer, ServerConfig, ServerError, sweep};
+use natsbridge_fileserver::server::{FileServer, ServerConfig, sweep};
 use server_support::{BOUNDARY, Connection, Server, config, form, form_body, get, noise, post, serve, with_headers};
 use tokio::io::AsyncWriteExt;
 
@@ -336,13 +336,13 @@ async fn expiry_is_enforced_without_a_sweep_and_a_sweep_needs_no_server() {
     server.send(stored.upload.form("b.bin", b"late")).await.refuses(404, &refusal);
     server.get(&format!("/upload/{}", stored.upload.id)).await.refuses(404, &refusal);
 
-    assert!(matches!(sweep(server.dir.path()), Err(ServerError::Locked { .. })));
+    assert!(sweep(server.dir.path()).is_err_and(|error| error.code() == "fileserver_locked"));
     let Server { handle, dir } = server;
     handle.shutdown().await;
     let report = sweep(dir.path()).unwrap();
     assert_eq!((report.uploads, report.bytes), (1, 5000));
     assert_eq!(sweep(dir.path()).unwrap().uploads, 0);
-    assert!(matches!(sweep(&dir.path().join("absent")), Err(ServerError::Folder { .. })));
+    assert!(sweep(&dir.path().join("absent")).is_err_and(|error| error.code() == "fileserver_folder"));
 }
 
 #[tokio::test]

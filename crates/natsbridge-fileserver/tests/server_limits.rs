@@ -6,7 +6,6 @@ mod server_support;
 
 use std::time::{Duration, Instant};
 
-use natsbridge_fileserver::server::ServerError;
 use server_support::{BOUNDARY, Connection, PATIENCE, Server, config, form, get, noise, post, with_headers};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -163,7 +162,10 @@ async fn settings_of_origins_and_addresses_are_checked() {
         (base().max_total(0), "max_total"),
     ] {
         match natsbridge_fileserver::server::FileServer::bind(config).await {
-            Err(ServerError::Config { name, .. }) => assert_eq!(name, setting),
+            Err(error) => {
+                assert_eq!(error.code(), "fileserver_config");
+                assert!(error.to_string().contains(&format!("setting {setting} ")), "{error}");
+            }
             other => panic!("{setting}: {other:?}"),
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    error::ServerError,
+    error::Fault,
     ids::SecretDigest,
     origin::{host_name, normalised_origin},
 };
@@ -21,7 +21,7 @@ use super::{
 /// let config = ServerConfig::new("/var/lib/natsbridge/files")
 ///     .max_size(2_000_000_000)
 ///     .default_ttl(Duration::from_secs(24 * 3600))
-///     .token("a long random word")
+///     .token("a long random text")
 ///     .cors_origin("https://app.example.com");
 /// # let _ = config;
 /// ```
@@ -48,7 +48,7 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// Settings for a server that keeps its files in `dir`, which is made if it is absent
+    /// Creates the default settings for a server that keeps its files in `dir`, which is created if it does not exist
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
@@ -71,124 +71,122 @@ impl ServerConfig {
         }
     }
 
-    /// The address to listen on; port 0 takes a free one (default 127.0.0.1:8080, this machine only)
+    /// Sets the address to listen on, default 127.0.0.1:8080, which only this machine can reach; port 0 means any free port
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
         self
     }
 
-    /// The largest file taken, in bytes (default 10,000,000,000)
+    /// Sets the maximum size of a file in bytes, default 10,000,000,000
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
         self
     }
 
-    /// The most bytes that all uploads together may take (default: no limit)
+    /// Sets the maximum size of all uploads together in bytes, default no limit
     ///
-    /// Whatever a client can store counts: content, also of uploads that are still arriving, names, comments, and
-    /// 4,096 bytes for each file and folder. What does not fit is refused with 507.
+    /// Content counts, also of unfinished uploads, and so do names, comments, and 4,096 bytes for each file and folder.
+    /// An upload that would exceed the limit is refused with 507.
     pub fn max_total(mut self, bytes: u64) -> Self {
         self.max_total = bytes;
         self
     }
 
-    /// How long an upload lives when its maker does not say, in whole seconds (default 30 days)
+    /// Sets the time to live of uploads whose client sets none, in whole seconds, default 30 days
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = ttl;
         self
     }
 
-    /// The longest life an upload may ask for, in whole seconds (default 30 days); no upload lives for ever
+    /// Sets the maximum time to live of an upload, in whole seconds, default 30 days and at most 100 years
     pub fn max_ttl(mut self, ttl: Duration) -> Self {
         self.max_ttl = ttl;
         self
     }
 
-    /// The word that clients must send as `X-PlikToken` to make an upload (default: none is asked for)
+    /// Sets the token that clients must send as `X-PlikToken` to create an upload, default none
     ///
-    /// Only its SHA-256 is kept. Downloads never need it: their address is the secret.
+    /// Only its SHA-256 is kept. Downloads need no token: their URL is the secret.
     pub fn token(mut self, token: impl AsRef<str>) -> Self {
         self.token = Some(SecretDigest::of(token.as_ref()));
         self
     }
 
-    /// Adds an origin whose pages may use the server from a browser, such as `https://app.example.com`; `*` means any
-    /// (default: none)
+    /// Adds an origin for CORS, such as `https://app.example.com`, or `*` for any; default none
     ///
-    /// Upper case, a slash at the end and the scheme's own port are left out, as browsers do.
+    /// The origin is normalised as browsers do: lower case, without a slash at the end or the scheme's default port.
     pub fn cors_origin(mut self, origin: impl Into<String>) -> Self {
         self.cors_origins.push(origin.into());
         self
     }
 
-    /// The only address files may be fetched by, such as `https://files.example.com` (default: any)
+    /// Sets the only base URL for downloads, such as `https://files.example.com`; default any
     ///
-    /// It is named in every answer, and downloads asked for under another `Host` are refused, as Plik does.
+    /// Responses name it, so that links begin with it. Downloads with another `Host` are refused, as Plik does.
     pub fn download_domain(mut self, url: impl Into<String>) -> Self {
         self.download_domain = Some(url.into().trim_end_matches('/').to_owned());
         self
     }
 
-    /// The address that clients use, such as `https://files.example.com/here`, where a proxy stands before the server
-    /// (default: the address that they asked for)
+    /// Sets the base URL that clients use when a proxy is in front of the server, such as `https://files.example.com/here`
     ///
-    /// It is named in every answer, so that links begin with it. Downloads may be asked for by any other address too.
+    /// Responses name it, so that links begin with it. By default, links begin with the address of the client's request.
+    /// Downloads by any other address work too.
     pub fn public_url(mut self, url: impl Into<String>) -> Self {
         self.public_url = Some(url.into().trim().trim_end_matches('/').to_owned());
         self
     }
 
-    /// Adds a name that the server is asked by, such as `files.lab` (default: none)
+    /// Adds a host name of this server, such as `files.lab`; default none
     ///
-    /// A server without a token only answers to its own address, to `localhost`, to the host of
-    /// [`public_url`](Self::public_url) and to these names: a web page could else use it by a name that its owner points
-    /// to this machine.
+    /// A server without a token accepts as `Host` only its own address, `localhost`, the host of
+    /// [`public_url`](Self::public_url) and these names. This prevents DNS rebinding.
     pub fn host(mut self, name: impl Into<String>) -> Self {
         self.hosts.push(name.into());
         self
     }
 
-    /// How many bytes a second an upload must have on average, over each `idle_timeout` (default 1,000)
+    /// Sets the minimum average rate of an upload over each idle timeout, in bytes per second, default 1,000
     pub fn min_upload_rate(mut self, bytes: u64) -> Self {
         self.min_upload_rate = bytes;
         self
     }
 
-    /// How long a client may take to send a request's head, or to start the next one (default 30 s)
+    /// Sets how long a client may take to send a request's head, or to begin the next request, default 30 s
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
         self
     }
 
-    /// How long a transfer may stand still before it is cut (default 60 s)
+    /// Sets how long a transfer may be idle before it is aborted, default 60 s
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
 
-    /// How often expired uploads are erased (default 5 min); they are refused at once in any case
+    /// Sets the interval at which expired uploads are deleted, default 5 min; until then they are refused
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
         self.sweep_interval = interval;
         self
     }
 
-    /// How long running transfers may go on after the server is told to stop (default 10 s)
+    /// Sets how long running transfers may continue after the server begins to stop, default 10 s
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.shutdown_grace = grace;
         self
     }
 
-    /// How many connections are served at once; further ones wait (default 1,024)
+    /// Sets the maximum number of connections that are served at once, default 1,024; further ones wait
     ///
-    /// A download needs at most 64 KB of memory, however slowly it is read.
+    /// A download needs at most 64 KB of memory.
     pub fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = connections;
         self
     }
 
-    /// Looks for settings that can't work
-    pub(super) fn check(&self) -> Result<(), ServerError> {
-        let wrong = |name, problem: &str| Err(ServerError::Config { name, problem: problem.to_owned() });
+    /// Refuses invalid settings
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        let wrong = |name, problem: &str| Err(Fault::Config { name, problem: problem.to_owned() });
         if self.default_ttl.as_secs() == 0 {
             return wrong("default_ttl", "must be at least one second");
         }
@@ -268,7 +266,7 @@ mod tests {
             (base().idle_timeout(Duration::ZERO), "idle_timeout"),
             (base().max_connections(0), "max_connections"),
         ] {
-            let Err(ServerError::Config { name: found, .. }) = config.check() else { panic!("{name} passed") };
+            let Err(Fault::Config { name: found, .. }) = config.check() else { panic!("{name} passed") };
             assert_eq!(found, name);
         }
         assert!(base().check().is_ok());

@@ -24,7 +24,7 @@ use std::{
 
 use super::{
     budget::{Budget, ENTRY, Lease, RecordTooLong},
-    error::ServerError,
+    error::{Fault, ServerError},
     ids::Id,
     record::{Record, Status},
 };
@@ -44,28 +44,27 @@ const MAX_RECORD: u64 = 1024 * 1024;
 /// Locks that keep two changes of one record apart; several uploads share one
 const STRIPES: usize = 64;
 
-/// What a sweep erased
+/// The result of [`sweep`]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SweepReport {
-    /// Uploads whose time was over
+    /// Number of expired uploads that were deleted
     pub uploads: u64,
-    /// Bytes of file content erased with them
+    /// Bytes of file content that were deleted
     pub bytes: u64,
 }
 
-/// Erases the expired uploads, and what a killed server left half done, from a folder no server works on
+/// Deletes expired and incomplete uploads from a folder that no server uses
 ///
-/// It blocks while it works. A running [`FileServer`](super::FileServer) sweeps its own folder.
+/// It blocks the thread. A running [`FileServer`](super::FileServer) sweeps its own folder.
 ///
 /// # Errors
-/// [`ServerError::Locked`] while a server works on the folder, [`ServerError::Folder`] if it can't be used or does
-/// not exist.
+/// [`ServerError`] if a server uses the folder, or if the folder does not exist or can't be used.
 pub fn sweep(dir: &Path) -> Result<SweepReport, ServerError> {
-    let folder = |source| ServerError::Folder { dir: dir.to_owned(), source };
+    let folder = |source| Fault::Folder { dir: dir.to_owned(), source };
     fs::metadata(dir.join("uploads")).map_err(folder)?;
     let (store, _lock) = Store::open(dir, u64::MAX)?;
-    store.recover().map_err(folder)
+    Ok(store.recover().map_err(folder)?)
 }
 
 /// Keeps a second server off the folder until it is dropped
@@ -84,14 +83,14 @@ pub(super) struct Store {
 
 impl Store {
     /// Makes the folder if it is absent and locks it; uploads may take `max_total` bytes
-    pub(super) fn open(dir: &Path, max_total: u64) -> Result<(Self, Lock), ServerError> {
-        let folder = |source| ServerError::Folder { dir: dir.to_owned(), source };
+    pub(super) fn open(dir: &Path, max_total: u64) -> Result<(Self, Lock), Fault> {
+        let folder = |source| Fault::Folder { dir: dir.to_owned(), source };
         let uploads = dir.join("uploads");
         private_dir(dir).and_then(|()| private_dir(&uploads)).map_err(folder)?;
         let lock = private_options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(folder)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ServerError::Locked { dir: dir.to_owned() }),
+            Err(TryLockError::WouldBlock) => return Err(Fault::Locked { dir: dir.to_owned() }),
             Err(TryLockError::Error(source)) => return Err(folder(source)),
         }
         if !fs::symlink_metadata(&uploads).map_err(folder)?.is_dir() {

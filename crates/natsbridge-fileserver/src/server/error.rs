@@ -1,4 +1,4 @@
-//! Why a file server does not start, and the one-line refusals it sends to clients.
+//! Errors of the file server: why it does not start, and the one-line refusals that it sends to clients.
 
 use std::{borrow::Cow, fmt, io, net::SocketAddr, path::PathBuf};
 
@@ -10,51 +10,37 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::budget::{FolderFull, RecordTooLong};
 
-/// Why a [`FileServer`](super::FileServer) does not start or a folder is not swept
+/// A [`FileServer`](super::FileServer) did not start, or a folder was not swept
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServerError {
-    /// A setting contradicts itself or another
+#[error(transparent)]
+pub struct ServerError(#[from] Fault);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// A setting is invalid
     #[error("setting {name} of the file server is wrong: {problem}")]
-    Config {
-        /// The setting's name
-        name: &'static str,
-        /// What is wrong with it
-        problem: String,
-    },
-    /// Another server works on the folder
+    Config { name: &'static str, problem: String },
+    /// Another server uses the folder
     #[error("folder {} is in use by another file server; stop it or choose another folder", .dir.display())]
-    Locked {
-        /// The folder
-        dir: PathBuf,
-    },
-    /// The folder can't be read, written or made
+    Locked { dir: PathBuf },
+    /// The folder can't be read, written or created
     #[error("folder {} of the file server can't be used", .dir.display())]
-    Folder {
-        /// The folder
-        dir: PathBuf,
-        /// What the system says
-        source: io::Error,
-    },
-    /// The address can't be listened on
+    Folder { dir: PathBuf, source: io::Error },
+    /// The address can't be bound
     #[error("file server can't listen on {address}; is the port taken?")]
-    Listen {
-        /// The address
-        address: SocketAddr,
-        /// What the system says
-        source: io::Error,
-    },
+    Listen { address: SocketAddr, source: io::Error },
 }
 
 impl ServerError {
-    /// The error's stable word
+    /// Returns the stable code: `fileserver_config` for an invalid setting, `fileserver_locked` if another server uses the
+    /// folder, `fileserver_folder` if the folder can't be used, `fileserver_listen` if the address can't be bound
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Config { .. } => "fileserver_config",
-            Self::Locked { .. } => "fileserver_locked",
-            Self::Folder { .. } => "fileserver_folder",
-            Self::Listen { .. } => "fileserver_listen",
+        match self.0 {
+            Fault::Config { .. } => "fileserver_config",
+            Fault::Locked { .. } => "fileserver_locked",
+            Fault::Folder { .. } => "fileserver_folder",
+            Fault::Listen { .. } => "fileserver_listen",
         }
     }
 }

@@ -1,32 +1,32 @@
 //! An embedded file server that speaks Plik's HTTP API on a local folder.
 //!
-//! It is what a bridge needs for its links on one machine or in a small network: one process, one folder that
-//! survives a restart, no database. Clients made for Plik 1.3 use it unchanged: `POST /upload`,
-//! `POST /file/{upload}`, `GET` and `HEAD /file/{upload}/{file}/{name}`, `GET` and `DELETE` of uploads and files,
-//! `POST /`, `/config`, `/version`, `/health`. Statuses, texts and JSON are Plik's.
+//! It serves links on one machine or in a small network: one process, one folder that survives a restart, no database.
+//! Clients made for Plik 1.3 work unchanged: `POST /upload`, `POST /file/{upload}`, `GET` and
+//! `HEAD /file/{upload}/{file}/{name}`, `GET` and `DELETE` of uploads and files, `POST /`, `/config`, `/version`,
+//! `/health`. Statuses, texts and JSON are Plik's.
 //!
-//! # Where it differs from Plik 1.3.8, on purpose
+//! # Intended differences from Plik 1.3.8
 //!
-//! - **A one-shot is used up when it arrived**, not when it is asked for. Its bytes are kept until the client asks
-//!   for something else on the connection or closes it without a reset, so a cut download can be repeated. While
-//!   one download runs, others get 409 and `Retry-After`, since the file may come back; once the last bytes left,
-//!   404. `HEAD` never uses it up, `Range` is ignored and the whole is sent. What a client's system received but
-//!   the client never read counts as arrived if the client closes without a reset.
-//! - Ordinary files have a strong `ETag`, `Range` (one range), `If-Range` and `If-None-Match`, so that a broken
-//!   download goes on where it stopped.
-//! - Errors are never turned into redirects, whatever the user agent; there is no web page to go to.
-//! - Downloads carry `X-Content-Type-Options: nosniff` and a content policy that runs nothing. `?dl=1` spells
-//!   `attachment`, and file names can't break out of their header.
-//! - Pages of configured origins may use the server (CORS). Without a token, pages of all others are refused, and so
-//!   is a `Host` that is not the server's.
-//! - A client that closes its sending half after the request is answered.
-//! - Whatever a client can store counts (`max_total`), and what does not fit, on the disk or by that limit, is refused
-//!   with 507. Names and comments of one upload may have 1 MiB together, comments 16 KiB (413).
-//! - What can't fit because of its `Content-Length` is refused before it is read. A transfer that stands still,
-//!   or an upload that only drips, is ended (408), an upload of the name `.` or `..` refused, a file of another upload not found (404, not 500).
-//! - There are no users: one token may be asked for, and it is an administrator's. Streams, passwords, archives,
-//!   moving expiry and uploads without expiry are refused in Plik's words or absent.
-//! - Upload tokens are stored as SHA-256 and compared in constant time, as is the server's token.
+//! - **A one-shot file is consumed when the client has received it**, not when it requests it. The server keeps the bytes
+//!   until the client sends another request on the connection or closes it without a reset, so a broken download can be
+//!   repeated. During a download, other clients get 409 with `Retry-After`; after it, 404. `HEAD` does not consume the
+//!   file. `Range` is ignored. Bytes that the client's system received but the client never read count as received if the
+//!   client closes without a reset.
+//! - Ordinary files have a strong `ETag`, `Range` (one range), `If-Range` and `If-None-Match`, so that a broken download
+//!   can be resumed.
+//! - Errors are never redirects, whatever the user agent; there is no web page.
+//! - Downloads have `X-Content-Type-Options: nosniff` and a content security policy that allows nothing. `?dl=1` sends
+//!   `Content-Disposition: attachment`; file names are escaped in that header.
+//! - Pages of configured origins may use the server (CORS). Without a token, pages of all other origins are refused, and
+//!   so is a `Host` that is not the server's.
+//! - A client may close its sending half after the request; it still gets its response.
+//! - Everything that a client can store counts for `max_total`. Uploads beyond that limit, or beyond the space on the
+//!   disk, are refused with 507. Names and comments of one upload have at most 1 MiB, comments 16 KiB (413).
+//! - A body that is too large by its `Content-Length` is refused before it is read. Idle transfers and uploads that are
+//!   too slow end with 408. The file names `.` and `..` are refused. A file of another upload is 404, not 500.
+//! - There are no users; one token may be required for uploads, and it has an administrator's rights. Streams, passwords,
+//!   archives, extended expiry and uploads without expiry are refused as Plik does, or absent.
+//! - Upload tokens and the server's token are stored as SHA-256 and compared in constant time.
 //!
 //! # Example
 //!
@@ -77,10 +77,11 @@ use self::{
     api::App,
     claims::Claims,
     disk::{Lock, Store},
+    error::Fault,
     origin::{Known, normalised_origin},
 };
 
-/// A file server that is bound to its address and holds its folder, ready to serve
+/// A file server that has bound its address and locked its folder, ready to serve
 #[derive(Debug)]
 pub struct FileServer {
     app: Arc<App>,
@@ -90,13 +91,13 @@ pub struct FileServer {
 }
 
 impl FileServer {
-    /// Locks and tidies the folder and binds the address; connections wait until the server is started
+    /// Locks the folder, deletes expired and incomplete uploads in it, and binds the address
     ///
-    /// Uploads that a killed server left half done are erased, as are expired ones.
+    /// Connections wait until the server is started.
     ///
     /// # Errors
-    /// [`ServerError::Config`] for settings that can't work, [`ServerError::Locked`] if another server has the
-    /// folder, [`ServerError::Folder`] if it can't be used, [`ServerError::Listen`] if the address can't be bound.
+    /// [`ServerError`] for invalid settings, if another server uses the folder, if the folder can't be used, or if the
+    /// address can't be bound; [`ServerError::code`] tells which.
     pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
         config.check()?;
         let listen = config.listen;
@@ -104,16 +105,15 @@ impl FileServer {
         let max_total = config.max_total;
         let tidy = move || {
             let (store, lock) = Store::open(&dir, max_total)?;
-            let report = store.recover().map_err(|source| ServerError::Folder { dir, source })?;
+            let report = store.recover().map_err(|source| Fault::Folder { dir, source })?;
             tracing::debug!(uploads = report.uploads, bytes = report.bytes, "expired uploads erased");
-            Ok((store, lock))
+            Ok::<_, Fault>((store, lock))
         };
         let tidied = tokio::task::spawn_blocking(tidy).await;
-        let failed = |error| ServerError::Folder { dir: config.dir.clone(), source: std::io::Error::other(error) };
+        let failed = |error| Fault::Folder { dir: config.dir.clone(), source: std::io::Error::other(error) };
         let (store, lock) = tidied.map_err(failed)??;
-        let listener =
-            TcpListener::bind(listen).await.map_err(|source| ServerError::Listen { address: listen, source })?;
-        let address = listener.local_addr().map_err(|source| ServerError::Listen { address: listen, source })?;
+        let listener = TcpListener::bind(listen).await.map_err(|source| Fault::Listen { address: listen, source })?;
+        let address = listener.local_addr().map_err(|source| Fault::Listen { address: listen, source })?;
         let app = App {
             base: format!("http://{address}"),
             host: config.download_host(),
@@ -127,21 +127,21 @@ impl FileServer {
         Ok(Self { app: Arc::new(app), listener, address, lock })
     }
 
-    /// The address it listens on, with the port that was chosen
+    /// Returns the address it listens on, with the actual port
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address clients on this machine use, such as `http://127.0.0.1:8080`
+    /// Returns the URL for clients on this machine, such as `http://127.0.0.1:8080`
     #[must_use]
     pub fn url(&self) -> String {
         self.app.base.clone()
     }
 
-    /// Serves until `stop` is ready, then lets running transfers end within the configured grace
+    /// Serves until `stop` completes, then waits for running transfers for at most [`ServerConfig::shutdown_grace`]
     ///
-    /// When it returns, all disk work is done and the folder is free for another server.
+    /// When it returns, all work on the disk is done and the folder is unlocked.
     pub async fn serve_until(self, stop: impl Future<Output = ()> + Send) {
         let Self { app, listener, address, lock } = self;
         tracing::info!(%address, "file server started");
@@ -155,7 +155,7 @@ impl FileServer {
         tracing::info!(%address, "file server stopped");
     }
 
-    /// Serves in the background until the handle is shut down or dropped
+    /// Serves in a background task until the handle is shut down or dropped
     ///
     /// # Panics
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
@@ -171,7 +171,7 @@ impl FileServer {
     }
 }
 
-/// A file server in the background; dropping it ends the server at once and cuts its transfers
+/// A file server in a background task; dropping the handle stops it at once and aborts its transfers
 #[derive(Debug)]
 pub struct ServerHandle {
     address: SocketAddr,
@@ -181,19 +181,19 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// The address it listens on
+    /// Returns the address it listens on, with the actual port
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address clients on this machine use, such as `http://127.0.0.1:8080`
+    /// Returns the URL for clients on this machine, such as `http://127.0.0.1:8080`
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Lets running transfers end within the configured grace, then stops; the folder is free afterwards
+    /// Stops the server: waits for running transfers for at most [`ServerConfig::shutdown_grace`] and unlocks the folder
     pub async fn shutdown(mut self) {
         drop(self.stop.take());
         if let Err(error) = (&mut self.task).await {
@@ -208,7 +208,7 @@ impl Drop for ServerHandle {
     }
 }
 
-/// Erases expired uploads again and again
+/// Deletes expired uploads at every sweep interval
 async fn sweep_regularly(app: &Arc<App>) {
     loop {
         tokio::time::sleep(app.config.sweep_interval).await;
