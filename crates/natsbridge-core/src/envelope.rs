@@ -65,7 +65,7 @@ fields! {
     "broker_url"
 }
 
-/// Every field of an envelope but its payloads (requirements 8.1)
+/// Every field of an envelope but its payloads
 ///
 /// All text fields share one allocation: a header is read and written for every message, however small. Metadata that
 /// is nothing but the sender's numbers stands behind them as JSON, and becomes a map only for those who ask for one.
@@ -421,7 +421,7 @@ impl From<&str> for Id {
     }
 }
 
-/// One payload as it crosses the wire (requirements 8.2)
+/// One payload as it crosses the wire
 #[derive(Clone, PartialEq)]
 pub struct Payload {
     pub(crate) id: Id,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::PayloadType;
 
-/// A kind of receiver with less room than others (requirements 7, specification, section 4)
+/// A kind of receiver with less room than others (`docs/specification.md`, section 4)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReceiverKind {
@@ -18,7 +18,7 @@ pub enum ReceiverKind {
 }
 
 impl ReceiverKind {
-    /// The most bytes in one payload, where there is such a limit (requirements 7.2)
+    /// The most bytes in one payload, where there is such a limit
     #[must_use]
     pub const fn max_payload(self) -> Option<u64> {
         match self {
@@ -33,7 +33,7 @@ impl ReceiverKind {
         !matches!(self, Self::MicroPython)
     }
 
-    /// Whether it reads payloads of this type (requirements 6.1)
+    /// Whether it reads payloads of this type
     #[must_use]
     pub const fn reads(self, payload_type: PayloadType) -> bool {
         match self {
@@ -74,9 +74,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// 0.5 MB (requirements 7.1)
+    /// 0.5 MB
     pub const SIZE_THRESHOLD: u64 = 500_000;
-    /// 100 KB for MicroPython (requirements 7.1)
+    /// 100 KB for MicroPython
     pub const MICROPYTHON_THRESHOLD: u64 = 100_000;
     /// NATS's default `max_payload`, for when no server is known (`docs/specification.md`)
     pub const MAX_MESSAGE_SIZE: u64 = 1_048_576;

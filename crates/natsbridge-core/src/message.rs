@@ -188,7 +188,7 @@ fn named(name: &str, error: CodecError) -> PayloadError {
 
 /// Who sends: what all messages of a program have in common
 ///
-/// Fields of the envelope with the defaults of requirements 11.1: the name `NATSBridge`, a new identifier for every message,
+/// Fields of the envelope with defaults: the name `NATSBridge`, a new identifier for every message,
 /// and no URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sender(Arc<Fields>);
@@ -216,7 +216,7 @@ impl Sender {
         self.with(|fields| fields.id = Some(id.into()))
     }
 
-    /// Sets its NATS URL, of which user names, passwords and tokens are left out (NFR-302)
+    /// Sets its NATS URL, of which user names, passwords and tokens are left out
     #[must_use]
     pub fn broker_url(self, url: &str) -> Self {
         self.with(|fields| fields.broker_url = without_secrets(url).into())
@@ -247,7 +247,7 @@ impl Default for Fields {
 
 /// Everything that one envelope says of itself, before it is decided what travels how
 ///
-/// Fields bear the wire's names; what is left empty or `None` is filled by the plan (requirements 11.1).
+/// Fields bear the wire's names; what is left empty or `None` is filled by the plan.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct OutboundMessage {
@@ -280,7 +280,7 @@ pub struct OutboundMessage {
 }
 
 impl OutboundMessage {
-    /// A message to a subject, with the defaults of requirements 11.1
+    /// A message to a subject, with default settings
     #[must_use]
     pub fn new(send_to: impl Into<Cow<'static, str>>) -> Self {
         Self {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 #[cfg(feature = "arrow")]
 use crate::Table;
 
-/// What a payload holds, by type (requirements 6.1)
+/// What a payload holds, by type
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {

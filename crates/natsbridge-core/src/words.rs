@@ -47,7 +47,7 @@ macro_rules! words {
 }
 
 words! {
-    /// What a payload is, and so how it is serialised (requirements 6.1, specification, section 3)
+    /// What a payload is, and so how it is serialised (`docs/specification.md`, section 3)
     PayloadType {
         /// A string, UTF-8
         Text = "text",
@@ -69,7 +69,7 @@ words! {
 }
 
 words! {
-    /// How a payload travels (requirements 8.2)
+    /// How a payload travels
     Transport {
         /// Inside the envelope
         Direct = "direct",
@@ -79,7 +79,7 @@ words! {
 }
 
 words! {
-    /// How `data` is written (requirements 8.2); senders write `base64` with `direct` and `none` with `link`
+    /// How `data` is written; senders write `base64` with `direct` and `none` with `link`
     Encoding {
         /// The text or URL itself
         None = "none",
@@ -132,7 +132,7 @@ impl<'de> Deserialize<'de> for PayloadType {
     }
 }
 
-/// Why a message was sent (requirements 8.1); a word that is not in the list is kept as text (`docs/specification.md`)
+/// Why a message was sent; a word that is not in the list is kept as text (`docs/specification.md`)
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {

@@ -95,7 +95,7 @@ fn header(headers: &HeaderMap, name: reqwest::header::HeaderName) -> Option<Stri
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// The real error that a Plik up to 1.3.8 hides in a redirect: `/#/?err=TEXT&errcode=404&uri=…` (contract §5.1)
+/// The real error that a Plik up to 1.3.8 hides in a redirect: `/#/?err=TEXT&errcode=404&uri=…`
 fn plik_redirect(location: &str, secrets: &Secrets) -> (Option<StatusCode>, String) {
     let Some((_, query)) = location.split_once('?') else { return Default::default() };
     let (mut status, mut text) = (None, String::new());

@@ -218,7 +218,7 @@ impl Plik {
             return Err(refusal(self.server.error_response(response).await));
         }
         let created: Created = self.server.json(response).await?;
-        // Streaming blocks the sender until the receiver reads, and loses the data if that breaks off (contract §7).
+        // Streaming blocks the sender until the receiver reads, and loses the data if that breaks off.
         if created.stream {
             let cause = "the server forces streaming, which keeps nothing for a receiver that reads later; turn FeatureStream off";
             return Err(Failure::permanent(Kind::Rejected, cause));
@@ -279,7 +279,7 @@ impl Created {
     }
 }
 
-/// What an error of Plik means; it has no machine codes, and "too big" is a 400 (contract §3.4, §4.4)
+/// What an error of Plik means; it has no machine codes, and "too big" is a 400
 fn refusal(answer: crate::error_response::ErrorResponse) -> Failure {
     let kind = match &*answer.text {
         text if text.contains("too big") => Kind::TooLarge,
@@ -289,7 +289,7 @@ fn refusal(answer: crate::error_response::ErrorResponse) -> Failure {
     Failure::permanent(kind, answer)
 }
 
-/// Percent-encodes everything but unreserved characters (RFC 3986 §2.3, contract §8)
+/// Percent-encodes everything but unreserved characters (RFC 3986 §2.3)
 fn escaped(segment: &str) -> String {
     segment.bytes().fold(String::with_capacity(segment.len()), |mut all, byte| {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

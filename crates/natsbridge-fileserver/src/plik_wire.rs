@@ -223,7 +223,7 @@ impl Config {
     }
 }
 
-/// The first that is configured, with a scheme and without a slash at its end (contract §4.3)
+/// The first that is configured, with a scheme and without a slash at its end
 fn link_base(candidates: [&Option<String>; 2], scheme: &str) -> Option<String> {
     let base =
         candidates.into_iter().flatten().map(|base| base.trim().trim_end_matches('/')).find(|base| !base.is_empty())?;

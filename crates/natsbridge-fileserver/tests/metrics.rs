@@ -1,4 +1,4 @@
-//! The metrics that operators watch, under exactly the names that the requirements give them.
+//! Metrics of transfers, under the names that `docs/operations/README.md` lists.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 mod support;

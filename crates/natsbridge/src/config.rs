@@ -29,7 +29,7 @@ impl ConfigError {
     }
 }
 
-/// Everything a [`Bridge`](crate::Bridge) can be told; the defaults are those of requirements 12.2
+/// Everything a [`Bridge`](crate::Bridge) can be told
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -37,7 +37,7 @@ pub struct Config {
     pub nats: ConnectOptions,
     /// The Plik-compatible file server for large payloads; default `http://localhost:8080`
     pub fileserver_url: String,
-    /// The access token that the file server asks of uploaders (NFR-303); default none
+    /// The access token that the file server asks of uploaders; default none
     pub fileserver_token: Option<Secret>,
     /// Authorities that file servers' certificates may be of, besides those that the system trusts; default none
     pub fileserver_ca: RootCertificates,
@@ -45,7 +45,7 @@ pub struct Config {
     pub limits: Limits,
     /// How suspicious the receiving side is
     pub checks: ReceivePolicy,
-    /// How downloads and uploads are retried (FR-010)
+    /// How downloads and uploads are retried
     pub retry: RetryPolicy,
     /// Origins besides the file server's whose links may be followed, such as `https://files.example.com`
     pub allowed_origins: Vec<String>,
@@ -74,7 +74,7 @@ pub struct Config {
     /// make it publish wherever NATS lets it (`docs/security.md`). Add `_INBOX.>` for requests and acknowledged deliveries,
     /// which ask for answers there.
     pub reply_subjects: Vec<SubjectFilter>,
-    /// Whether payloads may travel direct when the file server can't be reached and the broker takes them (NFR-202);
+    /// Whether payloads may travel direct when the file server can't be reached and the broker takes them;
     /// default false
     pub direct_fallback: bool,
     /// A store of the program's own, in place of `fileserver_url`
@@ -118,7 +118,7 @@ impl Config {
         }
     }
 
-    /// Reads `NATS_URL`, `FILESERVER_URL`, `FILESERVER_TOKEN` and `SIZE_THRESHOLD` (requirements 12.2), and how to log in
+    /// Reads `NATS_URL`, `FILESERVER_URL`, `FILESERVER_TOKEN` and `SIZE_THRESHOLD`, and how to log in
     /// to NATS, and whom to trust
     ///
     /// One of `NATS_CREDS` (a credentials file), `NATS_NKEY` (a file with an nkey seed), `NATS_TOKEN`, and `NATS_USER` with

@@ -1,5 +1,5 @@
 //! The safe fetcher, made when the first link is followed: it loads the system's certificates, and a program without
-//! links should neither wait for them (NFR-103) nor hold them.
+//! links should neither wait for them nor hold them.
 
 use std::sync::OnceLock;
 

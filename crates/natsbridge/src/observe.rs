@@ -1,4 +1,4 @@
-//! What an operator sees of each message: the log fields of NFR-401, cut and harmless, and the counters of NFR-402.
+//! Logs and counters of each message, as `docs/operations/README.md` lists them.
 
 use metrics::{Key, Level, Metadata};
 use natsbridge_core::{Envelope, Header, Purpose, shown};
@@ -33,7 +33,7 @@ pub const FILE_UPLOAD_DURATION: &str = "file_upload_duration_seconds";
 pub const FILE_DOWNLOAD_DURATION: &str = "file_download_duration_seconds";
 /// Requests to a file server after a first one that failed; label `operation`, `upload` or `download`
 pub const RETRY_ATTEMPTS: &str = "retry_attempts_total";
-/// Downloads of which every retry failed: the alert of NFR-404
+/// Counter: downloads whose retries all failed; operators alert on it
 pub const DOWNLOAD_RETRY_EXCEEDED: &str = "download_retry_exceeded_total";
 
 /// Tells the installed metrics recorder what every metric means, and begins counters at zero; call it once after
@@ -154,7 +154,7 @@ pub(crate) fn received(envelope: &Envelope) {
     }
 }
 
-/// Counts and logs a message that can't be handed out (requirements 9.2)
+/// Counts and logs a message that can't be handed out
 pub(crate) fn unreadable(error: &Error, subject: &str, header: Option<&Header>) {
     metrics::counter!(MESSAGES_UNREADABLE, "code" => error.code()).increment(1);
     tracing::warn!(

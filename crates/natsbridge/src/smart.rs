@@ -37,7 +37,7 @@ impl<T: Into<Value>> From<T> for Data {
     }
 }
 
-/// The keyword arguments of `smartsend` (requirements 11.1), with the same names and defaults
+/// The keyword arguments of `smartsend`, with the same names and defaults
 #[derive(Debug, Clone)]
 pub struct SendOptions {
     config: Config,
@@ -75,7 +75,7 @@ impl SendOptions {
             options.config.fileserver_url = value.into();
             options.uploader = OnceLock::new();
         };
-        /// Sets the access token that the file server asks for (NFR-303); default none
+        /// Sets the access token that the file server asks for; default none
         fileserver_token: impl Into<String> => |options, value| {
             options.config.fileserver_token = Some(Secret::new(value));
             options.uploader = OnceLock::new();
@@ -124,16 +124,16 @@ impl SendOptions {
         on_progress: impl Fn(Progress<'_>) + Send + Sync + 'static => |options, value| {
             options.config.progress = Some(ProgressHook::new(value));
         };
-        /// Sets whether payloads may travel direct when the file server can't be reached and they fit (NFR-202); default false
+        /// Sets whether payloads may travel direct when the file server can't be reached and they fit; default false
         direct_fallback: bool => |options, value| options.config.direct_fallback = value;
         /// Sets whether direct payloads carry a digest too; default false
         digest_direct: bool => |options, value| options.message.digest_direct = value;
     }
 }
 
-/// Serialises named values into one message, uploading what is too large for NATS (requirements 11.1)
+/// Serialises named values into one message, uploading what is too large for NATS
 ///
-/// Returns the envelope and the JSON to publish on `subject`; publishing is the caller's (FR-013). With a connection at
+/// Returns the envelope and the JSON to publish on `subject`; publishing is the caller's. With a connection at
 /// hand, [`Bridge`](crate::Bridge) does the whole job.
 ///
 /// # Errors
@@ -184,7 +184,7 @@ where
     Ok((sealed.envelope, sealed.json))
 }
 
-/// The keyword arguments of `smartreceive` (requirements 11.2), with the same names and defaults
+/// The keyword arguments of `smartreceive`, with the same names and defaults
 #[derive(Clone)]
 pub struct ReceiveOptions {
     retry: RetryPolicy,
@@ -214,11 +214,11 @@ impl ReceiveOptions {
     setters! {
         /// Sets who downloads links: any downloader, or a closure by [`download_handler`](crate::download_handler)
         fileserver_download_handler: impl Downloader + 'static => |options, value| options.downloader = shared(Arc::new(value));
-        /// Sets how often a failed download is retried; default 5 (FR-010)
+        /// Sets how often a failed download is retried; default 5
         max_retries: u32 => |options, value| options.retry = options.retry.max_retries(value);
-        /// Sets the first pause before a retry; default 100 ms (FR-010)
+        /// Sets the first pause before a retry; default 100 ms
         base_delay: Duration => |options, value| options.retry = options.retry.base_delay(value);
-        /// Sets the longest pause before a retry; default 5,000 ms (FR-010)
+        /// Sets the longest pause before a retry; default 5,000 ms
         max_delay: Duration => |options, value| options.retry = options.retry.max_delay(value);
         /// Allows links to an origin such as `https://files.example.com`; from the first on, to no other
         allow_origin: impl Into<String> => |options, value| options.allowed_origins.push(value.into());
@@ -285,7 +285,7 @@ impl Received {
     }
 }
 
-/// Reads a message from the JSON that NATS delivered, downloading what came as a link (requirements 11.2)
+/// Reads a message from the JSON that NATS delivered, downloading what came as a link
 ///
 /// Keep the options for the next call: the connections of their downloader are used again.
 ///

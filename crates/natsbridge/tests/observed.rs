@@ -1,4 +1,4 @@
-//! What operators see: the log fields of NFR-401, the metrics of NFR-402, and the trace context of a message.
+//! Log fields, metrics and the trace context of a message, as operators see them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 use std::cell::RefCell;
@@ -169,7 +169,7 @@ impl tracing::Subscriber for Log {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// What NFR-401 asks for
+/// The fields of every log line
 fn seven(header: &Header, payload_type: &str, transport: &str) -> Line {
     Line::from([
         ("correlation_id", header.correlation_id().to_owned()),
@@ -491,7 +491,7 @@ fn alerts_dashboard_and_handbook_name_the_metrics_that_exist() {
         assert!(handbook.contains(&format!("| `{name}` |")), "README.md does not explain {name}");
         assert!(shown.iter().any(|shown| shown.starts_with(name.as_str())), "{name} is shown nowhere");
     }
-    // NFR-404 names this one.
+    // Operators alert on this one.
     assert!(alerts.iter().any(|alert| alert == "download_retry_exceeded"));
 }
 

@@ -79,7 +79,7 @@ impl Case {
     }
 }
 
-/// From here on a payload is a link (requirements 7.1)
+/// From here on a payload is a link
 const THRESHOLD: u64 = 500_000;
 
 /// About the serialised size: values here are well below the threshold or well above it

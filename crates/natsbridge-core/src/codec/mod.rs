@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 pub use self::table::{Table, TableLimits};
 use crate::{CodecError, JsonText, PayloadType, Source, Value};
 
-/// Serialises a value as its payload type says (requirements 6.2, specification, section 3)
+/// Serialises a value as its payload type says (`docs/specification.md`, section 3)
 ///
 /// A table in one form is converted where the other is asked for.
 ///
