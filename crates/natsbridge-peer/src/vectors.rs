@@ -93,7 +93,7 @@ async fn opened(message: &[u8], options: &ReceiveOptions) -> Result<Json, Refusa
     let mut parts = Vec::new();
     for handle in handles {
         let mut part = json!({"name": handle.name(), "type": handle.payload_type(), "transport": handle.transport()});
-        part["value"] = value::write(&handle.value().await?).map_err(Refusal::Own)?;
+        part["value"] = value::write(&handle.into_value().await?).map_err(Refusal::Own)?;
         parts.push(part);
     }
     Ok(json!({"expect": {"subject": header.send_to(), "fields": fields(&header), "parts": parts}}))

@@ -15,10 +15,10 @@ use crate::builder::MessageBuilder;
 use crate::config::Config;
 use crate::deliver::{self, Answers};
 use crate::error::Boxed;
-use crate::message::Message;
 use crate::perform::{Sealed, Sealer};
 use crate::sequence::{Counted, Counter};
 use crate::subscriber::Subscriber;
+use crate::subscriber::message::Message;
 use crate::{Error, observe, smart};
 
 /// Sends and receives messages over one connection; clones share it
@@ -274,7 +274,7 @@ impl Bridge {
         match self.0.broker.request(outgoing, timeout).await {
             Ok(answer) => {
                 observe::sent(&sealed.envelope);
-                let mut incoming = Message::open(self, answer)?;
+                let incoming = Message::open(self, answer)?;
                 if incoming.header().msg_purpose() == Purpose::Nack {
                     let refused = deliver::refused(incoming.header());
                     return Err(refused.unreadable(subject.as_str(), Some(incoming.header()), None));

@@ -15,12 +15,12 @@ use serde::Serialize;
 use crate::bridge::{self, Bridge};
 use crate::config::ConfigError;
 use crate::error::{Boxed, BoxedError};
-use crate::message::Message;
 use crate::parts::payload_methods;
 use crate::perform::{self, Patience, Sealed};
 use crate::progress::{Progress, ProgressHook};
 use crate::reply::Reply;
 use crate::sequence::{self, Counted};
+use crate::subscriber::message::Message;
 use crate::{Data, DeliverOptions, Delivered, Error, deliver};
 
 /// A message on its way to being sent; what can't be serialised is reported when it is sent

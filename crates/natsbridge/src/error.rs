@@ -237,6 +237,10 @@ impl Error {
         Self::File(Box::new(FileError { dataname: dataname.into(), action, path: path.into(), source }))
     }
 
+    pub(crate) fn wrong_type(dataname: &str, payload_type: PayloadType, wanted: &str, reason: &str) -> Self {
+        Self::WrongType { dataname: dataname.into(), payload_type, reason: format!("{wanted}: {reason}").into() }
+    }
+
     /// A message that arrived and can't be handed out
     pub(crate) fn unreadable(self, subject: &str, header: Option<&Header>, reply: Option<Subject>) -> Self {
         let subject = harmless(subject).into_owned();

@@ -139,7 +139,6 @@
 //! Programs that log through `tracing` see every message's fields; [`describe_metrics`] tells a `metrics` recorder what is
 //! counted. Which room a name lives in is in `docs/architecture.md`.
 
-mod ahead;
 mod bridge;
 mod builder;
 mod config;
@@ -147,39 +146,35 @@ mod deliver;
 mod error;
 mod fetcher;
 mod loading;
-mod message;
 mod observe;
 mod parts;
-mod payload;
 mod perform;
 mod progress;
+mod receive;
 mod reply;
-mod save;
 mod sequence;
 mod serve;
 mod smart;
 mod subscriber;
 #[cfg(feature = "otel")]
 mod trace;
-mod unfinished;
-mod window;
 
 pub use bridge::Bridge;
 pub use builder::MessageBuilder;
 pub use config::{Config, ConfigError, Secret};
 pub use deliver::{DeliverOptions, Delivered};
 pub use error::{DeliveryError, Error, ErrorKind, FileError, Refusal, Unreadable};
-pub use message::Message;
-pub use payload::{Payload, Saved};
 pub use progress::{Direction, Progress};
+pub use receive::payload::{Payload, Saved};
+pub use receive::unfinished::remove_unfinished;
 pub use reply::{HandlerError, Reply};
 pub use sequence::Losses;
 pub use serve::{ServeOptions, Service};
 pub use smart::{Data, ReceiveOptions, Received, SendOptions, open, smartreceive, smartsend};
 pub use subscriber::Subscriber;
+pub use subscriber::message::Message;
 #[cfg(feature = "otel")]
 pub use trace::trace_context;
-pub use unfinished::remove_unfinished;
 
 #[cfg(feature = "arrow")]
 pub use natsbridge_core::Table;

@@ -12,9 +12,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::bridge::Bridge;
-use crate::message::Message;
 use crate::reply::{HandlerError, Reply};
 use crate::subscriber::Subscriber;
+use crate::subscriber::message::Message;
 use crate::{Error, error, observe};
 
 /// The payload of a typed service's reply

@@ -16,9 +16,9 @@ use natsbridge_fileserver::{Downloader, Fetcher, FetcherBuilder, PlikStore, Retr
 use crate::config::{self, Config, ConfigError, Secret};
 use crate::error::BoxedError;
 use crate::fetcher::LateFetcher;
-use crate::payload::Payload;
 use crate::perform::{self, Sealer};
 use crate::progress::{Progress, ProgressHook};
+use crate::receive::payload::Payload;
 use crate::{Error, observe};
 
 /// What a payload is made from: a value, or a file that is read when it is sent
@@ -298,7 +298,7 @@ pub async fn smartreceive(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> R
     let payloads = stream::iter(handles)
         .map(async |handle| {
             let (name, payload_type) = (handle.name().to_owned(), handle.payload_type());
-            Ok::<_, Error>((name, handle.value().await?, payload_type))
+            Ok::<_, Error>((name, handle.into_value().await?, payload_type))
         })
         .buffered(TRANSFERS)
         .try_collect()

@@ -6,7 +6,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use serde_json::Value as Json;
 
-use crate::message::Message;
+use crate::subscriber::message::Message;
 
 const TRACEPARENT: &str = "traceparent";
 

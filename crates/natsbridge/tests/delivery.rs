@@ -271,11 +271,11 @@ async fn what_nats_clients_tell_each_other_is_no_broken_message() {
             let sender = sender.clone();
             async move { sender.message("ask").text("t", "x").request(Duration::from_secs(10)).await }
         });
-        assert_eq!(all.next().await.unwrap().unwrap().subject(), "ask");
+        assert_eq!(all.next().await.unwrap().unwrap().subject().as_str(), "ask");
         // Confirmations, empty messages under _INBOX, pass in between.
         sender.confirm().await.unwrap();
         sender.message("next").text("t", "x").send_confirmed().await.unwrap();
-        assert_eq!(all.next().await.unwrap().unwrap().subject(), "next");
+        assert_eq!(all.next().await.unwrap().unwrap().subject().as_str(), "next");
         if matches!(world, World::Server(_)) {
             assert!(answers.next().await.unwrap().is_err(), "who listens to answers is told of every one");
         }

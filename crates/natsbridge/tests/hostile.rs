@@ -249,7 +249,7 @@ async fn read(bytes: &[u8], options: &ReceiveOptions) -> (BTreeSet<&'static str>
         Ok((_, handles)) => {
             for handle in handles {
                 let name = handle.name().to_owned();
-                match handle.value().await {
+                match handle.into_value().await {
                     Ok(_) => values += 1,
                     Err(error) => check(&error, Some(&name)),
                 }

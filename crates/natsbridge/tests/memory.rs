@@ -70,7 +70,7 @@ async fn a_mixed_message_arrives_with_its_types_and_order() {
     assert_eq!(sent.payloads()[5].transport(), Transport::Link);
 
     let message = inbox.next().await.unwrap().unwrap();
-    assert_eq!((message.header(), message.subject()), (sent.header(), "lab.results"));
+    assert_eq!((message.header(), message.subject().as_str()), (sent.header(), "lab.results"));
     let kinds: Vec<_> = message.payloads().iter().map(|p| (p.name(), p.payload_type(), p.transport())).collect();
     assert_eq!(kinds.len(), 8);
     assert_eq!(kinds[5], ("large", PayloadType::Binary, Transport::Link));

@@ -344,7 +344,7 @@ async fn transfers_and_their_retries_are_counted_on_the_way_of_a_message() {
     for _ in 0..2 {
         bridge.message("jobs").binary("b", body.clone()).send().await.unwrap();
     }
-    let [mut first, mut second] = [inbox.next().await, inbox.next().await].map(|item| item.unwrap().unwrap());
+    let [first, second] = [inbox.next().await, inbox.next().await].map(|item| item.unwrap().unwrap());
     first.fetch().await.unwrap();
     for _ in 0..6 {
         server.push(Reply::new(503, &[], ""));

@@ -126,7 +126,7 @@ async fn links_of_one_message_have_one_deadline_however_they_are_read() {
         let mut inbox = bridge.subscribe("n").await.unwrap().lazy();
         let draft = ["20", "21"].iter().fold(bridge.message("n"), |draft, name| draft.binary(*name, vec![0; 200]));
         draft.send().await.unwrap();
-        let mut message = inbox.next().await.unwrap().unwrap();
+        let message = inbox.next().await.unwrap().unwrap();
         let since = Instant::now();
         let error = match way {
             "fetch" => {

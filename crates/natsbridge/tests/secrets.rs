@@ -218,7 +218,7 @@ async fn a_message_that_travels_takes_no_secret_along() {
     let sent = draft.send().await.unwrap();
     seen().push_str(std::str::from_utf8(&sent.to_json()).unwrap());
     tell(&sent);
-    let mut message = inbox.next().await.unwrap().unwrap();
+    let message = inbox.next().await.unwrap().unwrap();
     tell(&message);
     message.fetch().await.unwrap();
     tell(&message);

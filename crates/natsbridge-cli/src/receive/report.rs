@@ -110,7 +110,7 @@ impl Printing {
                 };
             }
         };
-        let (subject, header) = (message.subject().to_owned(), message.header().clone());
+        let (subject, header) = (message.subject().to_string(), message.header().clone());
         let mut report = Report { subject, header: Some(header), payloads: Vec::new(), problem: None };
         // Closed by nobody.
         let _turn = match message.payloads().iter().any(|handle| handle.part().is_none()) {

@@ -237,7 +237,7 @@ impl Reply {
         if self.json {
             let refusal = outcome.as_ref().err();
             let line = json!({
-                "subject": message.subject(),
+                "subject": message.subject().as_str(),
                 "msg_id": header.msg_id(),
                 "correlation_id": header.correlation_id(),
                 "sender_name": header.sender_name(),

@@ -102,7 +102,7 @@ impl Program {
         let mut command = Command::new(&self.path);
         command.args(&self.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, text) in [
-            ("NATSBRIDGE_SUBJECT", message.subject()),
+            ("NATSBRIDGE_SUBJECT", message.subject().as_str()),
             ("NATSBRIDGE_MSG_ID", header.msg_id()),
             ("NATSBRIDGE_CORRELATION_ID", header.correlation_id()),
             ("NATSBRIDGE_PURPOSE", header.msg_purpose().as_str()),

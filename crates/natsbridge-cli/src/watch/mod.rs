@@ -94,7 +94,7 @@ impl Watch {
                 _ = ticks.tick() => self.show(&mut flows, inbox, &mut screen)?,
                 message = inbox.next() => match message {
                     None => return Err(Failure::ConnectionClosed),
-                    Some(Ok(message)) => flows.note(message.subject(), &Passed::of(&message)),
+                    Some(Ok(message)) => flows.note(message.subject().as_str(), &Passed::of(&message)),
                     Some(Err(error)) if receive::is_last(&error) => return Err(error.into()),
                     Some(Err(_)) => flows.unread += 1,
                 }

@@ -5,21 +5,27 @@ use std::path::Path;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use natsbridge_core::{CodecError, Envelope, Header, Part, PayloadError, PayloadErrorKind, Purpose, Value, shown};
+use natsbridge_core::{Envelope, Header, Part, Purpose, Value, shown};
 use natsbridge_nats::{RawMessage, Subject};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::bridge::Bridge;
 use crate::builder::MessageBuilder;
-use crate::payload::{Payload, Saved};
-use crate::window::Claim;
-use crate::{Error, error, observe};
+use crate::receive::payload::{Payload, Saved};
+use crate::receive::read;
+use crate::receive::window::Claim;
+use crate::{Error, observe};
 
 /// Payloads that an error names
 const NAMED: usize = 16;
 
-/// A message that arrived: the envelope's fields, its payloads by name, and the means to answer it
+/// A message that arrived: the envelope's fields, its payloads, and the means to reply
+///
+/// [`value`](Self::value), [`get`](Self::get), [`text`](Self::text), [`table`](Self::table) and [`bytes`](Self::bytes) read
+/// the **first** payload of a name, without waiting: a [`Subscriber`](crate::Subscriber) downloads links before it hands a
+/// message out, unless it is [`lazy`](crate::Subscriber::lazy). Names may repeat: loop over [`payloads`](Self::payloads),
+/// whose items have the same getters.
 #[derive(Debug)]
 pub struct Message {
     bridge: Bridge,
@@ -62,13 +68,11 @@ impl Message {
     ///
     /// # Errors
     /// [`Error::Unreadable`] with the first payload that can't be handed out.
-    pub async fn fetch(&mut self) -> Result<(), Error> {
+    pub async fn fetch(&self) -> Result<(), Error> {
         let transfers = self.bridge.config().transfers.max(1);
         let mut fetches: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::new();
-        for handle in &mut self.payloads {
-            if handle.part().is_none() {
-                fetches.push(Box::pin(handle.fetch()));
-            }
+        for payload in self.payloads.iter().filter(|payload| payload.part().is_none()) {
+            fetches.push(Box::pin(async { payload.fetch().await.map(drop) }));
         }
         let fetched: Result<(), Error> = stream::iter(fetches).buffer_unordered(transfers).try_collect().await;
         fetched.map_err(|error| {
@@ -96,16 +100,22 @@ impl Message {
         &self.header
     }
 
-    /// Why it was sent: `chat`, or news of a state, a request to stop, an answer
+    /// Why it was sent: `chat`, a status update, a request to shut down, an ACK or a NACK
     #[must_use]
     pub fn purpose(&self) -> Purpose {
         self.header.msg_purpose()
     }
 
-    /// The subject that it came on
+    /// The subject that it arrived on
     #[must_use]
-    pub fn subject(&self) -> &str {
-        self.subject.as_str()
+    pub const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// The sending program's name
+    #[must_use]
+    pub fn sender_name(&self) -> &str {
+        self.header.sender_name()
     }
 
     /// The payloads, in the order in which they were sent
@@ -114,7 +124,7 @@ impl Message {
         &self.payloads
     }
 
-    /// The payloads, given away
+    /// Consumes the message and returns its payloads
     #[must_use]
     pub fn into_payloads(self) -> Vec<Payload> {
         self.payloads
@@ -125,7 +135,7 @@ impl Message {
     /// # Errors
     /// [`Error::NoSuchPayload`] with the names that are there.
     pub fn payload(&self, name: &str) -> Result<&Payload, Error> {
-        self.payloads.iter().find(|handle| handle.name() == name).ok_or_else(|| {
+        self.payloads.iter().find(|payload| payload.name() == name).ok_or_else(|| {
             let named = self.payloads.iter().take(NAMED).map(|handle| format!("`{}`", shown(handle.name())));
             let mut present: Vec<_> = named.collect();
             match self.payloads.len() {
@@ -139,69 +149,58 @@ impl Message {
     }
 
     fn part(&self, name: &str) -> Result<&Part, Error> {
-        let handle = self.payload(name)?;
-        handle.part().ok_or_else(|| wrong(handle, "a value", "it is a link that was not downloaded; fetch it first"))
+        let payload = self.payload(name)?;
+        let reason = "it is a link that was not downloaded; fetch it first";
+        let absent = || Error::wrong_type(name, payload.payload_type(), "a value", reason);
+        payload.part().ok_or_else(absent)
     }
 
-    /// The value of the first payload of this name
+    /// The value of the first payload of this name, which is in memory
     ///
     /// # Errors
-    /// [`Error::NoSuchPayload`]; [`Error::Payload`] when the bytes are not what the type says.
+    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded; [`Error::Payload`] when the bytes
+    /// are not what the payload's type says.
     pub fn value(&self, name: &str) -> Result<Value, Error> {
         Ok(self.part(name)?.value()?)
     }
 
-    /// The value of a dictionary, jsontable, arrowtable or text as a type of the program's own
-    ///
-    /// A table is read as a list of rows.
+    /// The first payload of this name, a dictionary, table or text in memory, as a type of the program's own; a table is a
+    /// list of rows
     ///
     /// # Errors
-    /// As [`Message::value`]; [`Error::WrongType`] when the value is of another shape.
+    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded and for a value that does not fit
+    /// `T`; [`Error::Payload`] when the bytes are not what the payload's type says.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
-        let part = self.part(name)?;
-        part.deserialize().map_err(|error| match error {
-            PayloadError {
-                dataname, fault: PayloadErrorKind::Codec(CodecError::Mismatch { wanted, reason }), ..
-            } => Error::WrongType {
-                dataname: dataname.into(),
-                payload_type: part.payload_type(),
-                reason: format!("{wanted}: {}", error::reason(&reason)).into(),
-            },
-            error => error.into(),
-        })
+        read::typed(self.part(name)?)
     }
 
-    /// The text of the first payload of this name
+    /// The text of the first payload of this name, which is in memory
     ///
     /// # Errors
-    /// As [`Message::value`]; [`Error::WrongType`] when it is no text.
+    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded and for another payload type;
+    /// [`Error::Payload`] when the bytes are not UTF-8.
     pub fn text(&self, name: &str) -> Result<String, Error> {
-        match self.value(name)? {
-            Value::Text(text) => Ok(text),
-            _ => Err(wrong(self.payload(name)?, "text", "its type is another")),
-        }
+        read::text(self.part(name)?)
     }
 
-    /// The Arrow table of the first payload of this name
+    /// The Arrow table of the first payload of this name, which is in memory
     ///
     /// # Errors
-    /// As [`Message::value`]; [`Error::WrongType`] when it is no arrowtable.
+    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded and for another payload type;
+    /// [`Error::Payload`] when the bytes are no readable Arrow table.
     #[cfg(feature = "arrow")]
     pub fn table(&self, name: &str) -> Result<natsbridge_core::Table, Error> {
-        match self.value(name)? {
-            Value::Table(table) => Ok(table),
-            _ => Err(wrong(self.payload(name)?, "an Arrow table", "its type is another")),
-        }
+        read::table(self.part(name)?)
     }
 
-    /// The serialised bytes of the first payload of this name, whatever its type
+    /// The serialised bytes of the first payload of this name, which is in memory, whatever its type
     ///
     /// # Errors
     /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded.
     pub fn bytes(&self, name: &str) -> Result<Bytes, Error> {
-        let handle = self.payload(name)?;
-        let bytes = handle.part().and_then(Part::bytes);
-        bytes.cloned().ok_or_else(|| wrong(handle, "bytes", "it is a link that was not downloaded; fetch it first"))
+        let part = self.part(name)?;
+        let absent = || Error::wrong_type(name, part.payload_type(), "bytes", "they are in a file");
+        part.bytes().cloned().ok_or_else(absent)
     }
 
     /// Saves every payload under a safe form of its name in `dir`; links are not held in memory
@@ -294,13 +293,5 @@ impl Bridge {
         let Some(header) = unread.header() else { return Err(Error::NoReplySubject { msg_id: "".into() }) };
         let answer = answer(self, header, unread.reply_subject(), Purpose::Nack)?;
         refusal(answer, unread.code(), &unread.nack_reason(), unread.is_retryable()).send().await.map(drop)
-    }
-}
-
-fn wrong(handle: &Payload, wanted: &str, reason: &str) -> Error {
-    Error::WrongType {
-        dataname: handle.name().into(),
-        payload_type: handle.payload_type(),
-        reason: format!("{wanted}: {}", error::reason(reason)).into(),
     }
 }

@@ -1,17 +1,15 @@
 //! Messages between their arrival and their reader: links load in the background, and order is kept within limits.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use natsbridge_nats::Subject;
-use tokio::task::{JoinError, JoinHandle};
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::message::Message;
 
 /// Messages whose links load at once
 const LOADING: usize = 16;
@@ -20,36 +18,43 @@ const HELD: usize = 256;
 /// Bytes of messages that are held at once, without their links
 const HELD_BYTES: usize = 8 * 1024 * 1024;
 
-/// What the reader gets
-pub(crate) type Item = Result<Message, Error>;
-
 /// Messages in the order in which they arrived
-pub(crate) struct Ahead {
+pub(crate) struct Ahead<T> {
     /// How long a message whose links load holds up later ones; `None` as long as it takes
     patience: Option<Duration>,
-    held: VecDeque<Held>,
+    held: VecDeque<Held<T>>,
     /// Bytes of links that load or are loaded
     link_bytes: u64,
     bytes: usize,
     loading: usize,
 }
 
-struct Held {
+struct Held<T> {
     since: Instant,
     /// Of the message as it arrived
     bytes: usize,
     link_bytes: u64,
-    state: State,
+    state: State<T>,
 }
 
-pub(crate) enum State {
-    Whole(Box<Item>),
+enum State<T> {
+    Whole(Box<Result<T, Error>>),
     /// There is no room yet for its links
-    Waiting(Box<Message>),
-    Loading(Loading),
+    Waiting(Links<T>),
+    Loading(Loading<T>),
 }
 
-impl Ahead {
+/// The links of a message, to be loaded
+pub(crate) struct Links<T> {
+    /// Gives the message when its links are loaded
+    pub(crate) load: BoxFuture<'static, Result<T, Error>>,
+    /// What is said where the runtime ends before
+    pub(crate) stopped: Error,
+    /// What they take in memory
+    pub(crate) bytes: u64,
+}
+
+impl<T: Send + 'static> Ahead<T> {
     pub(crate) const fn new(patience: Option<Duration>) -> Self {
         Self { patience, held: VecDeque::new(), link_bytes: 0, bytes: 0, loading: 0 }
     }
@@ -67,17 +72,18 @@ impl Ahead {
         self.held.len() < HELD && self.bytes < HELD_BYTES
     }
 
-    /// Adds a message that needs no links, or can't be read
-    pub(crate) fn push_whole(&mut self, item: Item, bytes: usize) {
+    /// Adds a message of `bytes` that needs no links, or can't be read
+    pub(crate) fn push_whole(&mut self, item: Result<T, Error>, bytes: usize) {
         self.push(State::Whole(Box::new(item)), bytes, 0);
     }
 
-    /// Adds a message with links that take `link_bytes`
-    pub(crate) fn push_links(&mut self, incoming: Message, bytes: usize, link_bytes: u64) {
-        self.push(State::Waiting(Box::new(incoming)), bytes, link_bytes);
+    /// Adds a message of `bytes` and its links
+    pub(crate) fn push_links(&mut self, links: Links<T>, bytes: usize) {
+        let link_bytes = links.bytes;
+        self.push(State::Waiting(links), bytes, link_bytes);
     }
 
-    fn push(&mut self, state: State, bytes: usize, link_bytes: u64) {
+    fn push(&mut self, state: State<T>, bytes: usize, link_bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
         self.held.push_back(Held { since: Instant::now(), bytes, link_bytes, state });
     }
@@ -100,7 +106,10 @@ impl Ahead {
     }
 
     /// The next message that is whole, unless an earlier one still holds it up
-    pub(crate) fn take(&mut self) -> Option<Item> {
+    pub(crate) fn take(&mut self) -> Option<Result<T, Error>> {
+        if self.held.is_empty() {
+            return None;
+        }
         let now = Instant::now();
         let mut first = None;
         for (place, held) in self.held.iter().enumerate() {
@@ -120,55 +129,51 @@ impl Ahead {
 
     /// When the message that holds up others will let them pass, if it ever does
     pub(crate) fn passes_at(&self) -> Option<Instant> {
+        let mut loading = self.held.iter().filter(|held| !matches!(held.state, State::Whole(_))).peekable();
+        loading.peek()?;
         let now = Instant::now();
-        self.held.iter().filter(|held| !matches!(held.state, State::Whole(_))).find_map(|held| {
-            let at = self.lets_pass_at(held)?;
-            (at > now).then_some(at)
-        })
+        loading.find_map(|held| self.lets_pass_at(held).filter(|at| *at > now))
     }
 
-    fn lets_pass_at(&self, held: &Held) -> Option<Instant> {
+    fn lets_pass_at(&self, held: &Held<T>) -> Option<Instant> {
         held.since.checked_add(self.patience?)
     }
 
-    /// Waits until the links of a message are loaded, or failed
-    pub(crate) async fn loaded(&mut self) {
-        poll_fn(|cx| {
-            let mut ready = Poll::Pending;
-            for held in &mut self.held {
-                if held.state.poll(cx).is_ready() {
-                    self.loading = self.loading.saturating_sub(1);
-                    ready = Poll::Ready(());
-                }
+    /// Ready when the links of a message have just been loaded, or failed
+    pub(crate) fn poll_loaded(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ready = Poll::Pending;
+        for held in &mut self.held {
+            if held.state.poll(cx).is_ready() {
+                self.loading = self.loading.saturating_sub(1);
+                ready = Poll::Ready(());
             }
-            ready
-        })
-        .await;
+        }
+        ready
     }
 
-    /// Gives up all messages; what loads is stopped
-    pub(crate) fn clear(&mut self) -> impl Iterator<Item = State> + use<> {
+    /// Gives up all messages, of which it returns how many there are and those that are whole; what loads is stopped
+    pub(crate) fn clear(&mut self) -> (usize, Vec<T>) {
         (self.link_bytes, self.bytes, self.loading) = (0, 0, 0);
-        std::mem::take(&mut self.held).into_iter().map(|held| held.state)
+        let held = std::mem::take(&mut self.held);
+        let count = held.len();
+        let whole = held.into_iter().filter_map(|held| match held.state {
+            State::Whole(item) => item.ok(),
+            State::Waiting(_) | State::Loading(_) => None,
+        });
+        (count, whole.collect())
     }
 }
 
-impl State {
+impl<T: Send + 'static> State<T> {
     /// Loads in a task of its own, so that it goes on while the reader is busy with another message
     fn load(&mut self) {
-        // What stands here meanwhile is never seen.
-        let placeholder = Self::Whole(Box::new(Err(Error::Stopped)));
-        *self = match std::mem::replace(self, placeholder) {
-            Self::Waiting(mut incoming) => {
-                let (subject, reply) = (incoming.subject.clone(), incoming.reply.clone());
-                let task = tokio::spawn(async move {
-                    incoming.fetch().await?;
-                    Ok(*incoming)
-                });
-                Self::Loading(Loading { task, subject, reply })
+        // Nobody sees what is in its place meanwhile.
+        match std::mem::replace(self, Self::Whole(Box::new(Err(Error::Stopped)))) {
+            Self::Waiting(Links { load, stopped, .. }) => {
+                *self = Self::Loading(Loading { task: tokio::spawn(load), stopped: Some(stopped) });
             }
-            other => other,
-        };
+            other => *self = other,
+        }
     }
 
     /// Ready when the links have just been loaded
@@ -176,7 +181,11 @@ impl State {
         let Self::Loading(loading) = self else { return Poll::Pending };
         let item = match Pin::new(&mut loading.task).poll(cx) {
             Poll::Ready(Ok(item)) => item,
-            Poll::Ready(Err(failed)) => Err(loading.stopped(failed)),
+            Poll::Ready(Err(failed)) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only the end of the runtime stops it.
+                Err(_) => Err(loading.stopped.take().unwrap_or(Error::Stopped)),
+            },
             Poll::Pending => return Poll::Pending,
         };
         *self = Self::Whole(Box::new(item));
@@ -185,23 +194,12 @@ impl State {
 }
 
 /// A task that loads a message's links
-pub(crate) struct Loading {
-    task: JoinHandle<Item>,
-    subject: Subject,
-    reply: Option<Subject>,
+struct Loading<T> {
+    task: JoinHandle<Result<T, Error>>,
+    stopped: Option<Error>,
 }
 
-impl Loading {
-    /// Only the end of the runtime stops it, or a panic, which goes on
-    fn stopped(&self, failed: JoinError) -> Error {
-        match failed.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Error::Stopped.unreadable(self.subject.as_str(), None, self.reply.clone()),
-        }
-    }
-}
-
-impl Drop for Loading {
+impl<T> Drop for Loading<T> {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use natsbridge_core::{PayloadType, harmless};
 use uuid::Uuid;
 
-use crate::unfinished::Unfinished;
+use crate::receive::unfinished::Unfinished;
 
 /// Room for a number and an extension below the 255 bytes that file systems take
 const MAX_NAME: usize = 200;
