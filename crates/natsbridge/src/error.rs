@@ -450,9 +450,11 @@ fn payload_kind(fault: &PayloadErrorKind) -> ErrorKind {
 fn codec_kind(error: &CodecError) -> ErrorKind {
     match error {
         CodecError::TableTooLarge { .. } | CodecError::TooLargeToShow { .. } => ErrorKind::TooLarge,
-        CodecError::WrongValue { .. } | CodecError::WrongNumber { .. } | CodecError::Unconvertible { .. } => {
-            ErrorKind::WrongType
-        }
+        CodecError::WrongValue { .. }
+        | CodecError::WrongNumber { .. }
+        | CodecError::Serialize { .. }
+        | CodecError::Mismatch { .. }
+        | CodecError::Unconvertible { .. } => ErrorKind::WrongType,
         CodecError::NoArrow => ErrorKind::Unsupported,
         CodecError::InFile => ErrorKind::LocalFile,
         _ => ErrorKind::Undecodable,
