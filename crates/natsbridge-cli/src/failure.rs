@@ -118,7 +118,7 @@ impl Failure {
             Self::ConnectionClosed => 3,
             Self::Bridge(Error::Broker(error)) => match error.kind() {
                 BrokerErrorKind::InvalidOptions | BrokerErrorKind::InvalidSubject => 2,
-                BrokerErrorKind::TooLarge { .. } => 5,
+                BrokerErrorKind::TooLarge => 5,
                 _ => 3,
             },
             Self::Bridge(Error::Store(error)) if error.kind() == StoreErrorKind::LocalFile => 5,

@@ -2,8 +2,8 @@
 
 use url::Url;
 
+use crate::auth::{Auth, Secret};
 use crate::error::{BrokerError, BrokerErrorKind};
-use crate::options::{Auth, Secret};
 
 /// A server's URL without credentials, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// The address and the credentials that stood in the URL.
+    /// The address, and the credentials in the URL.
     pub(crate) fn parse(text: &str) -> Result<(Self, Option<Auth>), BrokerError> {
         let invalid = |why: String| {
             let message = format!("{why}; write it like nats://host:4222 (also tls://, ws://, wss://)");
@@ -66,7 +66,7 @@ impl Address {
         Some((host, self.url.port_or_known_default().unwrap_or(4222)))
     }
 
-    /// Whether this is where a server that calls itself `host` and `port` listens.
+    /// Whether a server that gives its address as `host` and `port` listens here.
     pub(crate) fn is_at(&self, host: &str, port: u16) -> bool {
         self.url.port_or_known_default().unwrap_or(4222) == port && self.url.host_str() == Some(host)
     }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_alone_is_a_token_and_a_bare_host_is_nats() {
+    fn users_without_password_are_tokens() {
         let (address, auth) = Address::parse("s3cr3t@example.org").unwrap();
         assert_eq!(address.as_str(), "nats://example.org");
         let Some(Auth::Token(token)) = auth else { panic!("no token") };
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_server_url_is_refused_without_its_password() {
+    fn refused_urls_show_no_password() {
         for text in [
             "http://ann:secret@x",
             "nats://ann:secret@:99999",

@@ -1,94 +1,136 @@
-//! Defines what a broker does: the trait that the real and the in-memory one implement, and what passes through it.
+//! Defines the trait that every broker implements.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use crate::error::BrokerError;
 use crate::event::EventStream;
+use crate::message::{Publish, RawMessage};
 use crate::subject::{QueueGroup, Subject, SubjectFilter};
 use crate::subscription::Subscription;
 
-/// A message on its way out
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Publish {
-    /// Where it goes
-    pub subject: Subject,
-    /// Where an answer is wanted, if any
-    pub reply: Option<Subject>,
-    /// Its bytes
-    pub payload: Bytes,
-}
-
-impl Publish {
-    /// A message that asks for no answer
-    #[must_use]
-    pub fn new(subject: Subject, payload: impl Into<Bytes>) -> Self {
-        Self { subject, reply: None, payload: payload.into() }
-    }
-
-    /// Asks for an answer at `reply`
-    #[must_use]
-    pub fn reply(mut self, reply: Subject) -> Self {
-        self.reply = Some(reply);
-        self
-    }
-}
-
-/// A message that arrived
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct RawMessage {
-    /// What it was published to, as the broker gave it
-    pub subject: Subject,
-    /// Where its sender wants an answer; `None` also when the sender named a subject that cannot be published to
-    pub reply: Option<Subject>,
-    /// Its bytes
-    pub payload: Bytes,
-}
-
-impl RawMessage {
-    /// A delivery, for other implementations of [`Broker`]
-    #[must_use]
-    pub fn new(subject: Subject, reply: Option<Subject>, payload: Bytes) -> Self {
-        Self { subject, reply, payload }
-    }
-}
-
-/// Moves messages between programs, at most once each; knows nothing of what is inside them
+/// Moves messages between programs, at most once each, without looking inside them
 ///
-/// [`NatsBroker`](crate::NatsBroker) is a connection to a NATS server, [`MemoryBroker`](crate::MemoryBroker) lives inside
-/// the process for tests. Every method can be called from several tasks at once.
+/// [`NatsBroker`](crate::NatsBroker) is a connection to a NATS server; [`MemoryBroker`](crate::MemoryBroker) lives inside
+/// the process, for tests. Every method can be called from several tasks at once.
+///
+/// A broker of your own keeps an [`EventHub`](crate::EventHub), and makes subscriptions with
+/// [`Subscription::new`]:
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use std::time::Duration;
+///
+/// use futures_util::future::{BoxFuture, FutureExt as _, ready};
+/// use natsbridge_nats::{
+///     Broker, BrokerError, BrokerErrorKind, EventHub, EventStream, Feed, Publish, QueueGroup, RawMessage, Subject,
+///     SubjectFilter, Subscription, SubscriptionLimits,
+/// };
+///
+/// /// Gives every message to every subscription whose filter matches
+/// #[derive(Debug, Default)]
+/// struct Loopback {
+///     events: Arc<EventHub>,
+///     feeds: Mutex<Vec<(SubjectFilter, Feed)>>,
+/// }
+///
+/// impl Broker for Loopback {
+///     fn publish(&self, message: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
+///         for (filter, feed) in &*self.feeds.lock().unwrap() {
+///             if filter.matches(message.subject.as_str()) {
+///                 let Publish { subject, reply, payload, .. } = message.clone();
+///                 feed.push(RawMessage::new(subject, reply, payload));
+///             }
+///         }
+///         ready(Ok(())).boxed()
+///     }
+///
+///     fn confirm(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+///         ready(Ok(())).boxed()
+///     }
+///
+///     fn publish_confirmed(&self, message: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
+///         self.publish(message)
+///     }
+///
+///     fn subscribe(
+///         &self,
+///         filter: SubjectFilter,
+///         _queue: Option<QueueGroup>,
+///     ) -> BoxFuture<'_, Result<Subscription, BrokerError>> {
+///         let limits = SubscriptionLimits::default();
+///         let (feed, subscription) = Subscription::new(filter.clone(), limits, self.events.clone(), || {});
+///         self.feeds.lock().unwrap().push((filter, feed));
+///         ready(Ok(subscription)).boxed()
+///     }
+///
+///     fn request(&self, _message: Publish, _timeout: Duration) -> BoxFuture<'_, Result<RawMessage, BrokerError>> {
+///         ready(Err(BrokerError::new(BrokerErrorKind::NoResponders, "nobody replies here"))).boxed()
+///     }
+///
+///     fn new_inbox(&self) -> Subject {
+///         Subject::new("_INBOX.1").unwrap()
+///     }
+///
+///     fn max_payload(&self) -> u64 {
+///         1_048_576
+///     }
+///
+///     fn server_url(&self) -> String {
+///         "loopback://".to_owned()
+///     }
+///
+///     fn events(&self) -> EventStream {
+///         self.events.stream()
+///     }
+///
+///     fn drain(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
+///         // A subscription ends when its feed is dropped.
+///         self.feeds.lock().unwrap().clear();
+///         ready(Ok(())).boxed()
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = Loopback::default();
+/// let mut readings = broker.subscribe("lab.*".parse()?, None).await?;
+/// broker.publish(Publish::new("lab.7".parse()?, "21.5")).await?;
+/// broker.drain().await?;
+/// assert_eq!(readings.next().await.expect("a message").payload, "21.5");
+/// assert!(readings.next().await.is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub trait Broker: Send + Sync + Debug {
-    /// Hands a message over; it may still be lost
+    /// Publishes a message without waiting for the server: it may still be lost
     ///
-    /// While the connection is down it is kept and sent after the next connect; when that store is full the call waits.
+    /// While the connection is down, messages are kept and sent after the next connect; when that buffer is full, the call
+    /// waits.
     ///
     /// # Errors
-    /// `TooLarge` with both sizes, `Closed`.
-    fn publish(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>>;
+    /// `TooLarge`, `Closed`.
+    fn publish(&self, message: Publish) -> BoxFuture<'_, Result<(), BrokerError>>;
 
-    /// Hands a message over whose arrival its receiver confirms, or whose loss the other side notices: a message that is
-    /// repeated until it is acknowledged, or an acknowledgement
+    /// Publishes a message whose loss is noticed without [`Self::confirm`]: one that is repeated until it is acknowledged,
+    /// or an acknowledgement
     ///
-    /// As [`Self::publish`], but [`Self::confirm`] and [`Self::drain`] do not answer for it.
+    /// As [`Self::publish`], but [`Self::confirm`] and [`Self::drain`] don't count it.
     ///
     /// # Errors
     /// Those of [`Self::publish`].
-    fn publish_acknowledged(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
-        self.publish(outgoing)
+    fn publish_acknowledged(&self, message: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.publish(message)
     }
 
     /// Waits until the server has processed everything published through this handle since the last `confirm`
     ///
-    /// For one publisher at a time. Where several tasks share a handle, use [`Self::publish_confirmed`], which keeps its
-    /// books per message.
+    /// For one publisher at a time. Where several tasks share a handle, use [`Self::publish_confirmed`].
     ///
     /// # Errors
-    /// `TimedOut`; `ConnectionLost` when the connection was replaced in between, so that some of them may be lost;
+    /// `TimedOut`; `ConnectionLost` when the connection was replaced in between, so that some messages may be lost;
     /// `PermissionDenied` when the server refused one of the messages; `Closed`.
     fn confirm(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
 
@@ -96,22 +138,22 @@ pub trait Broker: Send + Sync + Debug {
     ///
     /// # Errors
     /// Those of [`Self::publish`] and [`Self::confirm`], about this message alone. `PermissionDenied` is best effort with
-    /// a real server: the first call for a subject waits 20 ms for a refusal that is late; where even that is too short, on
-    /// a machine under heavy load, the refusal is only an [`Event`](crate::Event).
-    fn publish_confirmed(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>>;
+    /// a real server: the first call for a subject waits 20 ms for a late refusal; a refusal that is even later is only an
+    /// [`Event`](crate::Event).
+    fn publish_confirmed(&self, message: Publish) -> BoxFuture<'_, Result<(), BrokerError>>;
 
-    /// Finds out in the background whether the connection still stands, because an answer has not come; makes it again when
-    /// nothing at all comes within `patience`
+    /// Checks in the background whether the connection is alive, and replaces it when nothing comes within `patience`
     ///
-    /// Returns at once; calls while one is under way do nothing. A broker without a connection has nothing to do.
+    /// Returns at once; a call while a check runs does nothing. The default is for brokers without a connection, and does
+    /// nothing.
     fn probe(&self, patience: Duration) {
         let _ = patience;
     }
 
-    /// Listens to a filter, alone or as a member of a queue group
+    /// Subscribes to a filter, alone or as a member of a queue group
     ///
-    /// When it returns on a standing connection, the server knows the subscription: what is published afterwards, by
-    /// anyone, reaches it.
+    /// When it returns on an open connection, the server knows the subscription: it gets whatever anybody publishes
+    /// afterwards.
     ///
     /// # Errors
     /// `PermissionDenied` (best effort, as for [`Self::publish_confirmed`]), `Closed`.
@@ -121,34 +163,34 @@ pub trait Broker: Send + Sync + Debug {
         queue: Option<QueueGroup>,
     ) -> BoxFuture<'_, Result<Subscription, BrokerError>>;
 
-    /// Publishes a message and waits for one answer
+    /// Publishes a message and waits for one reply
     ///
-    /// A `reply` in `outgoing` is replaced by an inbox of this connection.
+    /// A `reply` in `message` is replaced by an inbox of this connection.
     ///
     /// # Errors
-    /// `NoResponders` when nobody listens, `TimedOut` when somebody does and does not answer, and those of
+    /// `NoResponders` when nobody subscribes to the subject, `TimedOut` when somebody does and does not reply, and those of
     /// [`Self::publish`].
-    fn request(&self, outgoing: Publish, timeout: Duration) -> BoxFuture<'_, Result<RawMessage, BrokerError>>;
+    fn request(&self, message: Publish, timeout: Duration) -> BoxFuture<'_, Result<RawMessage, BrokerError>>;
 
-    /// A subject that nobody else uses, to receive answers at
+    /// A new inbox: a subject that nobody else uses, to receive replies at
     fn new_inbox(&self) -> Subject;
 
-    /// The largest message the broker takes, in bytes; can change with each connect
+    /// The largest message that the broker takes, in bytes; can change with each connect
     fn max_payload(&self) -> u64;
 
-    /// The broker's URL without user name, password, token and query
+    /// The broker's URL, without credentials and query
     fn server_url(&self) -> String;
 
-    /// What happens to the connection from now on
+    /// Returns a stream of connection events, starting now
     fn events(&self) -> EventStream;
 
-    /// Ends in order: stops all subscriptions, lets what has arrived be read, sends what was published, closes
+    /// Drains the connection: unsubscribes, lets buffered messages be read, flushes, closes
     ///
-    /// A subscription's stream ends after its last message. Calling it again does nothing. While the connection is down there
-    /// is nothing to wait for, and it returns at once.
+    /// Each subscription's stream ends after its last message. A second call does nothing. While the connection is down
+    /// there is nothing to wait for, and the call returns at once.
     ///
     /// # Errors
-    /// `TimedOut` or `ConnectionLost` when publishes could not be confirmed, with their number in the text; it is closed all
-    /// the same.
+    /// `TimedOut` or `ConnectionLost` when some publishes could not be confirmed; the text says how many. The connection is
+    /// closed in any case.
     fn drain(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
 }

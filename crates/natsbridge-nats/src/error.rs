@@ -1,65 +1,57 @@
 //! Defines the one error of this crate: an opaque struct with a kind to match on.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::time::Duration;
 
 use crate::subject::SubjectError;
 
-/// What went wrong at the broker, and whether trying again can help
+/// What went wrong, to match on
+///
+/// Trying again later can help with `Unresolved`, `Refused`, `Unreachable`, `TimedOut`, `NoResponders` and
+/// `ConnectionLost`; the others need a change on this side or in the server's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BrokerErrorKind {
-    /// An option, server URL or file of the connection is unusable. Not retryable
+    /// An option, a server URL or a file of the connection can't be used
     InvalidOptions,
-    /// A subject, filter or queue group is unusable. Not retryable
+    /// A subject, filter or queue group can't be used
     InvalidSubject,
-    /// The server's name has no address. Retryable
+    /// The server's host name has no address
     Unresolved,
-    /// Nothing listens at the server's address. Retryable
+    /// Nothing accepts connections at the server's address
     Refused,
-    /// The connection could not be made for another reason of the network. Retryable
+    /// The connection could not be made for another reason of the network
     Unreachable,
-    /// The server did not accept who we are. Not retryable
+    /// The server refused the credentials
     Unauthorized,
-    /// The server's certificate comes from an authority that is not trusted here. Not retryable
+    /// The server's certificate comes from an authority that is not trusted here
     TlsUntrusted,
-    /// The server's certificate is not valid now. Not retryable
-    TlsExpired,
-    /// The server's certificate is for another name. Not retryable
-    TlsWrongName,
-    /// The server wants a client certificate, or refused ours. Not retryable
+    /// The server wants a client certificate, or refused the one it got
     TlsClientCertificate,
-    /// TLS failed in another way. Not retryable
+    /// TLS failed in another way: the server's certificate has expired or is for another name, or the handshake failed
     Tls,
-    /// TLS was asked for, and the server does not speak it there. Not retryable
+    /// TLS is required, and the server does not offer it at this address
     TlsNotOffered,
-    /// The server begins with TLS (`handshake_first`), which was not asked for. Not retryable
+    /// The server starts with TLS (`handshake_first`), and the options don't
     TlsFirst,
-    /// A WebSocket was asked for (`ws://`, `wss://`), and what listens there is none. Not retryable
+    /// The URL is a WebSocket's (`ws://`, `wss://`), and the server does not speak WebSocket at this address
     NotWebSocket,
-    /// No answer came in time. Retryable
+    /// Nothing came back in time
     TimedOut,
-    /// Nobody listens to the subject of a request. Retryable
+    /// Nobody subscribes to the subject of a request
     NoResponders,
-    /// The message is larger than the connected server takes. Not retryable
-    TooLarge {
-        /// Bytes of the message
-        size: u64,
-        /// Bytes that the server takes (`max_payload`)
-        limit: u64,
-    },
-    /// The server's permissions do not allow it. Not retryable
+    /// The message is larger than the server's `max_payload`; the text names both sizes
+    TooLarge,
+    /// The server's permissions do not allow it
     PermissionDenied,
-    /// The connection was replaced before the server confirmed; what was published may be lost. Retryable
+    /// The connection was replaced before the server confirmed; what was published may be lost
     ConnectionLost,
-    /// The connection was closed on this side. Not retryable
+    /// The connection was closed on this side
     Closed,
 }
 
 impl BrokerErrorKind {
-    /// A stable word for the kind
-    #[must_use]
-    pub fn code(self) -> &'static str {
+    fn code(self) -> &'static str {
         match self {
             Self::InvalidOptions => "broker_invalid_options",
             Self::InvalidSubject => "broker_invalid_subject",
@@ -68,8 +60,6 @@ impl BrokerErrorKind {
             Self::Unreachable => "broker_unreachable",
             Self::Unauthorized => "broker_unauthorized",
             Self::TlsUntrusted => "broker_tls_untrusted",
-            Self::TlsExpired => "broker_tls_expired",
-            Self::TlsWrongName => "broker_tls_wrong_name",
             Self::TlsClientCertificate => "broker_tls_client_certificate",
             Self::Tls => "broker_tls",
             Self::TlsNotOffered => "broker_tls_not_offered",
@@ -77,33 +67,23 @@ impl BrokerErrorKind {
             Self::NotWebSocket => "broker_not_websocket",
             Self::TimedOut => "broker_timed_out",
             Self::NoResponders => "broker_no_responders",
-            Self::TooLarge { .. } => "broker_too_large",
+            Self::TooLarge => "broker_too_large",
             Self::PermissionDenied => "broker_permission_denied",
             Self::ConnectionLost => "broker_connection_lost",
             Self::Closed => "broker_closed",
         }
     }
-
-    /// Whether the same call can succeed later without anything being changed on this side
-    #[must_use]
-    pub fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            Self::Unresolved
-                | Self::Refused
-                | Self::Unreachable
-                | Self::TimedOut
-                | Self::NoResponders
-                | Self::ConnectionLost
-        )
-    }
 }
 
-/// Anything a [`Broker`](crate::Broker) can fail with
+/// Any error of a [`Broker`](crate::Broker)
 ///
-/// `Display` says what failed and what to do; the cause is in [`source`](StdError::source). Neither holds a credential.
+/// `Display` says what failed and what to do; the cause is in [`source`](StdError::source). Neither shows a credential.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct BrokerError(Box<Inner>);
 
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 struct Inner {
     kind: BrokerErrorKind,
     message: String,
@@ -111,7 +91,9 @@ struct Inner {
 }
 
 impl BrokerError {
-    /// An error without a cause; public so that other implementations of [`Broker`](crate::Broker) can make one
+    /// An error without a cause; public for other implementations of [`Broker`](crate::Broker)
+    ///
+    /// `message` says what failed and what to do.
     #[must_use]
     pub fn new(kind: BrokerErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, message: message.into(), source: None }))
@@ -124,22 +106,23 @@ impl BrokerError {
         self
     }
 
-    /// What kind of failure it is
+    /// What went wrong, to match on
     #[must_use]
     pub fn kind(&self) -> BrokerErrorKind {
         self.0.kind
     }
 
-    /// A stable word for the kind
+    /// A stable word for the kind, such as `broker_timed_out`, for logs and other programs
     #[must_use]
     pub fn code(&self) -> &'static str {
-        self.0.kind.code()
+        self.kind().code()
     }
 
-    /// Whether the same call can succeed later
+    /// Whether the same call can succeed later without a change on this side
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.0.kind.is_retryable()
+        use BrokerErrorKind::{ConnectionLost, NoResponders, Refused, TimedOut, Unreachable, Unresolved};
+        matches!(self.kind(), Unresolved | Refused | Unreachable | TimedOut | NoResponders | ConnectionLost)
     }
 
     pub(crate) fn closed() -> Self {
@@ -148,10 +131,10 @@ impl BrokerError {
 
     pub(crate) fn too_large(subject: &str, size: u64, limit: u64) -> Self {
         let message = format!(
-            "a message of {size} bytes to {subject:?} exceeds the server's limit of {limit} bytes; send large payloads by \
+            "a message of {size} bytes to `{subject}` exceeds the server's limit of {limit} bytes; send large payloads by \
              link, or raise `max_payload` in the server's configuration"
         );
-        Self::new(BrokerErrorKind::TooLarge { size, limit }, message)
+        Self::new(BrokerErrorKind::TooLarge, message)
     }
 
     /// The server's limit shrank between the look at it and the hand-over
@@ -160,42 +143,19 @@ impl BrokerError {
             "a message of {size} bytes exceeds the limit of {limit} bytes that the server has just set; send it again, large \
              payloads by link"
         );
-        Self::new(BrokerErrorKind::TooLarge { size, limit }, message)
+        Self::new(BrokerErrorKind::TooLarge, message)
     }
 
     pub(crate) fn no_responders(subject: &str) -> Self {
-        let message = format!("nobody listens to {subject:?}; start a responder or check the subject");
+        let message = format!("nobody subscribes to `{subject}`; start a responder or check the subject");
         Self::new(BrokerErrorKind::NoResponders, message)
     }
 
-    pub(crate) fn request_timed_out(subject: &str, after: std::time::Duration) -> Self {
+    pub(crate) fn request_timed_out(subject: &str, after: Duration) -> Self {
         let message = format!(
-            "no reply to the request to {subject:?} within {after:?}; a responder exists but is slow, or the connection is down"
+            "no reply to the request to `{subject}` within {after:?}; a responder exists but is slow, or the connection is down"
         );
         Self::new(BrokerErrorKind::TimedOut, message)
-    }
-}
-
-impl fmt::Debug for BrokerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BrokerError")
-            .field("kind", &self.0.kind)
-            .field("message", &self.0.message)
-            .field("source", &self.0.source)
-            .finish()
-    }
-}
-
-impl fmt::Display for BrokerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
-    }
-}
-
-impl StdError for BrokerError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        let source = self.0.source.as_deref()?;
-        Some(source)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A small generator of random numbers: reconnect jitter and seeded faults need no more.
+//! A small generator of random numbers, for reconnect jitter and seeded faults.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_numbers() {
+    fn seeds_repeat_their_numbers() {
         let (mut one, mut other) = (Random::seeded(7), Random::seeded(7));
         assert!((0..100).all(|_| one.next() == other.next()));
     }

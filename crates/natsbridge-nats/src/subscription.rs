@@ -10,21 +10,21 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::Stream;
 
-use crate::broker::RawMessage;
 use crate::error::BrokerError;
 use crate::event::{Event, EventHub};
+use crate::message::RawMessage;
 use crate::observe;
 use crate::subject::SubjectFilter;
 
-/// How many messages a reader takes from the shared queue under one lock.
+/// How many messages a reader takes from the shared queue under one lock
 const BATCH: usize = 128;
 
-/// How much may wait for a slow reader before messages are dropped
+/// How much may wait in a subscription for a slow reader before messages are dropped
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubscriptionLimits {
-    /// Messages; 65,536 unless set
+    /// Messages; the default is 65,536
     pub messages: usize,
-    /// Bytes of payloads; 64 MiB unless set. A single larger message is still taken when nothing else waits
+    /// Bytes of payloads; the default is 64 MiB. A larger message is still taken when no other message waits
     pub bytes: u64,
 }
 
@@ -34,11 +34,11 @@ impl Default for SubscriptionLimits {
     }
 }
 
-/// Messages as they arrive for one filter
+/// The messages of one filter, as they arrive
 ///
-/// Read it with [`next`](Self::next), [`next_batch`](Self::next_batch) or as a [`Stream`]. When the reader is too slow
-/// the newest messages are dropped, and counted: *read + dropped = sent to it by the server*. Besides the limits up to
-/// 128 messages can wait on the reader's side. Dropping a subscription unsubscribes.
+/// Read it with [`next`](Self::next), [`next_batch`](Self::next_batch) or as a [`Stream`]. When the reader is too slow,
+/// the newest messages are dropped and counted: *read + dropped = sent by the server*. Besides the
+/// [limits](SubscriptionLimits), up to 128 messages can wait on the reader's side. Dropping a subscription unsubscribes.
 pub struct Subscription {
     filter: SubjectFilter,
     taken: VecDeque<RawMessage>,
@@ -48,14 +48,38 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Waits for the next message; `None` after the subscription or the broker was drained, and when it failed
+    /// A subscription and the [`Feed`] that writes to it; public for other implementations of
+    /// [`Broker`](crate::Broker)
     ///
-    /// [`take_error`](Self::take_error) tells the two apart.
-    pub async fn next(&mut self) -> Option<RawMessage> {
-        poll_fn(|cx| self.poll_delivery(cx)).await
+    /// `stop` is called when the reader drains or drops the subscription, possibly more than once: drop the feed then.
+    /// `events` gets a [`SlowConsumer`](Event::SlowConsumer) when messages begin to be dropped.
+    #[must_use]
+    pub fn new(
+        filter: SubjectFilter,
+        limits: SubscriptionLimits,
+        events: Arc<EventHub>,
+        stop: impl Fn() + Send + Sync + 'static,
+    ) -> (Feed, Self) {
+        let queue = Arc::new(Queue { limits, dropped: AtomicU64::new(0), state: Mutex::default() });
+        let subscription = Self {
+            filter: filter.clone(),
+            taken: VecDeque::new(),
+            queue: queue.clone(),
+            stop: Box::new(stop),
+            interruptions: Arc::default(),
+        };
+        (Feed { queue, filter, events }, subscription)
     }
 
-    /// Waits for at least one message and gives all that are there, up to `limit`; empty only at the end
+    /// Waits for the next message; `None` once the subscription has ended
+    ///
+    /// It ends when it or its broker is drained, and when the server refuses it:
+    /// [`take_error`](Self::take_error) tells these apart.
+    pub async fn next(&mut self) -> Option<RawMessage> {
+        poll_fn(|cx| self.poll_message(cx)).await
+    }
+
+    /// Waits for at least one message and returns all that have arrived, up to `limit`; empty once it has ended
     pub async fn next_batch(&mut self, limit: usize) -> Vec<RawMessage> {
         let limit = limit.max(1);
         let ready = poll_fn(|cx| self.poll_taken(cx)).await;
@@ -75,10 +99,9 @@ impl Subscription {
         self.queue.dropped.load(Ordering::Relaxed)
     }
 
-    /// How often the connection was made again while this subscription stood
+    /// How often the client reconnected while this subscription was open
     ///
-    /// What others published in between did not reach it, and was not counted: see
-    /// [`Event::Interrupted`].
+    /// Messages that others published in between are lost, and not counted: see [`Event::Interrupted`].
     #[must_use]
     pub fn interruptions(&self) -> u64 {
         self.interruptions.load(Ordering::Relaxed)
@@ -88,39 +111,39 @@ impl Subscription {
         self.interruptions = counter;
     }
 
-    /// How many messages wait to be read
+    /// How many messages have arrived and not been read
     #[must_use]
     pub fn pending(&self) -> usize {
         self.taken.len() + self.queue.lock().messages.len()
     }
 
-    /// Why the stream ended, where nobody drained it: the server took the permission away; given once
+    /// The error that ended the subscription, such as a permission that the server withdrew; returned once
     pub fn take_error(&mut self) -> Option<BrokerError> {
         self.queue.lock().error.take()
     }
 
-    /// What it listens to
+    /// The filter it was made with
     #[must_use]
     pub fn filter(&self) -> &SubjectFilter {
         &self.filter
     }
 
-    /// Stops listening; what has arrived can still be read, then the stream ends
+    /// Unsubscribes; what has arrived can still be read, then the stream ends
     ///
-    /// Nothing is lost: what the server has sent here until it stops can be read, and the rest goes to the other members
-    /// of the queue group.
+    /// Nothing is lost: whatever the server sent before it stopped can be read, and the rest goes to the other members of
+    /// the queue group.
     pub fn drain(&self) {
         (self.stop)();
     }
 
-    fn poll_delivery(&mut self, cx: &Context<'_>) -> Poll<Option<RawMessage>> {
-        if let Some(delivery) = self.taken.pop_front() {
-            return Poll::Ready(Some(delivery));
+    fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<RawMessage>> {
+        if let Some(message) = self.taken.pop_front() {
+            return Poll::Ready(Some(message));
         }
         self.poll_taken(cx).map(|_| self.taken.pop_front())
     }
 
-    /// Ready with `true` when messages are taken, with `false` when there will be none.
+    /// Ready with `true` when messages are taken, with `false` when there will be none
     fn poll_taken(&mut self, cx: &Context<'_>) -> Poll<bool> {
         if !self.taken.is_empty() {
             return Poll::Ready(true);
@@ -145,7 +168,7 @@ impl Stream for Subscription {
     type Item = RawMessage;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<RawMessage>> {
-        self.poll_delivery(cx)
+        self.poll_message(cx)
     }
 }
 
@@ -171,82 +194,49 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// The writing end of a [`Subscription`]; dropping it ends the stream after what was pushed
+/// The writing end of a [`Subscription`]; public for other implementations of [`Broker`](crate::Broker)
 ///
-/// Public so that other implementations of [`Broker`](crate::Broker) behave like ours when a reader is slow.
+/// Dropping it ends the subscription's stream after what was pushed.
 #[derive(Debug)]
 pub struct Feed {
     queue: Arc<Queue>,
     filter: SubjectFilter,
-    hub: Arc<EventHub>,
+    events: Arc<EventHub>,
 }
 
 impl Feed {
-    /// A subscription and its writing end
-    ///
-    /// `stop` is called when the reader drains or drops the subscription, possibly more than once. Slow episodes are
-    /// told to `hub`.
-    #[must_use]
-    pub fn subscription(
-        filter: SubjectFilter,
-        limits: SubscriptionLimits,
-        hub: Arc<EventHub>,
-        stop: impl Fn() + Send + Sync + 'static,
-    ) -> (Self, Subscription) {
-        let queue = Arc::new(Queue { limits, dropped: AtomicU64::new(0), state: Mutex::default() });
-        let subscription = Subscription {
-            filter: filter.clone(),
-            taken: VecDeque::new(),
-            queue: queue.clone(),
-            stop: Box::new(stop),
-            interruptions: Arc::default(),
-        };
-        (Self { queue, filter, hub }, subscription)
-    }
-
-    /// Adds one message, or drops and counts it when the queue is full
-    pub fn push(&self, delivery: RawMessage) {
-        self.push_all(std::iter::once(delivery));
-    }
-
-    /// Adds messages in order under one lock; what does not fit is dropped and counted
-    pub fn push_all(&self, deliveries: impl IntoIterator<Item = RawMessage>) {
+    /// Adds a message, or drops and counts it when the queue is full; never waits
+    pub fn push(&self, message: RawMessage) {
         let mut state = self.queue.lock();
         if state.abandoned {
             return;
         }
-        let mut dropped = 0;
-        for delivery in deliveries {
-            if !state.push(delivery, self.queue.limits) {
-                dropped += 1;
-            }
-        }
+        let dropped = !state.push(message, self.queue.limits);
         let reader = if state.messages.is_empty() { None } else { state.reader.take() };
-        let episode_begins = dropped > 0 && !state.slow;
-        state.slow |= dropped > 0;
-        let total = self.queue.dropped.fetch_add(dropped, Ordering::Relaxed) + dropped;
+        let episode_begins = dropped && !state.slow;
+        state.slow |= dropped;
+        let total = self.queue.dropped.fetch_add(u64::from(dropped), Ordering::Relaxed) + u64::from(dropped);
         drop(state);
 
         if let Some(waker) = reader {
             waker.wake();
         }
-        if dropped > 0 {
-            observe::dropped(dropped);
-        }
-        if episode_begins {
-            tracing::warn!(filter = %self.filter, dropped = total, "a subscription is read too slowly: messages are dropped");
-            self.hub.send(&Event::SlowConsumer { filter: self.filter.to_string(), dropped: total });
+        if dropped {
+            observe::dropped(1);
+            if episode_begins {
+                tracing::warn!(filter = %self.filter, dropped = total, "a subscription is read too slowly: messages are dropped");
+                self.events.send(&Event::SlowConsumer { filter: self.filter.to_string(), dropped: total });
+            }
         }
     }
 
     /// Ends the stream after what was pushed, with an error for [`Subscription::take_error`]
-    pub fn fail(self, error: BrokerError) {
+    pub(crate) fn fail(self, error: BrokerError) {
         self.queue.lock().error = Some(error);
     }
 
     /// Whether the reader is gone
-    #[must_use]
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.queue.lock().abandoned
     }
 }
@@ -294,24 +284,25 @@ struct State {
 }
 
 impl State {
-    fn push(&mut self, delivery: RawMessage, limits: SubscriptionLimits) -> bool {
-        let size = u64::try_from(delivery.payload.len()).unwrap_or(u64::MAX);
+    /// `false` when it is full
+    fn push(&mut self, message: RawMessage, limits: SubscriptionLimits) -> bool {
+        let size = u64::try_from(message.payload.len()).unwrap_or(u64::MAX);
         let full = self.messages.len() >= limits.messages.max(1)
             || (!self.messages.is_empty() && self.bytes.saturating_add(size) > limits.bytes);
         if full {
             return false;
         }
         self.bytes = self.bytes.saturating_add(size);
-        self.messages.push_back(delivery);
+        self.messages.push_back(message);
         true
     }
 
-    /// Moves up to `limit` messages out; a reader that has come this far ends a slow episode.
+    /// Moves up to `limit` messages out; a reader that has caught up ends a slow episode
     fn take(&mut self, limit: usize, into: &mut impl Extend<RawMessage>) {
         let count = limit.min(self.messages.len());
         let bytes = &mut self.bytes;
-        into.extend(self.messages.drain(..count).inspect(|delivery| {
-            let size = u64::try_from(delivery.payload.len()).unwrap_or(u64::MAX);
+        into.extend(self.messages.drain(..count).inspect(|message| {
+            let size = u64::try_from(message.payload.len()).unwrap_or(u64::MAX);
             *bytes = bytes.saturating_sub(size);
         }));
         if self.messages.is_empty() {
@@ -328,7 +319,7 @@ mod tests {
     use super::*;
     use crate::subject::Subject;
 
-    fn delivery(size: usize) -> RawMessage {
+    fn message(size: usize) -> RawMessage {
         RawMessage::new(Subject::new("a").unwrap(), None, Bytes::from(vec![0; size]))
     }
 
@@ -336,14 +327,14 @@ mod tests {
         let hub = Arc::new(EventHub::default());
         let filter = SubjectFilter::new("a").unwrap();
         let limits = SubscriptionLimits { messages, bytes };
-        let (feed, subscription) = Feed::subscription(filter, limits, hub.clone(), || {});
+        let (feed, subscription) = Subscription::new(filter, limits, hub.clone(), || {});
         (feed, subscription, hub)
     }
 
     #[test]
-    fn what_is_read_and_what_is_dropped_add_up() {
+    fn read_and_dropped_messages_add_up() {
         let (feed, mut subscription, _) = pair(10, 1_000_000);
-        feed.push_all((0..25).map(|_| delivery(1)));
+        (0..25).for_each(|_| feed.push(message(1)));
         drop(feed);
         let mut read = 0;
         while subscription.next().now_or_never().unwrap().is_some() {
@@ -353,24 +344,24 @@ mod tests {
     }
 
     #[test]
-    fn bytes_bound_the_queue_and_one_large_message_still_fits() {
+    fn bytes_bound_the_queue_but_for_a_single_message() {
         let (feed, mut subscription, _) = pair(1_000, 100);
-        feed.push(delivery(500));
-        feed.push(delivery(1));
+        feed.push(message(500));
+        feed.push(message(1));
         assert_eq!((subscription.pending(), subscription.dropped()), (1, 1));
         assert_eq!(subscription.next().now_or_never().unwrap().unwrap().payload.len(), 500);
-        feed.push_all((0..11).map(|_| delivery(10)));
+        (0..11).for_each(|_| feed.push(message(10)));
         assert_eq!((subscription.pending(), subscription.dropped()), (10, 2));
     }
 
     #[test]
-    fn a_slow_episode_is_told_once_and_a_later_one_again() {
+    fn slow_episodes_are_told_once_each() {
         let (feed, mut subscription, hub) = pair(2, 1_000);
         let mut events = hub.stream();
-        feed.push_all((0..3).map(|_| delivery(1)));
-        feed.push_all((0..3).map(|_| delivery(1)));
+        (0..3).for_each(|_| feed.push(message(1)));
+        (0..3).for_each(|_| feed.push(message(1)));
         assert_eq!(subscription.next_batch(10).now_or_never().unwrap().len(), 2);
-        feed.push_all((0..3).map(|_| delivery(1)));
+        (0..3).for_each(|_| feed.push(message(1)));
         let mut seen = Vec::new();
         while let Some(Some(event)) = events.next().now_or_never() {
             seen.push(event);
@@ -380,9 +371,9 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_takes_no_more_than_its_limit() {
+    fn batches_keep_their_limit() {
         let (feed, mut subscription, _) = pair(1_000, 10_000);
-        feed.push_all((0..300).map(|_| delivery(1)));
+        (0..300).for_each(|_| feed.push(message(1)));
         assert_eq!(subscription.next_batch(7).now_or_never().unwrap().len(), 7);
         assert_eq!(subscription.next_batch(200).now_or_never().unwrap().len(), 200);
         drop(feed);

@@ -6,9 +6,7 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use natsbridge_nats::{
-    BreakCause, Broker, BrokerErrorKind, ConnectOptions, Event, EventStream, NatsBroker, Publish, Subscription,
-};
+use natsbridge_nats::{Broker, BrokerErrorKind, ConnectOptions, Event, EventStream, NatsBroker, Publish, Subscription};
 use natsbridge_testkit::fault_proxy::{Fault, FaultProxy};
 use natsbridge_testkit::nats_server::NatsServer;
 
@@ -88,7 +86,7 @@ async fn forgotten_connections_are_noticed_within_ten_seconds() {
     let event = wait_for(&mut events, is_interruption).await;
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert!(
-        matches!(event, Event::Interrupted { cause: BreakCause::Silent, times: 1, subscriptions: 1, .. }),
+        matches!(&event, Event::Interrupted { cause, times: 1, subscriptions: 1, .. } if cause.contains("nothing came")),
         "{event:?}"
     );
     broker.publish_confirmed(message("1")).await.unwrap();
@@ -163,10 +161,9 @@ async fn malformed_headers_interrupt_and_are_told_once() {
     }
     let total = u64::try_from(MALFORMED.len()).unwrap();
     assert!(
-        matches!(&interruptions[..], [Event::Interrupted { cause: BreakCause::Unsaid, times, .. }] if *times == total),
+        matches!(&interruptions[..], [Event::Interrupted { cause, times, .. }] if *times == total && cause.contains("malformed headers")),
         "{interruptions:?}"
     );
-    assert!(BreakCause::Unsaid.to_string().contains("malformed headers"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,7 +208,7 @@ async fn clients_cut_off_as_slow_are_told() {
         event = wait_for(&mut events, is_interruption) => event,
         () = flood => unreachable!(),
     };
-    let expected = matches!(event, Event::Interrupted { cause: BreakCause::Unsaid, times: 1, subscriptions: 1, .. });
+    let expected = matches!(&event, Event::Interrupted { cause, times: 1, subscriptions: 1, .. } if cause.starts_with("no reason"));
     assert!(expected, "{event:?}");
     assert_eq!(subscription.interruptions(), 1);
     let end = async {
@@ -363,7 +360,11 @@ async fn breaks_and_their_ends_are_logged() {
     assert_eq!(log.with("the connection to NATS broke").len(), 1);
     server.restart().unwrap();
     wait_for(&mut events, is_interruption).await;
-    assert!(matches!(&log.with("stands again")[..], [line] if line.starts_with("INFO")), "{:?}", log.with(""));
+    assert!(
+        matches!(&log.with("connected to NATS again")[..], [line] if line.starts_with("INFO")),
+        "{:?}",
+        log.with("")
+    );
     let interrupted = log.with("subscriptions were interrupted");
     assert!(
         matches!(&interrupted[..], [line] if line.starts_with("WARN") && line.contains("cause=")),

@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use natsbridge_nats::{
-    Broker, BrokerErrorKind, ConnectOptions, Event, EventStream, MAX_NAME_LEN, NatsBroker, Publish, QueueGroup,
-    Subject, SubjectFilter, Subscription,
+    Broker, BrokerErrorKind, ConnectOptions, Event, EventStream, NatsBroker, Publish, QueueGroup, Subject,
+    SubjectFilter, Subscription,
 };
 use natsbridge_testkit::nats_server::NatsServer;
 
@@ -186,7 +186,7 @@ async fn the_next_server_is_tried_when_the_first_is_dead() {
     let mut dead = NatsServer::start().unwrap();
     dead.kill();
     let server = NatsServer::start().unwrap();
-    let broker = ConnectOptions::new(dead.url()).server(server.url()).connect().await.unwrap();
+    let broker = ConnectOptions::new(format!("{},{}", dead.url(), server.url())).connect().await.unwrap();
     assert_eq!(broker.server_url(), server.url());
     let broker = ConnectOptions::new(format!("{}, {}", dead.url(), server.url())).connect().await.unwrap();
     broker.publish_confirmed(message("n", "1")).await.unwrap();
@@ -214,7 +214,7 @@ async fn the_limit_is_that_of_the_server_connected_to_now() {
     assert_eq!(broker.max_payload(), 2_000);
     broker.publish_confirmed(message("n", vec![0; 2_000])).await.unwrap();
     let error = broker.publish(message("n", vec![0; 2_001])).await.unwrap_err();
-    assert_eq!(error.kind(), BrokerErrorKind::TooLarge { size: 2_001, limit: 2_000 });
+    assert_eq!(error.kind(), BrokerErrorKind::TooLarge);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -265,7 +265,7 @@ fn names_are_refused_as_the_server_refuses_them() {
         assert_eq!(Subject::new(text).is_ok(), server_takes(&server, &publish), "publish {text}");
     }
     // The longest names fit, two in a line; a line beyond the server's limit ends the connection.
-    let long = "a".repeat(MAX_NAME_LEN);
+    let long = "a".repeat(2_000);
     assert!(Subject::new(long.as_str()).is_ok() && QueueGroup::new(long.as_str()).is_ok());
     assert!(server_takes(&server, &format!("SUB {long} {long} 18446744073709551615")));
     assert!(server_takes(&server, &format!("PUB {long} {long} 0\r\n")));

@@ -300,7 +300,7 @@ impl Bridge {
 
 /// Whether the broker takes less than the message has: it may take less than it did when the message was planned
 pub(crate) fn is_too_large(error: &BrokerError) -> bool {
-    matches!(error.kind(), BrokerErrorKind::TooLarge { .. })
+    matches!(error.kind(), BrokerErrorKind::TooLarge)
 }
 
 /// Whether a message may be on its way in spite of this error, so that its links have to stay

@@ -295,7 +295,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Config(_) => "configuration",
-            Self::Subject(error) => error.code(),
+            Self::Subject(_) => "invalid_subject",
             Self::Payload(error) => error.code(),
             Self::Plan(error) => error.code(),
             Self::Store(error) => error.code(),
@@ -501,15 +501,13 @@ fn broker_kind(kind: BrokerErrorKind) -> ErrorKind {
         BrokerErrorKind::Unresolved | BrokerErrorKind::Refused | BrokerErrorKind::Unreachable => ErrorKind::Unreachable,
         BrokerErrorKind::Unauthorized | BrokerErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
         BrokerErrorKind::TlsUntrusted
-        | BrokerErrorKind::TlsExpired
-        | BrokerErrorKind::TlsWrongName
         | BrokerErrorKind::TlsClientCertificate
         | BrokerErrorKind::Tls
         | BrokerErrorKind::TlsNotOffered
         | BrokerErrorKind::TlsFirst => ErrorKind::Tls,
         BrokerErrorKind::TimedOut => ErrorKind::TimedOut,
         BrokerErrorKind::NoResponders => ErrorKind::NoResponders,
-        BrokerErrorKind::TooLarge { .. } => ErrorKind::TooLarge,
+        BrokerErrorKind::TooLarge => ErrorKind::TooLarge,
         BrokerErrorKind::ConnectionLost => ErrorKind::ConnectionLost,
         BrokerErrorKind::Closed => ErrorKind::Closed,
         _ => ErrorKind::Other,

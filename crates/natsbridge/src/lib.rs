@@ -209,9 +209,9 @@ pub mod store {
 /// Connections: NATS, the broker in memory, and what is needed to write a broker of one's own
 pub mod broker {
     pub use natsbridge_nats::{
-        BreakCause, Broker, BrokerError, BrokerErrorKind, ConnectOptions, Event, EventHub, EventStream, Feed,
-        MemoryBroker, MemoryBrokerBuilder, NatsBroker, Publish, QueueGroup, RawMessage, Subject, SubjectError,
-        SubjectFault, SubjectFilter, Subscription, SubscriptionLimits,
+        Broker, BrokerError, BrokerErrorKind, ConnectOptions, Event, EventHub, EventStream, Feed, MemoryBroker,
+        MemoryBrokerBuilder, NatsBroker, Publish, QueueGroup, RawMessage, Subject, SubjectError, SubjectFilter,
+        Subscription, SubscriptionLimits,
     };
 }
 

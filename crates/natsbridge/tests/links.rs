@@ -264,8 +264,7 @@ impl Shrinking {
     fn too_large(&self, outgoing: &Publish) -> Option<BrokerError> {
         let size = u64::try_from(outgoing.payload.len()).unwrap();
         self.says.store(self.takes, Ordering::SeqCst);
-        let kind = BrokerErrorKind::TooLarge { size, limit: self.takes };
-        (size > self.takes).then(|| BrokerError::new(kind, "it takes less than it did"))
+        (size > self.takes).then(|| BrokerError::new(BrokerErrorKind::TooLarge, "it takes less than it did"))
     }
 }
 

@@ -138,7 +138,7 @@ fn no_public_type_shows_a_secret_that_it_holds() {
         ConnectOptions::new("a").user_and_password("ann", &token),
         ConnectOptions::new("a").nkey(NKEY_SEED),
         ConnectOptions::new("a").jwt(&token, NKEY_SEED),
-        ConnectOptions::new("a").credentials(&token).server(format!("{token}@b.test")),
+        ConnectOptions::new(format!("a,{token}@b.test")).credentials(&token),
     ] {
         tell(&options);
     }

@@ -1,4 +1,4 @@
-//! Makes the first connection: options become those of async-nats, files are checked, errors sorted.
+//! Makes the first connection: translates the options for async-nats, checks files, classifies errors.
 
 use std::path::Path;
 use std::pin::pin;
@@ -10,20 +10,21 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::address::Address;
+use crate::auth::Auth;
 use crate::error::{BrokerError, BrokerErrorKind};
-use crate::nats::failure::{begins_with_tls, connect_error, connect_timed_out};
+use crate::nats::failure::{connect_error, connect_timed_out, tls_first};
 use crate::nats::greeting::one_begins_with_tls;
 use crate::nats::signals::Signals;
-use crate::options::{Auth, ConnectOptions, TlsMode};
+use crate::options::{ConnectOptions, TlsMode};
 use crate::random::Random;
 
-/// A connection that stands.
+/// An open connection
 pub(crate) struct Connected {
     pub(crate) client: async_nats::Client,
     pub(crate) addresses: Vec<Address>,
 }
 
-/// Connects within the options' time; `alive` is held by whoever still needs the connection to repair itself.
+/// Connects within the options' time; the client reconnects as long as somebody holds `alive`
 pub(crate) async fn connect(
     options: &ConnectOptions,
     signals: &Arc<Signals>,
@@ -53,13 +54,13 @@ pub(crate) async fn connect(
         let left = until.saturating_duration_since(tokio::time::Instant::now());
         options.tls != TlsMode::First && one_begins_with_tls(&addresses, left).await
     });
-    let mut answer = None;
+    let mut begins_with_tls = None;
     let started = Instant::now();
     let ended = loop {
         tokio::select! {
             biased;
             ended = &mut attempt => break ended,
-            begins = &mut question, if answer.is_none() => answer = Some(begins),
+            begins = &mut question, if begins_with_tls.is_none() => begins_with_tls = Some(begins),
         }
     };
     let error = match ended {
@@ -67,26 +68,26 @@ pub(crate) async fn connect(
         Ok(Err(error)) => connect_error(&error, &names, addresses.iter().all(Address::is_websocket)),
         Err(_) => connect_timed_out(&names, options.connect_timeout),
     };
-    // Who refuses or closes at once was not silent.
+    // A server that refuses or closes at once was not silent.
     let was_silent = matches!(error.kind(), BrokerErrorKind::TimedOut | BrokerErrorKind::Unreachable);
     if was_silent && started.elapsed() >= silence {
-        let begins = match answer {
+        let begins = match begins_with_tls {
             Some(begins) => begins,
             None => question.await,
         };
         if begins {
-            return Err(begins_with_tls(&names));
+            return Err(tls_first(&names));
         }
     }
     Err(error)
 }
 
-/// The servers, and the credentials to use: the options' own before those in the URLs.
+/// The servers, and the credentials to use: those of the options, else those in the URLs
 fn addresses(options: &ConnectOptions) -> Result<(Vec<Address>, Option<Auth>), BrokerError> {
     let mut addresses = Vec::new();
     let mut in_urls = Vec::new();
     for url in &options.servers {
-        let (address, auth) = Address::parse(url)?;
+        let (address, auth) = Address::parse(&url.0)?;
         addresses.push(address);
         in_urls.push(auth);
     }
@@ -94,8 +95,8 @@ fn addresses(options: &ConnectOptions) -> Result<(Vec<Address>, Option<Auth>), B
         return Ok((addresses, options.auth.clone()));
     }
     if in_urls.windows(2).any(|pair| pair[0] != pair[1]) {
-        let message = "the server URLs carry different credentials, but one connection has one set; give them once in the \
-                       options or the same in each URL";
+        let message = "the server URLs carry different credentials, but a connection has one set; set them once in the \
+                       options, or put the same ones into each URL";
         return Err(BrokerError::new(BrokerErrorKind::InvalidOptions, message));
     }
     Ok((addresses, in_urls.into_iter().next().flatten()))
@@ -132,11 +133,11 @@ fn base(
     inner
 }
 
-/// A connection that stood for this long is made again almost at once: while it is down, messages are lost that others
-/// publish. A server that is gone refuses that attempt, and the pauses begin.
-const STOOD: Duration = Duration::from_millis(50);
+/// After a connection that was up this long, the client reconnects almost at once, because messages that others publish
+/// meanwhile are lost; a server that is gone refuses that attempt, and the pauses begin
+const WAS_UP: Duration = Duration::from_millis(50);
 
-/// The longest pause of such an attempt, so that clients whose connections broke together do not come back together.
+/// The longest pause before such an attempt, so that clients whose connections broke together do not come back together
 const AT_ONCE: Duration = Duration::from_millis(10);
 
 fn reconnect_delay(
@@ -144,7 +145,7 @@ fn reconnect_delay(
     signals: Arc<Signals>,
     alive: Weak<()>,
 ) -> impl Fn(usize) -> Duration + Send + Sync + 'static {
-    /// async-nats cannot be told to give up, so a connection that nobody needs sleeps instead.
+    /// async-nats can't be told to give up, so a connection that nobody needs sleeps instead
     const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
     let state = Mutex::new((Random::from_system(), None::<Instant>));
     move |attempt| {
@@ -155,16 +156,16 @@ fn reconnect_delay(
         let (random, last) = &mut *state;
         let before = last.replace(Instant::now());
         if !signals.has_connected() {
-            // The first connect: somebody waits for it, and tries each server once.
+            // The first connect: a caller waits for it, and it tries each server once.
             return Duration::ZERO;
         }
-        let stood = before.is_none_or(|before| before.elapsed() >= STOOD);
-        let ceiling = if attempt <= 1 && stood { AT_ONCE.min(first) } else { ceiling(first, longest, attempt) };
+        let was_up = before.is_none_or(|before| before.elapsed() >= WAS_UP);
+        let ceiling = if attempt <= 1 && was_up { AT_ONCE.min(first) } else { ceiling(first, longest, attempt) };
         Duration::from_micros(random.below(u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 
-/// The longest pause before an attempt, counted from 1.
+/// The longest pause before an attempt, counted from 1
 fn ceiling(first: Duration, longest: Duration, attempt: usize) -> Duration {
     let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
     first.saturating_mul(1 << doublings).min(longest)
@@ -175,7 +176,7 @@ async fn with_auth(
     inner: async_nats::ConnectOptions,
 ) -> Result<async_nats::ConnectOptions, BrokerError> {
     let unusable = |what: String| {
-        let message = format!("{what} cannot be used; it needs a user JWT and an nkey seed, as `nsc` writes them");
+        let message = format!("{what} can't be used; it needs a user JWT and an nkey seed, as `nsc` writes them");
         BrokerError::new(BrokerErrorKind::InvalidOptions, message)
     };
     match auth {
@@ -185,8 +186,8 @@ async fn with_auth(
         Some(Auth::Nkey(seed)) => Ok(inner.nkey(seed.reveal().to_owned())),
         Some(Auth::NkeyFile(path)) => {
             let bytes = read(&path).await?;
-            let seed =
-                std::str::from_utf8(&bytes).map_err(|error| unreadable(&path, "is no nkey seed").with_source(error))?;
+            let seed = std::str::from_utf8(&bytes)
+                .map_err(|error| unreadable(&path, "is not an nkey seed").with_source(error))?;
             Ok(inner.nkey(seed.trim().to_owned()))
         }
         Some(Auth::Credentials(text)) => {
@@ -220,13 +221,13 @@ async fn with_tls(
     Ok(inner)
 }
 
-/// async-nats reads the files itself at each connect, and takes one without certificates for an empty list.
+/// async-nats reads the files at each connect, and takes a file without certificates for an empty list
 async fn check_certificates(path: &Path) -> Result<(), BrokerError> {
     let bytes = read(path).await?;
     let certificates = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(()),
-        Ok(_) => Err(unreadable(path, "holds no certificate; give a PEM file with `BEGIN CERTIFICATE`")),
+        Ok(_) => Err(unreadable(path, "contains no certificate; give a PEM file with `BEGIN CERTIFICATE`")),
         Err(error) => Err(unreadable(path, "is not a PEM file of certificates").with_source(error)),
     }
 }
@@ -234,7 +235,7 @@ async fn check_certificates(path: &Path) -> Result<(), BrokerError> {
 async fn check_key(path: &Path) -> Result<(), BrokerError> {
     let bytes = read(path).await?;
     PrivateKeyDer::from_pem_slice(&bytes).map(|_| ()).map_err(|error| {
-        unreadable(path, "holds no private key; give a PEM file with `BEGIN PRIVATE KEY`").with_source(error)
+        unreadable(path, "contains no private key; give a PEM file with `BEGIN PRIVATE KEY`").with_source(error)
     })
 }
 
@@ -243,10 +244,8 @@ async fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
     let read = tokio::task::spawn_blocking(move || std::fs::read(owned)).await;
     match read {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            Err(unreadable(path, "cannot be read; check the path and its permissions").with_source(error))
-        }
-        Err(error) => Err(unreadable(path, "cannot be read while the runtime ends").with_source(error)),
+        Ok(Err(error)) => Err(unreadable(path, "can't be read; check the path and its permissions").with_source(error)),
+        Err(error) => Err(unreadable(path, "can't be read while the runtime shuts down").with_source(error)),
     }
 }
 
@@ -259,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_stay_random() {
+    fn pauses_double_up_to_the_longest() {
         let (first, longest) = (Duration::from_millis(100), Duration::from_secs(5));
         let ceilings: Vec<_> = (1..=8).map(|attempt| ceiling(first, longest, attempt).as_millis()).collect();
         assert_eq!(ceilings, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
@@ -272,15 +271,15 @@ mod tests {
         signals.take(async_nats::Event::Connected);
         let pauses: std::collections::HashSet<_> = (0..100).map(|_| delay(7)).collect();
         assert!(pauses.len() > 90 && pauses.iter().all(|pause| *pause < longest));
-        std::thread::sleep(STOOD);
-        assert!(delay(1) < AT_ONCE, "a connection that stood is made again almost at once");
+        std::thread::sleep(WAS_UP);
+        assert!(delay(1) < AT_ONCE, "after a connection that was up, the client reconnects almost at once");
         let at_once_again: Vec<_> = (0..100).map(|_| delay(1)).collect();
-        assert!(at_once_again.iter().any(|pause| *pause > AT_ONCE), "one that breaks again at once is not");
+        assert!(at_once_again.iter().any(|pause| *pause > AT_ONCE), "after one that broke at once, it waits");
         drop(alive);
         assert!(delay(1) > Duration::from_secs(1_000_000));
     }
 
-    /// Run again by itself, in processes of their own, which print what they would wait.
+    /// Runs itself again in two child processes, which print their pauses.
     #[test]
     #[allow(clippy::print_stdout, reason = "what the child process tells its parent")]
     fn pauses_differ_between_processes() {

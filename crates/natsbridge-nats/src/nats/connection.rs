@@ -1,4 +1,4 @@
-//! Knows the connection itself: where it leads, which one it is by number, and how far the server has come with it.
+//! The connection itself: its server, its number, and how far the server has processed it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use crate::nats::token::Token;
 use crate::options::ConnectOptions;
 use crate::subject::Subject;
 
-/// What a broker and its subscriptions share: it lives as long as one of them.
+/// What a broker and its subscriptions share; it lives as long as one of them
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) client: async_nats::Client,
@@ -31,15 +31,15 @@ pub(crate) struct Connection {
     inbox_prefix: String,
     inbox: OnceCell<Inbox>,
     confirm_timeout: Duration,
-    /// Whether a connection that is silent can be given up before async-nats does so by itself.
+    /// Whether a silent connection can be replaced before async-nats does it by itself
     replaceable: bool,
     probing: AtomicBool,
-    listening: JoinHandle<()>,
+    watching: JoinHandle<()>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.listening.abort();
+        self.watching.abort();
     }
 }
 
@@ -52,7 +52,7 @@ impl Connection {
         let statistics = client.statistics();
         // async-nats says goodbye first, which TLS and WebSocket write into a connection that may take nothing more.
         let replaceable = !options.requires_tls() && addresses.iter().all(Address::is_plain);
-        let listening = tokio::spawn(listen(Arc::clone(&statistics), Arc::clone(&signals), options.ping_interval));
+        let watching = tokio::spawn(watch(Arc::clone(&statistics), Arc::clone(&signals), options.ping_interval));
         Self {
             client,
             signals,
@@ -64,18 +64,18 @@ impl Connection {
             confirm_timeout: options.confirm_timeout,
             replaceable,
             probing: AtomicBool::new(false),
-            listening,
+            watching,
         }
     }
 
-    /// A subject that nobody else can guess.
+    /// A subject that nobody else can guess
     pub(crate) fn new_inbox(&self) -> String {
         new_inbox(&self.inbox_root)
     }
 
-    /// The number of the connection on which something handed over now will travel, counted from 1.
+    /// The number of the connection that will carry what is handed over now, counted from 1
     ///
-    /// async-nats reads nothing from its queue while it connects, so what is handed over then travels on the next one.
+    /// async-nats reads nothing from its queue while it connects, so the next one carries what is handed over then.
     pub(crate) fn number(&self) -> u64 {
         let made = self.statistics.connects.load(Ordering::Acquire);
         match self.client.connection_state() {
@@ -84,7 +84,7 @@ impl Connection {
         }
     }
 
-    /// Where answers to requests arrive.
+    /// The inbox for the replies to requests
     pub(crate) async fn inbox(&self) -> Result<&Inbox, BrokerError> {
         let inbox = self.opened_inbox().await?;
         if self.signals.is_inbox_denied() { Err(Inbox::denied()) } else { Ok(inbox) }
@@ -95,24 +95,24 @@ impl Connection {
         self.inbox.get_or_try_init(open).await
     }
 
-    /// Returns once the server has processed everything handed over before on connection `sent_on`.
+    /// Returns once the server has processed everything handed over before on connection `sent_on`
     ///
     /// A message to ourselves goes behind the others and comes back: the server handles one connection's lines in order.
-    /// (The client's `flush` only reaches the operating system, and a request without responders gets its 503 only as
-    /// long as nobody listens to `>`.)
+    /// (The client's `flush` only reaches the operating system, and a request without responders gets its 503 only
+    /// while nobody subscribes to `>`.)
     ///
-    /// Where nothing comes back in time, and nothing else has come either, the network has forgotten the connection: it is
-    /// made again.
+    /// When nothing comes back in time, and nothing else came either, the network has forgotten the connection, and the
+    /// client reconnects.
     pub(crate) async fn barrier(&self, sent_on: u64) -> Result<(), BrokerError> {
         self.barrier_within(self.confirm_timeout, sent_on).await
     }
 
     async fn barrier_within(&self, timeout: Duration, sent_on: u64) -> Result<(), BrokerError> {
-        let heard = self.bytes_heard();
+        let received = self.bytes_received();
         match tokio::time::timeout(timeout, self.echo(sent_on)).await {
             Ok(result) => result,
             Err(_) => {
-                if self.number() == sent_on && self.bytes_heard() == heard {
+                if self.number() == sent_on && self.bytes_received() == received {
                     self.replace().await;
                 }
                 let message = format!(
@@ -125,34 +125,33 @@ impl Connection {
         }
     }
 
-    /// Finds out whether the connection still stands; several calls at once ask once.
+    /// Finds out whether the connection is alive; several calls at once ask once
     pub(crate) async fn probe(&self, patience: Duration) {
         if self.client.connection_state() != State::Connected || self.probing.swap(true, Ordering::AcqRel) {
             return;
         }
-        // What became of it is told by events; the echo of a connection that stands says nothing new.
+        // Events tell the result.
         let _ = self.barrier_within(patience.min(self.confirm_timeout), self.number()).await;
         self.probing.store(false, Ordering::Release);
     }
 
-    fn bytes_heard(&self) -> u64 {
+    fn bytes_received(&self) -> u64 {
         self.statistics.in_bytes.load(Ordering::Relaxed)
     }
 
     async fn replace(&self) {
         if self.replaceable && !self.client.server_info().tls_required {
-            self.signals.given_up_as_silent();
-            // A queue that is full is read again when the connection is made again, and this is what waits for that:
-            // the pings find out as well.
+            self.signals.breaks.given_up_as_silent();
+            // Waits where async-nats's queue is full, which it reads only after it has reconnected; the pings find out too.
             let _ = tokio::time::timeout(self.confirm_timeout, self.client.force_reconnect()).await;
         }
     }
 
-    /// Returns once the connection does not stand.
+    /// Returns once the connection is down
     pub(crate) async fn down(&self) {
         let mut changes = self.signals.changes();
         while self.client.connection_state() == State::Connected
-            && self.signals.is_standing()
+            && self.signals.is_up()
             && changes.changed().await.is_ok()
         {}
     }
@@ -178,8 +177,8 @@ impl Connection {
                 return Err(BrokerError::closed());
             }
             if self.signals.is_inbox_denied() && without_inbox.is_none() {
-                // No message to ourselves can arrive, but the refusal of a subscription does, and names its subject:
-                // it proves as much. Should it be allowed in the meantime, the message behind it arrives.
+                // No message to ourselves can arrive, but the refusal of a subscription does, names its subject, and proves
+                // as much. If it is allowed in the meantime, the message behind it arrives.
                 let subscriber = self.client.subscribe(subject.clone()).await;
                 without_inbox = Some(subscriber.map_err(|error| BrokerError::closed().with_source(deepest(&error)))?);
                 self.publish_empty(subject.clone()).await?;
@@ -213,21 +212,21 @@ impl Connection {
     }
 }
 
-/// Notes at every interval whether something has come, so that the end of a silent connection can be told for what it is.
-async fn listen(statistics: Arc<async_nats::Statistics>, signals: Arc<Signals>, interval: Duration) {
-    let mut heard = 0;
+/// Notes at every interval whether something has come, so that the break of a silent connection gets its cause
+async fn watch(statistics: Arc<async_nats::Statistics>, signals: Arc<Signals>, interval: Duration) {
+    let mut last = 0;
     while !signals.is_closed() {
         let now = statistics.in_bytes.load(Ordering::Relaxed);
-        if now != heard {
-            signals.heard(interval);
-            heard = now;
+        if now != last {
+            signals.breaks.received(interval);
+            last = now;
         }
-        // Twice as often as the connection is tried, so that no answer to a ping is overlooked.
+        // Twice as often as the client pings, so that no pong is overlooked.
         tokio::time::sleep(interval / 2).await;
     }
 }
 
-/// async-nats's own inboxes can be guessed from one another where a program switches its feature `nuid` on.
+/// Not by async-nats, whose inboxes can be guessed from one another where a program enables its feature `nuid`
 fn new_inbox(root: &str) -> String {
     format!("{root}.{}", Token::draw())
 }

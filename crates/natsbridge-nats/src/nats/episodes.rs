@@ -1,4 +1,4 @@
-//! Says what happens again and again twice: when it begins, and how often it was when it is over.
+//! Reports repeated incidents twice: the first one at once, and their number when they have stopped.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,16 +8,16 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// What has not happened for this long is over.
+/// An episode ends after this long without a further incident
 pub(crate) const QUIET: Duration = Duration::from_secs(10);
 
-/// Episodes that are told apart at once; what goes beyond is one episode together.
+/// The most episodes that are told apart at once; further ones share one
 const MAX_OPEN: usize = 64;
 
 type AtItsEnd = Box<dyn FnOnce(u64) + Send>;
 
-/// What is going on, by a key that says what it is.
-#[derive(Default)]
+/// The episodes that are not over, by a key that says what happens
+#[derive(Debug, Default)]
 pub(crate) struct Episodes {
     open: Mutex<HashMap<String, Episode>>,
 }
@@ -29,9 +29,9 @@ struct Episode {
 }
 
 impl Episodes {
-    /// Counts something, and tells whether it begins an episode, so that it has to be said.
+    /// Counts an incident; whether it begins an episode, and so has to be reported
     ///
-    /// `at_its_end` is called with how often it happened, where that was more than once.
+    /// `at_its_end` is called with the number of incidents, if there was more than one.
     pub(crate) fn begins(self: &Arc<Self>, key: &str, at_its_end: impl FnOnce(u64) + Send + 'static) -> bool {
         let now = Instant::now();
         let key = {
@@ -45,7 +45,7 @@ impl Episodes {
             open.insert(key.to_owned(), Episode { times: 1, last: now, at_its_end: Box::new(at_its_end) });
             key.to_owned()
         };
-        // Outside of a runtime nothing can wait for the end; then it is told when the connection is closed.
+        // Outside of a runtime nothing can wait for the end: it is reported when the connection is closed.
         if let Ok(runtime) = Handle::try_current() {
             let episodes = Arc::downgrade(self);
             runtime.spawn(async move {
@@ -63,7 +63,7 @@ impl Episodes {
         true
     }
 
-    /// Ends an episode that is over; else when it last happened.
+    /// Ends the episode if it is over; else the time of its last incident
     fn ended_or_last(&self, key: &str) -> Option<Instant> {
         let ended = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +77,7 @@ impl Episodes {
         None
     }
 
-    /// Ends all episodes: nobody will be there to see them end.
+    /// Ends all episodes at once
     pub(crate) fn end_all(&self) {
         let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
         open.into_values().for_each(Episode::end);
@@ -92,9 +92,9 @@ impl Episode {
     }
 }
 
-impl fmt::Debug for Episodes {
+impl fmt::Debug for Episode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Episodes").finish_non_exhaustive()
+        self.times.fmt(f)
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn episodes_are_told_at_their_beginning_and_their_end() {
+    async fn episodes_are_reported_at_beginning_and_end() {
         let (episodes, ended) = (Arc::new(Episodes::default()), Arc::new(AtomicU64::new(0)));
         for round in 0..5 {
             assert_eq!(counted(&episodes, "a", &ended), round == 0);
@@ -121,7 +121,7 @@ mod tests {
         assert!(counted(&episodes, "b", &ended), "another one");
         assert_eq!(ended.load(Ordering::Relaxed), 0);
         tokio::time::sleep(QUIET * 2).await;
-        assert_eq!(ended.load(Ordering::Relaxed), 5, "what happened once was told when it happened");
+        assert_eq!(ended.load(Ordering::Relaxed), 5, "a single incident has no end to report");
         assert!(counted(&episodes, "a", &ended));
         counted(&episodes, "a", &ended);
         episodes.end_all();

@@ -1,4 +1,4 @@
-//! Finds out why a connection could not be made, and says what to do about it.
+//! Finds out why a connection failed, and what to do about it.
 
 use std::error::Error as StdError;
 use std::{fmt, io};
@@ -6,29 +6,30 @@ use std::{fmt, io};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 use crate::error::{BrokerError, BrokerErrorKind};
-use crate::nats::breaks::harmless;
+use crate::harmless::harmless;
 
-/// Sorts the error of a first connect; `servers` is the list of URLs without credentials.
+/// The error of a first connect that failed; `servers` lists the URLs without credentials
 pub(crate) fn connect_error(error: &async_nats::ConnectError, servers: &str, websocket: bool) -> BrokerError {
-    let kind = kind(error, websocket);
-    let message = format!("could not connect to {servers}: {}", advice(kind));
-    BrokerError::new(kind, message).with_source(deepest(error))
+    let causes = causes(error);
+    let tls = causes.iter().find_map(|cause| cause.downcast_ref::<TlsError>());
+    let kind = tls.map_or_else(|| kind(error, &causes, websocket), tls_kind);
+    let advice = tls.and_then(certificate_advice).unwrap_or_else(|| advice(kind));
+    BrokerError::new(kind, format!("could not connect to {servers}: {advice}")).with_source(deepest(error))
 }
 
-/// The error of a first connect that did not end in time.
+/// The error of a first connect that took too long
 pub(crate) fn connect_timed_out(servers: &str, after: std::time::Duration) -> BrokerError {
     let kind = BrokerErrorKind::TimedOut;
     BrokerError::new(kind, format!("could not connect to {servers} within {after:?}: {}", advice(kind)))
 }
 
-/// The error of a first connect to a server that waits for TLS while this side waits for its greeting.
-pub(crate) fn begins_with_tls(servers: &str) -> BrokerError {
+/// The error of a first connect to a server that waits for TLS while this side waits for its greeting
+pub(crate) fn tls_first(servers: &str) -> BrokerError {
     let kind = BrokerErrorKind::TlsFirst;
     BrokerError::new(kind, format!("could not connect to {servers}: {}", advice(kind)))
 }
 
-/// What was the matter in the end. The errors above it repeat it in their own texts, and say nothing that the kind does
-/// not say.
+/// The innermost cause: the errors around it repeat its text, and say nothing that the kind does not say
 #[derive(Debug)]
 pub(crate) struct Cause(String);
 
@@ -48,47 +49,37 @@ pub(crate) fn deepest(error: &(dyn StdError + 'static)) -> Cause {
 
 fn advice(kind: BrokerErrorKind) -> &'static str {
     match kind {
-        BrokerErrorKind::InvalidOptions => "the credentials cannot be used; check that seed and JWT are complete",
-        BrokerErrorKind::Unresolved => "the host name has no address; check its spelling and the name service",
-        BrokerErrorKind::Refused => "nothing listens there; start nats-server or correct the port",
-        BrokerErrorKind::TimedOut => "no answer; check the address, firewalls and whether a NATS server listens there",
+        BrokerErrorKind::InvalidOptions => "the credentials can't be used; check that seed and JWT are complete",
+        BrokerErrorKind::Unresolved => "the host name has no address; check its spelling, and DNS",
+        BrokerErrorKind::Refused => "nothing accepts connections there; start nats-server or correct the port",
+        BrokerErrorKind::TimedOut => "no reply; check the address, firewalls and whether a NATS server runs there",
         BrokerErrorKind::Unauthorized => {
             "the server refused the credentials; check the token, user and password, nkey or credentials file"
         }
         BrokerErrorKind::TlsUntrusted => {
-            "the server's certificate comes from an authority that is not trusted here; give that authority's \
-             certificate as root certificates"
-        }
-        BrokerErrorKind::TlsExpired => {
-            "the server's certificate has expired or is not valid yet; renew it, or correct this machine's clock"
-        }
-        BrokerErrorKind::TlsWrongName => {
-            "the server's certificate is for another name; connect by a name that the certificate lists"
+            "the server's certificate comes from an authority that is not trusted here; trust that authority's \
+             certificate"
         }
         BrokerErrorKind::TlsClientCertificate => {
             "the server wants a client certificate that it trusts; give the right certificate and key"
         }
         BrokerErrorKind::TlsNotOffered => {
-            "the server does not speak TLS there; connect with nats:// (or ws://) and without requiring TLS, or configure TLS \
-             in the server; TLS before the greeting needs `handshake_first` there"
+            "the server does not offer TLS there; connect with nats:// (or ws://) and without requiring TLS, or configure TLS \
+             in the server; for TLS before the greeting it needs `handshake_first`"
         }
         BrokerErrorKind::TlsFirst => {
-            "the server begins with TLS (`handshake_first`) and waits for this side to do the same; connect with TLS first"
+            "the server starts with TLS (`handshake_first`) and waits for this side to do the same; connect with TLS first"
         }
         BrokerErrorKind::NotWebSocket => {
-            "a server answers there, and not as a WebSocket; connect with nats:// or tls://, to the port of the server's \
-             `websocket` section, or with wss:// where that speaks TLS"
+            "the server there does not speak WebSocket; connect with nats:// or tls://, or to the port of the server's \
+             `websocket` section, with wss:// if that uses TLS"
         }
         BrokerErrorKind::Tls => "the TLS handshake failed; check that both sides are configured for TLS",
-        _ => "the network or the server broke the connection off; check that a NATS server listens there",
+        _ => "the network or the server ended the connection; check that a NATS server runs there",
     }
 }
 
-fn kind(error: &async_nats::ConnectError, websocket: bool) -> BrokerErrorKind {
-    let causes = causes(error);
-    if let Some(kind) = causes.iter().find_map(|cause| cause.downcast_ref::<TlsError>()).map(tls_kind) {
-        return kind;
-    }
+fn kind(error: &async_nats::ConnectError, causes: &[&(dyn StdError + 'static)], websocket: bool) -> BrokerErrorKind {
     if let Some(error) = causes.iter().find_map(|cause| cause.downcast_ref::<async_nats::ServerError>()) {
         return server_kind(error);
     }
@@ -140,20 +131,30 @@ fn server_kind(error: &async_nats::ServerError) -> BrokerErrorKind {
     }
 }
 
+/// What to do about a certificate that would be trusted otherwise
+fn certificate_advice(error: &TlsError) -> Option<&'static str> {
+    use CertificateError as Certificate;
+    let TlsError::InvalidCertificate(fault) = error else { return None };
+    match fault {
+        Certificate::Expired
+        | Certificate::ExpiredContext { .. }
+        | Certificate::NotValidYet
+        | Certificate::NotValidYetContext { .. } => {
+            Some("the server's certificate has expired or is not valid yet; renew it, or correct this machine's clock")
+        }
+        Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+            Some("the server's certificate is for another name; connect by a name that the certificate lists")
+        }
+        _ => None,
+    }
+}
+
 fn tls_kind(error: &TlsError) -> BrokerErrorKind {
     match error {
         // The server's greeting, or its complaint about the handshake, in plain text.
         TlsError::InvalidMessage(_) => BrokerErrorKind::TlsNotOffered,
-        TlsError::InvalidCertificate(fault) => match fault {
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => BrokerErrorKind::TlsExpired,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                BrokerErrorKind::TlsWrongName
-            }
-            _ => BrokerErrorKind::TlsUntrusted,
-        },
+        TlsError::InvalidCertificate(_) if certificate_advice(error).is_some() => BrokerErrorKind::Tls,
+        TlsError::InvalidCertificate(_) => BrokerErrorKind::TlsUntrusted,
         TlsError::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate

@@ -1,4 +1,4 @@
-//! Asks a server that does not greet whether it waits for TLS: the one mistake that shows itself only as silence.
+//! Asks a server that does not greet whether it waits for TLS: a mistake that otherwise shows as silence.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 
 use crate::address::Address;
 
-/// The longest time that the question may take.
+/// The longest time that the question may take
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Whether one of the servers answers the beginning of a TLS handshake with TLS.
+/// Whether one of the servers replies to the beginning of a TLS handshake with TLS
 pub(crate) async fn one_begins_with_tls(addresses: &[Address], within: Duration) -> bool {
     let asked = async {
         for address in addresses.iter().filter(|address| address.is_plain()) {
@@ -28,7 +28,7 @@ pub(crate) async fn one_begins_with_tls(addresses: &[Address], within: Duration)
 }
 
 async fn begins_with_tls(address: &Address) -> Option<bool> {
-    /// Types of TLS records: a refusal, or the next message of the handshake.
+    /// Types of TLS records: a refusal, or the next message of the handshake
     const ALERT_OR_HANDSHAKE: [u8; 2] = [21, 22];
     let (host, port) = address.host_and_port()?;
     let hello = client_hello(&host)?;
@@ -38,7 +38,7 @@ async fn begins_with_tls(address: &Address) -> Option<bool> {
     Some(ALERT_OR_HANDSHAKE.contains(&first))
 }
 
-/// The first message of a handshake. It trusts nobody: the handshake is never finished.
+/// The first message of a handshake; it trusts nobody, because the handshake is never finished
 fn client_hello(host: &str) -> Option<Vec<u8>> {
     let name = ServerName::try_from(host.to_owned()).ok()?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))

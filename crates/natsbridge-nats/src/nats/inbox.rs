@@ -1,4 +1,4 @@
-//! Receives answers: one subscription for the replies to all requests and for the messages we send to ourselves.
+//! The inbox: one subscription for the replies to all requests and for the messages we send to ourselves.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,10 +15,10 @@ use crate::nats::token::Token;
 
 type Waiting = Arc<Mutex<HashMap<u64, (Token, oneshot::Sender<async_nats::Message>)>>>;
 
-/// The connection's own corner below the inbox prefix; made at the first request or confirmation.
+/// The connection's own subjects below the inbox prefix, subscribed to at the first request or confirmation
 ///
-/// Whoever answers a request knows the corner, so that a message in it proves nothing: each answer and each message to
-/// ourselves is awaited at a subject with a token of its own.
+/// A responder knows where the inbox is, so that a message in it proves nothing: each reply and each message to ourselves
+/// has a subject with a token of its own.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     prefix: String,
@@ -64,13 +64,13 @@ impl Inbox {
         Ok(Self { prefix, waiting, next: AtomicU64::new(1), task })
     }
 
-    /// A number, a token and a subject for a message to ourselves.
+    /// A number, a token and a subject for a message to ourselves
     pub(crate) fn echo(&self) -> (u64, Token, String) {
         let (number, token) = (self.next.fetch_add(1, Ordering::Relaxed), Token::draw());
         (number, token, format!("{}.e{number}-{token}", self.prefix))
     }
 
-    /// A place for one answer, given up when it is dropped.
+    /// A subject for one reply, given up when it is dropped
     pub(crate) fn reply(&self) -> Reply {
         let (number, token) = (self.next.fetch_add(1, Ordering::Relaxed), Token::draw());
         let (sender, receiver) = oneshot::channel();
@@ -80,15 +80,15 @@ impl Inbox {
     }
 
     pub(crate) fn denied() -> BrokerError {
-        let message = "the server does not let this connection subscribe to its inbox, so no answer can arrive; allow \
-                       publish and subscribe on `_INBOX.>`, or set an inbox prefix that is allowed";
+        let message = "the server does not let this connection subscribe to its inbox, so no reply can arrive; allow it to \
+                       publish and subscribe to `_INBOX.>`, or set an inbox prefix that is allowed";
         BrokerError::new(BrokerErrorKind::PermissionDenied, message)
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        // The task holds a way to the connection and would keep it open.
+        // The task would keep the connection open.
         self.task.abort();
     }
 }

@@ -1,4 +1,4 @@
-//! Wraps a connection of async-nats as a broker.
+//! A broker that is a connection of async-nats.
 
 mod breaks;
 mod connect;
@@ -25,39 +25,38 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::broker::{Broker, Publish, RawMessage};
+use crate::broker::Broker;
 use crate::error::{BrokerError, BrokerErrorKind};
 use crate::event::EventStream;
+use crate::message::{Publish, RawMessage};
 use crate::options::ConnectOptions;
 use crate::subject::{QueueGroup, Subject, SubjectFilter};
-use crate::subscription::{Feed, Subscription};
+use crate::subscription::Subscription;
 use connection::Connection;
 use inbox::Inbox;
 use pump::Pump;
 use signals::Signals;
 
 /// How long a new subscription, or the first confirmed publish to a subject, waits for a refusal that the server sent
-/// before it confirmed; on a busy machine the task that brings it may get its turn late
+/// before it confirmed; on a busy machine the task that brings it may run late
 const REFUSAL_GRACE: Duration = Duration::from_millis(20);
 
-/// Subjects that are remembered as allowed
+/// The most subjects that are remembered as allowed
 const MAX_ALLOWED: usize = 1_024;
 
-/// A connection to a NATS server or cluster that repairs itself
+/// A connection to a NATS server or cluster that reconnects by itself; [`ConnectOptions::connect`] makes one
 ///
-/// Clones share the connection; each keeps its own books for [`confirm`](Broker::confirm). Call
-/// [`drain`](Broker::drain) before the program ends. When the last clone is dropped instead, what was published is still
-/// handed to the operating system by a task of the runtime in which `connect` ran, for at most five seconds: this needs
-/// that runtime to go on, and a standing connection. Subscriptions live on without the broker.
-///
-/// What the server is asked before it confirms is explained at [`ConnectOptions::inbox_prefix`].
+/// Clones share the connection; each clone counts its own publishes for [`confirm`](Broker::confirm). Call
+/// [`drain`](Broker::drain) before the program ends. When the last clone is dropped without it, a task of the runtime in
+/// which `connect` ran still flushes what was published, for at most five seconds and only while the connection is up.
+/// Subscriptions keep working without the broker.
 pub struct NatsBroker {
     inner: Arc<Inner>,
-    /// The connection on which the last unconfirmed message of this handle travels; 0 for none.
+    /// The connection that carries the last unconfirmed message of this handle; 0 for none
     unconfirmed: AtomicU64,
-    /// How many messages of this handle are unconfirmed.
+    /// How many messages of this handle are unconfirmed
     unconfirmed_messages: AtomicU64,
-    /// How many of them travel on earlier connections.
+    /// How many of them earlier connections carry
     unconfirmed_earlier: AtomicU64,
     refusals_seen: AtomicU64,
 }
@@ -68,7 +67,7 @@ struct Inner {
     pumps: Mutex<Vec<Pump>>,
     draining: AtomicBool,
     allowed: Mutex<Allowed>,
-    /// Held by everyone who still needs the connection to be made again after it broke.
+    /// Held by all that need the client to reconnect
     alive: Arc<()>,
     runtime: Handle,
 }
@@ -76,7 +75,7 @@ struct Inner {
 /// Subjects to which a confirmed publish was not refused, so that the next one need not wait for a late refusal
 #[derive(Debug, Default)]
 struct Allowed {
-    /// Connection and number of refusals for which they were: after either changed, each is waited for again
+    /// The connection and the number of refusals when they were allowed: after either changed, none is remembered
     as_of: (u64, u64),
     subjects: BTreeSet<Subject>,
 }
@@ -94,13 +93,26 @@ impl Allowed {
     }
 }
 
+impl ConnectOptions {
+    /// Connects, within [`connect_timeout`](Self::connect_timeout)
+    ///
+    /// After this first success, the client reconnects by itself for ever.
+    ///
+    /// # Errors
+    /// `InvalidOptions`, `Unresolved`, `Refused`, `Unreachable`, `TimedOut`, `Unauthorized`, `NotWebSocket`, `Tls` and the
+    /// kinds that begin with it; the text names the servers without credentials and says what to do.
+    pub async fn connect(self) -> Result<NatsBroker, BrokerError> {
+        NatsBroker::connect(self).await
+    }
+}
+
 impl NatsBroker {
-    pub(crate) async fn connect(options: ConnectOptions) -> Result<Self, BrokerError> {
+    async fn connect(options: ConnectOptions) -> Result<Self, BrokerError> {
         let signals = Arc::new(Signals::default());
         let alive = Arc::new(());
         let connected = connect::connect(&options, &signals, Arc::downgrade(&alive)).await?;
         let connection = Connection::new(connected, signals, &options);
-        connection.signals.connected().await;
+        connection.signals.first_connected().await;
         let inner = Inner {
             connection: Arc::new(connection),
             options,
@@ -163,7 +175,7 @@ impl NatsBroker {
         }
     }
 
-    /// What has to be confirmed, as of now
+    /// Takes what has to be confirmed
     fn unconfirmed(&self) -> Unconfirmed {
         let messages = self.unconfirmed_messages.swap(0, Ordering::AcqRel);
         let noted = self.unconfirmed.swap(0, Ordering::AcqRel);
@@ -183,34 +195,19 @@ impl NatsBroker {
 /// The messages of a handle that the server has not confirmed
 #[derive(Debug, Clone, Copy)]
 struct Unconfirmed {
-    /// The connection on which the last of them travels
+    /// The connection that carries the last of them
     sent_on: u64,
     messages: u64,
-    /// How many of them travel on earlier connections
+    /// How many of them earlier connections carry
     on_earlier: u64,
 }
 
-impl Unconfirmed {
-    /// The error that names how many the server has not confirmed
-    fn lost_with_their_connection(messages: u64) -> BrokerError {
-        let message = format!(
-            "the connection was replaced before the server confirmed {}, of which some may be lost; publish again what has \
-             to arrive",
-            words(messages)
-        );
-        BrokerError::new(BrokerErrorKind::ConnectionLost, message)
-    }
-
-    fn words(self) -> String {
-        words(self.messages)
-    }
-}
-
-fn words(messages: u64) -> String {
-    match messages {
-        1 => "1 message".to_owned(),
-        messages => format!("{messages} messages"),
-    }
+/// The error that says how many messages the server has not confirmed
+fn unconfirmed_error(kind: BrokerErrorKind, before: &str, messages: u64) -> BrokerError {
+    let messages = if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") };
+    let message =
+        format!("{before} before the server confirmed {messages}, of which some may be lost; publish them again");
+    BrokerError::new(kind, message)
 }
 
 impl Inner {
@@ -252,7 +249,7 @@ impl Inner {
         }
     }
 
-    /// Waits until the server has processed what is unconfirmed, and what was published since on another connection.
+    /// Waits until the server has processed what is unconfirmed, and what was published since on another connection
     async fn confirm(&self, unconfirmed: Unconfirmed) -> Result<(), BrokerError> {
         let number = self.connection.number();
         let on_earlier = if number > unconfirmed.sent_on { unconfirmed.messages } else { unconfirmed.on_earlier };
@@ -262,13 +259,16 @@ impl Inner {
             Err(error) if error.kind() == BrokerErrorKind::ConnectionLost => unconfirmed.messages,
             Err(error) => return Err(error),
         };
-        if lost == 0 { Ok(()) } else { Err(Unconfirmed::lost_with_their_connection(lost)) }
+        if lost == 0 {
+            return Ok(());
+        }
+        Err(unconfirmed_error(BrokerErrorKind::ConnectionLost, "the connection was replaced", lost))
     }
 
-    /// Looks for the server's refusal with `phrase` after the first `since`.
+    /// Fails if the server sent a refusal that contains `phrase` after the first `since`
     ///
-    /// Refusals come through another task than confirmations. The server sends them first and their task goes first,
-    /// but where the operating system interrupts it, a refusal is too late for the call and only an event.
+    /// Refusals come through another task than confirmations. The server sends them first and their task runs first, but
+    /// where the operating system interrupts it, a refusal is too late for the call and only an event.
     fn not_refused(&self, since: u64, phrase: &str) -> Result<(), BrokerError> {
         match self.connection.signals.refusal(since, phrase) {
             None => Ok(()),
@@ -279,20 +279,19 @@ impl Inner {
         }
     }
 
-    /// As `not_refused`, for a refusal whose task has yet to get its turn; the time is waited where there is none
+    /// As `not_refused`, and waits for a refusal whose task has yet to run
     async fn not_refused_for(&self, grace: Duration, since: u64, phrase: &str) -> Result<(), BrokerError> {
         let mut changes = self.connection.signals.changes();
         let refused = async { while self.not_refused(since, phrase).is_ok() && changes.changed().await.is_ok() {} };
-        // At the end of the time the answer is the one that stands.
         let _ = tokio::time::timeout(grace, refused).await;
         self.not_refused(since, phrase)
     }
 
-    async fn publish_confirmed(&self, outgoing: Publish) -> Result<(), BrokerError> {
-        let phrase = format!("Publish to \"{}\"", outgoing.subject);
+    async fn publish_confirmed(&self, message: Publish) -> Result<(), BrokerError> {
+        let phrase = format!("Publish to \"{}\"", message.subject);
         let since = self.connection.signals.refusal_count();
         let sent_on = self.connection.number();
-        let Publish { subject, reply, payload } = outgoing;
+        let Publish { subject, reply, payload } = message;
         match reply {
             None => self.hand_over(subject.clone(), payload).await?,
             Some(reply) => self.hand_over_with_reply(subject.clone(), reply, payload).await?,
@@ -326,22 +325,23 @@ impl Inner {
         };
         let subscriber = subscriber.map_err(|error| BrokerError::closed().with_source(failure::deepest(&error)))?;
         let stop = Arc::new(Notify::new());
-        let (feed, mut subscription) =
-            Feed::subscription(filter, self.options.subscription, self.connection.signals.hub.clone(), {
-                let (stop, alive) = (stop.clone(), self.alive.clone());
-                move || {
-                    // As long as someone reads, the connection is needed.
-                    let _ = &alive;
-                    stop.notify_one();
-                }
-            });
+        let stops = {
+            let (stop, alive) = (stop.clone(), self.alive.clone());
+            move || {
+                // As long as it is read, the connection is needed.
+                let _ = &alive;
+                stop.notify_one();
+            }
+        };
+        let events = self.connection.signals.hub.clone();
+        let (feed, mut subscription) = Subscription::new(filter, self.options.subscription, events, stops);
         subscription.count_interruptions(interruptions);
         {
             let mut pumps = self.pumps.lock().unwrap_or_else(PoisonError::into_inner);
             pumps.retain(|pump| !pump.is_finished());
             pumps.push(Pump::start(subscriber, feed, Arc::clone(&self.connection), refused, stop));
         }
-        // While the connection is down there is nothing to wait for: async-nats subscribes again when it stands.
+        // While the connection is down there is nothing to wait for: async-nats subscribes when it reconnects.
         if self.connection.client.connection_state() == State::Connected
             && self.connection.barrier(sent_on).await.is_ok()
         {
@@ -350,16 +350,16 @@ impl Inner {
         Ok(subscription)
     }
 
-    async fn request(&self, outgoing: Publish, timeout: Duration) -> Result<RawMessage, BrokerError> {
-        let Publish { subject, payload, .. } = outgoing;
+    async fn request(&self, message: Publish, timeout: Duration) -> Result<RawMessage, BrokerError> {
+        let Publish { subject, payload, .. } = message;
         let exchange = async {
             let mut reply = self.connection.inbox().await?.reply();
-            let to = Subject::new(reply.subject.clone())?;
+            let to = Subject::from_server(reply.subject.as_str().into());
             self.hand_over_with_reply(subject.clone(), to, payload).await?;
             let mut changes = self.connection.signals.changes();
             loop {
                 tokio::select! {
-                    answer = reply.received() => return answer,
+                    received = reply.received() => return received,
                     _ = changes.changed() => {
                         if self.connection.signals.is_inbox_denied() {
                             return Err(Inbox::denied());
@@ -371,13 +371,13 @@ impl Inner {
                 }
             }
         };
-        let answer = tokio::time::timeout(timeout, exchange)
+        let reply = tokio::time::timeout(timeout, exchange)
             .await
             .map_err(|_| BrokerError::request_timed_out(subject.as_str(), timeout))??;
-        if answer.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
+        if reply.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
             return Err(BrokerError::no_responders(subject.as_str()));
         }
-        Ok(pump::delivery(answer))
+        Ok(pump::raw_message(reply))
     }
 
     async fn drain(&self, unconfirmed: Unconfirmed) -> Result<(), BrokerError> {
@@ -390,7 +390,7 @@ impl Inner {
             pump.stop.notify_one();
         }
         let in_order = async {
-            // In turn, and each in a task of its own: nobody waits for another's.
+            // Each has a task of its own, so that none waits for another.
             for pump in &pumps {
                 pump.ended().await;
             }
@@ -399,19 +399,23 @@ impl Inner {
         let confirmed = tokio::select! {
             biased;
             confirmed = in_order => Some(confirmed),
-            // Nothing comes any more, and what waits to be sent would have to wait for the next connection.
+            // Nothing comes any more, and what is to be sent would have to wait for the next connection.
             () = self.connection.down() => None,
             () = tokio::time::sleep_until(deadline) => Some(Err(self.drained_too_slowly(unconfirmed))),
         };
-        // Ends the subscriptions' streams as well: the pumps own their writing ends.
+        // Ends the subscriptions' streams as well: the pumps own the feeds.
         pumps.iter().for_each(Pump::abort);
         let Some(confirmed) = confirmed else {
-            // Told to the connection's task in case that it comes back in this very moment.
+            // For the connection's task, in case it reconnects in this very moment.
             let _ = self.connection.client.drain().now_or_never();
             self.connection.signals.close();
-            return self.drained_while_down(unconfirmed);
+            if unconfirmed.messages == 0 {
+                return Ok(());
+            }
+            let what = format!("the connection to {} was down, and closed", self.connection.server_url());
+            return Err(unconfirmed_error(BrokerErrorKind::ConnectionLost, &what, unconfirmed.messages));
         };
-        // Ends the connection's task when it stands; while it is down, `close` keeps it from being made again.
+        // Ends the connection's task while it is up; while it is down, `close` keeps it from reconnecting.
         if let Ok(Ok(())) = tokio::time::timeout_at(deadline, self.connection.client.drain()).await {
             let mut changes = self.connection.signals.changes();
             while !self.connection.signals.is_closed() {
@@ -426,28 +430,12 @@ impl Inner {
 
     fn drained_too_slowly(&self, unconfirmed: Unconfirmed) -> BrokerError {
         let limit = self.options.drain_timeout;
-        let message = match unconfirmed.messages {
-            0 => format!("draining took longer than {limit:?}; all that was published is confirmed"),
-            _ => format!(
-                "draining took longer than {limit:?}; {} had not been confirmed, and may be lost",
-                unconfirmed.words()
-            ),
-        };
-        BrokerError::new(BrokerErrorKind::TimedOut, message)
-    }
-
-    /// Without a connection nothing can be confirmed; where nothing has to be, nothing is lost.
-    fn drained_while_down(&self, unconfirmed: Unconfirmed) -> Result<(), BrokerError> {
-        if unconfirmed.messages == 0 {
-            return Ok(());
+        if unconfirmed.messages > 0 {
+            let what = format!("draining took longer than {limit:?}, and ended");
+            return unconfirmed_error(BrokerErrorKind::TimedOut, &what, unconfirmed.messages);
         }
-        let message = format!(
-            "the connection to {} is down, and was closed before the server confirmed {}, of which some may be lost; publish \
-             again what has to arrive",
-            self.connection.server_url(),
-            unconfirmed.words()
-        );
-        Err(BrokerError::new(BrokerErrorKind::ConnectionLost, message))
+        let message = format!("draining took longer than {limit:?}; the server has confirmed all that was published");
+        BrokerError::new(BrokerErrorKind::TimedOut, message)
     }
 }
 
@@ -484,8 +472,8 @@ impl Broker for NatsBroker {
         self.confirm_all().boxed()
     }
 
-    fn publish_confirmed(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
-        self.inner.publish_confirmed(outgoing).boxed()
+    fn publish_confirmed(&self, message: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.inner.publish_confirmed(message).boxed()
     }
 
     fn subscribe(
@@ -496,8 +484,8 @@ impl Broker for NatsBroker {
         self.inner.subscribe(filter, queue).boxed()
     }
 
-    fn request(&self, outgoing: Publish, timeout: Duration) -> BoxFuture<'_, Result<RawMessage, BrokerError>> {
-        self.inner.request(outgoing, timeout).boxed()
+    fn request(&self, message: Publish, timeout: Duration) -> BoxFuture<'_, Result<RawMessage, BrokerError>> {
+        self.inner.request(message, timeout).boxed()
     }
 
     fn new_inbox(&self) -> Subject {
@@ -540,8 +528,7 @@ impl Drop for Inner {
         if self.draining.load(Ordering::Acquire) {
             return;
         }
-        // Without this the client would forget what it has not yet written. On a runtime that has ended, the task is
-        // dropped unrun: nothing could send any more.
+        // Without this the client would forget what it has not yet written. A runtime that has ended drops the task unrun.
         let (client, alive) = (self.connection.client.clone(), self.alive.clone());
         self.runtime.spawn(async move {
             if !matches!(tokio::time::timeout(LAST_FLUSH, client.flush()).await, Ok(Ok(()))) {
@@ -557,7 +544,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_is_remembered_as_allowed_until_the_connection_or_the_refusals_change() {
+    fn allowed_subjects_are_remembered_until_something_changes() {
         let subject = |number: usize| Subject::new(format!("a.{number}")).unwrap();
         let mut allowed = Allowed::default();
         assert!(!allowed.holds((0, 0), &subject(0)));

@@ -10,17 +10,17 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::task::coop::unconstrained;
 
-use crate::broker::RawMessage;
 use crate::error::{BrokerError, BrokerErrorKind};
+use crate::message::RawMessage;
 use crate::nats::connection::Connection;
 use crate::subject::Subject;
 use crate::subscription::Feed;
 
-/// Ends a subscription at the server and leaves it standing in async-nats.
+/// Ends a subscription at the server and keeps it in async-nats
 ///
-/// async-nats's own `drain` forgets a subscription before the server has read of it, and throws away what the server
+/// async-nats's own `drain` forgets a subscription before the server has read the UNSUB, and throws away what the server
 /// sends in between: in a queue group nobody gets that. It keeps a subscription that may still receive this many
-/// messages, while nats-server takes a number beyond nine digits as none and stops at once.
+/// messages, while nats-server takes a number with more than nine digits for none and stops at once.
 const AT_ONCE: u64 = u64::MAX;
 
 /// A running pump, as its broker sees it.
@@ -61,13 +61,13 @@ impl Pump {
         self.task.is_finished()
     }
 
-    /// Waits until all that has arrived stands in the reader's queue
+    /// Waits until all that has arrived is in the reader's queue
     pub(crate) async fn ended(&self) {
         let mut ended = self.ended.clone();
         while ended.changed().await.is_ok() {}
     }
 
-    /// Ends the reader's stream after what stands in its queue
+    /// Ends the reader's stream after what is in its queue
     pub(crate) fn abort(&self) {
         self.task.abort();
         // Where the task has not come to take it: the queue's waker holds the mover, which holds the queue.
@@ -77,23 +77,23 @@ impl Pump {
 
 /// Moves messages when it is woken, in the middle of whatever woke it: the connection's task, which has just read one
 ///
-/// A task of its own would get its turn only once that one has read all there is. Until then it would hold every message,
-/// and with them the memory that the connection wants to read into again.
+/// A task of its own would run only after that one has read all there is. Until then every message would keep its part of
+/// the memory that the connection wants to read into again.
 struct Mover {
     /// Nothing once the subscription has ended or is drained
     held: Mutex<Option<(async_nats::Subscriber, Feed)>>,
-    /// Whether to look again before letting go
+    /// Whether to look again before the lock is released
     due: AtomicBool,
     stop: Arc<Notify>,
 }
 
 impl Mover {
-    /// What is held, unless somebody is at it, who then looks again
+    /// What is held, unless another call uses it; that call then looks again
     fn free(&self) -> Option<MutexGuard<'_, Option<(async_nats::Subscriber, Feed)>>> {
         match self.held.try_lock() {
             Ok(held) => Some(held),
             Err(TryLockError::Poisoned(held)) => Some(held.into_inner()),
-            // Never waits: a queue may wake from within a poll, and so within this very lock.
+            // Never waits: a queue may wake within a poll, and so within this very lock.
             Err(TryLockError::WouldBlock) => None,
         }
     }
@@ -129,17 +129,17 @@ impl Wake for Mover {
 fn moved(subscriber: &mut async_nats::Subscriber, feed: &Feed, waker: &Waker) -> bool {
     let mut context = Context::from_waker(waker);
     loop {
-        // The task that it happens in has a budget of its own, which is not for this.
+        // The budget of the task that runs this is not for this.
         let next = unconstrained(std::future::poll_fn(|cx| Pin::new(&mut *subscriber).poll_next(cx)));
         match std::pin::pin!(next).poll(&mut context) {
-            Poll::Ready(Some(message)) => feed.push(delivery(message)),
+            Poll::Ready(Some(message)) => feed.push(raw_message(message)),
             Poll::Ready(None) => return false,
             Poll::Pending => return true,
         }
     }
 }
 
-/// Waits for the end; after a drain, what is still on its way is moved here
+/// Waits for the end; after a drain, moves what is still on its way
 async fn finish(mover: Arc<Mover>, connection: Arc<Connection>, refused: oneshot::Receiver<String>, stop: Arc<Notify>) {
     let refusal = tokio::select! {
         () = stop.notified() => None,
@@ -151,22 +151,22 @@ async fn finish(mover: Arc<Mover>, connection: Arc<Connection>, refused: oneshot
     }
     if let Some(text) = refusal {
         moved(&mut subscriber, &feed, Waker::noop());
-        let message = format!("{text}; ask for this permission or listen to another subject");
+        let message = format!("{text}; ask for this permission, or subscribe to another subject");
         return feed.fail(BrokerError::new(BrokerErrorKind::PermissionDenied, message));
     }
     let sent_on = connection.number();
     if subscriber.unsubscribe_after(AT_ONCE).await.is_err() {
         return;
     }
-    // When it returns, whatever the server has sent before it stopped stands in async-nats's queue. When it fails, the
-    // connection is gone and nothing more comes.
+    // When it returns, whatever the server sent before it stopped is in async-nats's queue. When it fails, the connection is
+    // gone and nothing more comes.
     let mut stopped = pin!(connection.barrier(sent_on));
     loop {
         tokio::select! {
             biased;
             _ = &mut stopped => break,
             next = subscriber.next() => match next {
-                Some(message) if !feed.is_abandoned() => feed.push(delivery(message)),
+                Some(message) if !feed.is_abandoned() => feed.push(raw_message(message)),
                 _ => return,
             },
         }
@@ -174,7 +174,7 @@ async fn finish(mover: Arc<Mover>, connection: Arc<Connection>, refused: oneshot
     moved(&mut subscriber, &feed, Waker::noop());
 }
 
-pub(crate) fn delivery(message: async_nats::Message) -> RawMessage {
+pub(crate) fn raw_message(message: async_nats::Message) -> RawMessage {
     let subject = Subject::from_server(message.subject);
     RawMessage::new(subject, message.reply.and_then(Subject::reply_from_server), message.payload)
 }

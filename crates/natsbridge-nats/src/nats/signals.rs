@@ -3,56 +3,56 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::event::{Event, EventHub};
-use crate::nats::breaks::{Breaks, LASTING, Mended, harmless};
+use crate::harmless::harmless;
+use crate::nats::breaks::{Break, Breaks, LASTING};
 use crate::nats::episodes::Episodes;
 use crate::nats::token::Token;
 use crate::observe;
 
-/// The target of log lines about the connection itself, so that programs that tell it in their own words can leave them out
+/// The target of log lines about the connection itself, so that programs that report it themselves can leave them out
 const CONNECTION: &str = "natsbridge_nats::connection";
 
-/// How many refusals of the server are remembered for the calls that look for theirs.
+/// How many refusals of the server are kept for the calls that look for theirs
 const REFUSALS: usize = 64;
 
-/// What the connection has told so far.
-#[derive(Debug)]
+/// What the connection has reported so far
+#[derive(Debug, Default)]
 pub(crate) struct Signals {
     pub(crate) hub: Arc<EventHub>,
-    /// Set after the first connect; the reconnect pauses need it, too.
+    pub(crate) breaks: Arc<Breaks>,
+    episodes: Arc<Episodes>,
+    /// Set at the first connect; the reconnect delays need it, too
     connected_once: AtomicBool,
-    /// Whether the connection stands, as far as events tell.
-    standing: AtomicBool,
+    up: AtomicBool,
     closed: AtomicBool,
-    /// Counts everything that a waiting confirmation has to look at again.
-    changes: watch::Sender<u64>,
+    /// Notifies waiting confirmations and requests that they have to look again
+    changes: watch::Sender<()>,
     inbox: OnceLock<String>,
     inbox_denied: AtomicBool,
+    /// The latest message to ourselves that came back
     echoed: AtomicU64,
-    /// The messages to ourselves that are on their way.
+    /// The messages to ourselves that are on their way
     awaited: Mutex<HashMap<u64, Token>>,
     refusals: Mutex<Refusals>,
-    subscriptions: Mutex<Vec<Listener>>,
-    episodes: Arc<Episodes>,
-    breaks: Arc<Breaks>,
+    subscriptions: Mutex<Vec<Open>>,
 }
 
-/// A standing subscription that wants to know when the server ends it.
+/// An open subscription
 #[derive(Debug)]
-struct Listener {
+struct Open {
     filter: String,
     queue: Option<String>,
     refused: oneshot::Sender<String>,
     interruptions: Arc<AtomicU64>,
 }
 
-impl Listener {
-    /// Whether the server's refusal is about this subscription; a permission taken away is told without the group.
+impl Open {
+    /// Whether the server's refusal is about this subscription; a permission that is withdrawn is told without the group
     fn is_meant_by(&self, text: &str) -> bool {
         let Some((_, rest)) = text.split_once(&format!("Subscription to \"{}\"", self.filter)) else { return false };
         match (&self.queue, rest.split_once("using queue \"")) {
@@ -69,51 +69,18 @@ struct Refusals {
     recent: VecDeque<(u64, String)>,
 }
 
-impl Default for Signals {
-    fn default() -> Self {
-        Self {
-            hub: Arc::default(),
-            connected_once: AtomicBool::new(false),
-            standing: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            changes: watch::Sender::new(0),
-            inbox: OnceLock::new(),
-            inbox_denied: AtomicBool::new(false),
-            echoed: AtomicU64::new(0),
-            awaited: Mutex::default(),
-            refusals: Mutex::default(),
-            subscriptions: Mutex::default(),
-            episodes: Arc::default(),
-            breaks: Arc::default(),
-        }
-    }
-}
-
 impl Signals {
     pub(crate) fn take(&self, event: async_nats::Event) {
         match event {
-            async_nats::Event::Connected => {
-                if self.connected_once.swap(true, Ordering::Relaxed) {
-                    observe::reconnected();
-                }
-                // The inbox is asked for again; the permission may have come in the meantime.
-                self.inbox_denied.store(false, Ordering::Release);
-                if !self.standing.swap(true, Ordering::Relaxed) {
-                    observe::connected();
-                }
-                self.hub.send(&Event::Connected);
-                if let Some(mended) = self.breaks.mended() {
-                    self.mended(mended);
-                }
-            }
+            async_nats::Event::Connected => self.connected(),
             async_nats::Event::Disconnected => {
-                self.fell();
-                self.broke();
+                self.down();
+                self.begin_break();
                 self.hub.send(&Event::Disconnected);
             }
             async_nats::Event::LameDuckMode => self.hub.send(&Event::LameDuck),
             async_nats::Event::Closed => {
-                self.fell();
+                self.down();
                 self.close();
                 self.hub.send(&Event::Closed);
             }
@@ -125,66 +92,79 @@ impl Signals {
             // A drain is our own doing. Slow consumers cannot happen: our queues are behind unbounded ones.
             async_nats::Event::Draining | async_nats::Event::SlowConsumer(_) => {}
         }
-        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+        self.changes.send_replace(());
     }
 
-    fn fell(&self) {
-        if self.standing.swap(false, Ordering::Relaxed) {
+    fn connected(&self) {
+        if self.connected_once.swap(true, Ordering::Relaxed) {
+            observe::reconnected();
+        }
+        // The inbox is asked for again; the permission may have come in the meantime.
+        self.inbox_denied.store(false, Ordering::Release);
+        if !self.up.swap(true, Ordering::Relaxed) {
+            observe::connected();
+        }
+        self.hub.send(&Event::Connected);
+        if let Some(ended) = self.breaks.end() {
+            self.end_break(ended);
+        }
+    }
+
+    fn down(&self) {
+        if self.up.swap(false, Ordering::Relaxed) {
             observe::disconnected();
         }
     }
 
-    /// Says that the connection broke: at once, or where it does so again and again, when it lasts.
-    fn broke(&self) {
-        let number = self.breaks.broke();
-        let say = move |breaks: &Breaks| {
-            if breaks.has_to_be_said(number) {
-                tracing::warn!(target: CONNECTION, "the connection to NATS broke; it is being made again");
+    /// Logs that the connection broke: at once, or where it breaks again and again, once it lasts
+    fn begin_break(&self) {
+        let number = self.breaks.begin();
+        let log = move |breaks: &Breaks| {
+            if breaks.is_to_be_logged(number) {
+                tracing::warn!(target: CONNECTION, "the connection to NATS broke; reconnecting");
             }
         };
         let at_its_end = |times| tracing::warn!(times, "the connection to NATS broke again and again");
         if self.episodes.begins("connection", at_its_end) {
-            say(&self.breaks);
+            log(&self.breaks);
         } else if let Ok(runtime) = Handle::try_current() {
             let breaks = Arc::clone(&self.breaks);
             runtime.spawn(async move {
                 tokio::time::sleep(LASTING).await;
-                say(&breaks);
+                log(&breaks);
             });
         }
     }
 
-    fn mended(&self, Mended { cause, lasted, said }: Mended) {
-        if said {
-            tracing::info!(target: CONNECTION, ?lasted, %cause, "the connection to NATS stands again");
+    fn end_break(&self, Break { cause, lasted, logged }: Break) {
+        if logged {
+            tracing::info!(target: CONNECTION, ?lasted, %cause, "connected to NATS again");
         }
         let subscriptions = {
             let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-            subscriptions.retain(|listener| !listener.refused.is_closed());
-            for listener in &*subscriptions {
-                listener.interruptions.fetch_add(1, Ordering::Relaxed);
+            subscriptions.retain(|open| !open.refused.is_closed());
+            for open in &*subscriptions {
+                open.interruptions.fetch_add(1, Ordering::Relaxed);
             }
             subscriptions.len()
         };
         if subscriptions == 0 {
             return;
         }
-        let event = move |times| Event::Interrupted { cause: cause.clone(), lasted, times, subscriptions };
-        let at_its_beginning = event(1);
-        let hub = Arc::clone(&self.hub);
-        let at_its_end = move |times| {
-            tracing::warn!(
-                times,
-                "subscriptions were interrupted again and again; what was published meanwhile is lost"
-            );
-            hub.send(&event(times));
+        let at_its_end = {
+            let (hub, cause) = (Arc::clone(&self.hub), cause.clone());
+            move |times| {
+                tracing::warn!(
+                    times,
+                    "subscriptions were interrupted again and again; messages that were published meanwhile are lost"
+                );
+                hub.send(&Event::Interrupted { cause, lasted, times, subscriptions });
+            }
         };
         if self.episodes.begins("subscriptions", at_its_end) {
-            if let Event::Interrupted { cause, .. } = &at_its_beginning {
-                let text = "subscriptions were interrupted: what was published meanwhile did not reach them";
-                tracing::warn!(subscriptions, ?lasted, %cause, "{text}");
-            }
-            self.hub.send(&at_its_beginning);
+            let text = "subscriptions were interrupted; messages that were published meanwhile are lost";
+            tracing::warn!(subscriptions, ?lasted, %cause, "{text}");
+            self.hub.send(&Event::Interrupted { cause, lasted, times: 1, subscriptions });
         }
     }
 
@@ -192,8 +172,8 @@ impl Signals {
         observe::server_error();
         let shown = harmless(text);
         if !text.to_ascii_lowercase().contains("permissions violation") {
-            self.breaks.server_said(&shown);
-            return self.said_once(&Event::ServerError(shown.clone()), &shown);
+            self.breaks.server_error(&shown);
+            return self.report_once(shown, Event::ServerError);
         }
         if let Some(inbox) = self.inbox.get()
             && let Some((_, ours)) = text.split_once(inbox.as_str())
@@ -203,10 +183,10 @@ impl Signals {
                 // The refusal of a message to ourselves proves as much as its arrival: the server has come this far.
                 return self.echo_if_ours(number, token);
             }
-            // Any other subject there is one that a stranger named, as where an answer is wanted.
+            // Any other subject there is one that a stranger gave as the subject for a reply.
             if ours == ".*" && text.contains("for Subscription") {
                 self.inbox_denied.store(true, Ordering::Release);
-                return self.said_once(&Event::PermissionDenied(shown.clone()), &shown);
+                return self.report_once(shown, Event::PermissionDenied);
             }
         }
         {
@@ -219,26 +199,25 @@ impl Signals {
             refusals.recent.push_back((number, text.to_owned()));
         }
         self.end_subscriptions(text);
-        self.said_once(&Event::PermissionDenied(shown.clone()), &shown);
+        self.report_once(shown, Event::PermissionDenied);
     }
 
-    /// Says what the server reports: the first time, and how often it was when it has stopped.
-    fn said_once(&self, event: &Event, text: &str) {
-        // A permission that was taken away names the number of the subscription as well.
+    /// Logs an error of the server the first time, and how often it came when it has stopped
+    fn report_once(&self, text: String, event: fn(String) -> Event) {
+        // The refusal of a permission that is withdrawn names the number of the subscription as well.
         let key = text.split(" (sid ").next().unwrap_or_default();
         let at_its_end = {
-            let text = text.to_owned();
+            let text = text.clone();
             move |times| tracing::warn!(error = %text, times, "the NATS server reported the same error again and again")
         };
         if self.episodes.begins(key, at_its_end) {
             tracing::warn!(error = %text, "the NATS server reported an error");
-            self.hub.send(event);
+            self.hub.send(&event(text));
         }
     }
 
-    /// Tells when the server refuses a subscription, at its beginning or when a permission is taken away later.
-    ///
-    /// Counts in `interruptions` how often the connection was made again until then.
+    /// Completes when the server refuses a subscription, at its beginning or when it withdraws a permission later; until
+    /// then `interruptions` counts the reconnects
     pub(crate) fn refusal_of(
         &self,
         filter: &str,
@@ -246,29 +225,29 @@ impl Signals {
         interruptions: Arc<AtomicU64>,
     ) -> oneshot::Receiver<String> {
         let (refused, refusal) = oneshot::channel();
-        let listener = Listener { filter: filter.to_owned(), queue: queue.map(str::to_owned), refused, interruptions };
+        let open = Open { filter: filter.to_owned(), queue: queue.map(str::to_owned), refused, interruptions };
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-        subscriptions.retain(|listener| !listener.refused.is_closed());
-        subscriptions.push(listener);
+        subscriptions.retain(|open| !open.refused.is_closed());
+        subscriptions.push(open);
         refusal
     }
 
     fn end_subscriptions(&self, text: &str) {
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-        for listener in subscriptions.extract_if(.., |listener| listener.is_meant_by(text)) {
+        for open in subscriptions.extract_if(.., |open| open.is_meant_by(text)) {
             // Its reader may be gone.
-            let _ = listener.refused.send(harmless(text));
+            let _ = open.refused.send(harmless(text));
         }
     }
 
-    /// Where our inbox is; known only once the connection stands.
+    /// Sets the prefix of our inbox, which is known only once there is a connection
     pub(crate) fn own_inbox(&self, prefix: String) {
         // Set once, by the only caller.
         let _ = self.inbox.set(prefix);
     }
 
-    /// Waits for the first event, so that streams made from now on begin with what follows it.
-    pub(crate) async fn connected(&self) {
+    /// Waits for the first event, so that streams that are made afterwards start with what follows it
+    pub(crate) async fn first_connected(&self) {
         let mut changes = self.changes();
         while !self.has_connected() {
             // The sender lives as long as `self`.
@@ -284,13 +263,13 @@ impl Signals {
         self.inbox_denied.load(Ordering::Acquire)
     }
 
-    /// Remembers a message to ourselves whose return is awaited, until the guard is dropped.
+    /// Remembers a message to ourselves until the guard is dropped
     pub(crate) fn await_echo(self: &Arc<Self>, number: u64, token: Token) -> AwaitedEcho {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(number, token);
         AwaitedEcho { signals: Arc::clone(self), number }
     }
 
-    /// Takes note of what looks like a message to ourselves; without the token that was drawn for it, a stranger sent it.
+    /// Notes what looks like a message to ourselves; without the token that was drawn for it, a stranger sent it
     pub(crate) fn echo_if_ours(&self, number: u64, token: &str) {
         let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied();
         if awaited.is_some_and(|ours| ours.is(token)) {
@@ -298,18 +277,17 @@ impl Signals {
         }
     }
 
-    /// Notes that message `number` to ourselves came back; the earlier ones count as come back, too, since the server
-    /// keeps the order.
+    /// Notes that message `number` to ourselves came back, and with it the earlier ones: the server keeps the order
     pub(crate) fn echo(&self, number: u64) {
         self.echoed.fetch_max(number, Ordering::AcqRel);
-        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+        self.changes.send_replace(());
     }
 
     pub(crate) fn echoed(&self) -> u64 {
         self.echoed.load(Ordering::Acquire)
     }
 
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
@@ -317,32 +295,22 @@ impl Signals {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 
-    /// The server's refusal that holds `phrase`, if there was one after the first `since`.
+    /// The server's refusal that contains `phrase`, if there was one after the first `since`
     pub(crate) fn refusal(&self, since: u64, phrase: &str) -> Option<String> {
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         let mut recent = refusals.recent.iter().filter(|(number, _)| *number > since);
         recent.find(|(_, text)| text.contains(phrase)).map(|(_, text)| harmless(text))
     }
 
-    /// From now on no attempt to connect again is made.
+    /// Makes no attempt to reconnect from now on
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.episodes.end_all();
     }
 
-    /// Whether the connection stands, as far as events tell.
-    pub(crate) fn is_standing(&self) -> bool {
-        self.standing.load(Ordering::Relaxed)
-    }
-
-    /// This side gives the connection up, because nothing comes any more.
-    pub(crate) fn given_up_as_silent(&self) {
-        self.breaks.given_up_as_silent();
-    }
-
-    /// Something has come within the last `interval`.
-    pub(crate) fn heard(&self, interval: Duration) {
-        self.breaks.heard(interval);
+    /// Whether the connection is up, as far as events tell
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -350,7 +318,7 @@ impl Signals {
     }
 }
 
-/// A message to ourselves whose return is awaited.
+/// A message to ourselves that is on its way
 #[derive(Debug)]
 pub(crate) struct AwaitedEcho {
     signals: Arc<Signals>,
@@ -363,12 +331,12 @@ impl Drop for AwaitedEcho {
     }
 }
 
-/// Number and token in what follows our inbox's prefix, when it has the form of a message to ourselves.
+/// Number and token in what follows our inbox's prefix, when it has the form of a message to ourselves
 pub(crate) fn echo_name(rest: &str) -> Option<(u64, &str)> {
     numbered(rest.strip_prefix(".e")?)
 }
 
-/// Number and token in what follows our inbox's prefix, when it has the form of an answer to a request.
+/// Number and token in what follows our inbox's prefix, when it has the form of a reply to a request
 pub(crate) fn reply_name(rest: &str) -> Option<(u64, &str)> {
     numbered(rest.strip_prefix(".r")?)
 }

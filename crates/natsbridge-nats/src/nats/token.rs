@@ -1,4 +1,4 @@
-//! Draws what nobody can guess in an inbox's subjects, and compares it as a secret is compared.
+//! Random tokens for the subjects of an inbox, compared in constant time.
 
 use std::fmt;
 
@@ -6,8 +6,7 @@ use subtle::ConstantTimeEq as _;
 
 /// 128 bits from the operating system's generator, as 32 hexadecimal digits
 ///
-/// A subject that holds one is known to whoever may read it there, and to nobody else: a program that may publish to all
-/// of `_INBOX.>` has to find it among 2^128.
+/// A program that may publish to all of `_INBOX.>` but can't read a subject has to guess its token among 2^128.
 #[derive(Clone, Copy)]
 pub(crate) struct Token(u128);
 
@@ -16,7 +15,7 @@ impl Token {
         Self(rand::random())
     }
 
-    /// Whether `text` is this token; takes as long wherever the first difference is
+    /// Whether `text` is this token, in constant time
     pub(crate) fn is(self, text: &str) -> bool {
         let plain = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
         let given = u128::from_str_radix(if plain { text } else { "" }, 16).unwrap_or(0);
@@ -41,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_their_own_text_and_no_other() {
+    fn tokens_match_their_own_text_only() {
         let (one, other) = (Token::draw(), Token::draw());
         let text = one.to_string();
         assert!(one.is(&text) && !other.is(&text) && !one.is(&other.to_string()));
