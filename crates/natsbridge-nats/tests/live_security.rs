@@ -235,7 +235,7 @@ async fn servers_that_speak_no_websocket_are_named_as_such() {
     let server = NatsServer::start().unwrap();
     let error = fails(ConnectOptions::new(server.url().replace("nats://", "ws://"))).await;
     assert_eq!(error.kind(), BrokerErrorKind::NotWebSocket, "{error:?}");
-    assert!(error.to_string().contains("not as a WebSocket") && !error.is_retryable(), "{error}");
+    assert!(error.to_string().contains("does not speak WebSocket") && !error.is_retryable(), "{error}");
     is_said_once(&error);
 
     let mut dead = NatsServer::start().unwrap();
