@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, large, links, nats};
+use crate::{Failure, large, links, nats, typed};
 
 /// How long one job may take before it counts as hung
 const LIMIT: Duration = Duration::from_secs(90);
@@ -33,6 +33,8 @@ pub enum Scenario {
     Transfer,
     /// Seconds of that many uploads at once, and of their downloads to files, digests checked
     Large,
+    /// Seconds from the bytes of an Arrow table to rows of a struct, and the memory in MB that it took beside them
+    TableRows,
 }
 
 impl Scenario {
@@ -49,6 +51,7 @@ impl Scenario {
             Self::Link => "link",
             Self::Transfer => "transfer",
             Self::Large => "large files",
+            Self::TableRows => "rows of a table",
         }
     }
 }
@@ -132,6 +135,7 @@ impl Job {
                     Scenario::Link => links::message(self).await,
                     Scenario::Transfer => links::transfer(self).await,
                     Scenario::Large => large::transfers(self).await,
+                    Scenario::TableRows => typed::table_rows(self),
                     _ => nats::prepare(self).await?.await,
                 }
             })

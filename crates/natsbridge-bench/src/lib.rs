@@ -17,6 +17,7 @@ pub mod report;
 pub mod sample;
 pub mod tables;
 pub mod textbook;
+pub mod typed;
 pub mod workload;
 
 /// Why a measure could not be taken; read by people only

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use natsbridge_bench::job::Job;
 use natsbridge_bench::sample::Effort;
-use natsbridge_bench::{Failure, bounds, large, live, micro, peers, report};
+use natsbridge_bench::{Failure, bounds, large, live, micro, peers, report, typed};
 use natsbridge_testkit::nats_server::NatsServer;
 use serde_json::Value as Json;
 
@@ -44,6 +44,8 @@ fn all(effort: Effort, program: &str, testdata: &str) -> Result<(), Failure> {
 
     step("codec");
     let mut lines = micro::all(effort)?;
+    step("values of the program's own types");
+    lines.extend(typed::all(effort)?);
     step("other languages");
     lines.extend(peers::all(effort, Path::new(testdata), &mut note)?);
     step("messages over NATS");

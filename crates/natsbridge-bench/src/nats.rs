@@ -40,7 +40,9 @@ pub async fn prepare(job: &Job) -> Result<Run, Failure> {
         (Scenario::Latency, _) => latency(job).await,
         (Scenario::Deliver, Side::Natsbridge) => deliver(job).await,
         (Scenario::Deliver, Side::Other) => request(job).await,
-        (Scenario::Link | Scenario::Transfer | Scenario::Large, _) => Err("it is in another room".into()),
+        (Scenario::Link | Scenario::Transfer | Scenario::Large | Scenario::TableRows, _) => {
+            Err("it is in another room".into())
+        }
     }
 }
 

@@ -40,15 +40,16 @@ mod message;
 mod notes;
 mod numbers;
 mod outbound;
+mod rows;
 mod source;
+#[cfg(feature = "arrow")]
+mod table;
 mod timestamp;
 mod value;
 mod view;
 mod wire;
 mod words;
 
-#[cfg(feature = "arrow")]
-pub use codec::{Table, TableLimits};
 pub use codec::{decode, encode};
 pub use digest::{Digest, DigestStream, ParseDigestError};
 pub use envelope::{Envelope, Header, Metadata, Payload};
@@ -61,7 +62,10 @@ pub use link::{Downloaded, Link, LinkLifetime, Object, Uploaded, redacted};
 pub use message::{OutboundMessage, Part, Sender};
 pub use numbers::Epoch;
 pub use outbound::{Plan, Stamp, Step, Upload, plan};
+pub use rows::Rows;
 pub use source::Source;
-pub use value::{JsonText, Rows, Value};
+#[cfg(feature = "arrow")]
+pub use table::{Table, TableLimits};
+pub use value::{JsonText, Value};
 pub use view::JsonView;
 pub use words::{Encoding, ParsePayloadTypeError, PayloadType, Purpose, Transport};

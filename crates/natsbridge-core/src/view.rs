@@ -88,11 +88,6 @@ impl JsonView {
         }
     }
 
-    #[cfg(feature = "arrow")]
-    pub(crate) fn of_table(table: Table, max_bytes: u64) -> Result<Self, CodecError> {
-        Self::measured(Held::Table(table), max_bytes)
-    }
-
     fn null(problem: CodecError) -> Self {
         Self { held: Held::Null, len: 4, problems: vec![problem] }
     }
@@ -128,6 +123,20 @@ impl JsonView {
     }
 }
 
+#[cfg(feature = "arrow")]
+impl Table {
+    /// The rows as JSON text that is written while it is made; see [`JsonView`]
+    ///
+    /// Values are those of [`to_rows`](Self::to_rows). What has none is `null` and among the view's problems. Beyond
+    /// `max_bytes` of text, or with two columns of one name, the whole is.
+    ///
+    /// # Errors
+    /// [`CodecError::Table`] for a table that can't be walked.
+    pub fn json_view(&self, max_bytes: u64) -> Result<JsonView, CodecError> {
+        JsonView::measured(Held::Table(self.clone()), max_bytes)
+    }
+}
+
 impl fmt::Debug for JsonView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JsonView").field("len", &self.len).field("problems", &self.problems).finish_non_exhaustive()
@@ -144,7 +153,11 @@ impl Held {
             }
             Self::Json(json) => write_compact(utf8(json)?, out),
             #[cfg(feature = "arrow")]
-            Self::Table(table) => return table.write_rows(out),
+            Self::Table(table) => {
+                let rows = table.shown_rows()?;
+                let written = rows.serialize(&mut serde_json::Serializer::with_formatter(out, Harmless));
+                return Ok(written.map(|()| rows.problems()).map_err(io::Error::from));
+            }
         };
         Ok(written.map(|()| Vec::new()))
     }

@@ -1,8 +1,6 @@
 //! Values to serialised bytes and back, one file per family of payload types.
 
 pub(crate) mod json;
-#[cfg(feature = "arrow")]
-mod table;
 mod text;
 
 use bytes::Bytes;
@@ -10,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 #[cfg(feature = "arrow")]
-pub use self::table::{Table, TableLimits};
+use crate::table::{Table, TableLimits};
 use crate::{CodecError, JsonText, PayloadType, Source, Value};
 
 /// Serialises a value as its payload type says (`docs/specification.md`, section 3)
@@ -31,7 +29,10 @@ pub fn encode(payload_type: PayloadType, value: Value) -> Result<Bytes, CodecErr
         (PayloadType::JsonTable, Value::Rows(rows)) => json::encode_rows(rows.as_slice()),
         (PayloadType::JsonTable, Value::Json(json)) => json::encode_rows(json::rows_of(json)?.as_slice()),
         #[cfg(feature = "arrow")]
-        (PayloadType::JsonTable, Value::Table(table)) => json::encode_rows(table.to_rows()?.as_slice()),
+        (PayloadType::JsonTable, Value::Table(table)) => {
+            let rows = table.rows()?;
+            json::encode_rows(&rows).map_err(|error| rows.problem().unwrap_or(error))
+        }
         #[cfg(feature = "arrow")]
         (PayloadType::ArrowTable, value) => table_of(value)?.to_ipc(),
         #[cfg(not(feature = "arrow"))]

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::frame::{self, Frame, Frames};
 use super::limits::Budget;
 use super::schema::Checked;
-use super::{Table, TableLimits, damaged, layout, schema};
+use super::{Size, Table, TableLimits, damaged, layout, schema};
 use crate::CodecError;
 
 /// Reads a stream or a file
@@ -171,8 +171,9 @@ impl<'a, 'b> Reader<'a, 'b> {
     }
 
     fn table(self) -> Table {
-        let read_from = u64::try_from(self.buffer.len()).ok();
-        Table { schema: self.checked.schema, batches: self.batches, read_from }
+        let input = u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+        let read = Some(Size { input, decoded: self.budget.decoded() });
+        Table { schema: self.checked.schema, batches: self.batches, read }
     }
 }
 

@@ -82,6 +82,11 @@ impl Budget {
         within(self.decoded, self.limits.max_bytes)
     }
 
+    /// Bytes that were taken so far
+    pub(super) const fn decoded(&self) -> u64 {
+        self.decoded
+    }
+
     /// Takes bytes that are made from fewer
     pub(super) fn take_expanded(&mut self, bytes: u64) -> Result<(), CodecError> {
         self.expanded = self.expanded.saturating_add(bytes);

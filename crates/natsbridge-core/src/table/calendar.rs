@@ -27,12 +27,9 @@ const fn scale(unit: TimeUnit) -> i64 {
 
 /// A day counted from 1970-01-01; years outside 0 to 9999 have a sign and at least six digits, as ISO 8601 writes them
 pub(super) fn date(days: i64) -> String {
-    let (year, month, day) = civil(days);
-    if (0..=9999).contains(&year) {
-        return format!("{year:04}-{month:02}-{day:02}");
-    }
-    let sign = if year < 0 { '-' } else { '+' };
-    format!("{sign}{:06}-{month:02}-{day:02}", year.unsigned_abs())
+    let mut text = String::with_capacity(10);
+    put_date(&mut text, days);
+    text
 }
 
 /// The day of a moment that counts milliseconds; its time is not part of a date
@@ -40,29 +37,65 @@ pub(super) fn date_of_milliseconds(milliseconds: i64) -> String {
     date(milliseconds.div_euclid(DAY * 1_000))
 }
 
-/// A moment counted from 1970-01-01T00:00:00, without zone
-pub(super) fn moment(value: i64, unit: TimeUnit) -> String {
+/// A moment counted from 1970-01-01T00:00:00; `zone` goes behind it
+pub(super) fn moment(value: i64, unit: TimeUnit, zone: &str) -> String {
     let (seconds, rest) = (value.div_euclid(scale(unit)), value.rem_euclid(scale(unit)));
-    let day = date(seconds.div_euclid(DAY));
-    format!("{day}T{}", clock(seconds.rem_euclid(DAY), rest, unit))
+    let mut text = String::with_capacity(30);
+    put_date(&mut text, seconds.div_euclid(DAY));
+    text.push('T');
+    put_clock(&mut text, seconds.rem_euclid(DAY), rest, unit);
+    text.push_str(zone);
+    text
 }
 
 /// A time of day, up to and with `24:00:00`; `None` for what is none
 pub(super) fn time_of_day(value: i64, unit: TimeUnit) -> Option<String> {
     let is_time = (0..=DAY * scale(unit)).contains(&value);
-    is_time.then(|| clock(value.div_euclid(scale(unit)), value.rem_euclid(scale(unit)), unit))
+    is_time.then(|| {
+        let mut text = String::with_capacity(18);
+        put_clock(&mut text, value.div_euclid(scale(unit)), value.rem_euclid(scale(unit)), unit);
+        text
+    })
+}
+
+fn put_date(text: &mut String, days: i64) {
+    let (year, month, day) = civil(days);
+    if !(0..=9999).contains(&year) {
+        text.push(if year < 0 { '-' } else { '+' });
+        put(text, year.abs(), 6);
+    } else {
+        put(text, year, 4);
+    }
+    text.push('-');
+    put(text, month, 2);
+    text.push('-');
+    put(text, day, 2);
 }
 
 /// Hours, minutes and seconds, with 0, 3, 6 or 9 digits of a fraction, as few as hold it
-fn clock(seconds: i64, rest: i64, unit: TimeUnit) -> String {
+fn put_clock(text: &mut String, seconds: i64, rest: i64, unit: TimeUnit) {
+    put(text, seconds / 3600, 2);
+    text.push(':');
+    put(text, seconds / 60 % 60, 2);
+    text.push(':');
+    put(text, seconds % 60, 2);
     let nanoseconds = rest * (1_000_000_000 / scale(unit));
-    let fraction = match nanoseconds {
-        0 => String::new(),
-        n if n % 1_000_000 == 0 => format!(".{:03}", n / 1_000_000),
-        n if n % 1_000 == 0 => format!(".{:06}", n / 1_000),
-        n => format!(".{n:09}"),
+    let (fraction, width) = match nanoseconds {
+        0 => return,
+        n if n % 1_000_000 == 0 => (n / 1_000_000, 3),
+        n if n % 1_000 == 0 => (n / 1_000, 6),
+        n => (n, 9),
     };
-    format!("{:02}:{:02}:{:02}{fraction}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    text.push('.');
+    put(text, fraction, width);
+}
+
+/// Writes a number of at least so many digits; a table has millions of them, and `format!` takes most of their time
+fn put(text: &mut String, number: i64, width: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(number);
+    text.extend(std::iter::repeat_n('0', width.saturating_sub(digits.len())));
+    text.push_str(digits);
 }
 
 /// An ISO 8601 duration in seconds
@@ -160,7 +193,8 @@ mod tests {
             (i64::MAX, Nanosecond, "2262-04-11T23:47:16.854775807"),
             (i64::MIN, Microsecond, "-290308-12-21T19:59:05.224192"),
         ] {
-            assert_eq!(moment(value, unit), text);
+            assert_eq!(moment(value, unit, ""), text);
+            assert_eq!(moment(value, unit, "Z"), format!("{text}Z"));
         }
     }
 

@@ -1,17 +1,17 @@
 //! Arrow tables: record batches to an IPC stream and back, with a stranger's bytes checked before Arrow reads them.
 
 mod calendar;
-mod cells;
+mod cell;
+mod column;
 mod frame;
 mod infer;
 mod layout;
+mod ledger;
 mod limits;
-mod out;
 mod read;
 mod rows;
 mod schema;
 
-use std::io;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -20,10 +20,16 @@ use arrow_ipc::writer::StreamEncoder;
 use arrow_schema::{ArrowError, Field, SchemaRef};
 use bytes::Bytes;
 
-pub use limits::TableLimits;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 
+pub use self::limits::TableLimits;
+pub(crate) use self::rows::TableRows;
+use crate::error::CodecError;
 use crate::harmless::shown_within;
-use crate::{CodecError, JsonView, Limits, Rows, Source};
+use crate::limits::Limits;
+use crate::rows::Rows;
+use crate::source::Source;
 
 /// Bytes from which a piece of a stream stays where it is; shorter ones are copied together
 const PIECE: usize = 64 * 1024;
@@ -48,8 +54,15 @@ const PIECE: usize = 64 * 1024;
 pub struct Table {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
-    /// The bytes that it was read from, where it was read: what is made of it is bounded by them
-    read_from: Option<u64>,
+    /// Where it was read from Arrow IPC: what is made of it is bounded by its size
+    read: Option<Size>,
+}
+
+/// Bytes of a table as it came, and as it is in memory
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    input: u64,
+    decoded: u64,
 }
 
 impl PartialEq for Table {
@@ -74,7 +87,7 @@ impl Table {
                 .map_err(|error| damaged(format!("batch {number} does not have the table's schema: {error}")))
         };
         let batches = batches.into_iter().enumerate().map(fit).collect::<Result<_, _>>()?;
-        Ok(Self { schema, batches, read_from: None })
+        Ok(Self { schema, batches, read: None })
     }
 
     /// The columns' names and types
@@ -170,7 +183,7 @@ impl Table {
         read::read(bytes, limits)
     }
 
-    /// The rows as JSON objects, to be sent as `jsontable` (docs/specification.md, section 3)
+    /// The rows as JSON objects (docs/specification.md, section 3)
     ///
     /// | Arrow | JSON |
     /// |---|---|
@@ -185,19 +198,18 @@ impl Table {
     /// | maps | objects when the keys are text, else arrays of key-value objects |
     /// | dictionaries, runs, unions | the value they stand for |
     ///
-    /// Rows as values in memory take much more than the table. Of a table that was read from Arrow IPC they may take 256
+    /// Rows as JSON values take much more memory than the table. Of a table that was read from Arrow IPC they may take 256
     /// times its bytes, 64 MiB in any case, and never more than 1 GiB; a few bytes can stand for millions of rows. See
-    /// [`json_view`](Self::json_view) for rows as text, which takes no memory.
+    /// [`deserialize`](Self::deserialize) for rows of a type of your own, and [`json_view`](Self::json_view) for rows as
+    /// text, which takes no memory.
     ///
     /// # Errors
     /// [`CodecError::Unconvertible`] for two columns of one name, two fields of one name, a map with a key that stands
     /// twice or is null, and times that are none; [`CodecError::TableTooLarge`] beyond the bound.
     pub fn to_rows(&self) -> Result<Rows, CodecError> {
-        const ALWAYS: u64 = 64 << 20;
-        const TIMES: u64 = 256;
         let most = TableLimits::default().bytes();
-        let bound = self.read_from.map_or(most, |bytes| bytes.saturating_mul(TIMES).clamp(ALWAYS, most));
-        rows::to_rows(self, bound)
+        let bound = self.read.map_or(most, |size| bound(size.input).min(most));
+        self.rows_within(bound)
     }
 
     /// [`to_rows`](Self::to_rows) with another bound: the limits' bytes, whatever the table was read from
@@ -205,31 +217,69 @@ impl Table {
     /// # Errors
     /// As [`to_rows`](Self::to_rows).
     pub fn to_rows_within(&self, limits: &TableLimits) -> Result<Rows, CodecError> {
-        rows::to_rows(self, limits.bytes())
+        self.rows_within(limits.bytes())
     }
 
-    /// The rows in a serde type
+    fn rows_within(&self, limit: u64) -> Result<Rows, CodecError> {
+        // Beside its text: itself, its key's head and its place in the object.
+        const VALUE: u64 = 128;
+        let source = TableRows::new(self, VALUE, limit)?;
+        let mut rows = Vec::new();
+        let read = source.each(|row| {
+            if let Json::Object(row) = serde_json::to_value(row)? {
+                rows.push(row);
+            }
+            Ok::<_, serde_json::Error>(())
+        });
+        match read {
+            Ok(()) => Ok(Rows::new(rows)),
+            Err(error) => Err(source.problem().unwrap_or_else(|| damaged(error.to_string()))),
+        }
+    }
+
+    /// Reads the rows into a type of your own, batch by batch and without JSON in between
+    ///
+    /// The type is a sequence, such as `Vec<Row>`; each row is a struct or map whose keys are the columns' names. Values are
+    /// given as [`to_rows`](Self::to_rows) says: a timestamp is text, a null is `None`. Columns that the type does not name
+    /// are not read.
+    ///
+    /// Of a table that was read from Arrow IPC, values may count 256 times the bytes that it takes in memory, 64 MiB in any
+    /// case: 8 for each value, and its text. A plain table stays far below it.
+    ///
+    /// ```
+    /// use natsbridge_core::{Rows, Table};
+    ///
+    /// #[derive(Debug, PartialEq, serde::Deserialize)]
+    /// struct Reading {
+    ///     channel: u8,
+    ///     volts: Option<f64>,
+    /// }
+    ///
+    /// let rows = serde_json::from_str::<Vec<_>>(r#"[{"channel":7,"volts":3.3},{"channel":8}]"#)?;
+    /// let table = Table::from_rows(&Rows::new(rows))?;
+    /// let readings: Vec<Reading> = table.deserialize()?;
+    /// assert_eq!(readings[0], Reading { channel: 7, volts: Some(3.3) });
+    /// assert_eq!(readings[1], Reading { channel: 8, volts: None });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`to_rows`](Self::to_rows), and [`CodecError::Mismatch`].
-    pub fn deserialize<T: serde::de::DeserializeOwned>(&self) -> Result<T, CodecError> {
-        let rows = self.to_rows()?.into_vec();
-        serde_json::from_value(rows.into()).map_err(|error| CodecError::mismatch::<T>(&error))
+    /// [`CodecError::Mismatch`] for rows of another shape than the type's, [`CodecError::Unconvertible`] as
+    /// [`to_rows`](Self::to_rows), [`CodecError::TableTooLarge`] beyond the bound.
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, CodecError> {
+        let rows = self.rows()?;
+        T::deserialize(&rows).map_err(|error| rows.problem().unwrap_or_else(|| CodecError::mismatch::<T>(&error)))
     }
 
-    /// The rows as JSON text that is written while it is made; see [`JsonView`]
-    ///
-    /// Values are those of [`to_rows`](Self::to_rows). What has none is `null` and among the view's problems. Beyond
-    /// `max_bytes` of text, or with two columns of one name, the whole is.
-    ///
-    /// # Errors
-    /// [`CodecError::Table`] for a table that can't be walked.
-    pub fn json_view(&self, max_bytes: u64) -> Result<JsonView, CodecError> {
-        JsonView::of_table(self.clone(), max_bytes)
+    /// The rows for any serde type or format, within a bound that only tables reach that name the same bytes many times
+    pub(crate) fn rows(&self) -> Result<TableRows<'_>, CodecError> {
+        const VALUE: u64 = 8;
+        TableRows::new(self, VALUE, self.read.map_or(u64::MAX, |size| bound(size.decoded)))
     }
 
-    pub(crate) fn write_rows(&self, out: &mut dyn io::Write) -> Result<io::Result<Vec<CodecError>>, CodecError> {
-        rows::write_rows(self, out)
+    /// The rows to be shown, without a bound: what has no JSON is null, and among the rows' problems when they were written
+    pub(crate) fn shown_rows(&self) -> Result<TableRows<'_>, CodecError> {
+        TableRows::new(self, 0, u64::MAX).map(TableRows::showing)
     }
 
     /// A table of these rows, its columns in first-seen order and all nullable
@@ -248,8 +298,15 @@ impl Table {
 
 impl From<RecordBatch> for Table {
     fn from(batch: RecordBatch) -> Self {
-        Self { schema: batch.schema(), batches: vec![batch], read_from: None }
+        Self { schema: batch.schema(), batches: vec![batch], read: None }
     }
+}
+
+/// What may be made of so many bytes
+fn bound(bytes: u64) -> u64 {
+    const ALWAYS: u64 = 64 << 20;
+    const TIMES: u64 = 256;
+    bytes.saturating_mul(TIMES).max(ALWAYS)
 }
 
 /// Copied once, into a buffer that fits
