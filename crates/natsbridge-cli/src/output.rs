@@ -2,17 +2,36 @@
 //! strangers made harmless.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
+use indicatif::MultiProgress;
 use serde_json::Value as Json;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::failure::Failure;
 
+/// The progress bars on the terminal, once there are any
+static BARS: OnceLock<MultiProgress> = OnceLock::new();
+
+/// Where progress bars are drawn; from now on lines are printed above them
+pub(crate) fn bars() -> &'static MultiProgress {
+    BARS.get_or_init(MultiProgress::new)
+}
+
+/// Prints while no progress bar is on the terminal
+pub(crate) fn above_bars<T>(print: impl FnOnce() -> T) -> T {
+    match BARS.get() {
+        Some(bars) => bars.suspend(print),
+        None => print(),
+    }
+}
+
 /// Prints text and a line end on standard output, at once
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
-    written.map_err(unwritable)
+    above_bars(|| {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(unwritable)
+    })
 }
 
 /// Why standard output could not be written; that nobody reads it any more is no failure
@@ -45,7 +64,7 @@ pub(crate) fn json(json: &Json) -> String {
 
 /// Prints a line for people on standard error; that nobody reads it is no failure
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = above_bars(|| writeln!(io::stderr().lock(), "{text}"));
 }
 
 /// Whether and how to colour

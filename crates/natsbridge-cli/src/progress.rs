@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use natsbridge::{Config, Direction, Progress};
 
 use crate::output;
@@ -21,47 +21,47 @@ pub(crate) fn watch(config: Config) -> Config {
     if !io::stderr().is_terminal() {
         return config;
     }
-    let bars = Bars::default();
-    config.on_progress(move |progress| bars.show(progress))
+    let running = Bars::default();
+    config.on_progress(move |progress| running.show(progress))
 }
 
 /// One bar for each transfer that runs
 #[derive(Default)]
-struct Bars {
-    drawn: MultiProgress,
-    running: Mutex<HashMap<u64, ProgressBar>>,
-}
+struct Bars(Mutex<HashMap<u64, ProgressBar>>);
 
 impl Bars {
     fn show(&self, progress: Progress<'_>) {
         let Progress { transfer, done, total, .. } = progress;
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if progress.ended {
-            running.remove(&transfer).iter().for_each(ProgressBar::finish_and_clear);
+            if let Some(bar) = running.remove(&transfer) {
+                bar.finish_and_clear();
+                output::bars().remove(&bar);
+            }
             return;
         }
-        let bar = running.entry(transfer).or_insert_with(|| self.add(&progress));
+        let bar = running.entry(transfer).or_insert_with(|| bar(&progress));
         if total > 0 {
             bar.set_length(total);
         }
         bar.set_position(done);
     }
+}
 
-    fn add(&self, progress: &Progress<'_>) -> ProgressBar {
-        let arrow = match progress.direction {
-            Direction::Upload => '↑',
-            Direction::Download => '↓',
-        };
-        let shown = if progress.total > 0 {
-            "{wide_bar} {decimal_bytes}/{decimal_total_bytes} {eta}"
-        } else {
-            "{spinner} {decimal_bytes}, {elapsed}"
-        };
-        let template = ProgressStyle::with_template(&format!("{arrow} {{prefix}} {shown}"));
-        let bar = ProgressBar::no_length().with_style(template.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let bar = self.drawn.add(bar);
-        bar.set_prefix(output::cell(&output::harmless(progress.dataname), NAME));
-        bar.enable_steady_tick(TICK);
-        bar
-    }
+fn bar(progress: &Progress<'_>) -> ProgressBar {
+    let arrow = match progress.direction {
+        Direction::Upload => '↑',
+        Direction::Download => '↓',
+    };
+    let shown = if progress.total > 0 {
+        "{wide_bar} {decimal_bytes}/{decimal_total_bytes} {eta}"
+    } else {
+        "{spinner} {decimal_bytes}, {elapsed}"
+    };
+    let style = ProgressStyle::with_template(&format!("{arrow} {{prefix}} {shown}"));
+    let bar = ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = output::bars().add(bar);
+    bar.set_prefix(output::cell(&output::harmless(progress.dataname), NAME));
+    bar.enable_steady_tick(TICK);
+    bar
 }

@@ -46,7 +46,7 @@
 //! uploaded, so that it fits the connected server to the byte. By default the file server is the one at `FILESERVER_URL`, a
 //! Plik or `natsbridge serve`; [`Config::uploader`] takes any other [`Uploader`]: a bucket, plain HTTP, a closure
 //! ([`upload_handler`]). Uploads and downloads stream, are retried, and are compared with their SHA-256 before anything is
-//! handed out.
+//! handed out. [`Config::on_progress`] and [`MessageBuilder::on_progress`] tell how many bytes are done.
 //!
 //! An inbox downloads links ahead and in order. A [`lazy`](Subscriber::lazy) one leaves them where they are, until a [`Payload`]
 //! is asked for its value, or saves it without holding it in memory:

@@ -22,18 +22,13 @@ const REPLY: &str = "reply";
 
 /// Settings of a service
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ServeOptions {
-    /// Handlers that run at once; 0 means the default, 16
-    pub concurrency: usize,
-    /// The queue group to subscribe in; default none
-    pub queue_group: Option<String>,
-    /// Whether payloads that came as links are left at the file server; default false
-    pub lazy: bool,
-    /// Whether a message with the purpose `shutdown` stops the service; default false
-    pub stop_when_asked: bool,
-    /// How long messages that have arrived are still handled after a stop; 10 seconds where `None`
-    pub grace: Option<Duration>,
+    /// 0 means the default
+    concurrency: usize,
+    queue_group: Option<String>,
+    lazy: bool,
+    stop_when_asked: bool,
+    grace: Option<Duration>,
 }
 
 impl ServeOptions {

@@ -232,8 +232,10 @@ impl Report {
 
     /// Prints the message at once
     pub(crate) fn print(&self, form: Form) -> Result<(), Failure> {
-        let mut stdout = io::BufWriter::new(io::stdout().lock());
-        self.write(form, &mut stdout).and_then(|()| io::Write::flush(&mut stdout)).map_err(output::unwritable)
+        output::above_bars(|| {
+            let mut stdout = io::BufWriter::new(io::stdout().lock());
+            self.write(form, &mut stdout).and_then(|()| io::Write::flush(&mut stdout)).map_err(output::unwritable)
+        })
     }
 
     /// Writes the message, with its line end; a large value is made meanwhile

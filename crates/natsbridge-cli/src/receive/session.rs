@@ -299,15 +299,17 @@ fn number(len: usize) -> u64 {
 
 /// Writes messages until all are written or the time is over; says how many are
 fn written(ready: &[Ready], form: Form, over: &AtomicBool) -> Result<usize, Failure> {
-    let mut stdout = io::BufWriter::with_capacity(64 * 1024, io::stdout().lock());
-    let mut count = 0;
-    for ready in ready {
-        if over.load(Ordering::Relaxed) {
-            break;
+    output::above_bars(|| {
+        let mut stdout = io::BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+        let mut count = 0;
+        for ready in ready {
+            if over.load(Ordering::Relaxed) {
+                break;
+            }
+            ready.report.write(form, &mut stdout).map_err(output::unwritable)?;
+            count += 1;
         }
-        ready.report.write(form, &mut stdout).map_err(output::unwritable)?;
-        count += 1;
-    }
-    stdout.flush().map_err(output::unwritable)?;
-    Ok(count)
+        stdout.flush().map_err(output::unwritable)?;
+        Ok(count)
+    })
 }
