@@ -1,22 +1,22 @@
-//! SHA-256 digests of serialised payloads: computed in the pass that moves the bytes, written as lower-case hex.
+//! SHA-256 digests of serialised payloads, written as lower-case hexadecimal text.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::Digest as _;
 
-/// The SHA-256 of a serialised payload, before base64 (specification, section 6)
+/// SHA-256 of a serialised payload, before base64 (`docs/specification.md`, section 6)
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Digests bytes that are at hand
+    /// Computes the digest of bytes in memory
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
-    /// The 32 bytes
+    /// Returns the 32 bytes of the digest
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -45,7 +45,7 @@ pub struct ParseDigestError {
 impl FromStr for Digest {
     type Err = ParseDigestError;
 
-    /// Reads 64 hexadecimal digits; upper case is accepted, lower case is written
+    /// Parses 64 hexadecimal digits, in lower or upper case
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refused = || ParseDigestError { found: text.chars().count() };
         if text.len() != 64 {
@@ -68,17 +68,17 @@ const fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
-/// Digests bytes as they pass by
+/// Computes the digest of bytes that arrive in pieces
 #[derive(Debug, Clone, Default)]
 pub struct DigestStream(sha2::Sha256);
 
 impl DigestStream {
-    /// Takes the next bytes
+    /// Adds the next bytes
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes taken
+    /// Returns the digest of all bytes
     #[must_use]
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())

@@ -1,11 +1,11 @@
-//! What can go wrong in core, one enum per operation, each with a stable code that vectors and NACKs share.
+//! Errors of core: one enum per operation, each with a stable code that vectors and NACKs use.
 
 use crate::harmless::{shown, shown_within};
 use crate::{Digest, PayloadType, ReceiverKind};
 
-/// A value that can't be serialised as its payload type, or bytes that can't be read as it
+/// A value can't be serialised as its payload type, or bytes can't be read as it
 ///
-/// The payload's name is added by who knows it ([`PayloadError`], [`PlanError`]).
+/// [`PayloadError`] and [`PlanError`] add the payload's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
@@ -35,7 +35,7 @@ pub enum CodecError {
         line: usize,
         /// Column in bytes, from 1
         column: usize,
-        /// The number as it stands, cut
+        /// The number, truncated
         number: String,
     },
     /// A number in JSON to be sent that receivers would read as another one
@@ -47,10 +47,10 @@ pub enum CodecError {
         line: usize,
         /// Column in bytes, from 1
         column: usize,
-        /// The number as it stands, cut
+        /// The number, truncated
         number: String,
     },
-    /// A jsontable payload that is JSON, but not an array of objects
+    /// A jsontable payload that is JSON but not an array of objects
     #[error("a jsontable is an array of objects, one per row; {found}")]
     NotRows {
         /// What was found instead
@@ -59,7 +59,7 @@ pub enum CodecError {
     /// An arrowtable payload that is damaged, hostile or of a kind that can't be read
     #[error("not a readable Arrow table: {reason}")]
     Table {
-        /// What is wrong, in words that name the Arrow part
+        /// What is wrong, naming the part of Arrow IPC
         reason: String,
     },
     /// An arrowtable payload that would grow beyond a limit when read
@@ -72,13 +72,13 @@ pub enum CodecError {
         /// Bytes allowed
         limit: u64,
     },
-    /// A value that is longer as JSON text than it may be shown
+    /// A value whose JSON text is longer than the limit for showing it
     #[error("as JSON it has more than {limit} bytes, the limit for showing it; save the payload to have it whole")]
     TooLargeToShow {
         /// Bytes of JSON text allowed
         limit: u64,
     },
-    /// A table that has no counterpart in the other table type
+    /// A table that has no equivalent in the other table type
     #[error("column `{}` can't be converted: {reason}", shown(column))]
     Unconvertible {
         /// The column
@@ -86,7 +86,7 @@ pub enum CodecError {
         /// Why not
         reason: String,
     },
-    /// JSON that nests deeper than any reader follows
+    /// JSON that is nested deeper than readers accept
     #[error("JSON nests deeper than {limit} levels; flatten it, or send it as `text`")]
     TooDeep {
         /// Levels allowed
@@ -95,16 +95,16 @@ pub enum CodecError {
     /// A payload whose bytes are in a file, which core does not open
     #[error("the payload is in a file; open the file, or load it first")]
     InFile,
-    /// A value that its serde type can't write as JSON: a map whose keys are no strings, or what the type itself says
+    /// A serde type that can't be written as JSON: a map with keys that are not strings, or an error of the type itself
     #[error("it can't be written as JSON: {reason}")]
     Serialize {
         /// Why not
         reason: String,
     },
-    /// A sound payload that is not of the shape that the program's type has
+    /// A valid payload that does not fit the program's type
     #[error("can't be read as {wanted}: {reason}")]
     Mismatch {
-        /// The type that was asked for
+        /// The program's type
         wanted: &'static str,
         /// What does not fit
         reason: String,
@@ -119,19 +119,19 @@ pub enum CodecError {
         /// What was given
         found: &'static str,
     },
-    /// Arrow tables were left out of this program
+    /// This program is built without feature `arrow`
     #[error("this program was built without Arrow tables; build it with the feature `arrow`, or use `jsontable`")]
     NoArrow,
 }
 
 impl CodecError {
-    /// What a type's own `Deserialize` says of a sound value; it may repeat a stranger's text
+    /// The error of a type's own `Deserialize` for a valid value; it may repeat a stranger's text
     pub(crate) fn mismatch<T>(error: &dyn std::fmt::Display) -> Self {
         let reason = shown_within(&error.to_string(), 500).into_owned();
         Self::Mismatch { wanted: std::any::type_name::<T>(), reason }
     }
 
-    /// The stable word for this error (docs/specification.md, "Error codes")
+    /// Returns the stable code of the error (`docs/specification.md`, section 9)
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -150,11 +150,11 @@ impl CodecError {
     }
 }
 
-/// JSON that is no envelope (specification, section 5)
+/// JSON that is not an envelope (`docs/specification.md`, section 5)
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
-    /// Not JSON, or JSON whose strings and keys are not sound: a lone surrogate, a key that stands twice
+    /// Not JSON, or JSON with a lone surrogate or a key that occurs twice
     #[error("the message is not an envelope: not JSON at line {line}, column {column}: {reason}")]
     NotJson {
         /// Line, from 1
@@ -164,13 +164,13 @@ pub enum EnvelopeError {
         /// What was found instead
         reason: String,
     },
-    /// JSON, but no object
+    /// JSON that is not an object
     #[error("the message is not an envelope: it is {found}, not an object")]
     NotAnObject {
         /// What it is instead: `a JSON array`
         found: &'static str,
     },
-    /// A field without which there is no message
+    /// A required field of the message is missing
     #[error("the message is not an envelope: `{field}` is missing")]
     MissingField {
         /// The field
@@ -181,19 +181,19 @@ pub enum EnvelopeError {
     WrongType {
         /// The field
         field: &'static str,
-        /// What it has to be
+        /// The required JSON type
         expected: &'static str,
     },
     /// An item of `payloads` that is not an object
     #[error("item {index} of `payloads` is not an object")]
     NotAPayload {
-        /// Its place, from 0
+        /// Its position, from 0
         index: usize,
     },
     /// A payload that can't be read
     #[error("payload `{}`: {fault}", shown(dataname))]
     Payload {
-        /// The payload's name; `#` and its place where the name itself is at fault
+        /// The payload's name, or `#` and its position if the name can't be read
         dataname: String,
         /// What is wrong with it
         fault: PayloadFault,
@@ -201,7 +201,7 @@ pub enum EnvelopeError {
 }
 
 impl EnvelopeError {
-    /// The stable word for this error (docs/specification.md, "Error codes")
+    /// Returns the stable code of the error (`docs/specification.md`, section 9)
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -212,7 +212,7 @@ impl EnvelopeError {
         }
     }
 
-    /// The payload at fault, where it is one payload's
+    /// Returns the name of the payload, if the error is about one payload
     #[must_use]
     pub fn dataname(&self) -> Option<&str> {
         match self {
@@ -226,11 +226,11 @@ impl EnvelopeError {
     }
 }
 
-/// What is wrong with one payload of an envelope
+/// Why a payload of an envelope is invalid
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadFault {
-    /// A field without which there is no payload
+    /// A required field of the payload is missing
     #[error("`{field}` is missing")]
     MissingField {
         /// The field
@@ -241,10 +241,10 @@ pub enum PayloadFault {
     WrongType {
         /// The field
         field: &'static str,
-        /// What it has to be
+        /// The required JSON type
         expected: &'static str,
     },
-    /// A payload type that is none of the eight
+    /// An unknown payload type
     #[error(
         "unknown payload_type `{}`; the types are text, dictionary, arrowtable, jsontable, image, audio, video and binary",
         shown(found)
@@ -253,19 +253,19 @@ pub enum PayloadFault {
         /// The word that was found
         found: String,
     },
-    /// A transport that is neither of the two
+    /// An unknown transport
     #[error("unknown transport `{}`; a payload travels `direct` or as a `link`", shown(found))]
     UnknownTransport {
         /// The word that was found
         found: String,
     },
-    /// An encoding that a direct payload can't have
+    /// An unknown encoding of a direct payload
     #[error("unknown encoding `{}`; the encodings are none, json, base64 and arrow-ipc", shown(found))]
     UnknownEncoding {
         /// The word that was found
         found: String,
     },
-    /// Text that is base64 in no form
+    /// Text that is not base64 in any form
     #[error("not base64: {reason}")]
     Base64 {
         /// What is wrong with it
@@ -274,7 +274,7 @@ pub enum PayloadFault {
 }
 
 impl PayloadFault {
-    /// The stable word for this error (docs/specification.md, "Error codes")
+    /// Returns the stable code of the error (`docs/specification.md`, section 9)
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -288,11 +288,11 @@ impl PayloadFault {
     }
 }
 
-/// A message that can't be sent as it is, found before anything is uploaded or published
+/// A message that can't be sent, found before anything is uploaded or published
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// A payload larger than its receiver takes
+    /// A payload that exceeds the limit of its receiver
     #[error(
         "payload `{}` has {size} bytes, and {receiver} takes at most {limit} in one payload; send it smaller or in parts",
         shown(dataname)
@@ -302,9 +302,9 @@ pub enum PlanError {
         dataname: String,
         /// Its size in bytes, serialised
         size: u64,
-        /// The most that is taken, in bytes
+        /// The limit in bytes
         limit: u64,
-        /// Who receives it
+        /// The kind of receiver
         receiver: ReceiverKind,
     },
     /// A message that exceeds the broker's limit even with every payload that can be a link as a link
@@ -314,7 +314,7 @@ pub enum PlanError {
     MessageTooLarge {
         /// Bytes of the whole envelope as it would be published
         size: u64,
-        /// Bytes that the broker takes
+        /// The broker's limit in bytes
         limit: u64,
         /// Name and size in bytes, serialised, of each payload that stayed direct
         direct: Vec<(String, u64)>,
@@ -339,7 +339,7 @@ pub enum PlanError {
     UnreadableType {
         /// The payload
         dataname: String,
-        /// Who receives it
+        /// The kind of receiver
         receiver: ReceiverKind,
     },
     /// A table that could not be converted for its receiver
@@ -350,7 +350,7 @@ pub enum PlanError {
         /// Why not
         source: CodecError,
     },
-    /// A store that holds another number of bytes than it was given
+    /// A store that stored another number of bytes than were sent
     #[error(
         "payload `{}` has {sent} bytes, and the file server stored {stored}; the upload is not used",
         shown(dataname)
@@ -366,7 +366,7 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// The stable word for this error (docs/specification.md, "Error codes")
+    /// Returns the stable code of the error (`docs/specification.md`, section 9)
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -378,7 +378,7 @@ impl PlanError {
         }
     }
 
-    /// The payload at fault, where it is one payload's
+    /// Returns the name of the payload, if the error is about one payload
     #[must_use]
     pub fn dataname(&self) -> Option<&str> {
         match self {
@@ -392,7 +392,7 @@ impl PlanError {
     }
 }
 
-/// The largest first; a long list is cut, the sum stands in the message already
+/// The largest payloads first; a long list is truncated
 fn sizes(direct: &[(String, u64)]) -> String {
     const SHOWN: usize = 8;
     let mut largest: Vec<_> = direct.iter().collect();
@@ -404,7 +404,7 @@ fn sizes(direct: &[(String, u64)]) -> String {
     if text.is_empty() { "none".to_owned() } else { text.join(", ") }
 }
 
-/// A payload that arrived, but is not what its envelope or its type says
+/// A payload that arrived but does not match its envelope or its type
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error("payload `{}`: {fault}", shown(dataname))]
@@ -416,24 +416,24 @@ pub struct PayloadError {
 }
 
 impl PayloadError {
-    /// Says what is wrong with the payload of this name
+    /// Creates an error about the payload `dataname`
     #[must_use]
     pub fn new(dataname: impl Into<String>, fault: PayloadErrorKind) -> Self {
         Self { dataname: dataname.into(), fault }
     }
 
-    /// The stable word for this error (docs/specification.md, "Error codes")
+    /// Returns the stable code of the error (`docs/specification.md`, section 9)
     #[must_use]
     pub const fn code(&self) -> &'static str {
         self.fault.code()
     }
 }
 
-/// What is wrong with one payload that arrived
+/// Kind of a [`PayloadError`]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadErrorKind {
-    /// Other bytes than the sender digested
+    /// The digest of the bytes differs from the one in the envelope
     #[error(
         "the bytes have SHA-256 {found}, the envelope says {stated}; they were changed or cut on the way, ask for the message again"
     )]
@@ -443,7 +443,7 @@ pub enum PayloadErrorKind {
         /// Digest of the bytes
         found: Digest,
     },
-    /// A digest in the envelope that is none
+    /// The digest in the envelope is invalid
     #[error("the envelope's sha256 is not 64 hexadecimal digits")]
     DigestForm,
     /// A link without a digest, in strict mode
@@ -451,7 +451,7 @@ pub enum PayloadErrorKind {
         "the link has no sha256, and strict mode asks for one; send it with a digest, or receive without strict mode"
     )]
     DigestMissing,
-    /// Another number of bytes than the envelope says
+    /// The number of bytes differs from the one in the envelope
     #[error("there are {found} bytes, the envelope says {stated}")]
     Size {
         /// Bytes in the envelope
@@ -459,21 +459,21 @@ pub enum PayloadErrorKind {
         /// Bytes that are there
         found: u64,
     },
-    /// More bytes than the receiver takes
+    /// The payload exceeds the limit of this receiver
     #[error("there are {size} bytes, the receiver takes at most {limit}; raise max_payload_size if that is too little")]
     TooLarge {
-        /// Bytes stated or found
+        /// Size in bytes, as stated or found
         size: u64,
-        /// The most that is taken
+        /// The limit in bytes
         limit: u64,
     },
-    /// Bytes that are not what the payload type says
+    /// The bytes do not match the payload type
     #[error("{0}")]
     Codec(CodecError),
 }
 
 impl PayloadErrorKind {
-    /// The stable word for this error (docs/specification.md, "Error codes")
+    /// Returns the stable code of the error (`docs/specification.md`, section 9)
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {

@@ -1,14 +1,14 @@
-//! The one place that makes strangers' text fit for terminals, logs and errors.
+//! Escapes strangers' text for terminals, logs and errors.
 
 use std::borrow::Cow;
 
-/// Characters of a stranger's text that an error or a log line shows at most
+/// Most characters of a stranger's text in an error or a log line
 const SHOWN: usize = 80;
 
-/// Strangers' text as a terminal or a log may be given it: what moves a cursor or turns text is escaped, nothing is cut
+/// Escapes characters of strangers' text that would control a terminal or change the direction of text
 ///
-/// Escaped as in Rust's strings (`\u{1b}`, `\n`) are control characters (C0, DEL, C1), the marks that turn the direction
-/// of writing, the line and paragraph separators, and the byte-order mark. See [`shown`] for text that is also cut.
+/// These are control characters (C0, DEL, C1), direction marks, the line and paragraph separators, and the byte-order mark.
+/// They are escaped as in Rust's strings (`\u{1b}`, `\n`). [`shown`] truncates the text too.
 ///
 /// ```
 /// assert_eq!(natsbridge_core::harmless("gpj\u{202e}.exe"), "gpj\\u{202e}.exe");
@@ -26,15 +26,15 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Strangers' text as errors and logs may show it: [`harmless`], and at most 80 characters of it
+/// Escapes strangers' text as [`harmless`] does, and truncates it to 80 characters and `…`
 ///
-/// `…` stands for what is cut off. An escaped character counts as one.
+/// An escaped character counts as one.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
     shown_within(text, SHOWN)
 }
 
-/// As [`shown`], with another number of characters
+/// Escapes and truncates strangers' text to `characters`
 pub(crate) fn shown_within(text: &str, characters: usize) -> Cow<'_, str> {
     match text.char_indices().nth(characters) {
         Some((end, _)) => Cow::Owned(harmless(&text[..end]).into_owned() + "…"),
@@ -42,7 +42,7 @@ pub(crate) fn shown_within(text: &str, characters: usize) -> Cow<'_, str> {
     }
 }
 
-/// Whether a character can write over what a terminal has shown, break a line of a log, or make text look like another
+/// Whether a character can overwrite a terminal, break a log line, or disguise text
 pub(crate) const fn is_harmful(c: char) -> bool {
     matches!(
         c,

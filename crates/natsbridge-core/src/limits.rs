@@ -1,24 +1,24 @@
-//! The limits a message is planned against: the direct threshold, the broker's maximum, and what a receiver can take.
+//! Limits for planning a message: the threshold for links, the broker's maximum payload, and the kind of receiver.
 
 use std::fmt;
 
 use crate::PayloadType;
 
-/// A kind of receiver with less room than others (`docs/specification.md`, section 4)
+/// A kind of receiver, which limits what a message may contain (`docs/specification.md`, section 4)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReceiverKind {
-    /// Takes every type, directly and by link
+    /// Reads every type, direct and by link
     #[default]
     Desktop,
-    /// A page: no `arrowtable`
+    /// Runs in a browser: no `arrowtable`
     Browser,
-    /// A device: no links, no `arrowtable`, at most 50,000 bytes in one payload, threshold 100,000 bytes
+    /// Runs on a microcontroller: no links, no `arrowtable`, at most 50,000 bytes in one payload
     MicroPython,
 }
 
 impl ReceiverKind {
-    /// The most bytes in one payload, where there is such a limit
+    /// Returns the maximum size of one payload in bytes, if there is one
     #[must_use]
     pub const fn max_payload(self) -> Option<u64> {
         match self {
@@ -27,13 +27,13 @@ impl ReceiverKind {
         }
     }
 
-    /// Whether it follows links
+    /// Returns whether it follows links
     #[must_use]
     pub const fn follows_links(self) -> bool {
         !matches!(self, Self::MicroPython)
     }
 
-    /// Whether it reads payloads of this type
+    /// Returns whether it reads payloads of this type
     #[must_use]
     pub const fn reads(self, payload_type: PayloadType) -> bool {
         match self {
@@ -53,34 +53,34 @@ impl fmt::Display for ReceiverKind {
     }
 }
 
-/// What decides between direct and link (specification, section 4)
+/// Limits that decide whether a payload travels direct or as a link (`docs/specification.md`, section 4)
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// A payload of this many bytes or more becomes a link; default [`Limits::SIZE_THRESHOLD`]
     pub size_threshold: u64,
-    /// The most bytes that the broker takes in one message, headers included; default [`Limits::MAX_MESSAGE_SIZE`]
+    /// Maximum size of a message in bytes, NATS headers included; default [`Limits::MAX_MESSAGE_SIZE`]
     pub max_message_size: u64,
-    /// Bytes of the envelope that a link's URL and metadata may take, before the URL is known; default [`Limits::LINK_ALLOWANCE`]
+    /// Bytes reserved for a link's URL and metadata before the URL is known; default [`Limits::LINK_ALLOWANCE`]
     pub link_allowance: u64,
-    /// Bytes kept free for what is added to the header's metadata after the plan; default 0
+    /// Bytes reserved for metadata that is added to the header after planning; default 0
     pub header_allowance: u64,
-    /// Who receives it
+    /// The kind of receiver; default [`ReceiverKind::Desktop`]
     pub receiver: ReceiverKind,
-    /// Whether payloads may become links at all; default true
+    /// Whether payloads may become links; default true
     pub links: bool,
     /// Whether an `arrowtable` becomes a `jsontable` for a receiver that can't read Arrow; default false
     pub convert_tables: bool,
 }
 
 impl Limits {
-    /// 0.5 MB
+    /// 500,000 bytes
     pub const SIZE_THRESHOLD: u64 = 500_000;
-    /// 100 KB for MicroPython
+    /// 100,000 bytes, the threshold for [`ReceiverKind::MicroPython`]
     pub const MICROPYTHON_THRESHOLD: u64 = 100_000;
-    /// NATS's default `max_payload`, for when no server is known (`docs/specification.md`)
+    /// 1 MiB, NATS' default `max_payload`, for messages without a known server
     pub const MAX_MESSAGE_SIZE: u64 = 1_048_576;
-    /// Room for a presigned URL with a session token
+    /// 2,048 bytes, enough for a presigned URL with a session token
     pub const LINK_ALLOWANCE: u64 = 2_048;
 
     /// Sets the size in bytes from which a payload becomes a link
@@ -90,42 +90,42 @@ impl Limits {
         self
     }
 
-    /// Sets the most bytes that the broker takes in one message
+    /// Sets the maximum size of a message in bytes, NATS headers included
     #[must_use]
     pub const fn max_message_size(mut self, bytes: u64) -> Self {
         self.max_message_size = bytes;
         self
     }
 
-    /// Sets the room in bytes that is kept for each link
+    /// Sets the bytes reserved for each link
     #[must_use]
     pub const fn link_allowance(mut self, bytes: u64) -> Self {
         self.link_allowance = bytes;
         self
     }
 
-    /// Sets the room in bytes that is kept for later additions to the header's metadata
+    /// Sets the bytes reserved for metadata that is added to the header after planning
     #[must_use]
     pub const fn header_allowance(mut self, bytes: u64) -> Self {
         self.header_allowance = bytes;
         self
     }
 
-    /// Sets who receives it
+    /// Sets the kind of receiver
     #[must_use]
     pub const fn receiver(mut self, receiver: ReceiverKind) -> Self {
         self.receiver = receiver;
         self
     }
 
-    /// Sets whether payloads may become links at all
+    /// Sets whether payloads may become links
     #[must_use]
     pub const fn links(mut self, allowed: bool) -> Self {
         self.links = allowed;
         self
     }
 
-    /// Sets whether tables are converted for a receiver that can't read Arrow
+    /// Sets whether an `arrowtable` becomes a `jsontable` for a receiver that can't read Arrow
     #[must_use]
     pub const fn convert_tables(mut self, convert: bool) -> Self {
         self.convert_tables = convert;
@@ -135,7 +135,7 @@ impl Limits {
     /// The threshold in force for this receiver
     pub(crate) const fn threshold(&self) -> u64 {
         match self.receiver {
-            // Without links the threshold has nothing to decide; the limit of one payload does.
+            // Without links, only the maximum size of one payload matters.
             ReceiverKind::MicroPython => Self::MICROPYTHON_THRESHOLD,
             ReceiverKind::Desktop | ReceiverKind::Browser => self.size_threshold,
         }

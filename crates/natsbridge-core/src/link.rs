@@ -1,4 +1,4 @@
-//! What core and a file server tell each other: what is to be stored and for how long, and what a link holds.
+//! Types between core and a file server: an object to upload, the finished upload, a link, and the download.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use time::OffsetDateTime;
 use crate::harmless::shown_within;
 use crate::{Digest, PayloadType, Source};
 
-/// How long an upload lives and how often it may be read (specification, section 8)
+/// Lifetime of a link: when it expires, and whether it can be downloaded once only (`docs/specification.md`, section 8)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinkLifetime {
-    /// Time until the link stops working
+    /// Time until the link expires
     pub ttl: Duration,
-    /// Whether the first reader is the last
+    /// Whether the link can be downloaded once only
     pub one_shot: bool,
 }
 
 impl LinkLifetime {
-    /// 24 hours, unless the sender says otherwise (`docs/specification.md`)
+    /// The default time to live, 24 hours
     pub const DEFAULT_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// A link that any number of receivers may read until `ttl` has passed
+    /// A link that can be downloaded any number of times until `ttl` has passed
     #[must_use]
     pub const fn expiring(ttl: Duration) -> Self {
         Self { ttl, one_shot: false }
     }
 
-    /// A link for exactly one receiver, gone after the first read or after `ttl`
+    /// A link that can be downloaded once, until `ttl` has passed; only for a message with one receiver
     #[must_use]
     pub const fn one_shot(ttl: Duration) -> Self {
         Self { ttl, one_shot: true }
@@ -42,37 +42,37 @@ impl Default for LinkLifetime {
     }
 }
 
-/// What is to be stored: everything that a store may want to know besides the bytes
+/// Description of an object to upload: everything but its bytes
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Object {
-    /// The caller's name of the payload: any Unicode, never a path, never trusted as a file name
+    /// Name of the payload: any Unicode; never use it as a path or a file name
     pub dataname: String,
-    /// What the payload is
+    /// Type of the payload
     pub payload_type: PayloadType,
     /// Size in bytes
     pub size: u64,
-    /// How long it is to be kept
+    /// Lifetime that the sender asks for
     pub link_lifetime: LinkLifetime,
     on_progress: Hook,
 }
 
 impl Object {
-    /// Describes something to store that lives as long as the default says
+    /// Creates a description with the default lifetime
     #[must_use]
     pub fn new(dataname: impl Into<String>, payload_type: PayloadType, size: u64) -> Self {
         let (dataname, link_lifetime, on_progress) = (dataname.into(), LinkLifetime::default(), Hook::default());
         Self { dataname, payload_type, size, link_lifetime, on_progress }
     }
 
-    /// Sets how long it is to be kept
+    /// Sets the lifetime
     #[must_use]
     pub const fn link_lifetime(mut self, life: LinkLifetime) -> Self {
         self.link_lifetime = life;
         self
     }
 
-    /// Sets what [`Object::report`] calls, with the bytes done and the bytes in all; default nothing
+    /// Sets the function that [`Object::report`] calls with the bytes done and the total size, default none
     #[must_use]
     pub fn on_progress(mut self, hook: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
         self.on_progress = Hook(Some(Arc::new(hook)));
@@ -81,13 +81,13 @@ impl Object {
 
     /// Reports how many bytes have been sent so far
     ///
-    /// A store calls this while it uploads. An attempt that starts again reports from 0 again.
+    /// A store calls this during the upload. A retry starts from 0 again.
     pub fn report(&self, done: u64) {
         self.on_progress.call(done, self.size);
     }
 }
 
-/// What is called while a transfer runs
+/// The function to call during a transfer
 #[derive(Clone, Default)]
 struct Hook(Option<Arc<dyn Fn(u64, u64) + Send + Sync>>);
 
@@ -116,37 +116,37 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// What a store answers when the bytes are safe with it
+/// A finished upload, as the envelope describes it
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Uploaded {
-    /// Where receivers read it; may carry a signature in its query, so it is never logged whole
+    /// URL for receivers; its query may contain a signature, so log it [`redacted`] only
     pub url: String,
     /// Number of bytes stored
     pub size: u64,
-    /// Their digest, computed in the pass that sent them
+    /// SHA-256 of the bytes that were sent
     pub sha256: Digest,
-    /// When the link stops working, where the store says so
+    /// Time when the link expires, if the store has one
     pub expires_at: Option<OffsetDateTime>,
-    /// Whether the link can be read once (the store may have forced this)
+    /// Whether the link can be downloaded once only, which some stores enforce
     pub one_shot: bool,
 }
 
 impl Uploaded {
-    /// An upload with no known expiry that can be read again and again
+    /// Creates an upload without expiry that can be downloaded any number of times
     #[must_use]
     pub fn new(url: impl Into<String>, size: u64, sha256: Digest) -> Self {
         Self { url: url.into(), size, sha256, expires_at: None, one_shot: false }
     }
 
-    /// Sets when the link stops working
+    /// Sets when the link expires
     #[must_use]
     pub const fn expires_at(mut self, at: Option<OffsetDateTime>) -> Self {
         self.expires_at = at;
         self
     }
 
-    /// Sets whether the link can be read once
+    /// Sets whether the link can be downloaded once only
     #[must_use]
     pub const fn one_shot(mut self, one_shot: bool) -> Self {
         self.one_shot = one_shot;
@@ -166,27 +166,27 @@ impl fmt::Debug for Uploaded {
     }
 }
 
-/// A link as it came in an envelope: an address from a stranger, with what the envelope says of its content
+/// A link from an envelope: a URL from a stranger, with size, digest and lifetime as the envelope states them
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Link {
-    /// The address; [`redacted`] before it goes to a log
+    /// The URL; log it [`redacted`] only
     pub url: String,
     /// The payload's name, for errors
     pub dataname: String,
-    /// The exact size in bytes where the envelope says one (above 0): a hard limit while reading
+    /// Exact size in bytes, if the envelope has one (above 0); a hard limit for the download
     pub size: Option<u64>,
-    /// The digest to check
+    /// SHA-256 to check, if the envelope has one
     pub sha256: Option<Digest>,
-    /// When the link stops working
+    /// Time when the link expires, if the envelope has one
     pub expires_at: Option<OffsetDateTime>,
-    /// Whether it can be read once, so that a cut download can't be repeated
+    /// Whether the link can be downloaded once only, so that a broken download can't be repeated
     pub one_shot: bool,
     on_progress: Hook,
 }
 
 impl Link {
-    /// A link of which nothing but the address is known
+    /// Creates a link without size, digest and expiry
     #[must_use]
     pub fn new(dataname: impl Into<String>, url: impl Into<String>) -> Self {
         Self {
@@ -200,9 +200,9 @@ impl Link {
         }
     }
 
-    /// Sets what [`Link::report`] calls, with the bytes done and the bytes in all; default nothing
+    /// Sets the function that [`Link::report`] calls with the bytes done and the total size, default none
     ///
-    /// The bytes in all are 0 where `size` is `None`.
+    /// The total size is 0 if `size` is `None`.
     #[must_use]
     pub fn on_progress(mut self, hook: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
         self.on_progress = Hook(Some(Arc::new(hook)));
@@ -211,7 +211,7 @@ impl Link {
 
     /// Reports how many bytes have been received so far
     ///
-    /// A downloader calls this while it reads. An attempt that starts again reports from 0 again.
+    /// A downloader calls this during the download. A retry starts from 0 again.
     pub fn report(&self, done: u64) {
         self.on_progress.call(done, self.size.unwrap_or(0));
     }
@@ -230,28 +230,28 @@ impl fmt::Debug for Link {
     }
 }
 
-/// What a download brought: the bytes or the file that holds them, and the digest computed in the same pass
+/// A finished download: its bytes or its file, and their digest
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Downloaded {
-    /// The bytes, or the file they were written to
+    /// The bytes, or the file with the bytes
     pub source: Source,
-    /// Their digest
+    /// SHA-256 of the bytes
     pub sha256: Digest,
 }
 
 impl Downloaded {
-    /// What was read, with the digest of exactly these bytes
+    /// Creates a download from its bytes or file, and their digest
     #[must_use]
     pub const fn new(source: Source, sha256: Digest) -> Self {
         Self { source, sha256 }
     }
 }
 
-/// A URL as logs and errors may show it: without user name, password, query and fragment
+/// Returns a URL for logs and errors: without user name, password, query and fragment
 ///
-/// Works on any text, since what came in an envelope need not be a URL at all, and finds a password wherever a browser's
-/// URL parser would: `http:user:secret@host` and `http:/\\user:secret@host` have one too.
+/// It accepts any text, since an envelope may contain any text as a URL, and removes a password wherever a browser's URL
+/// parser would find one, also in `http:user:secret@host` and `http:/\\user:secret@host`.
 #[must_use]
 pub fn redacted(url: &str) -> String {
     // Parsers drop these wherever they stand, so they must not hide anything from us.

@@ -1,29 +1,29 @@
-//! Where a payload's serialised bytes are: in memory, or in a file that core names and never opens.
+//! The serialised bytes of a payload: in memory, or in a file, which core never opens.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// Re-readable bytes: an upload that is tried again reads them from the start
+/// The serialised bytes of a payload, which can be read again for each retry of an upload
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a new kind of source must break every match that reads one")]
 pub enum Source {
-    /// In memory
+    /// Bytes in memory
     Bytes(Bytes),
-    /// In memory, one piece behind the other: a large table, whose columns stay where they are
+    /// Consecutive pieces in memory, such as the columns of a large table, which need not be copied into one
     Pieces(Arc<[Bytes]>),
-    /// In a file of `len` bytes; who reads it checks that it still has that length
+    /// A file; a store refuses it if its length is no longer `len`
     File {
-        /// Where the file is
+        /// Path of the file
         path: PathBuf,
-        /// Its length in bytes when the message was made
+        /// Length in bytes when the message was built
         len: u64,
     },
 }
 
 impl Source {
-    /// The number of serialised bytes
+    /// Returns the number of serialised bytes
     #[must_use]
     pub fn len(&self) -> u64 {
         match self {
@@ -33,13 +33,13 @@ impl Source {
         }
     }
 
-    /// Whether there are no bytes
+    /// Returns whether there are no bytes
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes, where they are in memory; several pieces are copied into one
+    /// Returns the bytes if they are in memory, copying several pieces into one; `None` for a file
     #[must_use]
     pub fn into_bytes(self) -> Option<Bytes> {
         match self {

@@ -1,11 +1,11 @@
-//! Times on the wire: written in UTC with milliseconds, read in every ISO 8601 form that a peer may write.
+//! Timestamps: written in UTC with milliseconds, read in every ISO 8601 form that a peer may write.
 
 use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
 
 /// A written time: `2026-05-13T08:15:30.123Z`, without an allocation
 pub(crate) type Written = [u8; 24];
 
-/// Writes ISO 8601 UTC with milliseconds and `Z` (specification, section 1)
+/// Writes ISO 8601 UTC with milliseconds and `Z` (`docs/specification.md`, section 1)
 pub(crate) fn write(at: OffsetDateTime) -> String {
     String::from_utf8_lossy(&written(at)).into_owned()
 }

@@ -16,16 +16,16 @@ macro_rules! words {
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// Every word, in the order of the specification
+            /// All words, in the order of the specification
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The word as it stands on the wire
+            /// Returns the word as it is written on the wire
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
 
-            /// Finds the word; `None` for any other spelling
+            /// Parses a word; `None` for any other text, also in other upper or lower case
             #[must_use]
             pub fn from_word(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)+ _ => None }
@@ -47,23 +47,23 @@ macro_rules! words {
 }
 
 words! {
-    /// What a payload is, and so how it is serialised (`docs/specification.md`, section 3)
+    /// Type of a payload, which decides how it is serialised (`docs/specification.md`, section 3)
     PayloadType {
-        /// A string, UTF-8
+        /// UTF-8 text
         Text = "text",
         /// Any JSON value
         Dictionary = "dictionary",
-        /// A table, Arrow IPC
+        /// A table as an Arrow IPC stream
         ArrowTable = "arrowtable",
-        /// A table, JSON array of objects
+        /// A table as a JSON array of objects, one per row
         JsonTable = "jsontable",
-        /// An image's bytes as they are
+        /// Bytes of an image
         Image = "image",
-        /// A sound's bytes as they are
+        /// Bytes of a sound
         Audio = "audio",
-        /// A video's bytes as they are
+        /// Bytes of a video
         Video = "video",
-        /// Bytes as they are
+        /// Bytes of any kind
         Binary = "binary",
     }
 }
@@ -79,7 +79,7 @@ words! {
 }
 
 words! {
-    /// How `data` is written; senders write `base64` with `direct` and `none` with `link`
+    /// Encoding of `data`; senders write `base64` with `direct` and `none` with `link`
     Encoding {
         /// The text or URL itself
         None = "none",
@@ -92,7 +92,7 @@ words! {
     }
 }
 
-/// Text that names no payload type
+/// The text is not a payload type
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown payload type `{}`; the types are text, dictionary, arrowtable, jsontable, image, audio, video and binary",
@@ -105,20 +105,20 @@ pub struct ParsePayloadTypeError {
 impl FromStr for PayloadType {
     type Err = ParsePayloadTypeError;
 
-    /// Reads a payload type as the wire spells it, such as `text`
+    /// Parses the wire's word for a payload type, such as `text`
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         Self::from_word(word).ok_or_else(|| ParsePayloadTypeError { found: word.to_owned() })
     }
 }
 
 impl PayloadType {
-    /// Whether the payload is handed over as bytes, with no codec: image, audio, video and binary
+    /// Returns whether the payload is plain bytes: image, audio, video or binary
     #[must_use]
     pub const fn is_bytes(self) -> bool {
         matches!(self, Self::Image | Self::Audio | Self::Video | Self::Binary)
     }
 
-    /// Whether the payload is a table
+    /// Returns whether the payload is a table
     #[must_use]
     pub const fn is_table(self) -> bool {
         matches!(self, Self::ArrowTable | Self::JsonTable)
@@ -132,27 +132,27 @@ impl<'de> Deserialize<'de> for PayloadType {
     }
 }
 
-/// Why a message was sent; a word that is not in the list is kept as text (`docs/specification.md`)
+/// Purpose of a message (`docs/specification.md`, section 1); an unknown word is kept as text
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// The answered message was handled
+    /// Acknowledgement: the message was handled
     Ack,
-    /// The answered message could not be handled; `metadata` says why
+    /// Negative acknowledgement: the message was not handled; `metadata` says why
     Nack,
-    /// News about a sender's state
+    /// The sender's state has changed
     UpdateStatus,
     /// The receiver is asked to stop
     Shutdown,
     /// Anything else, the default
     #[default]
     Chat,
-    /// A word this version does not know, as it came
+    /// An unknown word, unchanged
     Other(Box<str>),
 }
 
 impl Purpose {
-    /// The word as it stands on the wire
+    /// Returns the word as it is written on the wire
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {

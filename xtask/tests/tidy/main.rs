@@ -49,6 +49,17 @@ fn no_file_is_longer_than_600_lines() {
 }
 
 #[test]
+fn sources_cite_no_requirement_number() {
+    // The numbers mean nothing to a reader; docs/validation.md and its command have them.
+    let offenders: Vec<_> = rust_files()
+        .into_iter()
+        .filter(|(path, text)| !path.ends_with("src/validation.rs") && text.contains(concat!("FR", "-")))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    none(&offenders, "a comment says the rule, not its number");
+}
+
+#[test]
 fn readme_and_walkthrough_name_the_rust_version_that_cargo_checks() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let declared = manifest
