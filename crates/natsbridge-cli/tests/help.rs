@@ -132,7 +132,13 @@ fn shown_in(document: &str) -> Vec<(Vec<String>, Vec<String>)> {
 #[test]
 fn the_documents_show_commands_and_options_that_exist() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let documents = ["README.md", "docs/runbook.md", "docs/walkthrough.md", "docs/operations/README.md"];
+    let documents = [
+        "README.md",
+        "crates/natsbridge-cli/README.md",
+        "docs/runbook.md",
+        "docs/walkthrough.md",
+        "docs/operations/README.md",
+    ];
     let mut seen = 0;
     for name in documents.iter().chain(&["testdata/peers/javascript/web/README.md"]) {
         for (command, options) in shown_in(&std::fs::read_to_string(root.join(name)).unwrap()) {

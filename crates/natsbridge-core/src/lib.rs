@@ -69,3 +69,8 @@ pub use table::{Table, TableLimits};
 pub use value::{JsonText, Value};
 pub use view::JsonView;
 pub use words::{Encoding, ParsePayloadTypeError, PayloadType, Purpose, Transport};
+
+/// The README's example compiles
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

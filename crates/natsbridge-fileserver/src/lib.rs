@@ -82,3 +82,8 @@ pub use policy::Origin;
 pub use retry::RetryPolicy;
 pub use roots::RootCertificates;
 pub use store::{Downloader, Receipt, Stored, Target, Uploader};
+
+/// The README's example compiles
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

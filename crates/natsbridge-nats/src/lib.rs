@@ -46,3 +46,8 @@ pub use observe::{MESSAGES_DROPPED, RECONNECTS, SERVER_ERRORS, describe_metrics}
 pub use options::ConnectOptions;
 pub use subject::{QueueGroup, Subject, SubjectError, SubjectFilter};
 pub use subscription::{Feed, Subscription, SubscriptionLimits};
+
+/// The README's example compiles
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -233,7 +233,8 @@ pub mod arrow {
     pub use natsbridge_core::TableLimits;
 }
 
-/// The README's examples compile
+/// The examples of both READMEs compile
 #[cfg(doctest)]
+#[doc = include_str!("../README.md")]
 #[doc = include_str!("../../../README.md")]
 mod readme {}
