@@ -451,7 +451,8 @@ async fn a_dead_server_is_left_alone_after_three_downloads_and_found_again_when_
     let up = server([]).await;
     let proxy = FaultProxy::start(up.address(), []).await.unwrap();
     proxy.afterwards(Fault::Refuse);
-    let breaker = BreakerPolicy::default().cool_down(Duration::from_millis(50));
+    let cool_down = Duration::from_secs(600);
+    let breaker = BreakerPolicy::default().cool_down(cool_down);
     let fetcher = fetcher().retry(RetryPolicy::never()).breaker(breaker).build().unwrap();
     let link = link(format!("{}/x", proxy.url()), b"payload");
     for _ in 0..3 {
@@ -462,7 +463,9 @@ async fn a_dead_server_is_left_alone_after_three_downloads_and_found_again_when_
     assert_eq!((error.kind(), error.attempts(), proxy.connections()), (Kind::Unreachable, 0, connections));
     proxy.afterwards(Fault::None);
     up.push(Reply::ok("payload"));
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    tokio::time::pause();
+    tokio::time::advance(cool_down).await;
+    tokio::time::resume();
     fetcher.download(&link, Target::Memory).await.unwrap();
 }
 

@@ -15,11 +15,15 @@ use natsbridge::{
 use natsbridge_testkit::nats_server::NatsServer;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 /// The smallest payload that travels by link
 const HALF_A_MEGABYTE: usize = 500_000;
 /// Times a step is taken; the median counts, so that one moment of a busy machine doesn't
 const ROUNDS: usize = 11;
+
+/// Held by each test: two of them beside each other would measure each other, where nextest does not part them
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
@@ -44,6 +48,7 @@ async fn file_server() -> (ServerHandle, TempDir) {
 
 #[tokio::test]
 async fn ten_kilobytes_of_any_type_are_written_and_read_in_50_ms_each() {
+    let _alone = ALONE.lock().await;
     const LIMIT: Duration = Duration::from_millis(50);
     let rows: Vec<_> = (0..250).map(|n| json!({"n": n, "word": "ten thousand bytes in all"})).collect();
     let text = "Grüße ".repeat(1_250);
@@ -76,6 +81,7 @@ async fn ten_kilobytes_of_any_type_are_written_and_read_in_50_ms_each() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_a_megabyte_is_uploaded_and_downloaded_in_a_second_each() {
+    let _alone = ALONE.lock().await;
     const LIMIT: Duration = Duration::from_secs(1);
     let (server, _folder) = file_server().await;
     let bytes = noise(HALF_A_MEGABYTE);
@@ -102,6 +108,7 @@ async fn half_a_megabyte_is_uploaded_and_downloaded_in_a_second_each() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_500_messages_of_all_sizes_95_percent_are_complete_in_200_ms() {
+    let _alone = ALONE.lock().await;
     const MESSAGES: usize = 500;
     const LIMIT: Duration = Duration::from_millis(200);
     let nats = NatsServer::start().expect("a real nats-server");

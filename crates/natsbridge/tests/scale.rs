@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use natsbridge::{Bridge, Config};
 use natsbridge_testkit::nats_server::NatsServer;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 /// Connections open at once
 const CONNECTIONS: usize = 1_000;
@@ -26,6 +26,9 @@ const CONNECTING: usize = 8;
 /// Longest time for one connect
 const CONNECT_LIMIT: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Held by each test: two of them beside each other would measure each other, where nextest does not part them
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Server and clients need a descriptor for each connection, and some for themselves
 fn check_descriptors() {
@@ -46,6 +49,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_connections_are_opened_in_time_and_used_at_once() {
+    let _alone = ALONE.lock().await;
     check_descriptors();
     let server = NatsServer::start().expect("a real nats-server");
     let connecting = futures_util::stream::iter(0..CONNECTIONS).map(|_| async {
@@ -87,6 +91,7 @@ async fn a_thousand_connections_are_opened_in_time_and_used_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_messages_of_1_kb_arrive_decoded_faster_than_a_thousand_a_second() {
+    let _alone = ALONE.lock().await;
     const MESSAGES: u64 = 100_000;
     /// Least messages per second for one instance
     const REQUIRED: f64 = 1_000.0;
