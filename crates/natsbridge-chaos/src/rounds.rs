@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use tokio::process::ChildStdin;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::faults::{Fault, Menu};
@@ -72,6 +74,31 @@ fn start_sender(world: &World, settings: &Settings, words: &[&str]) -> Outcome<P
     Program::start(&world.program, &all, &variables)
 }
 
+/// Lines on their way into a sender, written by a task of their own
+struct Feeding {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<(ChildStdin, u64)>,
+}
+
+impl Feeding {
+    /// Goes on behind line number `from`
+    fn start(mut stdin: ChildStdin, feed: Feed, from: u64) -> Self {
+        let stop = watch::Sender::new(false);
+        let stopped = stop.subscribe();
+        let task = tokio::spawn(async move {
+            let last = feed.write(&mut stdin, from, stopped).await;
+            (stdin, last)
+        });
+        Self { stop, task }
+    }
+
+    /// Stops; gives the input back, and the number of the last line
+    async fn end(self) -> Outcome<(ChildStdin, u64)> {
+        self.stop.send_replace(true);
+        Ok(timeout(SENDER_END, self.task).await??)
+    }
+}
+
 /// Faults one after the other until the time is over
 async fn break_things(
     world: &mut World,
@@ -107,17 +134,11 @@ pub(crate) async fn acknowledged(world: &mut World, settings: &Settings, random:
     let mut receivers =
         [Receiver::start(world, settings, &group).await?, Receiver::start(world, settings, &group).await?];
     let mut sender = start_sender(world, settings, &["--ack", "1", "--timeout", TIMEOUT])?;
-    let mut stdin = sender.stdin().ok_or("a sender without input")?;
-    let stop = watch::Sender::new(false);
-    let stopped = stop.subscribe();
-    let feeding = tokio::spawn(async move {
-        let feed = Feed { per_second: 400, links: true };
-        feed.write(&mut stdin, 0, stopped).await
-    });
+    let stdin = sender.stdin().ok_or("a sender without input")?;
+    let feeding = Feeding::start(stdin, Feed { per_second: 400, links: true }, 0);
     let menu = Menu { forget: true, files: true, receivers: true };
     let faults = break_things(world, &mut receivers, random, menu, settings).await?;
-    stop.send_replace(true);
-    timeout(SENDER_END, feeding).await??;
+    drop(feeding.end().await?);
     let sent = sender.end(SENDER_END).await?;
     let mut counted = Counted { faults, ..Counted::default() };
     settle(&mut counted, &sent, receivers).await?;
@@ -128,19 +149,13 @@ pub(crate) async fn acknowledged(world: &mut World, settings: &Settings, random:
 pub(crate) async fn ended_sender(world: &mut World, settings: &Settings, random: &mut Rng) -> Outcome<Counted> {
     let mut receivers = [Receiver::start(world, settings, &["--ack"]).await?];
     let mut sender = start_sender(world, settings, &["--ack", "1", "--timeout", TIMEOUT])?;
-    let mut stdin = sender.stdin().ok_or("a sender without input")?;
-    let stop = watch::Sender::new(false);
-    let stopped = stop.subscribe();
-    let feeding = tokio::spawn(async move {
-        let feed = Feed { per_second: 1_000, links: true };
-        feed.write(&mut stdin, 0, stopped).await
-    });
+    let stdin = sender.stdin().ok_or("a sender without input")?;
+    let feeding = Feeding::start(stdin, Feed { per_second: 1_000, links: true }, 0);
     let menu = Menu { forget: false, files: true, receivers: false };
     let faults = break_things(world, &mut receivers, random, menu, settings).await?;
     sender.terminate()?;
     let sent = sender.end(SENDER_END).await?;
-    stop.send_replace(true);
-    feeding.await?;
+    feeding.end().await?;
     let mut counted = Counted { faults: faults + 1, ..Counted::default() };
     settle(&mut counted, &sent, receivers).await?;
     Ok(counted)
@@ -186,17 +201,11 @@ pub(crate) async fn counted(world: &mut World, settings: &Settings, random: &mut
     if !feed.write_until_seen(&mut stdin, &mut last, CALM, &seen).await {
         return Err("the first message did not arrive".into());
     }
-    let stop = watch::Sender::new(false);
-    let stopped = stop.subscribe();
-    let feeding = tokio::spawn(async move {
-        let last = feed.write(&mut stdin, last, stopped).await;
-        (stdin, last)
-    });
+    let feeding = Feeding::start(stdin, feed, last);
     let menu = Menu { forget: true, files: false, receivers: false };
     let mut receivers = [receiver];
     let faults = break_things(world, &mut receivers, random, menu, settings).await?;
-    stop.send_replace(true);
-    let (mut stdin, mut last) = timeout(SENDER_END, feeding).await??;
+    let (mut stdin, mut last) = feeding.end().await?;
     let arrived = feed.write_until_seen(&mut stdin, &mut last, CALM, &seen).await;
     drop(stdin);
     let sent = sender.end(SENDER_END).await?;
@@ -221,13 +230,8 @@ pub(crate) async fn rolling(world: &World, settings: &Settings) -> Outcome<Count
     let mut receivers =
         [Receiver::start(world, settings, &group).await?, Receiver::start(world, settings, &group).await?];
     let mut sender = start_sender(world, settings, &[])?;
-    let mut stdin = sender.stdin().ok_or("a sender without input")?;
-    let stop = watch::Sender::new(false);
-    let stopped = stop.subscribe();
-    let feeding = tokio::spawn(async move {
-        let feed = Feed { per_second: 1_000, links: false };
-        feed.write(&mut stdin, 0, stopped).await
-    });
+    let stdin = sender.stdin().ok_or("a sender without input")?;
+    let feeding = Feeding::start(stdin, Feed { per_second: 1_000, links: false }, 0);
     let mut counted = Counted::default();
     for _ in 0..5 {
         for receiver in &mut receivers {
@@ -236,8 +240,8 @@ pub(crate) async fn rolling(world: &World, settings: &Settings) -> Outcome<Count
             counted.faults += 1;
         }
     }
-    stop.send_replace(true);
-    let last = timeout(SENDER_END, feeding).await??;
+    let (stdin, last) = feeding.end().await?;
+    drop(stdin);
     let sent = sender.end(SENDER_END).await?;
     // What the sender has confirmed has reached the servers; the receivers are asked to end after that.
     let mut lives = Vec::new();
