@@ -45,13 +45,13 @@ fn table_to_python(natsbridge: &Path) -> Outcome<()> {
     let mut answering = python.script(&root().join("crates/natsbridge/examples/table_exchange.py"));
     on_servers(answering.env("PYTHONPATH", root().join("testdata/peers/python")));
     let mut answering = Process::spawn("table_exchange.py", &mut answering)?;
-    answering.wait_for(deadline, |line| (line.text() == "waiting for tables").then_some(()))?;
+    answering.wait_for(deadline, |line| (line.text == "waiting for tables").then_some(()))?;
     let mut asking = clean(&program);
     on_servers(&mut asking);
     let printed = Process::spawn("table_exchange", &mut asking)?.wait(deadline)?;
     same(&json!(printed), &json!(["3 rows, 2 columns", "cellar   12.00", "kitchen  21.00", "roof     8.00"]))?;
     let heard = "readings: 100000 rows, ['sensor', 'celsius']";
-    answering.wait_for(deadline, |line| (line.text() == heard).then_some(()))
+    answering.wait_for(deadline, |line| (line.text == heard).then_some(()))
 }
 
 /// The page sends to Rust, then Rust to the page; the servers are set up as the page's README says
@@ -70,11 +70,11 @@ fn page(natsbridge: &Path, screenshot: Option<&str>) -> Outcome<()> {
     fs::write(&config, settings.replace("127.0.0.1:8000", &page)).context(|| "cannot write nats.conf".to_owned())?;
     let deadline = Deadline::after(LIMIT);
     let mut server = Process::spawn("nats-server", Command::new(tools::nats_server()?).arg("--config").arg(&config))?;
-    server.wait_for(deadline, |line| line.text().contains("Server is ready").then_some(()))?;
+    server.wait_for(deadline, |line| line.text.contains("Server is ready").then_some(()))?;
     let mut serve = clean(natsbridge);
     serve.args(["serve", "--listen", "127.0.0.1:0", "--cors", &format!("http://{page}"), "--dir"]);
     let mut files = Process::spawn("natsbridge serve", serve.arg(folder.path().join("files")))?;
-    let url = files.wait_for(deadline, |line| line.text().strip_prefix("listening on ").map(str::to_owned))?;
+    let url = files.wait_for(deadline, |line| line.text.strip_prefix("listening on ").map(str::to_owned))?;
     let program = || {
         let mut command = clean(natsbridge);
         command.env("NATS_URL", format!("nats://{nats}")).env("FILESERVER_URL", &url);
@@ -84,7 +84,7 @@ fn page(natsbridge: &Path, screenshot: Option<&str>) -> Outcome<()> {
     let mut receive = program();
     receive.args(["receive", "web.room", "--count", "1", "--json", "--save"]).arg(&saved);
     let mut receiver = Process::spawn("natsbridge receive", &mut receive)?;
-    receiver.wait_for(deadline, |line| line.text().contains("listening on web.room").then_some(()))?;
+    receiver.wait_for(deadline, |line| line.text.contains("listening on web.room").then_some(()))?;
 
     let mut drive = clean(Path::new("node"));
     let port = page.rsplit(':').next().unwrap_or_default();
@@ -94,7 +94,7 @@ fn page(natsbridge: &Path, screenshot: Option<&str>) -> Outcome<()> {
         drive.args(["--screenshot", screenshot]);
     }
     let mut drive = Process::spawn("drive.mjs", &mut drive)?;
-    let line_of = |line: &Line, key: &str| serde_json::from_str::<Value>(line.text()).ok()?.get(key).cloned();
+    let line_of = |line: &Line, key: &str| serde_json::from_str::<Value>(&line.text).ok()?.get(key).cloned();
     let sent = drive.wait_for(deadline, |line| line_of(line, "sent"))?;
     let table = json!([["sensor", "celsius"], ["kitchen", "21.5"], ["cellar", "12"]]);
     let file = json!({"size": LARGE, "sha256": hex(&noise)});

@@ -1,11 +1,14 @@
 //! Child processes: owned, bounded in time, ended with their owner, and quoted when they fail.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use natsbridge_testkit::process;
+pub(crate) use natsbridge_testkit::process::{Line, Output};
 
 use crate::failure::{Context, Failure, Outcome};
 use crate::interrupt;
@@ -39,57 +42,28 @@ impl Deadline {
     }
 }
 
-/// One line that a process printed
-#[derive(Clone, Debug)]
-pub(crate) enum Line {
-    Out(String),
-    Err(String),
-}
-
-impl Line {
-    pub(crate) fn text(&self) -> &str {
-        match self {
-            Self::Out(text) | Self::Err(text) => text,
-        }
-    }
-}
-
-/// A running child whose output is read; dropping it kills it and waits for its end
+/// A running child that says its name when it fails; killed with its owner
 #[derive(Debug)]
 pub(crate) struct Process {
     name: &'static str,
-    child: Child,
-    lines: Receiver<Line>,
+    child: process::Process,
     seen: VecDeque<Line>,
 }
 
 impl Process {
     /// Starts a program with nothing on its standard input
     pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Outcome<Self> {
-        Self::start(name, command.stdin(Stdio::null()))
+        let child = process::Process::start(command.stdin(Stdio::null()));
+        let child = child.context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
+        Ok(Self { name, child, seen: VecDeque::new() })
     }
 
     /// Starts a program that is written to
     pub(crate) fn spawn_fed(name: &'static str, command: &mut Command) -> Outcome<(Self, ChildStdin)> {
-        let mut process = Self::start(name, command.stdin(Stdio::piped()))?;
-        let stdin = process.child.stdin.take();
-        Ok((process, stdin.ok_or_else(|| Failure::new(format!("{name} has no input")))?))
-    }
-
-    fn start(name: &'static str, command: &mut Command) -> Outcome<Self> {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
-        let (sender, lines) = mpsc::channel();
-        if let Some(stdout) = child.stdout.take() {
-            forward(stdout, sender.clone(), Line::Out);
-        }
-        if let Some(stderr) = child.stderr.take() {
-            forward(stderr, sender, Line::Err);
-        }
-        Ok(Self { name, child, lines, seen: VecDeque::new() })
+        let child = process::Process::start(command.stdin(Stdio::piped()));
+        let mut child = child.context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
+        let stdin = child.stdin().ok_or_else(|| Failure::new(format!("{name} has no input")))?;
+        Ok((Self { name, child, seen: VecDeque::new() }, stdin))
     }
 
     /// The operating system's number for it
@@ -102,7 +76,7 @@ impl Process {
         loop {
             interrupt::check()?;
             deadline.check(self.name, "was not ready").map_err(|failure| self.quote(&failure))?;
-            match self.lines.recv_timeout(GLANCE) {
+            match self.child.next_line(GLANCE, |_| true) {
                 Ok(line) => {
                     let found = pick(&line);
                     self.keep(line);
@@ -126,28 +100,25 @@ impl Process {
                 break status;
             }
             deadline.check(self.name, "did not end").map_err(|failure| self.quote(&failure))?;
-            if let Ok(line) = self.lines.recv_timeout(GLANCE) {
+            if let Ok(line) = self.child.next_line(GLANCE, |_| true) {
                 self.keep(line);
             }
         };
         // What it printed last may still be in the pipe, which closes with it.
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(1)) {
+        while let Ok(line) = self.child.next_line(Duration::from_secs(1), |_| true) {
             self.keep(line);
         }
         if !status.success() {
             let failure = Failure::new(format!("{} failed ({status})", self.name));
             return Err(self.quote(&failure));
         }
-        let printed = self.seen.iter().filter_map(|line| match line {
-            Line::Out(text) => Some(text.clone()),
-            Line::Err(_) => None,
-        });
-        Ok(printed.collect())
+        let printed = self.seen.iter().filter(|line| line.output == Output::Out);
+        Ok(printed.map(|line| line.text.clone()).collect())
     }
 
     /// Fails if it has ended; empties its output so that it never blocks on a full pipe
     pub(crate) fn check_alive(&mut self) -> Outcome<()> {
-        while let Ok(line) = self.lines.try_recv() {
+        while let Ok(line) = self.child.next_line(Duration::ZERO, |_| true) {
             self.keep(line);
         }
         match self.poll()? {
@@ -161,7 +132,7 @@ impl Process {
 
     fn poll(&mut self) -> Outcome<Option<ExitStatus>> {
         interrupt::check()?;
-        self.child.try_wait().context(|| format!("cannot wait for {}", self.name))
+        self.child.ended().context(|| format!("cannot wait for {}", self.name))
     }
 
     fn keep(&mut self, line: Line) {
@@ -177,17 +148,9 @@ impl Process {
         let mut text = failure.to_string();
         for line in self.seen.iter().skip(skipped) {
             text.push_str("\n  | ");
-            text.push_str(line.text());
+            text.push_str(&line.text);
         }
         Failure::new(text)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only when it has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -253,17 +216,6 @@ fn shown(command: &Command) -> String {
     let program = command.get_program().to_string_lossy();
     let program = program.rsplit('/').next().unwrap_or_default().to_owned();
     command.get_args().fold(program, |line, word| format!("{line} {}", word.to_string_lossy()))
-}
-
-fn forward(stream: impl Read + Send + 'static, lines: Sender<Line>, wrap: fn(String) -> Line) {
-    thread::spawn(move || {
-        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-            let text = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
-            if lines.send(wrap(text)).is_err() {
-                return;
-            }
-        }
-    });
 }
 
 #[cfg(test)]

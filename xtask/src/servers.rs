@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::failure::{Context, Outcome};
-use crate::process::{Deadline, Line, Process};
+use crate::process::{Deadline, Line, Output, Process};
 use crate::tools;
 
 /// A running server and where it listens
@@ -56,10 +56,7 @@ pub(crate) fn start_files(natsbridge: &Path, folder: &Path, port: Port, deadline
     let mut command = clean(natsbridge);
     command.args(["serve", "--listen", &listen, "--dir"]).arg(folder);
     let mut process = Process::spawn("natsbridge serve", &mut command)?;
-    let url = process.wait_for(deadline, |line| match line {
-        Line::Out(_) => after(line, "listening on "),
-        Line::Err(_) => None,
-    })?;
+    let url = process.wait_for(deadline, |line| after(line, "listening on ").filter(|_| line.output == Output::Out))?;
     Ok(Server { process, url })
 }
 
@@ -79,5 +76,5 @@ pub(crate) fn clean(program: &Path) -> Command {
 
 /// What follows `marker` in a line
 fn after(line: &Line, marker: &str) -> Option<String> {
-    line.text().split_once(marker).map(|(_, rest)| rest.trim().to_owned())
+    line.text.split_once(marker).map(|(_, rest)| rest.trim().to_owned())
 }

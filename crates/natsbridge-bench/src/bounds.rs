@@ -1,9 +1,9 @@
 //! What strangers can make our programs hold: readers that do not read, and small messages that show as large ones.
 
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,11 @@ use arrow_array::{ArrayRef, DictionaryArray, Int32Array, NullArray, RecordBatch,
 use natsbridge::store::{Object, PlikStore, Source, Uploader as _};
 use natsbridge::{Bridge, Config, PayloadType};
 use natsbridge_core::{Table, Value};
+use natsbridge_testkit::process::{Output, Process};
 use serde_json::Value as Json;
 
 use crate::job::peak_kib;
-use crate::links::FileServer;
+use crate::links::{FileServer, READY};
 use crate::report::{Line, Target};
 use crate::sample::number;
 use crate::{Failure, workload};
@@ -83,7 +84,7 @@ async fn shown(nats_url: &str, program: &Path) -> Result<Line, Failure> {
     let bridge = Bridge::connect(Config::new(nats_url)).await?;
     let mut worst: f64 = 0.0;
     for (payload_type, value) in worst_messages()? {
-        let mut receiver = Receiver::start(nats_url, program)?;
+        let receiver = Receiver::start(nats_url, program)?;
         bridge.message("bounds.shown").value("payload", payload_type, value).send_confirmed().await?;
         worst = worst.max(receiver.peak_after_one_line()?);
     }
@@ -111,48 +112,20 @@ fn worst_messages() -> Result<Vec<(PayloadType, Value)>, Failure> {
 }
 
 /// `natsbridge receive --json`, ended when dropped
-struct Receiver {
-    process: Child,
-}
+struct Receiver(Process);
 
 impl Receiver {
     fn start(nats_url: &str, program: &Path) -> Result<Self, Failure> {
-        let mut process = Command::new(program)
-            .args(["receive", "bounds.shown", "--json", "--nats", nats_url])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut notes = BufReader::new(process.stderr.take().ok_or("no standard error")?);
-        let receiver = Self { process };
-        let mut note = String::new();
-        while !note.contains("listening on") {
-            note.clear();
-            if notes.read_line(&mut note)? == 0 {
-                return Err("the receiver ended before it listened".into());
-            }
-        }
-        // Read on, so that it never waits for room in the pipe.
-        std::thread::spawn(move || notes.lines().map_while(Result::ok).for_each(drop));
-        Ok(receiver)
+        let mut command = Command::new(program);
+        command.args(["receive", "bounds.shown", "--json", "--nats", nats_url]).stdin(Stdio::null());
+        let process = Process::start(&mut command)?;
+        process.next_line(READY, |line| line.text.contains("listening on"))?;
+        Ok(Self(process))
     }
 
-    fn peak_after_one_line(&mut self) -> Result<f64, Failure> {
-        let output = self.process.stdout.take().ok_or("no standard output")?;
-        for byte in BufReader::new(output).bytes() {
-            if byte? == b'\n' {
-                break;
-            }
-        }
-        let peak = peak_kib(&self.process.id().to_string()).ok_or("the system does not tell memory")?;
+    fn peak_after_one_line(&self) -> Result<f64, Failure> {
+        self.0.line(Output::Out, READY)?;
+        let peak = peak_kib(&self.0.id().to_string()).ok_or("the system does not tell memory")?;
         Ok(number(peak) / 1024.0)
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        // Both fail only when it has already ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use futures_util::FutureExt as _;
@@ -15,6 +14,7 @@ use natsbridge::store::{
     Downloader as _, Fetcher, Link, Object, Origin, PlikStore, Receipt, Source, StoreError, Stored, Target, Uploader,
 };
 use natsbridge::{Bridge, Config, PayloadType};
+use natsbridge_testkit::process::{Output, Process};
 use tokio::io::AsyncReadExt as _;
 
 use crate::job::{Job, Side};
@@ -24,10 +24,13 @@ use crate::{Failure, workload};
 /// Payload sizes in bytes
 pub const SIZES: [usize; 3] = [500_000, 10_000_000, 100_000_000];
 
+/// How long a program may take to be ready
+pub(crate) const READY: Duration = Duration::from_secs(30);
+
 /// The embedded file server, as the program `natsbridge serve` runs it; killed when dropped
 #[derive(Debug)]
 pub struct FileServer {
-    process: Child,
+    process: Process,
     /// Where it listens
     pub url: String,
 }
@@ -38,20 +41,14 @@ impl FileServer {
     /// # Errors
     /// When the program can't be started, or does not say where it listens.
     pub fn start(program: &Path, folder: &Path) -> Result<Self, Failure> {
-        let mut process = Command::new(program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--dir"])
-            .arg(folder)
-            .env_remove("FILESERVER_TOKEN")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut first = String::new();
-        BufReader::new(process.stdout.take().ok_or("no standard output")?).read_line(&mut first)?;
-        let url = first.trim().strip_prefix("listening on ").unwrap_or_default().to_owned();
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(folder);
+        let process = Process::start(command.env_remove("FILESERVER_TOKEN").stdin(Stdio::null()))?;
+        let first = process.line(Output::Out, READY)?;
+        let url = first.strip_prefix("listening on ").unwrap_or_default().to_owned();
         let server = Self { process, url };
         if server.url.is_empty() {
-            return Err(format!("{} said `{}` instead of where it listens", program.display(), first.trim()).into());
+            return Err(format!("{} said `{}` instead of where it listens", program.display(), first).into());
         }
         Ok(server)
     }
@@ -69,14 +66,6 @@ impl FileServer {
     pub fn now_mib(&self) -> Result<f64, Failure> {
         let kib = crate::job::now_kib(&self.process.id().to_string()).ok_or("the system does not tell memory")?;
         Ok(number(kib) / 1024.0)
-    }
-}
-
-impl Drop for FileServer {
-    fn drop(&mut self) {
-        // Both fail only when it has already ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

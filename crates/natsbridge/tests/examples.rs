@@ -5,24 +5,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 use std::env;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use natsbridge::server::{FileServer, ServerConfig};
 use natsbridge_testkit::nats_server::NatsServer;
+use natsbridge_testkit::process::Process;
 
 /// How long an example may run; far more than it does
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running example, ended with its owner
 struct Example {
-    child: Child,
+    process: Process,
     stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
-    end: Instant,
 }
 
 impl Example {
@@ -36,20 +34,17 @@ impl Example {
             command.env_remove(name);
         }
         command.args(args).envs(servers.iter().copied()).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        let (sender, lines) = mpsc::channel();
-        forward(child.stdout.take().unwrap(), sender.clone());
-        forward(child.stderr.take().unwrap(), sender);
-        Self { stdin: child.stdin.take(), child, lines, end: Instant::now() + PATIENCE }
+        let process = Process::start(command.stdin(Stdio::piped()));
+        let mut process = process.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        Self { stdin: process.stdin(), process }
     }
 
     /// The next line; `None` once both its outputs are closed
     fn next(&self) -> Option<String> {
-        match self.lines.recv_timeout(self.end.saturating_duration_since(Instant::now())) {
-            Ok(line) => Some(line),
+        match self.process.next_line(PATIENCE, |_| true) {
+            Ok(line) => Some(line.text),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("it is still running after {} s", PATIENCE.as_secs()),
+            Err(RecvTimeoutError::Timeout) => panic!("it prints nothing for {} s", PATIENCE.as_secs()),
         }
     }
 
@@ -75,27 +70,10 @@ impl Example {
     fn ended(mut self) -> Vec<String> {
         drop(self.stdin.take());
         let left: Vec<_> = std::iter::from_fn(|| self.next()).collect();
-        let status = self.child.wait().unwrap();
+        let status = self.process.wait(PATIENCE).unwrap().expect("it ends");
         assert!(status.success(), "{status}: {left:?}");
         left
     }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn forward(stream: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
-    thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            if lines.send(line).is_err() {
-                return;
-            }
-        }
-    });
 }
 
 #[test]
@@ -141,7 +119,7 @@ fn a_service_answers_and_refuses() {
     let mut refused = Example::start("request_reply", &["ask"], &servers);
     let said = refused.line();
     assert!(said.contains("no numbers were given") && said.contains("empty"), "{said}");
-    assert!(!refused.child.wait().unwrap().success());
+    assert!(!refused.process.wait(PATIENCE).unwrap().expect("it ends").success());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::sabotage::{self, Relay, Rule};
 use crate::failure::{Context, Failure, Outcome};
 use crate::peers::{Peer, Talk};
-use crate::process::{Deadline, Line, Process};
+use crate::process::{Deadline, Line, Output, Process};
 use crate::servers::clean;
 use crate::tools;
 use crate::workspace::{self, TempFolder};
@@ -119,7 +119,7 @@ fn start_nats(folder: &TempFolder, deadline: Deadline) -> Outcome<(Process, Stri
     std::fs::write(&config, text).context(|| format!("cannot write {}", config.display()))?;
     let mut server = Process::spawn("nats-server", Command::new(tools::nats_server()?).arg("-c").arg(config))?;
     // The order of the two lines is the server's own.
-    let listens = |line: &Line, words: &str| line.text().split_once(words).map(|(_, url)| url.trim().to_owned());
+    let listens = |line: &Line, words: &str| line.text.split_once(words).map(|(_, url)| url.trim().to_owned());
     let websocket = server.wait_for(deadline, |line| listens(line, "Listening for websocket clients on "))?;
     let nats = server.wait_for(deadline, |line| listens(line, "Listening for client connections on "))?;
     server.wait_for(deadline, |line| listens(line, "Server is ready"))?;
@@ -131,9 +131,8 @@ fn start_files(natsbridge: &std::path::Path, folder: PathBuf, deadline: Deadline
     let mut command = clean(natsbridge);
     command.args(["serve", "--listen", "127.0.0.1:0", "--cors", "*", "--dir"]).arg(folder);
     let mut server = Process::spawn("natsbridge serve", &mut command)?;
-    let url = server.wait_for(deadline, |line| match line {
-        Line::Out(text) => text.strip_prefix("listening on ").map(|url| url.trim().to_owned()),
-        Line::Err(_) => None,
+    let url = server.wait_for(deadline, |line| {
+        line.text.strip_prefix("listening on ").filter(|_| line.output == Output::Out).map(|url| url.trim().to_owned())
     })?;
     Ok((server, url))
 }

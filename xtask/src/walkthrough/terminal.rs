@@ -48,7 +48,7 @@ impl Terminal {
         let mut printed = Vec::new();
         let deadline = Deadline::after(TYPED);
         while let Some(line) = self.shell.wait_for(deadline, |line| {
-            let text = line.text().to_owned();
+            let text = line.text.clone();
             Some((text != END).then_some(text))
         })? {
             printed.push(line);
@@ -74,7 +74,7 @@ impl Terminal {
                 continue;
             }
             loop {
-                let found = self.shell.wait_for(deadline, |line| Some(line.text().to_owned()));
+                let found = self.shell.wait_for(deadline, |line| Some(line.text.clone()));
                 let found = found.context(|| format!("`{expected}` was not printed"))?;
                 if page::is_line(expected, &found) {
                     break;

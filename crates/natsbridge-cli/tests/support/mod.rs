@@ -3,15 +3,16 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by test files, each of which uses a part of it")]
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use natsbridge_testkit::nats_server::NatsServer;
+use natsbridge_testkit::process::{Output, Process};
 use natsbridge_testkit::scripted_http::{Reply, Request, ScriptedHttp};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
@@ -48,11 +49,7 @@ pub fn program() -> Command {
 }
 
 /// A running program, ended with its owner
-pub struct Running {
-    child: Child,
-    stdout: Receiver<String>,
-    stderr: Receiver<String>,
-}
+pub struct Running(Process);
 
 /// How a program ended, and what it printed that was not read before
 pub struct Ended {
@@ -64,33 +61,28 @@ pub struct Ended {
 
 impl Running {
     pub fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
-        Self { child, stdout, stderr }
+        Self(Process::start(command).unwrap())
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.0.id()
     }
 
     /// The standard input of a program that was given a pipe
     pub fn stdin(&mut self) -> ChildStdin {
-        self.child.stdin.take().unwrap()
+        self.0.stdin().unwrap()
     }
 
     /// A line that a program which has ended left on standard output
     pub fn line_left(&self) -> Option<String> {
-        self.stdout.recv_timeout(PATIENCE).ok()
+        self.0.line(Output::Out, PATIENCE).ok()
     }
 
     /// The next line on standard output
     pub fn line(&self) -> String {
-        match self.stdout.recv_timeout(PATIENCE) {
-            Ok(line) => line,
-            Err(error) => {
-                panic!("no line ({error}); on standard error: {:?}", self.stderr.try_iter().collect::<Vec<_>>())
-            }
-        }
+        self.0
+            .line(Output::Out, PATIENCE)
+            .unwrap_or_else(|error| panic!("no line ({error}); on standard error: {:?}", self.0.unread(Output::Err)))
     }
 
     /// The next line on standard output, as JSON
@@ -101,66 +93,33 @@ impl Running {
 
     /// Waits for a line with this text on standard error
     pub fn said(&self, text: &str) {
-        loop {
-            match self.stderr.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(text) => return,
-                Ok(_) => {}
-                Err(error) => panic!("`{text}` was not said ({error})"),
-            }
+        while !self.0.line(Output::Err, PATIENCE).unwrap_or_else(|error| panic!("no `{text}`: {error}")).contains(text)
+        {
         }
     }
 
     /// Ends it as a power cut would
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.0.kill();
     }
 
     pub fn ended(mut self) -> Ended {
         let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(
-                start.elapsed() < PATIENCE,
-                "it did not end; said: {:?}",
-                self.stderr.try_iter().collect::<Vec<_>>()
-            );
-            thread::sleep(Duration::from_millis(5));
-        };
-        Ended { code: status.code(), stdout: rest(&self.stdout), stderr: rest(&self.stderr), took: start.elapsed() }
+        let status = self.0.wait(PATIENCE).unwrap();
+        let status = status.unwrap_or_else(|| panic!("it did not end; said: {:?}", self.0.unread(Output::Err)));
+        let took = start.elapsed();
+        Ended { code: status.code(), stdout: self.rest(Output::Out), stderr: self.rest(Output::Err), took }
     }
-}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only for one that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
+    /// What is left in a pipe whose writer has ended
+    fn rest(&self, output: Output) -> String {
+        let mut text = String::new();
+        loop {
+            match self.0.line(output, PATIENCE) {
+                Ok(line) => text.extend([line.as_str(), "\n"]),
+                Err(RecvTimeoutError::Disconnected) => return text,
+                Err(RecvTimeoutError::Timeout) => panic!("the pipe stays open"),
             }
-        }
-    });
-    receiver
-}
-
-/// What is left in a pipe whose writer has ended
-fn rest(lines: &Receiver<String>) -> String {
-    let mut text = String::new();
-    loop {
-        match lines.recv_timeout(PATIENCE) {
-            Ok(line) => text.extend([line.as_str(), "\n"]),
-            Err(RecvTimeoutError::Disconnected) => return text,
-            Err(RecvTimeoutError::Timeout) => panic!("the pipe stays open"),
         }
     }
 }
