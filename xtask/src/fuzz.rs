@@ -16,94 +16,19 @@ use crate::workspace::{cargo, root};
 /// How long each target runs unless told otherwise, in seconds
 const SECONDS: u64 = 60;
 
-/// One thing that a stranger may send
-struct Target {
-    name: &'static str,
-    /// The longest input that is tried, in bytes
-    longest: u32,
-    /// Words that the format knows and chance would hardly find
-    words: &'static [&'static str],
-}
-
-const TARGETS: &[Target] = &[
-    Target {
-        name: "envelope",
-        longest: 8192,
-        words: &[
-            "\\\"payloads\\\":[",
-            "\\\"data\\\":",
-            "\\\"metadata\\\":{",
-            "\\\"sha256\\\"",
-            "null",
-            "\\\\u",
-            "\\\\ud800",
-        ],
-    },
-    Target {
-        name: "json",
-        longest: 8192,
-        words: &["[{", "}]", "null", "\\\\ud800", "1e999", "-0", "18446744073709551616"],
-    },
-    Target {
-        name: "arrow",
-        longest: 65536,
-        words: &["ARROW1", "\\xff\\xff\\xff\\xff", "\\x04\\x22\\x4d\\x18", "\\x28\\xb5\\x2f\\xfd"],
-    },
-    Target { name: "base64", longest: 1024, words: &["=", "==", "-", "_", "\\x0d\\x0a"] },
-    Target {
-        name: "link",
-        longest: 512,
-        words: &[
-            "s3cr3t",
-            "http://",
-            "http:",
-            "@",
-            ":",
-            "?",
-            "#",
-            "\\\\",
-            "[::ffff:",
-            "0x",
-            "files.test",
-            "nats://",
-            "%40",
-            "169.254.169.254",
-        ],
-    },
-    Target { name: "address", longest: 256, words: &["\\xa9\\xfe\\xa9\\xfe", "@", "#", "?"] },
-    Target {
-        name: "server",
-        longest: 16384,
-        words: &[
-            "Content-Length: ",
-            "Transfer-Encoding: chunked",
-            "\\x0d\\x0a",
-            "X-UploadToken: ",
-            "Range: bytes=",
-            "HTTP/1.1",
-            "POST /",
-            "DELETE ",
-            "/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/",
-            "%2e%2e",
-            "..%2f",
-            "If-Range: ",
-            "Expect: 100-continue",
-            "multipart/form-data; boundary=",
-        ],
-    },
-    Target {
-        name: "upload",
-        longest: 16384,
-        words: &[
-            "--BOUNDARY",
-            "--BOUNDARY--",
-            "\\x0d\\x0a\\x0d\\x0a",
-            "Content-Disposition: form-data; name=\\\"file\\\"; filename=",
-            "filename*=utf-8''",
-            "../",
-        ],
-    },
-    Target { name: "dataname", longest: 1024, words: &["../", "..\\\\", "CON", "\\xe2\\x80\\xae", "\\x00", ".tar.gz"] },
+/// What a stranger may send: each target's name, and the longest input that is tried, in bytes
+///
+/// Words that a format knows and chance would hardly find are in `dictionaries/`.
+const TARGETS: [(&str, u32); 9] = [
+    ("envelope", 8192),
+    ("json", 8192),
+    ("arrow", 65536),
+    ("base64", 1024),
+    ("link", 512),
+    ("address", 256),
+    ("server", 16384),
+    ("upload", 16384),
+    ("dataname", 1024),
 ];
 
 /// What was asked for on the command line
@@ -124,9 +49,9 @@ impl<'a> Wish<'a> {
             match *word {
                 "--seconds" => wish.seconds = Some(value()?.parse().context(|| "--seconds".to_owned())?),
                 "--input" => wish.input = Some(value()?),
-                name if TARGETS.iter().any(|target| target.name == name) => wish.target = Some(name),
+                name if TARGETS.iter().any(|target| target.0 == name) => wish.target = Some(name),
                 other => {
-                    let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
+                    let names: Vec<_> = TARGETS.iter().map(|target| target.0).collect();
                     return Err(Failure::new(format!("no target `{other}`; there are {}", names.join(", "))));
                 }
             }
@@ -151,21 +76,26 @@ pub(crate) fn run(words: &[&str]) -> Outcome<()> {
         return process::run(fuzzer(&programs.join(name)).arg(input));
     }
     println!("{:<12}{:>10}{:>14}{:>10}{:>10}", "target", "seconds", "executions", "seeds", "corpus");
-    let wanted: Vec<_> = TARGETS.iter().filter(|target| wish.target.is_none_or(|name| name == target.name)).collect();
+    let wanted: Vec<_> = TARGETS.into_iter().filter(|target| wish.target.is_none_or(|name| name == target.0)).collect();
     let seconds = wish.seconds.unwrap_or(SECONDS);
     for few in wanted.chunks(ABREAST) {
         let outcomes = thread::scope(|scope| {
-            let start = |target: &'static Target| {
-                let program = programs.join(target.name);
-                scope.spawn(move || target.fuzz(&program, seconds))
+            let start = |(name, longest): &(&'static str, u32)| {
+                let (program, name, longest) = (programs.join(name), *name, *longest);
+                scope.spawn(move || fuzz(name, longest, &program, seconds))
             };
-            let running: Vec<_> = few.iter().copied().map(start).collect();
+            let running: Vec<_> = few.iter().map(start).collect();
             let ended = running.into_iter().map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic)));
             ended.collect::<Vec<_>>()
         });
         outcomes.into_iter().collect::<Outcome<()>>()?;
     }
     Ok(())
+}
+
+/// The crate of the targets
+fn home() -> PathBuf {
+    root().join("crates/natsbridge-core/fuzz")
 }
 
 /// Everything of ours under `target`, so that a clean removes it
@@ -175,12 +105,11 @@ fn place() -> PathBuf {
 
 /// Compiles the targets and says in which folder they are
 fn build() -> Outcome<PathBuf> {
-    let crate_ = root().join("crates/natsbridge-core/fuzz");
     // cargo-fuzz itself would rewrite a lock file that is behind, and say nothing.
-    process::output(cargo().current_dir(&crate_).args(["metadata", "--locked", "--format-version", "1"]))?;
+    process::output(cargo().current_dir(home()).args(["metadata", "--locked", "--format-version", "1"]))?;
     println!("building the fuzz targets (the first time takes some minutes)");
     let mut build = Command::new(tools::fuzz()?);
-    build.current_dir(&crate_).args(["fuzz", "build", "--fuzz-dir", ".", "--target-dir"]).arg(place());
+    build.current_dir(home()).args(["fuzz", "build", "--fuzz-dir", ".", "--target-dir"]).arg(place());
     // The sanitizer is an option that a stable compiler knows and hides.
     process::run(build.env("RUSTC_BOOTSTRAP", "1"))?;
     let said = process::output(Command::new("rustc").args(["--version", "--verbose"]))?;
@@ -197,36 +126,32 @@ fn fuzzer(program: &Path) -> Command {
     command
 }
 
-impl Target {
-    fn fuzz(&self, program: &Path, seconds: u64) -> Outcome<()> {
-        let name = self.name;
-        let folder = |what: &str| {
-            let folder = place().join(what).join(name);
-            fs::create_dir_all(&folder).context(|| format!("cannot create {}", folder.display()))?;
-            Ok(folder)
-        };
-        let (corpus, seeded, finds) = (folder("corpus")?, folder("seeds")?, folder("finds")?);
-        let seeds = seeds::write(name, &seeded)?;
-        let dictionary = place().join(format!("{name}.dict"));
-        let words: String = self.words.iter().map(|word| format!("\"{word}\"\n")).collect();
-        fs::write(&dictionary, words).context(|| format!("cannot write {}", dictionary.display()))?;
-        let log = place().join(format!("{name}.log"));
-        let out = File::create(&log).context(|| format!("cannot write {}", log.display()))?;
+/// Runs one target for a while; what it finds is kept
+fn fuzz(name: &str, longest: u32, program: &Path, seconds: u64) -> Outcome<()> {
+    let folder = |what: &str| {
+        let folder = place().join(what).join(name);
+        fs::create_dir_all(&folder).context(|| format!("cannot create {}", folder.display()))?;
+        Ok(folder)
+    };
+    let (corpus, seeded, finds) = (folder("corpus")?, folder("seeds")?, folder("finds")?);
+    let seeds = seeds::write(name, &seeded)?;
+    let dictionary = home().join("dictionaries").join(name).with_extension("dict");
+    let log = place().join(format!("{name}.log"));
+    let out = File::create(&log).context(|| format!("cannot write {}", log.display()))?;
 
-        let mut command = fuzzer(program);
-        command.args(["-print_final_stats=1", "-detect_leaks=0", "-use_value_profile=1"]);
-        command.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={}", self.longest));
-        command.arg(format!("-artifact_prefix={}/", finds.display())).arg(format!("-dict={}", dictionary.display()));
-        command.arg(&corpus).arg(&seeded).stdout(Stdio::null()).stderr(out);
-        let outcome = process::run(&mut command);
-        let said = fs::read(&log).context(|| format!("cannot read {}", log.display()))?;
-        let said = String::from_utf8_lossy(&said);
-        outcome.map_err(|failure| Failure::new(report(name, &said, &failure)))?;
+    let mut command = fuzzer(program);
+    command.args(["-print_final_stats=1", "-detect_leaks=0", "-use_value_profile=1"]);
+    command.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={longest}"));
+    command.arg(format!("-artifact_prefix={}/", finds.display())).arg(format!("-dict={}", dictionary.display()));
+    command.arg(&corpus).arg(&seeded).stdout(Stdio::null()).stderr(out);
+    let outcome = process::run(&mut command);
+    let said = fs::read(&log).context(|| format!("cannot read {}", log.display()))?;
+    let said = String::from_utf8_lossy(&said);
+    outcome.map_err(|failure| Failure::new(report(name, &said, &failure)))?;
 
-        let kept = fs::read_dir(&corpus).map_or(0, Iterator::count);
-        println!("{name:<12}{seconds:>10}{:>14}{seeds:>10}{kept:>10}", executions(&said).unwrap_or("?"));
-        Ok(())
-    }
+    let kept = fs::read_dir(&corpus).map_or(0, Iterator::count);
+    println!("{name:<12}{seconds:>10}{:>14}{seeds:>10}{kept:>10}", executions(&said).unwrap_or("?"));
+    Ok(())
 }
 
 /// How many inputs were tried, in the fuzzer's own words
@@ -284,11 +209,12 @@ mod tests {
 
     #[test]
     fn every_target_has_seeds_and_is_declared() {
-        let manifest = fs::read_to_string(root().join("crates/natsbridge-core/fuzz/Cargo.toml")).unwrap();
-        for target in TARGETS {
+        let manifest = fs::read_to_string(home().join("Cargo.toml")).unwrap();
+        for (name, _) in TARGETS {
             let folder = crate::workspace::TempFolder::create().unwrap();
-            assert!(seeds::write(target.name, folder.path()).unwrap() > 3, "{}", target.name);
-            assert!(manifest.contains(&format!("path = \"targets/{}.rs\"", target.name)), "{}", target.name);
+            assert!(seeds::write(name, folder.path()).unwrap() > 3, "{name}");
+            assert!(manifest.contains(&format!("path = \"targets/{name}.rs\"")), "{name}");
+            assert!(home().join(format!("dictionaries/{name}.dict")).is_file(), "{name}");
         }
         assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
     }
