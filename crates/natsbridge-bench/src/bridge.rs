@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use natsbridge_core::{
-    Arrival, Envelope, Limits, OutboundMessage, Part, PayloadType, ReceivePolicy, Sender, Stamp, Step, Value, plan,
+    Arrival, Draw, Envelope, Limits, OutboundMessage, Part, PayloadType, ReceivePolicy, Sender, Value, plan,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -18,23 +18,29 @@ pub const ID: Uuid = Uuid::from_u128(0x1234_5678_90ab_4def_8234_5678_90ab_cdef);
 static SENDER: LazyLock<Sender> =
     LazyLock::new(|| Sender::default().id(ID.to_string()).broker_url("nats://localhost:4222"));
 
+/// The same time and identifiers for every message
+struct Fixed;
+
+impl Draw for Fixed {
+    fn now(&mut self) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH
+    }
+
+    fn new_id(&mut self) -> Uuid {
+        ID
+    }
+}
+
 /// Plans a message whose payloads all travel direct
 ///
 /// # Errors
-/// What core says, or that a payload wants to be a link.
+/// What core says; a payload that wants to be a link is not uploaded.
 pub fn sealed(values: impl IntoIterator<Item = (&'static str, PayloadType, Value)>) -> Result<Envelope, Failure> {
     let mut message = OutboundMessage::new("lab.results");
     for (name, payload_type, value) in values {
         message.parts.push(Part::new(name, payload_type, value)?);
     }
-    let mut new_id = || ID;
-    let mut stamp = Stamp::new(&SENDER, OffsetDateTime::UNIX_EPOCH, &mut new_id);
-    let planned = plan(message, &Limits::default(), &mut stamp)?;
-    // The first of the rest, if there is one, is always an upload.
-    if let Some(Step::Upload(upload)) = planned.rest.first() {
-        return Err(format!("`{}` wants to be a link", upload.object().dataname).into());
-    }
-    Ok(planned.header.seal(planned.ready))
+    Ok(plan(message, &SENDER, &Limits::default(), &mut Fixed)?.finish([])?)
 }
 
 /// Reads the values out of the JSON of a message

@@ -350,6 +350,12 @@ pub enum PlanError {
         /// Why not
         source: CodecError,
     },
+    /// An upload without the store's response: the program that performs the plan has left it out
+    #[error("payload `{}` has to be uploaded, and was not; perform every upload of the plan", shown(dataname))]
+    NotUploaded {
+        /// The payload
+        dataname: String,
+    },
     /// A store that stored another number of bytes than were sent
     #[error(
         "payload `{}` has {sent} bytes, and the file server stored {stored}; the upload is not used",
@@ -374,6 +380,7 @@ impl PlanError {
             Self::LinksNotAllowed { .. } => "links_not_allowed",
             Self::UnreadableType { .. } => "unsupported",
             Self::Convert { source, .. } => source.code(),
+            Self::NotUploaded { .. } => "not_uploaded",
             Self::StoredSize { .. } => "size_mismatch",
         }
     }
@@ -387,6 +394,7 @@ impl PlanError {
             | Self::LinksNotAllowed { dataname, .. }
             | Self::UnreadableType { dataname, .. }
             | Self::Convert { dataname, .. }
+            | Self::NotUploaded { dataname }
             | Self::StoredSize { dataname, .. } => Some(dataname),
         }
     }

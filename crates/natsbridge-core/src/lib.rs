@@ -1,22 +1,32 @@
 //! The pure heart of NATSBridge: the envelope, its codecs, and the plan of what travels how.
 //!
-//! Nothing here opens a file or a socket, reads a clock or draws a random number: time and identifiers come in as
-//! arguments, and what has to be uploaded or downloaded goes out as a step for somebody else to perform. A payload
-//! passes each room once: value → [`encode`] → [`Part`] → [`plan`] → (upload) → [`Header::seal`] →
-//! [`Envelope::to_json`], and back by [`Envelope::from_json`] → [`Envelope::open`] → (download) → [`decode`].
+//! Nothing here opens a file or a socket, reads a clock or draws a random number: [`Draw`] gives the time and identifiers,
+//! and the caller performs uploads and downloads. A payload passes each step once: value → [`Part`] → [`plan`] → (upload)
+//! → [`Plan::finish`] → [`Envelope::to_json`], and back by [`Envelope::from_json`] → [`Envelope::open`] → (download) →
+//! [`Part::into_value`].
 //!
 //! ```
 //! use natsbridge_core::{
-//!     Arrival, ReceivePolicy, Envelope, Limits, OutboundMessage, Part, PayloadType, Sender, Stamp, Value, plan,
+//!     Arrival, Draw, Envelope, Limits, OutboundMessage, Part, PayloadType, ReceivePolicy, Sender, Value, plan,
 //! };
 //!
+//! /// A program takes the real time, and random identifiers
+//! struct Fixed;
+//!
+//! impl Draw for Fixed {
+//!     fn now(&mut self) -> time::OffsetDateTime {
+//!         time::OffsetDateTime::UNIX_EPOCH
+//!     }
+//!
+//!     fn new_id(&mut self) -> uuid::Uuid {
+//!         uuid::Uuid::nil()
+//!     }
+//! }
+//!
 //! let message = OutboundMessage::new("chat.room").part(Part::new("greeting", PayloadType::Text, "hello")?);
-//! let mut new_id = || uuid::Uuid::nil(); // a program draws random ones
-//! let sender = Sender::default().name("greeter");
-//! let mut stamp = Stamp::new(&sender, time::OffsetDateTime::UNIX_EPOCH, &mut new_id);
-//! let planned = plan(message, &Limits::default(), &mut stamp)?;
-//! assert!(planned.rest.is_empty(), "five bytes are below the threshold: there is nothing to upload");
-//! let json = planned.header.seal(planned.ready).to_json();
+//! let plan = plan(message, &Sender::default().name("greeter"), &Limits::default(), &mut Fixed)?;
+//! assert_eq!(plan.uploads().count(), 0, "five bytes are below the threshold");
+//! let json = plan.finish([])?.to_json();
 //!
 //! let (header, mut arrivals) = Envelope::from_json(&json)?.open(&ReceivePolicy::default());
 //! assert_eq!(header.send_to(), "chat.room");
@@ -30,17 +40,20 @@ mod codec;
 mod digest;
 mod envelope;
 mod error;
+mod escape;
+mod fields;
 mod harmless;
-mod inbound;
+mod header;
+mod id;
 mod json_text;
-mod letterhead;
 mod limits;
 mod link;
 mod message;
-mod notes;
-mod numbers;
-mod outbound;
+mod metadata;
+mod open;
+mod plan;
 mod rows;
+mod sequence;
 mod source;
 #[cfg(feature = "arrow")]
 mod table;
@@ -52,16 +65,16 @@ mod words;
 
 pub use codec::{decode, encode};
 pub use digest::{Digest, DigestStream, ParseDigestError};
-pub use envelope::{Envelope, Header, Metadata, Payload};
+pub use envelope::{Envelope, Payload};
 pub use error::{CodecError, EnvelopeError, PayloadError, PayloadErrorKind, PayloadFault, PlanError};
 pub use harmless::{harmless, shown};
-pub use inbound::{Arrival, Download, ReceivePolicy};
-pub use letterhead::Letterhead;
+pub use header::Header;
 pub use limits::{Limits, ReceiverKind};
 pub use link::{Downloaded, Link, LinkLifetime, Object, Uploaded, redacted};
 pub use message::{OutboundMessage, Part, Sender};
-pub use numbers::Epoch;
-pub use outbound::{Plan, Stamp, Step, Upload, plan};
+pub use metadata::Metadata;
+pub use open::{Arrival, Download, ReceivePolicy};
+pub use plan::{Draw, Plan, Upload, plan};
 pub use rows::Rows;
 pub use source::Source;
 #[cfg(feature = "arrow")]

@@ -1,5 +1,6 @@
 //! Types between core and a file server: an object to upload, the finished upload, a link, and the download.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -276,6 +277,15 @@ pub fn redacted(url: &str) -> String {
     };
     let cut = if hidden.is_empty() { "" } else { "?…" };
     shown_within(&format!("{scheme}{shown}{cut}"), 300).into_owned()
+}
+
+/// The URLs without user info, and without the query that could hold a token
+pub(crate) fn without_secrets(urls: &str) -> Cow<'_, str> {
+    if !urls.contains(['@', '?', '#', ',', ' ']) {
+        return Cow::Borrowed(urls);
+    }
+    let each = urls.split(',').map(|url| redacted(url).trim_end_matches("?…").to_owned());
+    Cow::Owned(each.collect::<Vec<_>>().join(","))
 }
 
 /// Where user info would begin, and whether the scheme is one of the browsers'

@@ -2,17 +2,15 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{PayloadError, PayloadErrorKind};
-use crate::notes::Notes;
-use crate::outbound::without_secrets;
-use crate::wire::write::is_plain;
-use crate::{CodecError, JsonView, LinkLifetime, Metadata, PayloadType, Purpose, Source, Value, codec};
+use crate::link::without_secrets;
+use crate::metadata::{Metadata, PayloadMetadata};
+use crate::{CodecError, JsonView, LinkLifetime, PayloadType, Purpose, Source, Value, codec};
 
 /// One named value of a message, serialised as its type says
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +18,7 @@ pub struct Part {
     pub(crate) name: Box<str>,
     pub(crate) payload_type: PayloadType,
     pub(crate) source: Source,
-    pub(crate) metadata: Notes,
+    pub(crate) metadata: PayloadMetadata,
 }
 
 impl Part {
@@ -36,7 +34,7 @@ impl Part {
     ) -> Result<Self, PayloadError> {
         let name = name.into();
         match codec::source(payload_type, value.into()) {
-            Ok(source) => Ok(Self { name, payload_type, source, metadata: Notes::default() }),
+            Ok(source) => Ok(Self { name, payload_type, source, metadata: PayloadMetadata::default() }),
             Err(error) => Err(named(&name, error)),
         }
     }
@@ -74,7 +72,7 @@ impl Part {
     ) -> Result<Self, PayloadError> {
         let name = name.into();
         match codec::encode_from(payload_type, value) {
-            Ok(source) => Ok(Self { name, payload_type, source, metadata: Notes::default() }),
+            Ok(source) => Ok(Self { name, payload_type, source, metadata: PayloadMetadata::default() }),
             Err(error) => Err(named(&name, error)),
         }
     }
@@ -82,14 +80,14 @@ impl Part {
     /// Takes bytes that are serialised already; who reads them finds out whether they are what the type says
     #[must_use]
     pub fn from_source(name: impl Into<Box<str>>, payload_type: PayloadType, source: impl Into<Source>) -> Self {
-        Self { name: name.into(), payload_type, source: source.into(), metadata: Notes::default() }
+        Self { name: name.into(), payload_type, source: source.into(), metadata: PayloadMetadata::default() }
     }
 
     /// Names a file of `len` bytes that holds the serialised payload; it always travels by link
     #[must_use]
     pub fn from_file(name: impl Into<Box<str>>, payload_type: PayloadType, path: impl Into<PathBuf>, len: u64) -> Self {
         let source = Source::File { path: path.into(), len };
-        Self { name: name.into(), payload_type, source, metadata: Notes::default() }
+        Self { name: name.into(), payload_type, source, metadata: PayloadMetadata::default() }
     }
 
     /// Adds metadata of the sender's own; the keys of the specification are written by the library
@@ -188,60 +186,40 @@ fn named(name: &str, error: CodecError) -> PayloadError {
 
 /// Who sends: what all messages of a program have in common
 ///
-/// Fields of the envelope with defaults: the name `NATSBridge`, a new identifier for every message,
-/// and no URL.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sender(Arc<Fields>);
-
-/// Shared by a sender's clones: whoever compares two of them mostly sees by that alone that they are one
+/// Without settings the name is `NATSBridge`, every message has a new identifier, and there is no URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Fields {
-    name: Cow<'static, str>,
-    id: Option<Box<str>>,
-    broker_url: Box<str>,
-    /// Whether nothing in it has to be escaped in JSON
-    plain: bool,
+pub struct Sender {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) id: Option<Box<str>>,
+    pub(crate) broker_url: Box<str>,
 }
 
 impl Sender {
     /// Sets the program's name
     #[must_use]
-    pub fn name(self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.with(|fields| fields.name = name.into())
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Sets the program's identifier
     #[must_use]
-    pub fn id(self, id: impl Into<Box<str>>) -> Self {
-        self.with(|fields| fields.id = Some(id.into()))
-    }
-
-    /// Sets its NATS URL, of which user names, passwords and tokens are left out
-    #[must_use]
-    pub fn broker_url(self, url: &str) -> Self {
-        self.with(|fields| fields.broker_url = without_secrets(url).into())
-    }
-
-    fn with(mut self, change: impl FnOnce(&mut Fields)) -> Self {
-        let fields = Arc::make_mut(&mut self.0);
-        change(fields);
-        let texts = [&*fields.name, fields.id.as_deref().unwrap_or_default(), &*fields.broker_url];
-        fields.plain = texts.into_iter().all(is_plain);
+    pub fn id(mut self, id: impl Into<Box<str>>) -> Self {
+        self.id = Some(id.into());
         self
     }
 
-    pub(crate) fn is_plain(&self) -> bool {
-        self.0.plain
-    }
-
-    pub(crate) fn fields(&self) -> (&str, Option<&str>, &str) {
-        (&self.0.name, self.0.id.as_deref(), &self.0.broker_url)
+    /// Sets its NATS URL; user names, passwords and tokens in it are left out
+    #[must_use]
+    pub fn broker_url(mut self, url: &str) -> Self {
+        self.broker_url = without_secrets(url).into();
+        self
     }
 }
 
-impl Default for Fields {
+impl Default for Sender {
     fn default() -> Self {
-        Self { name: Cow::Borrowed("NATSBridge"), id: None, broker_url: Box::default(), plain: true }
+        Self { name: Cow::Borrowed("NATSBridge"), id: None, broker_url: Box::default() }
     }
 }
 
@@ -307,13 +285,20 @@ impl OutboundMessage {
         self
     }
 
-    /// One-shot for exactly one named receiver who is not asked to acknowledge, else 24 hours (specification, section 8)
-    pub(crate) fn link_life(&self) -> LinkLifetime {
+    /// Whether exactly one receiver is named, and no acknowledgement is asked for: only such a message may have one-shot
+    /// links, since nobody else reads them and it is not sent again
+    #[must_use]
+    pub fn has_one_reader(&self) -> bool {
+        !self.receiver_id.is_empty() && !self.awaits_ack
+    }
+
+    /// How long its links live: as it says itself, else one-shot for exactly one reader, else 24 hours
+    /// (`docs/specification.md`, section 8)
+    #[must_use]
+    pub fn lifetime(&self) -> LinkLifetime {
         match self.link_lifetime {
-            Some(life) => life,
-            None if !self.receiver_id.is_empty() && !self.awaits_ack => {
-                LinkLifetime::one_shot(LinkLifetime::DEFAULT_TTL)
-            }
+            Some(lifetime) => lifetime,
+            None if self.has_one_reader() => LinkLifetime::one_shot(LinkLifetime::DEFAULT_TTL),
             None => LinkLifetime::default(),
         }
     }

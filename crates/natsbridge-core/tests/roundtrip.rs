@@ -12,58 +12,67 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use natsbridge_core::{
-    Arrival, Digest, Downloaded, Envelope, Header, Letterhead, Limits, OutboundMessage, Part, PayloadType, Plan,
-    PlanError, Purpose, ReceivePolicy, ReceiverKind, Rows, Sender, Source, Stamp, Step, Transport, Uploaded, Value,
-    plan,
+    Arrival, Digest, Downloaded, Draw, Envelope, Header, Limits, LinkLifetime, OutboundMessage, Part, PayloadType,
+    Plan, PlanError, Purpose, ReceivePolicy, ReceiverKind, Rows, Sender, Source, Transport, Uploaded, Value, plan,
 };
 use proptest::prelude::*;
 use serde_json::json;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
-/// Plans, uploads into a map, seals
-fn sent(message: OutboundMessage, limits: &Limits) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
+/// One moment, and identifiers that count from 1
+#[derive(Default)]
+struct Counting(u128);
+
+impl Draw for Counting {
+    fn now(&mut self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_778_660_130).unwrap()
+    }
+
+    fn new_id(&mut self) -> Uuid {
+        self.0 += 1;
+        Uuid::from_u128(self.0)
+    }
+}
+
+/// A file server: bytes by URL
+type Store = HashMap<String, Bytes>;
+
+fn planned(message: OutboundMessage, limits: &Limits) -> Result<Plan, PlanError> {
+    plan(message, &Sender::default(), limits, &mut Counting::default())
+}
+
+/// Uploads into a map, and makes the envelope
+fn finish(plan: Plan, store: &mut Store) -> Result<Envelope, PlanError> {
+    let mut uploaded = Vec::new();
+    for upload in plan.uploads() {
+        let bytes = upload.source().clone().into_bytes().expect("no files here");
+        let url = format!("http://files.test/{}", store.len());
+        uploaded.push(Uploaded::new(&*url, bytes.len() as u64, Digest::of(&bytes)));
+        store.insert(url, bytes);
+    }
+    plan.finish(uploaded)
+}
+
+/// Plans, uploads, and makes the envelope
+fn sent(message: OutboundMessage, limits: &Limits) -> Result<(Envelope, Store), PlanError> {
     sent_by(&Sender::default(), message, limits)
 }
 
-fn sent_by(
-    sender: &Sender,
-    message: OutboundMessage,
-    limits: &Limits,
-) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
-    sent_with(None, sender, message, limits)
+fn sent_by(sender: &Sender, message: OutboundMessage, limits: &Limits) -> Result<(Envelope, Store), PlanError> {
+    let mut store = Store::new();
+    let envelope = finish(plan(message, sender, limits, &mut Counting::default())?, &mut store)?;
+    Ok((envelope, store))
 }
 
-fn sent_with(
-    letterhead: Option<&Letterhead>,
-    sender: &Sender,
-    message: OutboundMessage,
-    limits: &Limits,
-) -> Result<(Envelope, HashMap<String, Bytes>), PlanError> {
-    let mut count = 0_u128;
-    let mut new_id = || {
-        count += 1;
-        uuid::Uuid::from_u128(count)
-    };
-    let now = OffsetDateTime::from_unix_timestamp(1_778_660_130).unwrap();
-    let planned = plan(message, limits, &mut Stamp::new(sender, now, &mut new_id).letterhead(letterhead))?;
-    let Plan { header, ready: mut payloads, rest, .. } = planned;
-    let mut store = HashMap::new();
-    for step in rest {
-        payloads.push(match step {
-            Step::Ready(payload) => payload,
-            Step::Upload(upload) => {
-                let bytes = upload.source().clone().into_bytes().expect("no files here");
-                let url = format!("http://files.test/{}", store.len());
-                store.insert(url.clone(), bytes.clone());
-                upload.uploaded(Uploaded::new(url, bytes.len() as u64, Digest::of(&bytes)))?
-            }
-        });
-    }
-    Ok((header.seal(payloads), store))
+/// The same JSON, written into memory that other messages share
+fn written(envelope: &Envelope, memory: &mut bytes::BytesMut) -> Bytes {
+    envelope.write_json(memory);
+    memory.split().freeze()
 }
 
 /// Reads, downloads from the map, opens
-fn received(json: &[u8], store: &HashMap<String, Bytes>) -> (Header, Vec<Part>) {
+fn received(json: &[u8], store: &Store) -> (Header, Vec<Part>) {
     let (header, arrivals) = Envelope::from_json(json).unwrap().open(&ReceivePolicy::default().strict(true));
     let parts = arrivals.into_iter().map(|arrival| match arrival {
         Arrival::Ready(part) => part,
@@ -85,7 +94,7 @@ fn check(parts: &[Part], limits: &Limits) -> Envelope {
     let json = envelope.to_json();
     assert!(json.len() as u64 <= limits.max_message_size, "{} bytes", json.len());
     assert_eq!(Envelope::from_json(&json).unwrap(), envelope, "what is written is what is read");
-    assert_eq!(envelope.to_json_in(&mut bytes::BytesMut::new()), json);
+    assert_eq!(written(&envelope, &mut bytes::BytesMut::new()), json);
     let (header, back) = received(&json, &store);
     assert_eq!(header.send_to(), "lab.results");
     assert_eq!(back.len(), parts.len());
@@ -121,79 +130,64 @@ fn sizes_around_every_limit_travel_as_they_should() {
     assert_eq!(transports(&check(&[binary("a", 0)], &zero)), [Link]);
 }
 
+fn message_of(parts: &[(&str, usize)]) -> OutboundMessage {
+    parts.iter().fold(OutboundMessage::new("a"), |message, (name, len)| message.part(binary(name, *len)))
+}
+
+fn names_of_uploads(plan: &Plan) -> Vec<&str> {
+    plan.uploads().map(|upload| &*upload.object().dataname).collect()
+}
+
 #[test]
-fn a_letterhead_saves_time_and_changes_nothing() {
-    let sender = Sender::default().name("sensor").broker_url("nats://localhost:4222");
-    let set = |change: fn(&mut OutboundMessage)| {
-        let mut message = OutboundMessage::new("lab.results").part(binary("b", 10));
-        change(&mut message);
-        message
+fn uploads_are_those_beyond_the_threshold_and_the_largest_that_do_not_fit() {
+    let small = Limits::default().size_threshold(10);
+    let uploads = |parts: &[(&str, usize)], limits: &Limits| {
+        names_of_uploads(&planned(message_of(parts), limits).unwrap()).join(" ")
     };
-    let messages = [
-        set(|_| {}),
-        set(|message| message.send_to = "lab.result".into()),
-        set(|message| message.msg_purpose = Purpose::Shutdown),
-        set(|message| message.receiver_name = "display".into()),
-        set(|message| message.receiver_id = "7".into()),
-        set(|message| message.reply_to = "lab.\"replies\"".into()),
-        set(|message| message.reply_to_msg_id = "1".into()),
-        set(|message| message.correlation_id = Some("flow".into())),
-        set(|message| message.msg_id = Some("a \"quoted\" one".into())),
-        set(|message| message.metadata = json!({"own": 1}).as_object().unwrap().clone()),
-    ];
-    for sender in [sender.clone().id("1"), sender] {
-        for first in &messages {
-            let letterhead = Letterhead::default();
-            for message in std::iter::once(first).chain(&messages) {
-                let envelope = |letterhead| {
-                    let sent = sent_with(letterhead, &sender, message.clone(), &Limits::default()).unwrap().0;
-                    let (json, fields) = (sent.to_json(), format!("{:?}", sent.header()));
-                    (sent, json, fields)
-                };
-                assert_eq!(envelope(Some(&letterhead)), envelope(None));
-            }
-        }
+    assert_eq!(uploads(&[], &small), "");
+    assert_eq!(uploads(&[("a", 1), ("b", 2)], &small), "");
+    assert_eq!(uploads(&[("a", 1), ("b", 10), ("c", 1), ("d", 11)], &small), "b d");
+    // Not by the threshold: they don't fit together.
+    assert_eq!(uploads(&[("a", 9), ("b", 400_000), ("c", 450_000), ("d", 9)], &Limits::default()), "c");
+}
+
+#[test]
+fn plan_is_not_finished_without_every_upload() {
+    let limits = Limits::default().size_threshold(10);
+    let plan = planned(message_of(&[("first", 10), ("direct", 1), ("second", 11)]), &limits).unwrap();
+    let stored = |size: u64| Uploaded::new("http://files.test/x", size, Digest::of(b""));
+    let envelope = plan.clone().finish([stored(10), stored(11)]).unwrap();
+    let names: Vec<_> = envelope.payloads().iter().map(natsbridge_core::Payload::dataname).collect();
+    assert_eq!(names, ["first", "direct", "second"]);
+    for (uploaded, code, dataname) in [
+        (vec![], "not_uploaded", "first"),
+        (vec![stored(10)], "not_uploaded", "second"),
+        (vec![stored(10), stored(12)], "size_mismatch", "second"),
+        (vec![stored(11), stored(10)], "size_mismatch", "first"),
+    ] {
+        let error = plan.clone().finish(uploaded).unwrap_err();
+        assert_eq!((error.code(), error.dataname()), (code, Some(dataname)), "{error}");
     }
 }
 
 #[test]
-fn a_message_that_is_lent_is_planned_as_one_that_is_given() {
-    let mut message = OutboundMessage::new("a").part(binary("small", 10)).part(binary("large", 600_000));
-    message.metadata = json!({"own": 1}).as_object().unwrap().clone();
-    let (sender, mut new_id) = (Sender::default(), uuid::Uuid::nil);
-    let mut stamp = Stamp::new(&sender, OffsetDateTime::UNIX_EPOCH, &mut new_id);
-    let given = plan(message.clone(), &Limits::default(), &mut stamp).unwrap();
-    assert_eq!(plan(Box::new(message.clone()), &Limits::default(), &mut stamp).unwrap(), given);
-    assert_eq!(plan(&mut message.clone(), &Limits::default(), &mut stamp).unwrap(), given);
-
-    let no_links = Limits::default().links(false).max_message_size(100_000);
-    assert_eq!(plan(&mut message, &no_links, &mut stamp).unwrap_err().code(), "too_large");
-    assert!(message.parts.is_empty() && message.metadata.is_empty(), "it is spent, as if it had been given");
-    assert_eq!(message.send_to, "a");
-}
-
-#[test]
-fn what_is_ready_ends_where_the_first_upload_is() {
-    let planned = |parts: &[(&str, usize)], limits: &Limits| {
-        let message =
-            parts.iter().fold(OutboundMessage::new("a"), |message, (name, len)| message.part(binary(name, *len)));
-        let (sender, mut new_id) = (Sender::default(), uuid::Uuid::nil);
-        let plan = plan(message, limits, &mut Stamp::new(&sender, OffsetDateTime::UNIX_EPOCH, &mut new_id)).unwrap();
-        let rest = plan.rest.iter().map(|step| match step {
-            Step::Ready(payload) => payload.dataname().to_owned(),
-            Step::Upload(upload) => format!("up {}", upload.object().dataname),
-        });
-        let ready: Vec<_> = plan.ready.iter().map(|payload| payload.dataname().to_owned()).collect();
-        (ready.join(" "), rest.collect::<Vec<_>>().join(" "))
-    };
-    let small = Limits::default().size_threshold(10);
-    let both = |ready: &str, rest: &str| (ready.to_owned(), rest.to_owned());
-    assert_eq!(planned(&[], &small), both("", ""));
-    assert_eq!(planned(&[("a", 1), ("b", 2)], &small), both("a b", ""));
-    assert_eq!(planned(&[("a", 1), ("b", 10), ("c", 1), ("d", 11)], &small), both("a", "up b c up d"));
-    // Not by the threshold, but as they don't fit together.
-    let parts = [("a", 9), ("b", 400_000), ("c", 450_000), ("d", 9)];
-    assert_eq!(planned(&parts, &Limits::default()), both("a b", "up c d"));
+fn message_that_is_planned_again_keeps_all_but_what_has_to_become_a_link() {
+    let mut store = Store::new();
+    let parts = [("link", 500_000), ("small", 10), ("large", 3_000), ("larger", 4_000)];
+    let mut first = finish(planned(message_of(&parts), &Limits::default()).unwrap(), &mut store).unwrap();
+    first.set_sequence(7, Uuid::from_u128(9));
+    let lifetime = LinkLifetime::one_shot(std::time::Duration::from_secs(60));
+    let limits = Limits::default().max_message_size(8_000);
+    let again = first.plan_again(&limits, lifetime).unwrap();
+    assert_eq!(names_of_uploads(&again), ["larger"]);
+    assert!(again.uploads().all(|upload| upload.object().link_lifetime == lifetime));
+    let second = finish(again, &mut store).unwrap();
+    assert_eq!((second.header(), second.header().seq()), (first.header(), Some(7)));
+    assert_eq!(second.payloads()[..3], first.payloads()[..3]);
+    assert_eq!(second.payloads()[3].id(), first.payloads()[3].id());
+    let (_, back) = received(&second.to_json(), &store);
+    assert_eq!(back[3].source(), binary("", 4_000).source());
+    assert_eq!(first.plan_again(&limits.links(false), lifetime).unwrap_err().code(), "too_large");
 }
 
 #[test]
@@ -256,14 +250,9 @@ fn named_receivers_have_their_own_limits() {
 
 #[test]
 fn a_link_says_how_it_lives() {
-    use natsbridge_core::LinkLifetime;
     let life_of = |message: OutboundMessage| {
-        let mut new_id = uuid::Uuid::nil;
-        let sender = Sender::default();
-        let mut stamp = Stamp::new(&sender, OffsetDateTime::UNIX_EPOCH, &mut new_id);
-        let mut planned = plan(message.part(binary("b", 500_000)), &Limits::default(), &mut stamp).unwrap();
-        let Some(Step::Upload(upload)) = planned.rest.pop() else { panic!("a link") };
-        upload.object().link_lifetime
+        let plan = planned(message.part(binary("b", 500_000)), &Limits::default()).unwrap();
+        plan.uploads().next().expect("a link").object().link_lifetime
     };
     let mut to_one = OutboundMessage::new("a");
     to_one.receiver_id = "00000000-0000-0000-0000-000000000001".into();
@@ -329,7 +318,7 @@ fn what_json_wants_escaped_is_escaped_wherever_it_stands() {
         let json = envelope.to_json();
         assert_eq!(Envelope::from_json(&json).unwrap(), envelope);
         assert!(String::from_utf8_lossy(&json).contains(r#""\"\\\n\u0001""#), "{json:?}");
-        assert_eq!(envelope.to_json_in(&mut memory), json);
+        assert_eq!(written(&envelope, &mut memory), json);
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use natsbridge::store::{Digest, Downloaded, Downloader, FetchError, FetchErrorKind, Link, Source, Target, Uploaded};
 use natsbridge::wire::{Header, Limits, Part};
 use natsbridge::{Error, PayloadType, Purpose, ReceiveOptions, ReceiverKind, Transport, open};
-use natsbridge_core::{OutboundMessage, Plan, Sender, Stamp, Step, plan};
+use natsbridge_core::{Draw, OutboundMessage, Sender, plan};
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
@@ -117,32 +117,41 @@ fn fields(header: &Header) -> Json {
     })
 }
 
-/// Plans and seals what is given, as `smartsend` does, with the vector's identifiers, time and uploads
+/// The vector's time and identifiers
+struct Given {
+    now: OffsetDateTime,
+    ids: VecDeque<Uuid>,
+}
+
+impl Draw for Given {
+    fn now(&mut self) -> OffsetDateTime {
+        self.now
+    }
+
+    fn new_id(&mut self) -> Uuid {
+        self.ids.pop_front().unwrap_or_default()
+    }
+}
+
+/// Plans and finishes what is given, as `smartsend` does, with the vector's identifiers, time and uploads
 fn sent(given: &Json) -> Result<Json, Refusal> {
     let (message, sender) = message(given)?;
     let words = |key: &str| given[key].as_array().into_iter().flatten().filter_map(Json::as_str);
-    let mut ids: VecDeque<Uuid> = words("ids").filter_map(|id| id.parse().ok()).collect();
-    let mut new_id = || ids.pop_front().unwrap_or_default();
+    let ids: VecDeque<Uuid> = words("ids").filter_map(|id| id.parse().ok()).collect();
     let now = given["timestamp"].as_str().unwrap_or_default();
     let now = OffsetDateTime::parse(now, &Iso8601::DEFAULT).map_err(|error| Refusal::Own(error.into()))?;
-    let mut stamp = Stamp::new(&sender, now, &mut new_id);
-    let Plan { header, ready: mut payloads, rest, .. } = plan(message, &limits(&given["limits"]), &mut stamp)?;
+    let plan = plan(message, &sender, &limits(&given["limits"]), &mut Given { now, ids })?;
 
     let mut urls = words("uploads");
-    for step in rest {
-        payloads.push(match step {
-            Step::Ready(payload) => payload,
-            Step::Upload(upload) => {
-                let Some(bytes) = upload.source().clone().into_bytes() else {
-                    return Err(Refusal::Own("a file".into()));
-                };
-                let url = urls.next().ok_or_else(|| Refusal::Own("more uploads than URLs".into()))?;
-                let uploaded = Uploaded::new(url, upload.object().size, Digest::of(&bytes));
-                upload.uploaded(uploaded)?
-            }
-        });
+    let mut uploaded = Vec::new();
+    for upload in plan.uploads() {
+        let Some(bytes) = upload.source().clone().into_bytes() else {
+            return Err(Refusal::Own("a file".into()));
+        };
+        let url = urls.next().ok_or_else(|| Refusal::Own("more uploads than URLs".into()))?;
+        uploaded.push(Uploaded::new(url, upload.object().size, Digest::of(&bytes)));
     }
-    let envelope = header.seal(payloads);
+    let envelope = plan.finish(uploaded)?;
     let transports: Vec<Transport> = envelope.payloads().iter().map(natsbridge::wire::Payload::transport).collect();
     let text = String::from_utf8(envelope.to_json().to_vec()).map_err(|error| Refusal::Own(error.into()))?;
     let envelope: Json = serde_json::from_str(&text).map_err(|error| Refusal::Own(error.into()))?;

@@ -1,25 +1,23 @@
 //! The bridge: a connection to NATS, a file server and this program's name, for people who want the whole job done.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use natsbridge_core::{Limits, OutboundMessage, Purpose, Sender};
+use natsbridge_core::{Envelope, Limits, OutboundMessage, Purpose, Sender};
 use natsbridge_fileserver::{Downloader, Fetcher, Uploader};
 use natsbridge_nats::{
-    Broker, BrokerError, BrokerErrorKind, EventStream, NatsBroker, Publish, QueueGroup, Subject, SubjectError,
-    SubjectFilter,
+    Broker, BrokerErrorKind, EventStream, Publish, QueueGroup, RawMessage, Subject, SubjectError, SubjectFilter,
 };
 
 use crate::builder::MessageBuilder;
 use crate::config::Config;
-use crate::deliver::{self, Answers};
-use crate::error::Boxed;
-use crate::perform::{Sealed, Sealer};
-use crate::sequence::{Counted, Counter};
+use crate::deliver::{self, DeliverOptions, Delivered, Replies};
+use crate::progress::ProgressHook;
+use crate::send::{self, Encoded, Sending, SharedMemory};
+use crate::sequence::{SubjectState, Subjects};
 use crate::subscriber::Subscriber;
 use crate::subscriber::message::Message;
-use crate::{Error, observe, smart};
+use crate::{Error, observe, stores};
 
 /// Sends and receives messages over one connection; clones share it
 ///
@@ -46,18 +44,15 @@ pub struct Bridge(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     broker: Arc<dyn Broker>,
-    /// The same, where it is a connection: what every message goes through takes no box there
-    nats: Option<Arc<NatsBroker>>,
     config: Config,
     sender: Sender,
     sender_id: String,
     broker_url: String,
     uploader: OnceLock<Arc<dyn Uploader>>,
     downloader: Arc<dyn Downloader>,
-    counter: Counter,
-    /// Of small messages on their way to the broker
-    memory: Mutex<BytesMut>,
-    answers: Answers,
+    subjects: Subjects,
+    memory: SharedMemory,
+    replies: Replies,
 }
 
 impl Bridge {
@@ -67,9 +62,7 @@ impl Bridge {
     /// [`Error::Broker`] when no server answers in time, naming the URL without its secrets; [`Error::Config`] when a
     /// setting can't be used.
     pub async fn connect(config: Config) -> Result<Self, Error> {
-        let nats = Arc::new(config.nats.clone().connect().await?);
-        let broker: Arc<dyn Broker> = Arc::<NatsBroker>::clone(&nats);
-        Self::new(broker, Some(nats), config)
+        Self::with_broker(config.nats.clone().connect().await?, config)
     }
 
     /// Uses a connection of the program's own, or a [`MemoryBroker`](crate::MemoryBroker) in tests
@@ -77,13 +70,9 @@ impl Bridge {
     /// # Errors
     /// [`Error::Config`] when a setting can't be used.
     pub fn with_broker<B: Broker + 'static>(broker: B, config: Config) -> Result<Self, Error> {
-        Self::new(Arc::new(broker), None, config)
-    }
-
-    fn new(broker: Arc<dyn Broker>, nats: Option<Arc<NatsBroker>>, config: Config) -> Result<Self, Error> {
         let downloader = match &config.downloader {
             Some(downloader) => Arc::clone(downloader),
-            None => smart::fetcher(
+            None => stores::fetcher(
                 Fetcher::builder()
                     .retry(config.retry)
                     .max_payload_size(config.checks.max_payload_size)
@@ -101,24 +90,22 @@ impl Bridge {
         let sender_id = config.identity()?;
         let sender = Sender::default().name(config.sender_name.clone()).id(sender_id.as_str()).broker_url(&broker_url);
         Ok(Self(Arc::new(Inner {
-            broker,
-            nats,
+            broker: Arc::new(broker),
             sender,
             sender_id,
             broker_url,
             uploader: config.uploader.clone().map_or_else(OnceLock::new, OnceLock::from),
             downloader,
-            counter: Counter::new(),
-            memory: Mutex::default(),
-            answers: Answers::default(),
+            subjects: Subjects::new(),
+            memory: SharedMemory::default(),
+            replies: Replies::default(),
             config,
         })))
     }
 
     /// Begins a message to a subject
     pub fn message(&self, subject: impl Into<String>) -> MessageBuilder {
-        // Written where it stays: a copy would wait for what was written just before.
-        MessageBuilder::new(self.clone(), Box::write(Box::new_uninit(), OutboundMessage::new(subject.into())))
+        MessageBuilder::new(self.clone(), Box::new(OutboundMessage::new(subject.into())))
     }
 
     /// Begins news about this program's state, for whoever watches the subject (purpose `updateStatus`)
@@ -207,120 +194,160 @@ impl Bridge {
         &self.0.downloader
     }
 
-    /// The subject that a message goes to, with its count
-    pub(crate) fn counted(&self, message: &OutboundMessage, answers: bool) -> Result<Arc<Counted>, SubjectError> {
-        self.0.counter.counted(message, answers)
+    /// The subject that a message goes to
+    pub(crate) fn subject(&self, message: &OutboundMessage, is_reply: bool) -> Result<Arc<SubjectState>, SubjectError> {
+        self.0.subjects.get_or_insert(message, is_reply)
     }
 
-    /// What seals messages within these limits
-    pub(crate) fn sealer<'a>(&'a self, limits: &'a Limits, counted: Option<&'a Counted>) -> Sealer<'a> {
+    /// What turns messages to this subject into what is published
+    pub(crate) fn sending<'a>(
+        &'a self,
+        limits: &'a Limits,
+        subject: &'a SubjectState,
+        progress: Option<&'a ProgressHook>,
+    ) -> Sending<'a> {
         let Inner { sender, config, uploader, memory, .. } = &*self.0;
-        Sealer { sender, config, limits, uploader, progress: None, counted, memory: Some(memory), patience: None }
+        let (subject, memory) = (Some(subject), Some(memory));
+        Sending { sender, config, limits, uploader, progress, subject, memory, deadline: None }
     }
 
-    pub(crate) fn broker(&self) -> &dyn Broker {
-        self.0.broker.as_ref()
-    }
-
-    pub(crate) fn answers(&self) -> &Answers {
-        &self.0.answers
-    }
-
-    /// Publishes a sealed message, of which the envelope stays; when that fails, what it uploaded is deleted, or stays with
-    /// it where it may be planned again
-    pub(crate) async fn publish(&self, subject: &Subject, sealed: &mut Sealed, confirmed: bool) -> Boxed<()> {
-        let (subject, json) = (subject.clone(), std::mem::take(&mut sealed.json));
-        let (published, left) = if confirmed {
-            // From here on a receiver may be reading the links, also when this future is dropped.
-            let left = sealed.uploads.detach();
-            (self.0.broker.publish_confirmed(Publish::new(subject, json)).await, left)
-        } else {
-            // The loss of an answer is noticed by whoever awaits it.
-            let answers = !sealed.envelope.header().reply_to_msg_id().is_empty();
-            let published = match &self.0.nats {
-                Some(nats) if answers => nats.publish_acknowledged_unboxed(subject, json).await,
-                Some(nats) => nats.publish_unboxed(subject, json).await,
-                None => self.0.broker.publish(Publish::new(subject, json)).await,
-            };
-            (published, sealed.uploads.detach())
-        };
-        if let Err(error) = published {
-            if is_too_large(&error) {
-                sealed.uploads = left.attach();
-            } else {
-                left.end(may_have_left(&error)).await;
-            }
-            return Err(error.into());
-        }
-        observe::sent(&sealed.envelope);
-        Ok(())
-    }
-
-    /// The subject where this bridge awaits acknowledgements
-    pub(crate) async fn answers_inbox(&self) -> Result<&Subject, Error> {
-        self.0.answers.inbox(self.0.broker.as_ref()).await
-    }
-
-    /// Publishes a sealed message and reads the answer to it
-    pub(crate) async fn request(
+    /// Publishes a message; when that fails, what it uploaded is deleted
+    pub(crate) async fn publish(
         &self,
+        sending: &Sending<'_>,
         subject: &Subject,
-        sealed: &mut Sealed,
-        timeout: Duration,
-    ) -> Result<Message, Error> {
-        let outgoing = Publish::new(subject.clone(), std::mem::take(&mut sealed.json));
-        // From here on a receiver may be reading the links, also when this future is dropped.
-        let left = sealed.uploads.detach();
-        match self.0.broker.request(outgoing, timeout).await {
-            Ok(answer) => {
-                observe::sent(&sealed.envelope);
-                let incoming = Message::open(self, answer)?;
-                if incoming.header().msg_purpose() == Purpose::Nack {
-                    let refused = deliver::refused(incoming.header());
-                    return Err(refused.unreadable(subject.as_str(), Some(incoming.header()), None));
-                }
-                incoming.fetch().await?;
-                Ok(incoming)
+        mut encoded: Encoded,
+        confirmed: bool,
+    ) -> Result<Envelope, Error> {
+        match self.publish_once(subject, &mut encoded, confirmed).await {
+            Ok(()) => Ok(encoded.envelope),
+            // In a box: most messages fit, and their future stays small.
+            Err(error) => Box::pin(self.publish_again(sending, subject, encoded, confirmed, error)).await,
+        }
+    }
+
+    /// Hands the message over; when that fails, what it uploaded is deleted, or kept if the message can be planned again
+    async fn publish_once(&self, subject: &Subject, encoded: &mut Encoded, confirmed: bool) -> Result<(), Error> {
+        let outgoing = Publish::new(subject.clone(), std::mem::take(&mut encoded.json));
+        let (published, uploads) = if confirmed {
+            // From here on a receiver may read the links, also when this future is dropped.
+            let uploads = encoded.uploads.publish();
+            (self.0.broker.publish_confirmed(outgoing).await, uploads)
+        } else {
+            // Whoever awaits a reply notices its loss.
+            let is_reply = !encoded.envelope.header().reply_to_msg_id().is_empty();
+            let published = if is_reply {
+                self.0.broker.publish_acknowledged(outgoing).await
+            } else {
+                self.0.broker.publish(outgoing).await
+            };
+            (published, encoded.uploads.publish())
+        };
+        match published {
+            Ok(()) => {
+                observe::sent(&encoded.envelope);
+                Ok(())
+            }
+            Err(error) if send::is_too_large(&error) => {
+                encoded.uploads = uploads.take_back();
+                Err(error.into())
             }
             Err(error) => {
-                if matches!(error.kind(), BrokerErrorKind::NoResponders | BrokerErrorKind::TimedOut) {
-                    // It was sent, and nobody answered.
-                    observe::sent(&sealed.envelope);
-                }
-                if is_too_large(&error) {
-                    sealed.uploads = left.attach();
-                } else {
-                    left.end(may_have_left(&error)).await;
-                }
+                uploads.publish_failed(send::is_maybe_delivered(&error)).await;
                 Err(error.into())
             }
         }
     }
-}
 
-/// Whether the broker takes less than the message has: it may take less than it did when the message was planned
-pub(crate) fn is_too_large(error: &BrokerError) -> bool {
-    matches!(error.kind(), BrokerErrorKind::TooLarge)
-}
+    /// Publishes a message again, as long as the broker takes less than when it was planned
+    async fn publish_again(
+        &self,
+        sending: &Sending<'_>,
+        subject: &Subject,
+        mut encoded: Encoded,
+        confirmed: bool,
+        mut error: Error,
+    ) -> Result<Envelope, Error> {
+        for _ in 1..PLANS {
+            if !matches!(&error, Error::Broker(error) if send::is_too_large(error)) {
+                break;
+            }
+            let again = match sending.encode_again(&mut encoded, self.0.broker.max_payload()).await {
+                Ok(()) => self.publish_once(subject, &mut encoded, confirmed).await,
+                Err(error) => Err(error),
+            };
+            match again {
+                Ok(()) => return Ok(encoded.envelope),
+                Err(again) => error = again,
+            }
+        }
+        encoded.uploads.delete().await;
+        Err(error)
+    }
 
-/// Whether a message may be on its way in spite of this error, so that its links have to stay
-fn may_have_left(error: &BrokerError) -> bool {
-    matches!(error.kind(), BrokerErrorKind::TimedOut | BrokerErrorKind::ConnectionLost)
-}
+    /// The subject where this bridge awaits acknowledgements
+    pub(crate) async fn reply_inbox(&self) -> Result<&Subject, Error> {
+        self.0.replies.inbox(self.0.broker.as_ref()).await
+    }
 
-#[cfg(test)]
-mod tests {
-    use natsbridge_nats::MemoryBroker;
+    /// Publishes a message until it is acknowledged
+    pub(crate) async fn deliver(
+        &self,
+        sending: &Sending<'_>,
+        subject: &Subject,
+        encoded: Encoded,
+        options: &DeliverOptions,
+    ) -> Result<Delivered, Error> {
+        deliver::deliver(self.0.broker.as_ref(), &self.0.replies, sending, subject, encoded, options).await
+    }
 
-    use super::*;
+    /// Publishes a message and reads the reply; when that fails, what it uploaded is deleted, unless it may be delivered
+    pub(crate) async fn request(
+        &self,
+        sending: &Sending<'_>,
+        subject: &Subject,
+        mut encoded: Encoded,
+        timeout: Duration,
+    ) -> Result<Message, Error> {
+        let mut plans = 1;
+        loop {
+            let outgoing = Publish::new(subject.clone(), std::mem::take(&mut encoded.json));
+            // From here on a receiver may read the links, also when this future is dropped.
+            let uploads = encoded.uploads.publish();
+            let error = match self.0.broker.request(outgoing, timeout).await {
+                Ok(reply) => {
+                    observe::sent(&encoded.envelope);
+                    return self.read_reply(reply, subject).await;
+                }
+                Err(error) => error,
+            };
+            if matches!(error.kind(), BrokerErrorKind::NoResponders | BrokerErrorKind::TimedOut) {
+                // It was sent, and nobody replied.
+                observe::sent(&encoded.envelope);
+            }
+            if !send::is_too_large(&error) || plans == PLANS {
+                uploads.publish_failed(send::is_maybe_delivered(&error)).await;
+                return Err(error.into());
+            }
+            plans += 1;
+            encoded.uploads = uploads.take_back();
+            if let Err(error) = sending.encode_again(&mut encoded, self.0.broker.max_payload()).await {
+                encoded.uploads.delete().await;
+                return Err(error);
+            }
+        }
+    }
 
-    #[tokio::test]
-    async fn messages_to_a_subject_share_a_letterhead() {
-        let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default()).unwrap();
-        let letterhead =
-            || format!("{:?}", bridge.counted(&OutboundMessage::new("lab.results"), false).unwrap().letterhead);
-        assert!(!letterhead().contains("lab.results"));
-        bridge.message("lab.results").text("note", "run 7").send().await.unwrap();
-        assert!(letterhead().contains("lab.results"), "{}", letterhead());
+    async fn read_reply(&self, reply: RawMessage, subject: &Subject) -> Result<Message, Error> {
+        let message = Message::open(self, reply)?;
+        if message.header().msg_purpose() == Purpose::Nack {
+            let refused = deliver::refused(message.header());
+            return Err(refused.unreadable(subject.as_str(), Some(message.header()), None));
+        }
+        message.fetch().await?;
+        Ok(message)
     }
 }
+
+/// How often a message is planned at most, where the broker takes less each time
+const PLANS: u32 = 4;

@@ -8,20 +8,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use natsbridge_core::{
     Envelope, Limits, LinkLifetime, Metadata, OutboundMessage, Part, PayloadError, PayloadType, Purpose, ReceiverKind,
-    Source, Value,
+    Value,
 };
 use serde::Serialize;
 
-use crate::bridge::{self, Bridge};
+use crate::bridge::Bridge;
 use crate::config::ConfigError;
-use crate::error::{Boxed, BoxedError};
 use crate::parts::payload_methods;
-use crate::perform::{self, Patience, Sealed};
 use crate::progress::{Progress, ProgressHook};
 use crate::reply::Reply;
-use crate::sequence::{self, Counted};
+use crate::send::Sending;
+use crate::sequence::{self, SubjectState};
 use crate::subscriber::message::Message;
-use crate::{Data, DeliverOptions, Delivered, Error, deliver};
+use crate::{Data, DeliverOptions, Delivered, Error, files};
 
 /// A message on its way to being sent; what can't be serialised is reported when it is sent
 ///
@@ -198,16 +197,16 @@ impl MessageBuilder {
     /// read, [`Error::Plan`] for a message that fits nowhere, [`Error::Store`] for an upload that failed. [`Error::Subject`],
     /// [`Error::Config`]; [`Error::Broker`] when it can't be published. Nothing is published then, and what was uploaded is
     /// deleted.
-    pub async fn send(mut self) -> Result<Envelope, Error> {
-        self.publish(false).await.map_err(BoxedError::into_error)
+    pub async fn send(self) -> Result<Envelope, Error> {
+        self.publish(false).await
     }
 
     /// Publishes the message and waits until the server has processed it
     ///
     /// # Errors
     /// As [`MessageBuilder::send`], and [`Error::Broker`] when the server does not confirm it in time.
-    pub async fn send_confirmed(mut self) -> Result<Envelope, Error> {
-        self.publish(true).await.map_err(BoxedError::into_error)
+    pub async fn send_confirmed(self) -> Result<Envelope, Error> {
+        self.publish(true).await
     }
 
     /// Publishes the message until it is acknowledged as often as asked (at least once)
@@ -226,12 +225,15 @@ impl MessageBuilder {
     /// link was asked for.
     pub async fn deliver(mut self, options: &DeliverOptions) -> Result<Delivered, Error> {
         self.without_reply_to()?;
-        let patience = options.patience();
-        self.message.reply_to = self.bridge.answers_inbox().await?.as_str().to_owned().into();
+        let deadline = options.start();
+        self.message.reply_to = self.bridge.reply_inbox().await?.as_str().to_owned().into();
         self.message.awaits_ack = true;
-        let counted = self.counted().map_err(BoxedError::into_error)?;
-        let sealed = self.seal(&counted, Some(patience)).await.map_err(BoxedError::into_error)?;
-        deliver::deliver(&mut self, &counted, sealed, options, patience).await
+        let (state, limits) = (self.subject()?, self.limits());
+        let Self { bridge, message, special } = self.read_files(&limits).await?;
+        let sending = bridge.sending(&limits, &state, progress(special.as_deref()));
+        let sending = Sending { deadline: Some(deadline), ..sending };
+        let encoded = sending.encode(message).await?;
+        bridge.deliver(&sending, &state.subject, encoded, options).await
     }
 
     /// Publishes the message and waits for one answer
@@ -245,58 +247,19 @@ impl MessageBuilder {
     pub async fn request(mut self, timeout: Duration) -> Result<Message, Error> {
         self.without_reply_to()?;
         self.message.awaits_ack = true;
-        let counted = self.counted().map_err(BoxedError::into_error)?;
-        let mut sealed = self.seal(&counted, None).await.map_err(BoxedError::into_error)?;
-        let mut tries = 1..PLANS;
-        loop {
-            match self.bridge.request(&counted.subject, &mut sealed, timeout).await {
-                Err(error) if is_too_large(&error) && tries.next().is_some() => {
-                    if let Err(error) = self.seal_again(&mut sealed, None).await {
-                        sealed.uploads.delete().await;
-                        return Err(error.into_error());
-                    }
-                }
-                answered => {
-                    sealed.uploads.delete().await;
-                    return answered;
-                }
-            }
-        }
+        let (state, limits) = (self.subject()?, self.limits());
+        let Self { bridge, message, special } = self.read_files(&limits).await?;
+        let sending = bridge.sending(&limits, &state, progress(special.as_deref()));
+        let encoded = sending.encode(message).await?;
+        bridge.request(&sending, &state.subject, encoded, timeout).await
     }
 
-    async fn publish(&mut self, confirmed: bool) -> Boxed<Envelope> {
-        let counted = self.counted()?;
-        let mut sealed = self.seal(&counted, None).await?;
-        match self.bridge.publish(&counted.subject, &mut sealed, confirmed).await {
-            Ok(()) => Ok(sealed.envelope),
-            // In a box, so that the future of a message that fits, as most do, stays small.
-            Err(error) => Box::pin(self.publish_again(&counted, sealed, confirmed, error)).await,
-        }
-    }
-
-    /// Publishes a message once more where the broker takes less than it did when the message was planned
-    async fn publish_again(
-        &mut self,
-        counted: &Counted,
-        mut sealed: Sealed,
-        confirmed: bool,
-        mut error: BoxedError,
-    ) -> Boxed<Envelope> {
-        for _ in 1..PLANS {
-            if !is_too_large(error.error()) {
-                break;
-            }
-            let again = match self.seal_again(&mut sealed, None).await {
-                Ok(()) => self.bridge.publish(&counted.subject, &mut sealed, confirmed).await,
-                Err(error) => Err(error),
-            };
-            match again {
-                Ok(()) => return Ok(sealed.envelope),
-                Err(again) => error = again,
-            }
-        }
-        sealed.uploads.delete().await;
-        Err(error)
+    async fn publish(self, confirmed: bool) -> Result<Envelope, Error> {
+        let (state, limits) = (self.subject()?, self.limits());
+        let Self { bridge, message, special } = self.read_files(&limits).await?;
+        let sending = bridge.sending(&limits, &state, progress(special.as_deref()));
+        let encoded = sending.encode(message).await?;
+        bridge.publish(&sending, &state.subject, encoded, confirmed).await
     }
 
     fn without_reply_to(&self) -> Result<(), ConfigError> {
@@ -307,10 +270,10 @@ impl MessageBuilder {
         Err(ConfigError::new("reply_to", reason))
     }
 
-    /// Its subject, with the count
-    fn counted(&self) -> Boxed<Arc<Counted>> {
-        let answers = self.special.as_ref().is_some_and(|special| special.answers);
-        Ok(self.bridge.counted(&self.message, answers)?)
+    /// Where it goes
+    fn subject(&self) -> Result<Arc<SubjectState>, Error> {
+        let is_reply = self.special.as_ref().is_some_and(|special| special.answers);
+        Ok(self.bridge.subject(&self.message, is_reply)?)
     }
 
     /// The limits that hold for this message
@@ -324,54 +287,23 @@ impl MessageBuilder {
         limits
     }
 
-    async fn seal(&mut self, counted: &Counted, patience: Option<Patience>) -> Boxed<Sealed> {
-        let limits = self.limits();
+    /// Reports what could not be serialised, and reads small files
+    async fn read_files(mut self, limits: &Limits) -> Result<Self, Error> {
         if let Some(special) = &mut self.special {
             if let Some(error) = special.failed.take() {
                 return Err(error.into());
             }
             if !special.files.is_empty() {
-                // In a box, so that the future of a message without files stays small.
-                Box::pin(read_small(&special.files, &mut self.message, &limits)).await?;
+                // In a box: most messages have no files, and their future stays small.
+                Box::pin(files::read_small(&mut self.message.parts, &special.files, limits)).await?;
             }
         }
-        let mut sealer = self.bridge.sealer(&limits, Some(counted));
-        sealer.patience = patience;
-        sealer.progress = self.special.as_ref().and_then(|special| special.progress.as_ref());
-        sealer.seal(&mut self.message).await
-    }
-
-    /// Plans a sealed message again, for a broker that takes less than it did
-    pub(crate) async fn seal_again(&mut self, sealed: &mut Sealed, patience: Option<Patience>) -> Boxed<()> {
-        // Its number is in it already.
-        let limits = self.limits().header_allowance(0);
-        let mut sealer = self.bridge.sealer(&limits, None);
-        sealer.patience = patience;
-        sealer.progress = self.special.as_ref().and_then(|special| special.progress.as_ref());
-        sealer.seal_again(&mut self.message, sealed).await
-    }
-
-    pub(crate) const fn bridge(&self) -> &Bridge {
-        &self.bridge
+        Ok(self)
     }
 }
 
-/// How often a message is planned at most, where the broker takes less each time
-const PLANS: usize = 4;
-
-fn is_too_large(error: &Error) -> bool {
-    matches!(error, Error::Broker(error) if bridge::is_too_large(error))
-}
-
-/// Looks at the files among the parts, and reads the small ones
-async fn read_small(files: &[usize], message: &mut OutboundMessage, limits: &Limits) -> Result<(), Error> {
-    for place in files {
-        let Some(part) = message.parts.get_mut(*place) else { continue };
-        if let Source::File { path, .. } = part.source() {
-            *part = perform::part_of_file(part.name(), part.payload_type(), path, limits).await?;
-        }
-    }
-    Ok(())
+fn progress(special: Option<&Special>) -> Option<&ProgressHook> {
+    special?.progress.as_ref()
 }
 
 impl fmt::Debug for MessageBuilder {

@@ -10,11 +10,8 @@ use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::bridge;
-use crate::builder::MessageBuilder;
 use crate::error::{self, DeliveryError, Refusal};
-use crate::perform::{Detached, Patience, Sealed};
-use crate::sequence::Counted;
+use crate::send::{self, Deadline, Encoded, PublishedUploads, Sending};
 use crate::{Error, observe};
 
 /// How a message is delivered (specification, section 7)
@@ -71,13 +68,13 @@ impl DeliverOptions {
         self
     }
 
-    /// From now until the deadline
-    pub(crate) fn patience(&self) -> Patience {
+    /// The deadline of a delivery that begins now
+    pub(crate) fn start(&self) -> Deadline {
         let Self { deadline, first_pause, longest_pause, .. } = *self;
         let now = Instant::now();
         // A deadline beyond what a clock can say is none; a century is as good.
-        let until = now.checked_add(deadline).unwrap_or(now + CENTURY);
-        Patience { until, first_pause, longest_pause }
+        let at = now.checked_add(deadline).unwrap_or(now + CENTURY);
+        Deadline { at, first_pause, longest_pause }
     }
 }
 
@@ -95,15 +92,15 @@ pub struct Delivered {
     pub repeats: u32,
 }
 
-/// Answers by the message they answer: one subscription serves every delivery of a bridge
+/// Replies by the message they belong to: one subscription serves every delivery of a bridge
 #[derive(Debug, Default)]
-pub(crate) struct Answers {
+pub(crate) struct Replies {
     waiting: Arc<Mutex<HashMap<Arc<str>, mpsc::UnboundedSender<Header>>>>,
     inbox: tokio::sync::OnceCell<Subject>,
 }
 
-impl Answers {
-    /// The subject where answers are awaited; listened to from the first delivery on
+impl Replies {
+    /// The subject where replies are awaited; the first delivery subscribes to it
     pub(crate) async fn inbox(&self, broker: &dyn Broker) -> Result<&Subject, Error> {
         self.inbox
             .get_or_try_init(|| async {
@@ -114,13 +111,13 @@ impl Answers {
                 tokio::spawn(async move {
                     while let Some(delivery) = subscription.next().await {
                         let Some(waiting) = waiting.upgrade() else { return };
-                        // What is no envelope answers no message.
+                        // Other bytes are no reply to a message.
                         let Ok(envelope) = Envelope::from_json(&delivery.payload) else { continue };
                         observe::received(&envelope);
                         let header = envelope.open(&natsbridge_core::ReceivePolicy::default()).0;
                         let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
                         if let Some(waiter) = waiting.get(header.reply_to_msg_id()) {
-                            // A delivery that has just ended needs no more answers.
+                            // A delivery that has just ended needs no more replies.
                             let _ = waiter.send(header);
                         }
                     }
@@ -131,18 +128,18 @@ impl Answers {
     }
 
     fn wait_for(&self, msg_id: &str) -> Waiter {
-        let (sender, answers) = mpsc::unbounded_channel();
+        let (sender, replies) = mpsc::unbounded_channel();
         let msg_id: Arc<str> = msg_id.into();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&msg_id), sender);
-        Waiter { waiting: Arc::clone(&self.waiting), msg_id, answers }
+        Waiter { waiting: Arc::clone(&self.waiting), msg_id, replies }
     }
 }
 
-/// One delivery's answers; forgotten when dropped
+/// One delivery's replies; forgotten when dropped
 struct Waiter {
     waiting: Arc<Mutex<HashMap<Arc<str>, mpsc::UnboundedSender<Header>>>>,
     msg_id: Arc<str>,
-    answers: mpsc::UnboundedReceiver<Header>,
+    replies: mpsc::UnboundedReceiver<Header>,
 }
 
 impl Drop for Waiter {
@@ -199,78 +196,79 @@ const SHORTEST_PROBE: Duration = Duration::from_millis(500);
 /// How often a message is planned again at most, where the broker takes less each time
 const PLANS: u32 = 4;
 
-/// Publishes a sealed message until it is acknowledged
+/// Publishes a message until it is acknowledged
 ///
-/// Its uploads are deleted when all awaited acknowledgements are in, or when it was never published; otherwise a slow
-/// receiver may still read them, and they expire. Where the broker takes less than it did, the message is planned again.
+/// Its uploads are deleted when all awaited acknowledgements are in, or if it was never published; otherwise a slow receiver
+/// may still read them, and they expire. If the broker takes less than it did, the message is planned again.
 pub(crate) async fn deliver(
-    draft: &mut MessageBuilder,
-    counted: &Counted,
-    mut sealed: Sealed,
+    broker: &dyn Broker,
+    replies: &Replies,
+    sending: &Sending<'_>,
+    subject: &Subject,
+    mut encoded: Encoded,
     how: &DeliverOptions,
-    patience: Patience,
 ) -> Result<Delivered, Error> {
-    let bridge = draft.bridge().clone();
-    let mut waiter = bridge.answers().wait_for(sealed.envelope.header().msg_id());
+    let deadline = sending.deadline.unwrap_or_else(|| how.start());
+    let mut waiter = replies.wait_for(encoded.envelope.header().msg_id());
     let mut answered = Answered::default();
-    let mut pauses = patience.pauses();
-    let mut published: Vec<Detached> = Vec::new();
+    let mut pauses = deadline.pauses();
+    let mut published: Vec<PublishedUploads> = Vec::new();
     let (mut plans, mut repeats) = (0, 0);
     let outcome = 'sending: loop {
-        let outgoing = Publish::new(counted.subject.clone(), sealed.json.clone());
-        match tokio::time::timeout_at(patience.until, bridge.broker().publish_acknowledged(outgoing)).await {
+        let outgoing = Publish::new(subject.clone(), encoded.json.clone());
+        match tokio::time::timeout_at(deadline.at, broker.publish_acknowledged(outgoing)).await {
             Ok(Ok(())) => {
                 if published.is_empty() {
-                    observe::sent(&sealed.envelope);
+                    observe::sent(&encoded.envelope);
                 }
-                // From here on a receiver may be reading the links, also when this future is dropped.
-                if published.is_empty() || sealed.uploads.any() {
-                    published.push(sealed.uploads.detach());
+                // From here on a receiver may read the links, also when this future is dropped.
+                if published.is_empty() || !encoded.uploads.is_empty() {
+                    published.push(encoded.uploads.publish());
                 }
             }
-            Ok(Err(error)) if bridge::is_too_large(&error) && plans < PLANS => {
+            Ok(Err(error)) if send::is_too_large(&error) && plans < PLANS => {
                 plans += 1;
-                match draft.seal_again(&mut sealed, Some(patience)).await {
+                match sending.encode_again(&mut encoded, broker.max_payload()).await {
                     Ok(()) => continue,
-                    Err(error) => break Err(error.into_error()),
+                    Err(error) => break Err(error),
                 }
             }
-            // The connection may come back before the deadline; what can't be mended by waiting ends here.
+            // The connection may come back before the deadline; what waiting can't mend ends here.
             Ok(Err(error)) if error.is_retryable() => {
                 tracing::debug!(error = observe::cause(&error), "a publish is tried again");
             }
             Ok(Err(error)) => break Err(error.into()),
-            Err(_) => break Err(answered.missing(&sealed.envelope, how, repeats)),
+            Err(_) => break Err(answered.missing(&encoded.envelope, how, repeats)),
         }
         let pause = pauses.next().unwrap_or(how.longest_pause);
-        let next = Instant::now().checked_add(pause).map_or(patience.until, |next| next.min(patience.until));
-        while let Ok(Some(answer)) = tokio::time::timeout_at(next, waiter.answers.recv()).await {
-            if let Err(error) = answered.take(answer) {
+        let next = Instant::now().checked_add(pause).map_or(deadline.at, |next| next.min(deadline.at));
+        while let Ok(Some(reply)) = tokio::time::timeout_at(next, waiter.replies.recv()).await {
+            if let Err(error) = answered.take(reply) {
                 break 'sending Err(error);
             }
             if answered.acks.len() >= how.acks {
                 break 'sending Ok(());
             }
         }
-        if Instant::now() >= patience.until {
-            break Err(answered.missing(&sealed.envelope, how, repeats));
+        if Instant::now() >= deadline.at {
+            break Err(answered.missing(&encoded.envelope, how, repeats));
         }
         repeats += 1;
         observe::repeated();
-        // Where the network has forgotten the connection, repeats on it are lost as well.
-        bridge.broker().probe((how.deadline / 4).max(SHORTEST_PROBE));
+        // If the network has forgotten the connection, repeats on it are lost as well.
+        broker.probe((how.deadline / 4).max(SHORTEST_PROBE));
     };
     drop(waiter);
     if let Err(error) = &outcome {
         observe::delivery_failed(error);
     }
-    sealed.uploads.delete().await;
+    encoded.uploads.delete().await;
     if outcome.is_ok() {
         for uploads in published {
             uploads.delete().await;
         }
     }
-    outcome.map(|()| Delivered { envelope: sealed.envelope, acks: answered.acks, repeats })
+    outcome.map(|()| Delivered { envelope: encoded.envelope, acks: answered.acks, repeats })
 }
 
 fn is_retryable(nack: &Header) -> bool {

@@ -608,32 +608,6 @@ pub(crate) fn reason(text: &str) -> String {
     }
 }
 
-/// A result that is handed up for every message
-pub(crate) type Boxed<T> = Result<T, BoxedError>;
-
-/// An error on its way up, in a box: so a result is no larger to move than its value
-#[derive(Debug)]
-pub(crate) struct BoxedError(Box<Error>);
-
-impl BoxedError {
-    pub(crate) const fn error(&self) -> &Error {
-        &self.0
-    }
-
-    pub(crate) fn into_error(self) -> Error {
-        *self.0
-    }
-}
-
-impl<E> From<E> for BoxedError
-where
-    Error: From<E>,
-{
-    fn from(error: E) -> Self {
-        Self(Box::new(error.into()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,15 +11,14 @@ use natsbridge_core::{
     Envelope, Header, LinkLifetime, Metadata, OutboundMessage, Part, PayloadType, Purpose, ReceivePolicy, ReceiverKind,
     Sender, Value,
 };
-use natsbridge_fileserver::{Downloader, Fetcher, FetcherBuilder, PlikStore, RetryPolicy, RootCertificates, Uploader};
+use natsbridge_fileserver::{Downloader, Fetcher, RetryPolicy, RootCertificates, Uploader};
 
-use crate::config::{self, Config, ConfigError, Secret};
-use crate::error::BoxedError;
-use crate::fetcher::LateFetcher;
-use crate::perform::{self, Sealer};
+use crate::config::{self, Config, Secret};
 use crate::progress::{Progress, ProgressHook};
 use crate::receive::payload::Payload;
-use crate::{Error, observe};
+use crate::send::Sending;
+use crate::stores::{fetcher, made_once};
+use crate::{Error, files, observe};
 
 /// What a payload is made from: a value, or a file that is read when it is sent
 #[derive(Debug, Clone, PartialEq)]
@@ -171,17 +170,17 @@ where
     for (name, data, payload_type) in data {
         message.parts.push(match data {
             Data::Value(value) => Part::new(name, payload_type, value)?,
-            Data::File(path) => perform::part_of_file(&name.into(), payload_type, &path, &config.limits).await?,
+            Data::File(path) => files::part_of_file(&name.into(), payload_type, &path, &config.limits).await?,
         });
     }
     let limits = &config.limits;
-    let sealer =
-        Sealer { sender, config, limits, uploader, progress: None, counted: None, memory: None, patience: None };
-    let mut sealed = sealer.seal(&mut message).await.map_err(BoxedError::into_error)?;
-    // The caller publishes: its links are the receivers' from here on.
-    drop(sealed.uploads.detach());
-    observe::sent(&sealed.envelope);
-    Ok((sealed.envelope, sealed.json))
+    let sending =
+        Sending { sender, config, limits, uploader, progress: None, subject: None, memory: None, deadline: None };
+    let mut encoded = sending.encode(Box::new(message)).await?;
+    // The caller publishes: from here on receivers may read the links.
+    drop(encoded.uploads.publish());
+    observe::sent(&encoded.envelope);
+    Ok((encoded.envelope, encoded.json))
 }
 
 /// The keyword arguments of `smartreceive`, with the same names and defaults
@@ -352,64 +351,4 @@ const TRANSFERS: usize = 4;
 
 fn shared<T: ?Sized>(made: Arc<T>) -> OnceLock<Arc<T>> {
     OnceLock::from(made)
-}
-
-/// Makes what is shared by later calls when it is first needed
-pub(crate) fn made_once<T: ?Sized>(
-    slot: &OnceLock<Arc<T>>,
-    make: impl FnOnce() -> Result<Arc<T>, ConfigError>,
-) -> Result<Arc<T>, ConfigError> {
-    if let Some(made) = slot.get() {
-        return Ok(Arc::clone(made));
-    }
-    let made = make()?;
-    Ok(Arc::clone(slot.get_or_init(|| made)))
-}
-
-/// The Plik client for a configured file server
-pub(crate) fn plik(config: &Config) -> Result<Arc<dyn Uploader>, ConfigError> {
-    let refused = |error: natsbridge_fileserver::ConfigError| ConfigError::new("FILESERVER_URL", error.to_string());
-    let mut builder =
-        PlikStore::builder(&config.fileserver_url).retry(config.retry).root_certificates(config.fileserver_ca.clone());
-    if let Some(token) = &config.fileserver_token {
-        builder = builder.user_token(token.reveal());
-    }
-    Ok(Arc::new(builder.build().map_err(refused)?))
-}
-
-/// The safe fetcher: for the origins of a store and those that were allowed, or for any where none is named
-pub(crate) fn fetcher(
-    mut builder: FetcherBuilder,
-    uploader: Option<&dyn Uploader>,
-    fileserver_url: Option<&str>,
-    allowed_origins: &[String],
-) -> Result<Arc<dyn Downloader>, ConfigError> {
-    for origin in uploader.iter().flat_map(|uploader| uploader.origins()) {
-        builder = builder.allow(origin);
-    }
-    if let Some(url) = fileserver_url {
-        // A user name and password in it are for downloads too.
-        builder = builder.server(url).map_err(|error| ConfigError::new("FILESERVER_URL", error.to_string()))?;
-    }
-    for origin in allowed_origins {
-        let refused =
-            |error: natsbridge_fileserver::ConfigError| ConfigError::new("allowed_origins", error.to_string());
-        builder = builder.allow(origin.parse().map_err(refused)?);
-    }
-    Ok(Arc::new(LateFetcher::new(builder)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn url_that_can_not_be_used_is_named_by_its_own_variable() {
-        let refused = |url: Option<&str>, allowed: &[String]| {
-            fetcher(Fetcher::builder(), None, url, allowed).map(|_| ()).map_err(|error| error.variable)
-        };
-        assert_eq!(refused(Some("http://"), &[]), Err("FILESERVER_URL"));
-        assert_eq!(refused(Some("http://files.test"), &["http://".to_owned()]), Err("allowed_origins"));
-        assert_eq!(refused(Some("http://bob:secret@files.test"), &[]), Ok(()));
-    }
 }

@@ -6,8 +6,6 @@ use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use serde_json::Value as Json;
 
-use crate::subscriber::message::Message;
-
 const TRACEPARENT: &str = "traceparent";
 
 /// Puts the current trace context into the message's metadata, where there is one; the caller's own stays
@@ -27,8 +25,8 @@ pub(crate) fn trace(message: &mut OutboundMessage) {
 
 /// The sender's trace context, where its message carries one; feature `otel`
 ///
-/// `None` as well for one that is malformed, as W3C Trace Context asks. Where there is an [`Message`],
-/// [`Message::trace_context`] is the same.
+/// `None` as well for one that is malformed, as W3C Trace Context asks. [`Message::trace_context`](crate::Message::trace_context)
+/// does the same for a message.
 ///
 /// # Examples
 /// ```
@@ -43,28 +41,6 @@ pub(crate) fn trace(message: &mut OutboundMessage) {
 #[must_use]
 pub fn trace_context(header: &Header) -> Option<SpanContext> {
     header.metadata().get(TRACEPARENT).and_then(Json::as_str).and_then(parsed)
-}
-
-impl Message {
-    /// The sender's trace context, where the message carries one: the parent of a span, or a link from it; feature `otel`
-    ///
-    /// # Examples
-    /// ```
-    /// use natsbridge::Message;
-    /// use opentelemetry::Context;
-    /// use opentelemetry::trace::{TraceContextExt as _, Tracer};
-    ///
-    /// fn handle(message: &Message, tracer: &impl Tracer) {
-    ///     let sender = message.trace_context().map(|span| Context::new().with_remote_span_context(span));
-    ///     let span = tracer.start_with_context("handle", &sender.unwrap_or_default());
-    ///     // … what happens while `span` lives belongs to the sender's trace
-    ///     # let _ = span;
-    /// }
-    /// ```
-    #[must_use]
-    pub fn trace_context(&self) -> Option<SpanContext> {
-        trace_context(self.header())
-    }
 }
 
 /// Reads `version-trace_id-parent_id-flags`; a later version may have more behind it

@@ -1,5 +1,5 @@
 //! The envelope's JSON: its writer and its reader.
 
 mod read;
-pub(crate) mod scan;
+mod scan;
 pub(crate) mod write;

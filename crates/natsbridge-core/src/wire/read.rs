@@ -7,15 +7,20 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
-use super::scan::{Members, Raw, Scanner, has_control};
+use super::scan::{Members, Raw, Scanner};
 use crate::base64;
-use crate::envelope::{Body, Envelope, FIELDS, Header, Metadata, OPENINGS, Payload};
+use crate::envelope::{Body, Envelope, Payload};
 use crate::error::{EnvelopeError, PayloadFault};
+use crate::escape::has_control;
+use crate::fields::{FIELDS, OPENINGS};
 use crate::harmless::shown;
+use crate::header::Header;
 use crate::json_text::Shape;
-use crate::numbers::{self, Found};
+use crate::metadata::Metadata;
+use crate::sequence::{ParsedMetadata, sequence_len};
 use crate::source::size_of_bytes;
-use crate::{Encoding, PayloadType, Transport};
+use crate::words::Encoding;
+use crate::{PayloadType, Transport};
 
 impl Envelope {
     /// Reads the JSON that crossed NATS, exactly where peers agree and tolerantly where they differ (`docs/specification.md`)
@@ -40,7 +45,7 @@ impl Envelope {
         match (payloads, members.values[PAYLOADS]) {
             (RawPayloads::List(list), Some(_)) => {
                 let payloads = list.into_iter().enumerate().map(|(index, raw)| reader.payload(index, raw));
-                Ok(header.seal(payloads.collect::<Result<Vec<_>, _>>()?))
+                Ok(Self { header, payloads: payloads.collect::<Result<_, _>>()? })
             }
             (RawPayloads::Other, Some(raw)) if !raw.is_null() => {
                 Err(EnvelopeError::WrongType { field: "payloads", expected: "an array" })
@@ -171,10 +176,10 @@ impl<'a> Reader<'_, 'a> {
         const EMPTY: Cow<'_, [u8]> = Cow::Borrowed(&[]);
         let values = &members.values;
         let metadata = || match values[METADATA] {
-            Some(raw) if numbers::found(raw.as_bytes()) == Some(raw.as_bytes().len()) => {
-                Ok(Found::Numbers(raw.as_bytes()))
+            Some(raw) if sequence_len(raw.as_bytes()) == Some(raw.as_bytes().len()) => {
+                Ok(ParsedMetadata::Sequence(raw.as_bytes()))
             }
-            raw => self.metadata(raw).map(Found::Map).map_err(Fault::in_envelope),
+            raw => self.metadata(raw).map(ParsedMetadata::Map).map_err(Fault::in_envelope),
         };
         if let Some(json) = members.usual {
             let lens = std::array::from_fn(|index| values[index].and_then(|raw| raw.plain()).map_or(0, <[u8]>::len));

@@ -9,9 +9,10 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::codec::json::reason;
-use crate::envelope::BETWEEN;
 use crate::error::EnvelopeError;
-use crate::numbers;
+use crate::escape::has_control;
+use crate::fields::BETWEEN;
+use crate::sequence::sequence_len;
 
 /// A place in the text
 #[derive(Debug)]
@@ -297,17 +298,12 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether there are characters that JSON wants escaped; without an early end, so that many bytes are looked at at once
-pub(crate) fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20))
-}
-
 /// The length of metadata and sizes as senders write them; 0 for any other form
 fn usual(text: &[u8]) -> usize {
     if text.starts_with(b"{}") {
         return 2;
     }
-    numbers::found(text).unwrap_or_else(|| natural(text))
+    sequence_len(text).unwrap_or_else(|| natural(text))
 }
 
 /// The length of a number that is digits alone; 0 where more than digits follow

@@ -136,33 +136,6 @@ impl NatsBroker {
         }
     }
 
-    /// [`Broker::publish`] of a message that asks for no answer, without a box for its future: an allocation less for each
-    ///
-    /// [`Broker::confirm`] takes note of the message when this is called; it is handed over when the future is awaited.
-    ///
-    /// # Errors
-    /// Those of [`Broker::publish`].
-    pub fn publish_unboxed(
-        &self,
-        subject: Subject,
-        payload: Bytes,
-    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
-        self.note_unconfirmed();
-        self.inner.hand_over(subject, payload)
-    }
-
-    /// [`Broker::publish_acknowledged`] of a message that asks for no answer, without a box for its future
-    ///
-    /// # Errors
-    /// Those of [`Broker::publish`].
-    pub fn publish_acknowledged_unboxed(
-        &self,
-        subject: Subject,
-        payload: Bytes,
-    ) -> impl Future<Output = Result<(), BrokerError>> + Send {
-        self.inner.hand_over(subject, payload)
-    }
-
     /// Before the hand-over, so that a connection that breaks in between is noticed
     fn note_unconfirmed(&self) {
         let earlier = self.unconfirmed_messages.fetch_add(1, Ordering::Relaxed);
@@ -226,19 +199,16 @@ impl Inner {
         u64::try_from(self.connection.client.max_payload()).unwrap_or(u64::MAX)
     }
 
-    async fn hand_over(&self, subject: Subject, payload: Bytes) -> Result<(), BrokerError> {
+    async fn hand_over(&self, message: Publish) -> Result<(), BrokerError> {
+        let Publish { subject, reply, payload } = message;
         let size = len(&payload);
         self.checked(&subject, size)?;
-        // Given away and not cloned: its count would go to and fro between this task's core and the connection's.
-        let sent = self.connection.client.publish(subject.into_nats(), payload).await;
-        sent.map_err(|error| self.not_sent(&error, size))
-    }
-
-    async fn hand_over_with_reply(&self, subject: Subject, reply: Subject, payload: Bytes) -> Result<(), BrokerError> {
-        let size = len(&payload);
-        self.checked(&subject, size)?;
-        let (subject, reply) = (subject.into_nats(), reply.into_nats());
-        let sent = self.connection.client.publish_with_reply(subject, reply, payload).await;
+        let (client, subject) = (&self.connection.client, subject.into_nats());
+        // Given away and not cloned: the payload's count would go to and fro between this task's core and the connection's.
+        let sent = match reply {
+            None => client.publish(subject, payload).await,
+            Some(reply) => client.publish_with_reply(subject, reply.into_nats(), payload).await,
+        };
         sent.map_err(|error| self.not_sent(&error, size))
     }
 
@@ -291,11 +261,8 @@ impl Inner {
         let phrase = format!("Publish to \"{}\"", message.subject);
         let since = self.connection.signals.refusal_count();
         let sent_on = self.connection.number();
-        let Publish { subject, reply, payload } = message;
-        match reply {
-            None => self.hand_over(subject.clone(), payload).await?,
-            Some(reply) => self.hand_over_with_reply(subject.clone(), reply, payload).await?,
-        }
+        let subject = message.subject.clone();
+        self.hand_over(message).await?;
         self.connection.barrier(sent_on).await?;
         if self.allowed().holds((sent_on, since), &subject) {
             return self.not_refused(since, &phrase);
@@ -355,7 +322,7 @@ impl Inner {
         let exchange = async {
             let mut reply = self.connection.inbox().await?.reply();
             let to = Subject::from_server(reply.subject.as_str().into());
-            self.hand_over_with_reply(subject.clone(), to, payload).await?;
+            self.hand_over(Publish { subject: subject.clone(), reply: Some(to), payload }).await?;
             let mut changes = self.connection.signals.changes();
             loop {
                 tokio::select! {
@@ -444,23 +411,13 @@ fn len(payload: &Bytes) -> u64 {
 }
 
 impl Broker for NatsBroker {
-    fn publish(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
-        let Publish { subject, reply, payload } = outgoing;
-        match reply {
-            None => self.publish_unboxed(subject, payload).boxed(),
-            Some(reply) => {
-                self.note_unconfirmed();
-                self.inner.hand_over_with_reply(subject, reply, payload).boxed()
-            }
-        }
+    fn publish(&self, message: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.note_unconfirmed();
+        self.publish_acknowledged(message)
     }
 
-    fn publish_acknowledged(&self, outgoing: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
-        let Publish { subject, reply, payload } = outgoing;
-        match reply {
-            None => self.publish_acknowledged_unboxed(subject, payload).boxed(),
-            Some(reply) => self.inner.hand_over_with_reply(subject, reply, payload).boxed(),
-        }
+    fn publish_acknowledged(&self, message: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.inner.hand_over(message).boxed()
     }
 
     fn probe(&self, patience: Duration) {

@@ -11,10 +11,10 @@ use natsbridge_fileserver::{Downloader, FetchError, FetchErrorKind, Target};
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
-use crate::loading::LoadingTime;
+use crate::receive::transfer::{self, LoadingTime};
 use crate::receive::unfinished::Unfinished;
 use crate::receive::{read, save};
-use crate::{Error, perform};
+use crate::{Error, files};
 
 /// One named payload of a message that arrived
 ///
@@ -141,7 +141,7 @@ impl Payload {
             State::Failed { error, .. } => Err(error.clone().into()),
             State::Link(link) => {
                 let Linked { download, downloader, time, part } = &**link;
-                part.get_or_try_init(|| perform::downloaded(download.clone(), downloader.as_ref(), time)).await
+                part.get_or_try_init(|| transfer::download(download.clone(), downloader.as_ref(), time)).await
             }
         }
     }
@@ -164,7 +164,7 @@ impl Payload {
     /// # Errors
     /// [`Error::Fetch`] and [`Error::Payload`], as [`Payload`] says.
     pub async fn bytes(&self) -> Result<Bytes, Error> {
-        perform::bytes_of(self.fetch().await?).await
+        files::bytes_of(self.fetch().await?).await
     }
 
     /// Consumes the payload and returns its serialised bytes
@@ -172,7 +172,7 @@ impl Payload {
     /// # Errors
     /// [`Error::Fetch`] and [`Error::Payload`], as [`Payload`] says.
     pub async fn into_bytes(self) -> Result<Bytes, Error> {
-        perform::bytes_of(&self.into_part().await?).await
+        files::bytes_of(&self.into_part().await?).await
     }
 
     /// The value, as its payload type says

@@ -215,6 +215,27 @@ impl Message {
         Ok(saved)
     }
 
+    /// The sender's trace context, where the message carries one: the parent of a span, or a link from it; feature `otel`
+    ///
+    /// # Examples
+    /// ```
+    /// use natsbridge::Message;
+    /// use opentelemetry::Context;
+    /// use opentelemetry::trace::{TraceContextExt as _, Tracer};
+    ///
+    /// fn handle(message: &Message, tracer: &impl Tracer) {
+    ///     let sender = message.trace_context().map(|span| Context::new().with_remote_span_context(span));
+    ///     let span = tracer.start_with_context("handle", &sender.unwrap_or_default());
+    ///     // … what happens while `span` lives belongs to the sender's trace
+    ///     # let _ = span;
+    /// }
+    /// ```
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn trace_context(&self) -> Option<opentelemetry::trace::SpanContext> {
+        crate::trace::trace_context(&self.header)
+    }
+
     /// Tells the sender that the message was handled, and remembers that (specification, section 7)
     ///
     /// # Errors

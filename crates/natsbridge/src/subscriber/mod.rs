@@ -15,8 +15,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::bridge::Bridge;
 use crate::receive::ahead::{Ahead, Links};
+use crate::receive::losses::{Detector, Losses};
 use crate::receive::window::{Claim, Seen, Window};
-use crate::sequence::{Detector, Losses};
 use crate::{Error, observe};
 use message::Message;
 

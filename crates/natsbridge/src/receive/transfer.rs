@@ -1,11 +1,13 @@
-//! The time that the links of one message may take together, however they are asked for.
+//! Downloads within the time that the links of one message may take together, however they are asked for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use natsbridge_core::Link;
-use natsbridge_fileserver::{FetchError, FetchErrorKind};
+use natsbridge_core::{Download, Link, Part};
+use natsbridge_fileserver::{Downloader, FetchError, FetchErrorKind, Target};
 use tokio::time::Instant;
+
+use crate::Error;
 
 /// Bytes of links for which a message gets one more second
 const BYTES_PER_SECOND: u64 = 1_000_000;
@@ -71,6 +73,16 @@ impl LoadingTime {
     fn clock(&self) -> MutexGuard<'_, Clock> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Downloads one payload into memory, and checks it
+pub(crate) async fn download(
+    download: Download,
+    downloader: &dyn Downloader,
+    time: &LoadingTime,
+) -> Result<Part, Error> {
+    let found = time.load(download.link(), downloader.download(download.link(), Target::Memory)).await?;
+    Ok(download.downloaded(found)?)
 }
 
 /// One link that loads; the clock stops with the last of them

@@ -2,9 +2,10 @@
 
 use serde_json::Value as Json;
 
-use crate::envelope::{Body, Envelope, Header, Metadata, Payload};
+use crate::envelope::{Body, Envelope, Payload};
 use crate::error::{PayloadError, PayloadErrorKind};
-use crate::notes::Notes;
+use crate::header::Header;
+use crate::metadata::{Metadata, PayloadMetadata};
 use crate::{Digest, Downloaded, Link, Part, PayloadType, Source, Transport, timestamp};
 
 /// How suspicious a receiver is
@@ -66,7 +67,7 @@ pub enum Arrival {
 pub struct Download {
     link: Link,
     payload_type: PayloadType,
-    metadata: Notes,
+    metadata: PayloadMetadata,
 }
 
 impl Download {
@@ -157,7 +158,7 @@ fn arrival(payload: Payload, checks: &ReceivePolicy) -> Arrival {
 }
 
 /// The digest that the sender wrote; what is no digest must not switch the check off
-fn stated_digest(metadata: &Notes) -> Result<Option<Digest>, PayloadErrorKind> {
+fn stated_digest(metadata: &PayloadMetadata) -> Result<Option<Digest>, PayloadErrorKind> {
     match metadata.get("sha256") {
         None | Some(Json::Null) => Ok(None),
         Some(stated) => {
