@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::global::Global;
-use crate::{output, send, stores, units};
+use crate::{output, session, stores, units};
 
 /// Messages on their way at once, so that none is dropped
 const ON_THEIR_WAY: usize = 4_096;
@@ -26,13 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Measure messages and links on your servers
 ///
-/// Sends messages to itself on a subject that nobody else uses: as fast as they
-/// go, then one after the other for their time on the way. Then uploads, reads
+/// Sends messages to itself on a subject that nobody else uses: first as many a
+/// second as possible, then one at a time for the latency. Then uploads, reads
 /// and deletes a file.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Bench {
-    /// Messages to send as fast as they go
+    /// Messages to send as fast as possible
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = messages)]
     messages: usize,
     /// Bytes of each message's payload, such as 10kB
@@ -82,12 +82,12 @@ impl Bench {
             return Err(Failure::Usage(format!("--size is for messages without links: at most {at_most}")));
         }
         let messages = self.messages(&bridge).await?;
-        send::end(&bridge).await;
+        session::end(&bridge).await;
         let links = if self.link_size > 0 { Some(self.links(&config).await?) } else { None };
         if self.json {
-            return output::line(&output::json(&self.to_json(&messages, links.as_ref())));
+            return output::line(&output::json(&self.to_json(&messages, links.as_ref()))).map_err(Failure::output);
         }
-        output::line(&self.to_text(&messages, links.as_ref()))
+        output::line(&self.to_text(&messages, links.as_ref())).map_err(Failure::output)
     }
 
     async fn messages(&self, bridge: &Bridge) -> Result<Messages, Failure> {

@@ -79,6 +79,14 @@ impl Failure {
         Self::System { doing: doing.into(), source }
     }
 
+    /// Standard output can't be written; that nobody reads it any more is no failure
+    pub(crate) fn output(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::system("cannot write to standard output", error),
+        }
+    }
+
     pub(crate) fn input(dataname: &str, problem: impl Into<String>) -> Self {
         Self::Input { dataname: dataname.to_owned(), problem: problem.into(), source: None }
     }

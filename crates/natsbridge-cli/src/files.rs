@@ -17,7 +17,7 @@ pub(crate) struct Files {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Erase expired uploads, and what a killed server left half done
+    /// Erase expired uploads, and what a killed server left unfinished
     ///
     /// A running server does this by itself; sweep is for a folder whose server
     /// is not running.
@@ -44,9 +44,11 @@ impl Files {
         let Action::Sweep { dir, json } = &self.action;
         let swept = natsbridge::server::sweep(dir)?;
         if *json {
-            return output::line(&output::json(&json!({ "uploads": swept.uploads, "bytes": swept.bytes })));
+            return output::line(&output::json(&json!({ "uploads": swept.uploads, "bytes": swept.bytes })))
+                .map_err(Failure::output);
         }
         let uploads = if swept.uploads == 1 { "upload" } else { "uploads" };
         output::line(&format!("{} {uploads} erased, {}", swept.uploads, units::shown(swept.bytes)))
+            .map_err(Failure::output)
     }
 }

@@ -3,7 +3,6 @@
 use std::env::VarError;
 
 use clap::Args;
-use natsbridge::store::Origin;
 use natsbridge::{Bridge, Config};
 
 use crate::failure::Failure;
@@ -13,27 +12,28 @@ const NATS: &str = "NATS server, or several with commas [env: NATS_URL] [default
 const NATS_LONG: &str = "\
 NATS server, or several with commas [env: NATS_URL] [default: nats://localhost:4222]
 
-Other users of this machine can read a password in an argument; the variable keeps it from them.";
+Other users of this machine can read a password in an argument, but not in
+the variable.";
 const CREDS: &str = "Credentials file for NATS, as nsc writes it [env: NATS_CREDS]";
 const NKEY: &str = "File with the nkey seed to log in to NATS with [env: NATS_NKEY]";
-const CA: &str = "PEM file of the authorities to trust in place of the system's [env: NATS_CA]";
+const CA: &str = "PEM file of the authorities to trust instead of the system's [env: NATS_CA]";
 const CA_LONG: &str = "\
-PEM file of the authorities to trust in place of the system's [env: NATS_CA]
+PEM file of the authorities to trust instead of the system's [env: NATS_CA]
 
 With it, or with --tls-cert, a NATS server without TLS is refused.";
 const CERT: &str = "PEM file of the certificate to show to the NATS server [env: NATS_CERT]";
 const KEY: &str = "PEM file of that certificate's key [env: NATS_KEY]";
-const FIRST: &str = "Begin with TLS, before the server's greeting [env: NATS_TLS_FIRST]";
+const FIRST: &str = "Start with TLS, before the server's greeting [env: NATS_TLS_FIRST]";
 const FIRST_LONG: &str = "\
-Begin with TLS, before the server's greeting [env: NATS_TLS_FIRST=true]
+Start with TLS, before the server's greeting [env: NATS_TLS_FIRST=true]
 
 For servers with `handshake_first` in their configuration.";
 const FILESERVER: &str = "File server for large payloads [env: FILESERVER_URL] [default: http://localhost:8080]";
 const FILESERVER_LONG: &str = "\
 File server for large payloads [env: FILESERVER_URL] [default: http://localhost:8080]
 
-Its token is read from the variable FILESERVER_TOKEN only.";
-const FILESERVER_CA: &str = "PEM file of further authorities to trust for file servers [env: FILESERVER_CA]";
+Its token is only read from the variable FILESERVER_TOKEN.";
+const FILESERVER_CA: &str = "PEM file of additional authorities to trust for file servers [env: FILESERVER_CA]";
 const S3: &str = "Bucket for large payloads, s3://BUCKET, in place of a file server [env: S3_URL]";
 const S3_LONG: &str = "\
 Bucket for large payloads, in place of a file server [env: S3_URL]
@@ -76,7 +76,7 @@ impl Global {
     /// The environment's settings, with those of the command line in their place
     pub(crate) async fn config(&self) -> Result<Config, Failure> {
         if let Some(url) = &self.fileserver {
-            origin("--fileserver", url)?;
+            stores::origin("--fileserver", url)?;
         }
         let mut config = Config::from_variables(|name| self.variable(name)).map_err(natsbridge::Error::from)?;
         config.nats = config.nats.name("natsbridge");
@@ -89,7 +89,7 @@ impl Global {
         if let Some((option, url)) = bucket {
             config.uploader = Some(stores::bucket(option, &url, &config.fileserver_ca).await?);
         } else {
-            origin("FILESERVER_URL", &config.fileserver_url)?;
+            stores::origin("FILESERVER_URL", &config.fileserver_url)?;
         }
         Ok(config)
     }
@@ -107,12 +107,14 @@ impl Global {
             "FILESERVER_CA" => self.fileserver_ca.as_ref(),
             _ => None,
         };
-        let who = ["NATS_CREDS", "NATS_NKEY", "NATS_TOKEN", "NATS_USER", "NATS_PASSWORD"];
+        let credentials = ["NATS_CREDS", "NATS_NKEY", "NATS_TOKEN", "NATS_USER", "NATS_PASSWORD"];
         match given {
             Some(value) => Ok(value.clone()),
             None if name == "NATS_TLS_FIRST" && self.tls_first => Ok("true".to_owned()),
-            // Who we are is said by the option alone.
-            None if who.contains(&name) && (self.creds.is_some() || self.nkey.is_some()) => Err(VarError::NotPresent),
+            // The option alone says which credentials to use.
+            None if credentials.contains(&name) && (self.creds.is_some() || self.nkey.is_some()) => {
+                Err(VarError::NotPresent)
+            }
             None => std::env::var(name),
         }
     }
@@ -121,12 +123,4 @@ impl Global {
     pub(crate) async fn connect(config: Config) -> Result<Bridge, Failure> {
         Ok(Bridge::connect(config).await?)
     }
-}
-
-/// The origin of a URL that an option gives
-pub(crate) fn origin(option: &str, url: &str) -> Result<Origin, Failure> {
-    url.parse().map_err(|_| {
-        let shown = natsbridge::wire::redacted(url);
-        Failure::Usage(format!("{option} can't be used: `{shown}` is not an http or https URL with a host"))
-    })
 }

@@ -22,6 +22,7 @@ mod request;
 mod scratch;
 mod send;
 mod serve;
+mod session;
 mod signals;
 mod stores;
 mod units;
@@ -95,7 +96,7 @@ Exit codes:
   5  bad input, or a message that can't travel; nothing was sent
   6  messages arrived that could not be read, or inspect found problems
   7  the time of --for ended before --count messages came
-  8  not acknowledged in time, refused by a receiver, or not answered
+  8  not acknowledged in time, refused by a receiver, or no reply
   9  messages had arrived that were not handled before the end
 130 and 143: a second Ctrl-C or SIGTERM ended the program at once.
 ";

@@ -14,7 +14,7 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(after_help = COMPLETIONS_EXAMPLES)]
 pub(crate) struct Completions {
-    /// Shell that is to complete
+    /// Shell to write completions for
     shell: Shell,
 }
 
@@ -29,7 +29,7 @@ impl Completions {
     pub(crate) fn run(&self, mut program: Command) -> Result<(), Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut program, "natsbridge", &mut script);
-        output::line(String::from_utf8_lossy(&script).trim_end())
+        output::line(String::from_utf8_lossy(&script).trim_end()).map_err(Failure::output)
     }
 }
 
@@ -37,7 +37,7 @@ impl Completions {
 #[derive(Debug, Args)]
 #[command(after_help = MAN_EXAMPLES)]
 pub(crate) struct Manual {
-    /// Command that the page is about; the whole program unless given
+    /// Command to describe; the whole program by default
     command: Option<String>,
     /// Write the pages of all commands into this folder, made if it is absent
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
@@ -69,6 +69,6 @@ impl Manual {
         let mut page = Vec::new();
         let made = Man::new(command).render(&mut page);
         made.map_err(|source: io::Error| Failure::system("cannot make the manual page", source))?;
-        output::line(String::from_utf8_lossy(&page).trim_end())
+        output::line(String::from_utf8_lossy(&page).trim_end()).map_err(Failure::output)
     }
 }

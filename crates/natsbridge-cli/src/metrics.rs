@@ -7,7 +7,7 @@ use clap::Args;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, units};
 
 /// Upper bounds of the durations that are counted, in seconds: from a small file on the same machine to a large one
 const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
@@ -15,11 +15,11 @@ const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 /// Where the metrics are served
 #[derive(Debug, Args)]
 pub(crate) struct Metrics {
-    #[arg(long, value_name = "ADDRESS", help = METRICS, value_parser = crate::serve::address)]
+    #[arg(long, value_name = "ADDRESS", help = METRICS, value_parser = units::address)]
     metrics: Option<SocketAddr>,
 }
 
-const METRICS: &str = "Serve Prometheus metrics here, such as 127.0.0.1:9464";
+const METRICS: &str = "Serve Prometheus metrics at this address, such as 127.0.0.1:9464";
 
 impl Metrics {
     /// Begins to serve them where that was asked for

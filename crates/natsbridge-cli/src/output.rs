@@ -8,8 +8,6 @@ use indicatif::MultiProgress;
 use serde_json::Value as Json;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::failure::Failure;
-
 /// The progress bars on the terminal, once there are any
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
 
@@ -27,19 +25,11 @@ pub(crate) fn above_bars<T>(print: impl FnOnce() -> T) -> T {
 }
 
 /// Prints text and a line end on standard output, at once
-pub(crate) fn line(text: &str) -> Result<(), Failure> {
+pub(crate) fn line(text: &str) -> io::Result<()> {
     above_bars(|| {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(unwritable)
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush())
     })
-}
-
-/// Why standard output could not be written; that nobody reads it any more is no failure
-pub(crate) fn unwritable(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::system("cannot write to standard output", error),
-    }
 }
 
 /// JSON as one line that commands no terminal: what would is written as JSON escapes, so that the value is the same

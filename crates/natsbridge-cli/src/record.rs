@@ -20,21 +20,21 @@ use crate::encoding::{self, NotText};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::signals::{self, Stop};
-use crate::{output, receive, units};
+use crate::{output, session, units};
 
 /// Messages that are written, or sent, before the next look at signals and confirmations
 const BATCH: usize = 1_000;
 
 /// Record the messages of a subject in a file
 ///
-/// Each becomes a JSON line with its time, subject and bytes. Links are kept as
-/// they are: they can be read again as long as the file server has them. Ctrl-C
-/// and SIGTERM end the subscription and let what has arrived be recorded, within
-/// --grace; a second one ends the program at once.
+/// Each message becomes a JSON line with its time, subject and bytes. Links are
+/// not downloaded: they work as long as the file server keeps the files. Ctrl-C
+/// and SIGTERM end the subscription; messages that have arrived are still
+/// recorded, within --grace. A second one ends the program at once.
 #[derive(Debug, Args)]
 #[command(after_help = RECORD_EXAMPLES)]
 pub(crate) struct Record {
-    /// Subject to listen to; `*` is one word, `>` all that follow
+    /// Subject to subscribe to; `*` matches one token, `>` one or more at the end
     subject: String,
     /// File to write, which must not exist yet; `-` for standard output
     #[arg(long, value_name = "FILE")]
@@ -42,10 +42,10 @@ pub(crate) struct Record {
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after this time; messages that have come are still recorded
+    /// End after this time; messages that have arrived are still recorded
     #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
     lasting: Option<Duration>,
-    /// How long messages that have come may take at the end
+    /// How long to go on with messages that have arrived, once it ends
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "10s")]
     grace: Duration,
     /// Print at the end what was recorded as a JSON line
@@ -65,14 +65,14 @@ Examples:
 
 /// Send recorded messages again
 ///
-/// They are the same messages, with their identifiers and times: receivers that
-/// have acknowledged one will not handle it twice.
+/// The messages keep their identifiers and times, so a receiver does not handle
+/// a message again that it has acknowledged.
 #[derive(Debug, Args)]
 #[command(after_help = REPLAY_EXAMPLES)]
 pub(crate) struct Replay {
     /// File that `natsbridge record` wrote, `-` for standard input
     file: PathBuf,
-    /// How many times as fast as recorded, or `max` for without pauses
+    /// How many times as fast as recorded, or `max` for no pauses
     #[arg(long, value_name = "X", default_value = "1", value_parser = speed)]
     speed: Speed,
     /// Send them all on this subject instead of their own
@@ -144,9 +144,9 @@ impl Record {
             if interruptions > 0 {
                 told["interruptions"] = interruptions.into();
             }
-            output::line(&output::json(&told))?;
+            output::line(&output::json(&told)).map_err(Failure::output)?;
         }
-        let interrupted = receive::interrupted(interruptions, "is not known");
+        let interrupted = session::interrupted(interruptions, "is not known");
         output::note(&format!("recorded {recorded}, dropped {dropped}{interrupted}, unhandled {unhandled}"));
         match u64::try_from(unhandled).unwrap_or(u64::MAX) {
             0 => Ok(()),
@@ -173,7 +173,7 @@ impl Record {
             let asked = async {
                 tokio::select! {
                     _ = stop.requested() => {}
-                    () = receive::until(deadline) => {}
+                    () = session::until(deadline) => {}
                 }
             };
             let batch = tokio::select! {
@@ -183,7 +183,7 @@ impl Record {
                     (last, ending) = (Instant::now().checked_add(self.grace), true);
                     continue;
                 }
-                () = receive::until(last) => return Ok(recorded),
+                () = session::until(last) => return Ok(recorded),
                 batch = messages.next_batch(limit) => batch,
                 // What is still on its way can't come any more.
                 () = connection.broken(), if ending => return Ok(recorded),
@@ -288,7 +288,7 @@ impl Replay {
             let publishing = async {
                 if let Speed(Some(times)) = self.speed {
                     let pause = Duration::try_from_secs_f64(at.as_secs_f64() / times).unwrap_or(Duration::MAX);
-                    receive::until(start.checked_add(pause)).await;
+                    session::until(start.checked_add(pause)).await;
                 }
                 broker.publish(Publish::new(subject, payload)).await
             };
@@ -314,9 +314,9 @@ impl Replay {
             ));
         }
         if self.json {
-            return output::line(&output::json(&json!({ "sent": sent, "bytes": bytes })));
+            return output::line(&output::json(&json!({ "sent": sent, "bytes": bytes }))).map_err(Failure::output);
         }
-        output::line(&format!("sent {sent} messages, {}", units::shown(bytes)))
+        output::line(&format!("sent {sent} messages, {}", units::shown(bytes))).map_err(Failure::output)
     }
 
     fn wrong(&self, line: u64, why: &str) -> Failure {

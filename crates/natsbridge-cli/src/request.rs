@@ -1,4 +1,4 @@
-//! `natsbridge request`: sends one message and prints the answer to it.
+//! `natsbridge request`: sends one message and prints the reply.
 
 use std::time::Duration;
 
@@ -6,35 +6,35 @@ use clap::Args;
 use natsbridge::{DeliveryError, Error, ErrorKind, Message};
 
 use crate::failure::Failure;
-use crate::global::{self, Global};
+use crate::global::Global;
 use crate::receive::{Form, Printing};
-use crate::send::{self, Letter};
-use crate::{progress, units};
+use crate::send::MessageArgs;
+use crate::{progress, session, stores, units};
 
-/// Send one message and print the answer
+/// Send one message and print the reply
 ///
-/// The answer is printed as `natsbridge receive` prints a message. Payloads are
+/// The reply is printed as `natsbridge receive` prints a message. Payloads are
 /// given as for `natsbridge send`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Request {
-    /// Subject that is asked
+    /// Subject to publish the request to
     subject: String,
     #[command(flatten)]
-    letter: Letter,
-    /// How long to wait for the answer
+    message: MessageArgs,
+    /// How long to wait for the reply
     #[arg(long, value_name = "TIME", value_parser = units::some_time, default_value = "5s")]
     timeout: Duration,
-    /// Follow links to this origin too, besides the file server's
+    /// Download from this origin too, besides the file server
     #[arg(long, value_name = "URL")]
     allow_origin: Vec<String>,
-    /// Print the answer as a JSON line
+    /// Print the reply as a JSON line
     #[arg(long)]
     json: bool,
 }
 
 const EXAMPLES: &str = "\
-Ends with 8 when nobody listens, nobody answers in time, or the answer is a
+Ends with 8 when nobody subscribes, no reply comes in time, or the reply is a
 refusal (NACK).
 
 Examples:
@@ -44,21 +44,21 @@ Examples:
 
 impl Request {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
-        self.letter.check(Some("a request"))?;
+        self.message.check(Some("a request"))?;
         let mut config = global.config().await?;
-        self.letter.settle(&mut config);
+        self.message.settle(&mut config);
         for url in &self.allow_origin {
-            global::origin("--allow-origin", url)?;
+            stores::origin("--allow-origin", url)?;
         }
         config.allowed_origins.clone_from(&self.allow_origin);
         config = progress::watch(config);
-        let ready = self.letter.read()?;
+        let ready = self.message.read()?;
         let bridge = Global::connect(config).await?;
-        let (draft, spooled) = ready.add_to(self.letter.address(bridge.message(&*self.subject), true));
+        let (draft, spooled) = ready.add_to(self.message.address(bridge.message(&*self.subject), true));
         let answer = draft.request(self.timeout).await;
         drop(spooled);
         let done = self.print(answer).await;
-        send::end(&bridge).await;
+        session::end(&bridge).await;
         done
     }
 

@@ -1,6 +1,6 @@
 //! `natsbridge serve`: the embedded file server on a local folder.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,26 +15,26 @@ use crate::{output, signals, units};
 /// Run a file server for large payloads, on a local folder
 ///
 /// It speaks Plik's HTTP API, so every NATSBridge can use it. The first line on
-/// standard output says where it listens. Ctrl-C and SIGTERM end it in order.
+/// standard output is its URL. Ctrl-C and SIGTERM shut it down gracefully.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
-    /// Address to listen on, or a port of this machine alone; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
+    /// Address to listen on, or a port on localhost; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = units::address)]
     listen: SocketAddr,
-    /// Folder that keeps the uploads, made if it is absent
+    /// Folder for the uploads, created if absent
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// Largest file that is taken, such as 500MB or 10GiB
+    /// Largest file to accept, such as 500MB or 10GiB
     #[arg(long, value_name = "SIZE", default_value = "10GB", value_parser = units::size)]
     max_size: u64,
-    /// The most that all uploads together may take, such as 50GB [default: no limit]
+    /// Largest total of all uploads, such as 50GB [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_total: Option<u64>,
-    /// How long uploads live at most, and where the sender does not say
+    /// Longest time an upload is kept; also used when the sender asks for none
     ///
-    /// Senders ask for 24 hours unless told otherwise; with less here, send with
-    /// a --link-ttl that fits.
+    /// Senders ask for 24 hours by default; with less here, send with a
+    /// --link-ttl that fits.
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = units::duration)]
     ttl: Duration,
     #[arg(long, value_name = "TOKEN", help = TOKEN, long_help = TOKEN_LONG)]
@@ -42,13 +42,13 @@ pub(crate) struct Serve {
     /// Origin whose web pages may use the server; may be repeated, `*` is any
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
-    /// Address that links begin with, for a server behind a proxy
+    /// URL that links begin with, for a server behind a proxy
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// Name that clients use for this server; may be repeated
     ///
-    /// Without a token it only answers to its own address, to localhost and to
-    /// these names, so that no web page can use it under a name of its own.
+    /// Without a token, it only accepts requests for its own address, localhost
+    /// and these names, so that no web page can use it under another name.
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
     #[command(flatten)]
@@ -58,9 +58,9 @@ pub(crate) struct Serve {
     json: bool,
 }
 
-const TOKEN: &str = "Token that uploaders have to know [env: FILESERVER_TOKEN]";
+const TOKEN: &str = "Token that uploaders have to send [env: FILESERVER_TOKEN]";
 const TOKEN_LONG: &str = "\
-Token that uploaders have to know [env: FILESERVER_TOKEN]
+Token that uploaders have to send [env: FILESERVER_TOKEN]
 
 Prefer the variable: other users of this machine can read arguments.";
 
@@ -89,7 +89,7 @@ impl Serve {
         match token.or_else(variable) {
             Some(token) => config = config.token(token),
             None if !listen.ip().is_loopback() => {
-                output::note("warning: no token is asked for, so whoever reaches this address can upload");
+                output::note("warning: no token is required, so anybody who reaches this address can upload");
             }
             None => {}
         }
@@ -98,18 +98,9 @@ impl Serve {
         }
         let server = FileServer::bind(config).await?;
         let url = server.url();
-        output::line(&if json { output::json(&json!({ "url": url })) } else { format!("listening on {url}") })?;
+        output::line(&if json { output::json(&json!({ "url": url })) } else { format!("listening on {url}") })
+            .map_err(Failure::output)?;
         server.serve_until(signals::stopped()).await;
         Ok(())
     }
-}
-
-/// Reads an address to listen on: `ADDRESS:PORT`, `localhost:PORT`, or a port of this machine alone
-pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    let text = text.trim();
-    let local = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
-    if let Ok(port) = local.parse::<u16>() {
-        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    }
-    text.parse().map_err(|_| format!("`{text}` is no address with a port; write 8080, localhost:8080 or 0.0.0.0:8080"))
 }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use natsbridge::Config;
-use natsbridge::store::{BucketStore, Fetcher, PlikStore, RootCertificates, Uploader};
+use natsbridge::store::{BucketStore, Fetcher, Origin, PlikStore, RootCertificates, Uploader};
 
 use crate::failure::Failure;
-use crate::global;
 
 /// The configured store: the bucket, or the file server
 pub(crate) fn uploader(config: &Config) -> Result<Arc<dyn Uploader>, Failure> {
@@ -38,9 +37,17 @@ pub(crate) fn fetcher(config: &Config) -> Result<Fetcher, Failure> {
         }
     }
     for allowed in &config.allowed_origins {
-        fetcher = fetcher.allow(global::origin("--allow-origin", allowed)?);
+        fetcher = fetcher.allow(origin("--allow-origin", allowed)?);
     }
     fetcher.build().map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// The origin of a URL that an option gives
+pub(crate) fn origin(option: &str, url: &str) -> Result<Origin, Failure> {
+    url.parse().map_err(|_| {
+        let shown = natsbridge::wire::redacted(url);
+        Failure::Usage(format!("{option} can't be used: `{shown}` is not an http or https URL with a host"))
+    })
 }
 
 /// The bucket of `s3://BUCKET[/PREFIX][?endpoint=URL][&region=REGION]`
@@ -70,7 +77,7 @@ pub(crate) async fn bucket(
         store = match pair.split_once('=') {
             Some(("endpoint", value)) => {
                 // The error would name a URL made of it, not the option.
-                global::origin(&format!("endpoint in {option}"), value)?;
+                origin(&format!("endpoint in {option}"), value)?;
                 store.endpoint(value)
             }
             Some(("region", value)) if !value.is_empty() && value.chars().all(allowed) => store.region(value),

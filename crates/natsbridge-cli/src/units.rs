@@ -1,5 +1,6 @@
-//! Sizes and durations as people write them.
+//! Sizes, durations and addresses as people write them.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Reads a size: `500000`, `10GB` (powers of 1000), `10GiB` (powers of 1024); fractions where they are whole bytes
@@ -52,6 +53,16 @@ pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err(format!("`{text}` is no time at all; give some, such as 90s or 24h")),
         some => Ok(some),
     }
+}
+
+/// Reads an address to listen on: `ADDRESS:PORT`, `localhost:PORT`, or a port of this machine alone
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let local = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
+    if let Ok(port) = local.parse::<u16>() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse().map_err(|_| format!("`{text}` is no address with a port; write 8080, localhost:8080 or 0.0.0.0:8080"))
 }
 
 /// A size for people: three digits, powers of 1000

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::greeting::{Greeting, leaves_the_machine};
 use super::{Check, ReceivePolicy};
 use crate::failure::Failure;
-use crate::{send, units};
+use crate::{session, units};
 
 /// How long a published message may take to come back
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ pub(super) async fn check(
         permissions(&bridge, subject, checks).await?;
     }
     checks.add(sizes(&bridge.limits()))?;
-    send::end(&bridge).await;
+    session::end(&bridge).await;
     Ok(())
 }
 

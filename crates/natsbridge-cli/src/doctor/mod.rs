@@ -16,20 +16,20 @@ use crate::{output, units};
 
 /// Check NATS, its permissions, and the file server
 ///
-/// Connects, publishes and listens, and uploads, reads and deletes a file. Each check is a line: ok, warn or fail, with what to fix.
+/// Connects, publishes, subscribes, and uploads, reads and deletes a file. Each
+/// check is a line: ok, warn or fail, with what to fix.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Doctor {
-    /// Subject whose permissions are tried
+    /// Subject to check permissions for
     ///
-    /// A small message with the purpose updateStatus, for the receiver
-    /// `natsbridge doctor`, is published on it; of one with `*` or `>` only
-    /// listening is tried.
+    /// Publishes a small message with the purpose updateStatus to it, for the
+    /// receiver `natsbridge doctor`. With `*` or `>` it only subscribes.
     subject: Option<String>,
     /// Size of the file that is uploaded, read and deleted
     ///
-    /// As large as your payloads: a proxy before the file server may take
-    /// small ones only.
+    /// Use the size of your payloads: a proxy in front of the file server may
+    /// refuse large ones.
     #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "8MB")]
     upload: u64,
     /// Print one JSON line with all checks
@@ -133,7 +133,7 @@ struct ReceivePolicy {
 impl ReceivePolicy {
     fn add(&mut self, check: Check) -> Result<(), Failure> {
         if !self.json {
-            output::line(&check.to_text())?;
+            output::line(&check.to_text()).map_err(Failure::output)?;
         }
         self.done.push(check);
         Ok(())
@@ -156,7 +156,8 @@ impl Doctor {
             let list = checks.done.iter().map(|check| {
                 json!({ "name": check.name, "state": check.state.word(), "found": check.found, "fix": check.fix })
             });
-            output::line(&output::json(&json!({ "ok": failed == 0, "checks": list.collect::<Vec<_>>() })))?;
+            output::line(&output::json(&json!({ "ok": failed == 0, "checks": list.collect::<Vec<_>>() })))
+                .map_err(Failure::output)?;
         }
         if failed > 0 {
             return Err(Failure::Unhealthy { failed, of, exit_code: if broker_failed { 3 } else { 4 } });

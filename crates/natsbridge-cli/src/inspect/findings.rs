@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use crate::encoding::NotText;
 use crate::failure::chain;
 use crate::output::{self, Style};
-use crate::{listing, receive, units};
+use crate::{listing, session, units};
 
 /// Something that a sender or a file server has to put right
 #[derive(Debug)]
@@ -175,7 +175,7 @@ async fn fault(handle: Payload) -> Option<Problem> {
 /// What contradicts the rules for the envelope's fields (specification, section 1)
 fn header_problems(raw: &Json, header: &Header) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let texts = receive::header_fields(header);
+    let texts = session::header_fields(header);
     for (name, value) in &texts {
         if raw.get(name).is_none_or(Json::is_null) {
             problems.push(Problem::field(format!("the field `{name}` is missing or null; senders write every field")));

@@ -15,17 +15,17 @@ use serde_json::{Value as Json, json};
 
 use crate::encoding;
 use crate::failure::Failure;
-use crate::global::{self, Global};
+use crate::global::Global;
 use crate::listing::{self, NOTE_COLUMNS, Row};
 use crate::output::{self, Style};
-use crate::{receive, stores, units};
+use crate::{session, stores, units};
 use findings::{Findings, Problem, Seen};
 
 /// Show what a message says, and what is wrong with it
 ///
 /// The message is an envelope's JSON from a file, from standard input, or the
-/// next one on a subject. Digests are checked; links are asked for by HEAD,
-/// which reads no link that works only once.
+/// next one on a subject. Digests are checked; links are checked with HEAD
+/// requests, which do not use up a link that works only once.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Inspect {
@@ -38,10 +38,10 @@ pub(crate) struct Inspect {
     /// How long to wait for it
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "30s")]
     timeout: Duration,
-    /// Ask no file server
+    /// Send no request to a file server
     #[arg(long)]
     no_links: bool,
-    /// Ask about links to this origin too, besides the file server's
+    /// Check links to this origin too, besides those to the file server
     #[arg(long, value_name = "URL")]
     allow_origin: Vec<String>,
     /// Print one JSON line
@@ -63,7 +63,7 @@ impl Inspect {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut config = global.config().await?;
         for url in &self.allow_origin {
-            global::origin("--allow-origin", url)?;
+            stores::origin("--allow-origin", url)?;
         }
         config.allowed_origins.clone_from(&self.allow_origin);
         let bytes = match &self.subject {
@@ -80,9 +80,9 @@ impl Inspect {
         };
         let findings = Findings::of(&bytes, &envelope, fetcher.as_ref()).await;
         if self.json {
-            output::line(&output::json(&to_json(&envelope, &findings)))?;
+            output::line(&output::json(&to_json(&envelope, &findings))).map_err(Failure::output)?;
         } else {
-            output::line(&to_text(&envelope, &findings))?;
+            output::line(&to_text(&envelope, &findings)).map_err(Failure::output)?;
         }
         match findings.problems.len() {
             0 => Ok(()),
@@ -93,9 +93,9 @@ impl Inspect {
     /// What is no envelope has one problem
     fn unreadable(&self, problem: &Problem) -> Result<(), Failure> {
         if self.json {
-            output::line(&output::json(&json!({ "problems": [problem.to_json()] })))?;
+            output::line(&output::json(&json!({ "problems": [problem.to_json()] }))).map_err(Failure::output)?;
         } else {
-            output::line(&problem.to_text(output::stdout_style()))?;
+            output::line(&problem.to_text(output::stdout_style())).map_err(Failure::output)?;
         }
         Err(Failure::Unsound { problems: 1 })
     }
@@ -139,7 +139,7 @@ impl Inspect {
 }
 
 fn to_json(envelope: &Envelope, findings: &Findings) -> Json {
-    let mut fields = receive::header_fields(envelope.header());
+    let mut fields = session::header_fields(envelope.header());
     // It must not, but may hold a password; that it does is among the problems.
     fields.insert("broker_url".to_owned(), redacted(envelope.header().broker_url()).into());
     let payloads = envelope.payloads().iter().zip(&findings.payloads).map(|(payload, found)| {

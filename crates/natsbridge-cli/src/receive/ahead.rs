@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 
-use super::until;
+use crate::session::until;
 
 /// Messages that are held at once; more wait in the subscription
 const HELD: usize = 512;

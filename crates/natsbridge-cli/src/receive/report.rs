@@ -10,25 +10,18 @@ use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
-use super::header_fields;
-use super::show::{Body, Budget, READ_BACK, Shown, Unshown};
+use super::show::{Body, Budget, Form, READ_BACK, Shown, Unshown};
 use crate::failure::{Failure, chain, fetch_advice};
 use crate::listing::{self, Row};
 use crate::output;
 use crate::scratch::Scratch;
+use crate::session::header_fields;
 
 /// Messages whose links load at once
 const LOADING: usize = 32;
 
 /// Payloads up to this size are looked into at once, larger ones on another thread, in bytes
 const SMALL: u64 = 16 * 1024;
-
-/// For whom it is printed
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    People,
-    Json,
-}
 
 /// How messages are printed, and what all of them share for that
 #[derive(Debug)]
@@ -234,7 +227,7 @@ impl Report {
     pub(crate) fn print(&self, form: Form) -> Result<(), Failure> {
         output::above_bars(|| {
             let mut stdout = io::BufWriter::new(io::stdout().lock());
-            self.write(form, &mut stdout).and_then(|()| io::Write::flush(&mut stdout)).map_err(output::unwritable)
+            self.write(form, &mut stdout).and_then(|()| io::Write::flush(&mut stdout)).map_err(Failure::output)
         })
     }
 

@@ -10,7 +10,6 @@ use natsbridge::wire::{CodecError, Part};
 use natsbridge::{Error, PayloadType, Table};
 use serde_json::{Value as Json, json};
 
-use super::Form;
 use super::count::Counted;
 
 /// Links up to this size are read back to be shown, in bytes
@@ -27,6 +26,13 @@ const LINES: usize = 10;
 
 /// Characters of a line for people that are looked at; more never fit
 const LINE: usize = 400;
+
+/// For whom it is printed
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    People,
+    Json,
+}
 
 /// Where a payload's serialised bytes are
 #[derive(Debug)]

@@ -15,24 +15,24 @@ use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::global::{self, Global};
+use crate::global::Global;
 use crate::metrics::Metrics;
 use crate::scratch::Scratch;
 use crate::signals::Stop;
-use crate::{listing, output, receive, send, units};
+use crate::{listing, output, session, stores, units};
 use program::{Program, Refusal};
 
-/// Answer each message with what a program makes of it
+/// Reply to each message with the output of a program
 ///
-/// The program reads the message's first payload on standard input; what it
-/// writes goes back as a text called `reply`, or as bytes where it is no text.
-/// One that fails makes a NACK with the first line of its standard error. Ctrl-C
-/// and SIGTERM end the subscription and let what has arrived be answered, within
-/// --grace; a second one ends this program at once.
+/// The program reads the message's first payload on standard input. Its output
+/// is sent back as a text called `reply`, or as bytes if it is not UTF-8. If the
+/// program fails, the sender gets a NACK with the first line of its standard
+/// error. Ctrl-C and SIGTERM end the subscription; messages that have arrived
+/// still get a reply, within --grace. A second one ends this program at once.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Reply {
-    /// Subject to listen to; `*` is one word, `>` all that follow
+    /// Subject to subscribe to; `*` matches one token, `>` one or more at the end
     subject: String,
     /// Program to run for each message, without a shell
     #[arg(long, value_name = "PROGRAM")]
@@ -43,10 +43,10 @@ pub(crate) struct Reply {
     /// How long the program may take; then it is killed
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "30s")]
     timeout: Duration,
-    /// How long messages that have come may take at the end
+    /// How long to go on with messages that have arrived, once it ends
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "10s")]
     grace: Duration,
-    /// Programs that run at once; further messages wait
+    /// Programs to run at the same time; further messages wait
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = jobs)]
     jobs: usize,
     /// Share the messages with the other members of this group
@@ -58,34 +58,34 @@ pub(crate) struct Reply {
     /// How long the links of one message may take; large ones get more
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60s")]
     message_timeout: Duration,
-    /// Send answers only to subjects of this filter (repeatable)
+    /// Send replies only to subjects of this filter (repeatable)
     ///
-    /// The sender of a message names the subject for the answer. Such as
-    /// '_INBOX.>', which senders use unless they name another.
+    /// The sender of a message chooses the subject of the reply. Use
+    /// '_INBOX.>' to allow what senders choose by default.
     #[arg(long, value_name = "FILTER")]
     reply_to: Vec<String>,
-    /// Hand this program's passwords and tokens on to the program that answers
+    /// Pass this program's passwords and tokens on to the other program
     ///
-    /// Without it, the program does not find in its environment what this one
-    /// logs in with: `NATS_PASSWORD`, `NATS_TOKEN`, `NATS_CREDS`,
-    /// `NATS_NKEY`, `NATS_KEY`, `FILESERVER_TOKEN`, `AWS_*`, and URLs that hold a password.
+    /// By default these are removed from its environment: NATS_PASSWORD,
+    /// NATS_TOKEN, NATS_CREDS, NATS_NKEY, NATS_KEY, FILESERVER_TOKEN, AWS_*, and
+    /// URLs that contain a password.
     #[arg(long)]
     pass_secrets: bool,
-    /// Follow links to this origin too, besides the file server's
+    /// Download from this origin too, besides the file server
     #[arg(long, value_name = "URL")]
     allow_origin: Vec<String>,
     #[command(flatten)]
     metrics: Metrics,
-    /// Print one JSON line a message
+    /// Print one JSON line per message
     #[arg(long)]
     json: bool,
 }
 
 const EXAMPLES: &str = "\
-The program finds in its environment NATSBRIDGE_SUBJECT, _MSG_ID,
-_CORRELATION_ID, _PURPOSE, _SENDER_NAME, _SENDER_ID, _DATANAME and
-_PAYLOAD_TYPE. Exit code 75 says that the same message may succeed later; any
-other but 0 refuses it for good.
+The program's environment has NATSBRIDGE_SUBJECT, _MSG_ID, _CORRELATION_ID,
+_PURPOSE, _SENDER_NAME, _SENDER_ID, _DATANAME and _PAYLOAD_TYPE. Exit code 75
+means that the same message may succeed later; any other code but 0 refuses it
+for good.
 
 Examples:
   natsbridge reply math.upper --exec tr -- a-z A-Z
@@ -123,14 +123,14 @@ impl Reply {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         let mut config = global.config().await?;
         for url in &self.allow_origin {
-            global::origin("--allow-origin", url)?;
+            stores::origin("--allow-origin", url)?;
         }
         config.allowed_origins.clone_from(&self.allow_origin);
         if let Some(size) = self.max_size {
             config.checks = config.checks.max_payload_size(size);
         }
         config.message_timeout = self.message_timeout;
-        config.reply_subjects = receive::reply_subjects(&self.reply_to)?;
+        config.reply_subjects = session::reply_subjects(&self.reply_to)?;
         self.metrics.serve()?;
         let bridge = Global::connect(config).await?;
         let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned());
@@ -155,11 +155,11 @@ impl Reply {
         // What follows is our own leaving.
         drop(connection);
         if connected {
-            send::end(&bridge).await;
+            session::end(&bridge).await;
         }
         let Tally { handled, answered, refused, unread, unhandled } = tally;
         if !matches!(done, Err(Failure::OutputClosed)) {
-            let losses = receive::losses(&inbox, self.queue.is_some());
+            let losses = session::losses(&inbox, self.queue.is_some());
             output::note(&format!(
                 "handled {handled}, answered {answered}, refused {refused}, unreadable {unread}, {losses}, \
                  unhandled {unhandled}"
@@ -208,7 +208,7 @@ impl Reply {
                     // An answer is not answered: two programs would go on for ever.
                     Some(Ok(message)) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => {}
                     Some(Ok(message)) => running.push(handle(program, message)),
-                    Some(Err(last)) if receive::is_last(&last) => return Err(last.into()),
+                    Some(Err(last)) if session::is_last(&last) => return Err(last.into()),
                     Some(Err(unread)) => {
                         tally.unread += 1;
                         if let Err(error) = bridge.nack(&unread).await {
@@ -223,7 +223,7 @@ impl Reply {
         // Programs that still run end with their futures.
         tally.unhandled += u64::try_from(running.len()).unwrap_or(u64::MAX);
         if over {
-            tally.unhandled += receive::left_unread(inbox).await;
+            tally.unhandled += session::left_unread(inbox).await;
         }
         Ok(!ending && !over)
     }
@@ -247,7 +247,7 @@ impl Reply {
                 "reason": refusal.map(|refusal| &refusal.reason),
                 "ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             });
-            return output::line(&output::json(&line));
+            return output::line(&output::json(&line)).map_err(Failure::output);
         }
         let from = output::harmless(&format!("{}, from {}", message.subject(), header.sender_name()));
         let line = match outcome {
@@ -266,7 +266,7 @@ impl Reply {
                 output::wrapped(&line, listing::COLUMNS - 2).join("\n  ")
             }
         };
-        output::line(&line)
+        output::line(&line).map_err(Failure::output)
     }
 }
 

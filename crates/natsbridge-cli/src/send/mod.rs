@@ -4,14 +4,14 @@ mod columns;
 mod csv;
 mod exact;
 mod input;
-mod letter;
 mod lines;
+mod message;
 mod parts;
 mod table;
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use natsbridge::broker::Subject;
 use natsbridge::wire::{Envelope, Header};
 use natsbridge::{Bridge, DeliverOptions, MessageBuilder};
@@ -21,31 +21,31 @@ use crate::failure::Failure;
 use crate::global::Global;
 use crate::listing::{self, Row};
 use crate::metrics::Metrics;
-use crate::{output, progress, receive, units};
-pub(crate) use letter::Letter;
+use crate::{output, progress, session, units};
+pub(crate) use message::MessageArgs;
 
 /// Send a message, or one for each line of standard input
 ///
-/// Payloads travel in the order in which they stand on the command line. VALUE
-/// is the payload itself, or `@FILE` for a file's content; `@-` is standard
-/// input, and `@@x` is the text `@x`.
+/// Payloads keep the order of the command line. VALUE is the payload itself, or
+/// `@FILE` for a file's content; `@-` is standard input, and `@@x` is the text
+/// `@x`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Send {
-    /// Subject to publish on, such as lab.results
+    /// Subject to publish to, such as lab.results
     subject: String,
     #[command(flatten)]
-    letter: Letter,
+    message: MessageArgs,
     /// Send a message without a payload
     #[arg(long, help_heading = "Payloads")]
     empty: bool,
-    /// Subject that answers are to be sent to
+    /// Subject that replies are to be sent to
     #[arg(long, value_name = "SUBJECT", conflicts_with = "ack")]
     reply_to: Option<String>,
     /// Repeat until this many receivers have acknowledged
     #[arg(long, value_name = "N", value_parser = acks, help_heading = "Delivery")]
     ack: Option<usize>,
-    /// When to give up waiting for them
+    /// How long to wait for the acknowledgements
     #[arg(long, value_name = "TIME", value_parser = units::some_time, requires = "ack", help_heading = "Delivery")]
     #[arg(default_value = "30s")]
     timeout: Duration,
@@ -64,18 +64,18 @@ const LINES_LONG: &str = "\
 Send each line of standard input as a text message
 
 Its payload is called NAME, or `line`. Up to 256 messages wait for their
-acknowledgements at once; without --ack, the server's confirmation is awaited
-after every 1,000. What was sent, repeated and lost is said at the end on
-standard error, with --json as one JSON line on standard output.";
+acknowledgements at once; without --ack, the program waits for the server's
+confirmation after every 1,000. At the end, standard error says how many were
+sent, repeated and lost; --json adds one JSON line on standard output.";
 
 const EXAMPLES: &str = "\
 Tables: .csv, .tsv and .arrow go as arrowtable, .json (array of objects) and
 .ndjson (an object per line) as jsontable. A column of a .csv becomes integers,
-floats, booleans, dates or times where each cell could be written again from
-that; 02134, +49 30 1, 1e400 or a time with an offset keep their column text.
-Empty cells are null. On standard input and pipes the format is found out.
+floats, booleans, dates or times if no cell loses a character by that; with a
+02134, +49 30 1, 1e400 or a time with an offset, the column stays text. Empty
+cells are null. On standard input and pipes the format is detected.
 
-Acknowledged messages outlive a restart of the NATS server. Receivers have to
+With --ack, messages survive a restart of the NATS server. Receivers have to
 acknowledge, as `natsbridge receive --ack` does.
 
 Examples:
@@ -87,13 +87,6 @@ Examples:
   tar c logs | natsbridge send backup.logs --file logs.tar=@- --link-ttl 7d
 ";
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "lower")]
-enum TableType {
-    ArrowTable,
-    JsonTable,
-}
-
 /// Reads a number of acknowledgements
 fn acks(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|acks| *acks > 0).ok_or_else(|| "write a number from 1 on".to_owned())
@@ -103,20 +96,20 @@ impl Send {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         self.check()?;
         let mut config = global.config().await?;
-        self.letter.settle(&mut config);
+        self.message.settle(&mut config);
         self.metrics.serve()?;
         config = progress::watch(config);
         if let Some(name) = &self.lines {
             let bridge = Global::connect(config).await?;
             let (summary, done) = lines::send(&bridge, name, self.deliver_options(), || self.draft(&bridge)).await;
-            end(&bridge).await;
+            session::end(&bridge).await;
             output::note(&summary.to_string());
             if self.json {
-                output::line(&output::json(&summary.to_json()))?;
+                output::line(&output::json(&summary.to_json())).map_err(Failure::output)?;
             }
             return done;
         }
-        let ready = self.letter.read()?;
+        let ready = self.message.read()?;
         let bridge = Global::connect(config).await?;
         let (draft, spooled) = ready.add_to(self.draft(&bridge));
         let sent = match self.deliver_options() {
@@ -128,14 +121,14 @@ impl Send {
             }),
         };
         drop(spooled);
-        end(&bridge).await;
+        session::end(&bridge).await;
         let sent = sent?;
-        if self.json { output::line(&output::json(&sent.to_json())) } else { sent.print() }
+        if self.json { output::line(&output::json(&sent.to_json())).map_err(Failure::output) } else { sent.print() }
     }
 
     /// Refuses what can't be meant, before anything is read or sent
     fn check(&self) -> Result<(), Failure> {
-        if self.lines.is_some() && (self.empty || !self.letter.is_empty()) {
+        if self.lines.is_some() && (self.empty || !self.message.is_empty()) {
             let why = "--lines takes its texts from standard input; leave --empty and the other payloads out";
             return Err(Failure::Usage(why.to_owned()));
         }
@@ -146,16 +139,16 @@ impl Send {
         if let Some(Err(why)) = self.reply_to.as_ref().map(Subject::new) {
             return Err(Failure::Usage(format!("--reply-to can't be used: {why}")));
         }
-        if self.empty && !self.letter.is_empty() {
+        if self.empty && !self.message.is_empty() {
             return Err(Failure::Usage("--empty sends a message without a payload; leave the payloads out".to_owned()));
         }
         // A purpose such as `shutdown` says all there is to say.
-        if self.lines.is_none() && !self.empty && self.letter.is_empty() && self.letter.is_chat() {
+        if self.lines.is_none() && !self.empty && self.message.is_empty() && self.message.is_chat() {
             let why =
                 "there is no payload; give one, such as --text note='hello', or --empty for a message without any";
             return Err(Failure::Usage(why.to_owned()));
         }
-        self.letter.check(self.asks())
+        self.message.check(self.asks())
     }
 
     /// The option by which it asks for an answer, if any
@@ -164,7 +157,7 @@ impl Send {
     }
 
     fn draft(&self, bridge: &Bridge) -> MessageBuilder {
-        let draft = self.letter.address(bridge.message(&*self.subject), self.asks().is_some());
+        let draft = self.message.address(bridge.message(&*self.subject), self.asks().is_some());
         match &self.reply_to {
             Some(subject) => draft.reply_to(subject),
             None => draft,
@@ -173,13 +166,6 @@ impl Send {
 
     fn deliver_options(&self) -> Option<DeliverOptions> {
         self.ack.map(|acks| DeliverOptions::default().acks(acks).deadline(self.timeout))
-    }
-}
-
-/// Closes the connection; what matters was confirmed before, so that it does not end in order harms nothing
-pub(crate) async fn end(bridge: &Bridge) {
-    if let Err(error) = bridge.drain().await {
-        tracing::warn!(%error, "the connection to NATS did not end in order");
     }
 }
 
@@ -193,7 +179,7 @@ struct Sent {
 impl Sent {
     /// The envelope's fields, its payloads without their data, and the acknowledgements
     fn to_json(&self) -> Json {
-        let mut fields = receive::header_fields(self.envelope.header());
+        let mut fields = session::header_fields(self.envelope.header());
         let payloads = self.envelope.payloads().iter().map(|payload| {
             json!({
                 "id": payload.id(),
@@ -239,7 +225,7 @@ impl Sent {
             };
             lines.push(row.line(style));
         }
-        output::line(&lines.join("\n"))
+        output::line(&lines.join("\n")).map_err(Failure::output)
     }
 }
 

@@ -4,11 +4,12 @@ use std::error::Error;
 use std::path::Path;
 
 use bytes::Bytes;
+use clap::ValueEnum;
 use natsbridge::arrow::TableLimits;
 use natsbridge::{PayloadType, Rows, Table, Value};
 use serde_json::{Map, Value as Json};
 
-use super::{TableType, csv, exact};
+use super::{csv, exact};
 use crate::encoding;
 
 type Problem = Box<dyn Error + Send + Sync>;
@@ -22,6 +23,14 @@ pub(super) enum Format {
     Arrow,
     Json,
     JsonLines,
+}
+
+/// The payload type that a table is sent as
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "lower")]
+pub(super) enum TableType {
+    ArrowTable,
+    JsonTable,
 }
 
 /// How a table is to be read and sent

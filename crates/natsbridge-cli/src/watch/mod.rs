@@ -15,33 +15,33 @@ use crate::failure::Failure;
 use crate::global::Global;
 use crate::metrics::Metrics;
 use crate::signals::Stop;
-use crate::{output, receive, send, units};
+use crate::{output, session, units};
 use table::Flows;
 
 /// Watch the messages of a subject, second by second
 ///
-/// On a terminal, a table of the busiest subjects is drawn anew each second;
-/// elsewhere, a line is printed. No link is downloaded and nothing is answered.
+/// On a terminal, a table of the busiest subjects is updated each second;
+/// elsewhere, a line is printed. It downloads no link and sends no reply.
 /// Ctrl-C and SIGTERM end it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Watch {
-    /// Subject to listen to; `*` is one word, `>` all that follow
+    /// Subject to subscribe to; `*` matches one token, `>` one or more at the end
     subject: String,
     /// End after this time
     #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
     lasting: Option<Duration>,
     #[command(flatten)]
     metrics: Metrics,
-    /// Print one JSON line a second
+    /// Print one JSON line per second
     #[arg(long)]
     json: bool,
 }
 
 const EXAMPLES: &str = "\
-Latency is the time between a message's timestamp and its arrival: it is as
-right as the clocks of both machines. Missing messages are gaps in the numbers
-that senders give.
+Latency is the time between a message's timestamp and its arrival: it is only
+as exact as the clocks of both machines. Missing messages are gaps in the
+numbers of the senders.
 
 Examples:
   natsbridge watch '>'
@@ -73,7 +73,7 @@ impl Watch {
         // What follows is our own leaving.
         drop(connection);
         if connected {
-            send::end(&bridge).await;
+            session::end(&bridge).await;
         }
         done
     }
@@ -90,12 +90,12 @@ impl Watch {
                 _ = stop.requested() => return self.show(&mut flows, inbox, &mut screen),
                 // A line stands below the table: what was drawn stays above it.
                 () = connection.changed() => screen.drawn = 0,
-                () = receive::until(deadline) => return self.show(&mut flows, inbox, &mut screen),
+                () = session::until(deadline) => return self.show(&mut flows, inbox, &mut screen),
                 _ = ticks.tick() => self.show(&mut flows, inbox, &mut screen)?,
                 message = inbox.next() => match message {
                     None => return Err(Failure::ConnectionClosed),
                     Some(Ok(message)) => flows.note(message.subject().as_str(), &Passed::of(&message)),
-                    Some(Err(error)) if receive::is_last(&error) => return Err(error.into()),
+                    Some(Err(error)) if session::is_last(&error) => return Err(error.into()),
                     Some(Err(_)) => flows.unread += 1,
                 }
             }
@@ -112,11 +112,11 @@ impl Watch {
                 fields.insert("repeated".to_owned(), losses.duplicates.into());
                 fields.insert("at".to_owned(), json!(humantime::format_rfc3339_millis(SystemTime::now()).to_string()));
             }
-            output::line(&output::json(&line))?;
+            output::line(&output::json(&line)).map_err(Failure::output)?;
         } else if screen.live {
             screen.draw(&flows.to_table(missing, losses.duplicates))?;
         } else {
-            output::line(&flows.to_line(missing))?;
+            output::line(&flows.to_line(missing)).map_err(Failure::output)?;
         }
         flows.next_second();
         Ok(())
@@ -139,7 +139,7 @@ impl Screen {
         text.push_str("\r\x1b[J");
         text.push_str(&lines.join("\n"));
         self.drawn = lines.len();
-        output::line(&text)
+        output::line(&text).map_err(Failure::output)
     }
 }
 

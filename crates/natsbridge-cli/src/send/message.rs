@@ -1,55 +1,56 @@
-//! What a message says besides its subject: payloads, names and limits, the same for `send` and `request`.
+//! The options of a message besides its subject: payloads, names and limits, for `send` and `request`.
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use natsbridge::{Config, LinkLifetime, MessageBuilder, Purpose};
 
+use super::csv;
 use super::parts::{Parts, Ready};
-use super::{TableType, csv, table};
+use super::table::{self, TableType};
 use crate::failure::Failure;
 use crate::units;
 
 /// The options of a message
 #[derive(Debug, Args)]
-pub(crate) struct Letter {
+pub(crate) struct MessageArgs {
     #[command(flatten)]
     parts: Parts,
-    /// Send all tables as this type, whatever their files
+    /// Send all tables as this type, whatever the file's format
     #[arg(long, value_name = "TYPE", help_heading = "Payloads")]
     table_as: Option<TableType>,
-    /// Character between the cells of a CSV, or `tab`; found out unless given
+    /// Character between the cells of a CSV, or `tab`; detected by default
     #[arg(long, value_name = "CHAR", value_parser = csv::delimiter, help_heading = "Payloads")]
     delimiter: Option<u8>,
     /// Name of the receiving program
     #[arg(long, value_name = "NAME")]
     receiver_name: Option<String>,
-    /// Identifier of the one receiver; without --ack or --reply-to, its links
-    /// can be read once
+    /// Identifier of the only receiver; without --ack or --reply-to, its links
+    /// work once
     #[arg(long, value_name = "ID")]
     receiver_id: Option<String>,
-    /// Identifier of the message that this one answers
+    /// Identifier of the message that this one replies to
     #[arg(long, value_name = "ID")]
     reply_to_msg_id: Option<String>,
-    /// Identifier of the flow it belongs to; a new one unless given
+    /// Identifier shared by messages that belong together; new by default
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
-    /// Why it is sent: chat, ACK, NACK, updateStatus, shutdown
+    /// Purpose: chat, ACK, NACK, updateStatus, shutdown
     #[arg(long, value_name = "WORD", default_value = "chat")]
     purpose: String,
     /// This program's name in the message
     #[arg(long, value_name = "NAME")]
     sender_name: Option<String>,
-    /// Kind of receiver that it has to suit
+    /// Refuse to send what this kind of receiver can't read
     #[arg(long, value_name = "KIND", default_value = "desktop")]
     receiver: ReceiverKind,
     /// Turn Arrow tables into JSON tables where the receiver can't read Arrow
     #[arg(long)]
     convert_tables: bool,
-    /// Give small payloads a SHA-256 too; links always have one
+    /// Add a SHA-256 to small payloads too; links always have one
     #[arg(long)]
     digest_direct: bool,
-    /// Have links work for the first reader only; needs --receiver-id
+    /// Make links work once, for one reader; needs --receiver-id
     #[arg(long)]
     one_shot: bool,
     /// How long links work, such as 90s, 24h or 7d [default: 24h]
@@ -72,7 +73,7 @@ enum ReceiverKind {
     MicroPython,
 }
 
-impl Letter {
+impl MessageArgs {
     /// Puts what holds for the whole connection into its settings
     pub(crate) fn settle(&self, config: &mut Config) {
         if let Some(name) = &self.sender_name {
@@ -91,15 +92,13 @@ impl Letter {
         let why = match asks {
             _ if !self.one_shot => return Ok(()),
             Some(asks) => format!(
-                "--one-shot contradicts {asks}: a message that asks for an answer may be sent again, and a link that was \
+                "--one-shot contradicts {asks}: a message that asks for a reply may be sent again, and a link that was \
                  read once would be gone by then; leave --one-shot out"
             ),
             None if self.has_receiver_id() => return Ok(()),
-            None => {
-                "--one-shot needs --receiver-id: without it, every program that listens may read the link, and all \
+            None => "--one-shot needs --receiver-id: without it, every subscriber may read the link, and all \
                      but the first would find it gone; name the one receiver, or leave --one-shot out"
-                    .to_owned()
-            }
+                .to_owned(),
         };
         Err(Failure::Usage(why))
     }

@@ -12,10 +12,11 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::ahead::Ahead;
-use super::{Form, Printing, Receive, Report, is_last, left_unread, until};
+use super::{Form, Printing, Receive, Report};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::output;
+use crate::session::{is_last, left_unread, until};
 use crate::signals::Stop;
 
 /// Messages that are printed before the next look at signals
@@ -53,7 +54,7 @@ struct Ready {
 }
 
 /// A run from the first message to the last
-pub(super) struct Session<'a> {
+pub(super) struct Run<'a> {
     receive: &'a Receive,
     bridge: &'a Bridge,
     connection: &'a Connection,
@@ -72,7 +73,7 @@ pub(super) struct Session<'a> {
     dry: bool,
 }
 
-impl<'a> Session<'a> {
+impl<'a> Run<'a> {
     pub(super) fn new(
         receive: &'a Receive,
         bridge: &'a Bridge,
@@ -306,10 +307,10 @@ fn written(ready: &[Ready], form: Form, over: &AtomicBool) -> Result<usize, Fail
             if over.load(Ordering::Relaxed) {
                 break;
             }
-            ready.report.write(form, &mut stdout).map_err(output::unwritable)?;
+            ready.report.write(form, &mut stdout).map_err(Failure::output)?;
             count += 1;
         }
-        stdout.flush().map_err(output::unwritable)?;
+        stdout.flush().map_err(Failure::output)?;
         Ok(count)
     })
 }
