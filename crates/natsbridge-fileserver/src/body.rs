@@ -1,4 +1,4 @@
-//! Reading a source once, in order, as chunks for a request body, with its digests and length computed in that pass.
+//! Reads a source as chunks for a request body, and computes its digests and length at the same time.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::checksum::Checksum;
 /// Two exist at a time: one is read and digested while the other is sent.
 const CHUNK: usize = 512 * 1024;
 
-/// What was read when all was read
+/// The digests of a whole source
 #[derive(Debug, Clone)]
 pub(crate) struct Sums {
     pub(crate) sha256: Digest,
@@ -33,7 +33,7 @@ struct Tally {
     failed: Option<io::Error>,
 }
 
-/// Watches a source being read by somebody else
+/// Observes a source while its chunks are being sent
 #[derive(Debug, Clone)]
 pub(crate) struct Reading(Arc<Mutex<Tally>>);
 
@@ -80,17 +80,17 @@ impl Reading {
         Ok((watcher, chunks))
     }
 
-    /// The digests, once all was read
+    /// The digests, after the whole source was read
     pub(crate) fn sums(&self) -> Option<Sums> {
         self.lock().done.clone()
     }
 
-    /// How many bytes were taken so far
+    /// The number of bytes sent so far
     pub(crate) fn sent(&self) -> u64 {
         self.lock().sent
     }
 
-    /// Why reading failed, if it did: the sender's own fault and not the server's
+    /// Why reading failed, if it did; this is no failure of the server
     pub(crate) fn failure(&self) -> Option<io::Error> {
         self.lock().failed.take()
     }
@@ -117,7 +117,7 @@ pub(crate) fn report_progress<S: Stream<Item = io::Result<Bytes>> + Send>(
     })
 }
 
-/// A source half read, and the digests of what was read; everything here may block
+/// A source that is being read, and its digests so far; all methods may block
 struct Reader {
     place: Place,
     left: u64,

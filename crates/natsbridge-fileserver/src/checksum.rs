@@ -1,12 +1,11 @@
-//! The sum by which a file server and its client see that what one sent is what the other has.
+//! Checksums of uploads, by which a client checks what the file server has stored.
 
 use crc_fast::CrcAlgorithm;
 use md5::{Digest as _, Md5};
 
-/// A sum of bytes as they pass; its text is lower-case hexadecimal
+/// A checksum; its text is lower-case hexadecimal
 ///
-/// It notices what networks and disks do to bytes, and is no defence against anybody: that is the envelope's SHA-256,
-/// which the sender computes and every receiver checks.
+/// It detects errors of networks and disks. The SHA-256 in the envelope protects against attackers.
 #[derive(Debug, Clone)]
 pub(crate) enum Checksum {
     /// Plik's; it takes twice the time of SHA-256

@@ -66,7 +66,7 @@ pub async fn all(up: &dyn Uploader, down: &dyn Downloader, large: u64) -> Result
 /// What is uploaded from memory comes back into memory
 async fn memory_round_trip(up: &dyn Uploader, down: &dyn Downloader, size: usize) -> Checked {
     let bytes = pattern(size, 1);
-    let (stored, link) = stored(up, "memory", &bytes, LinkLifetime::default()).await?;
+    let (stored, link) = upload(up, "memory", &bytes, LinkLifetime::default()).await?;
     let downloaded = down
         .download(&link, Target::Memory)
         .await
@@ -81,7 +81,7 @@ async fn pieces_round_trip(up: &dyn Uploader, down: &dyn Downloader) -> Checked 
     let bytes = pattern(1_500_000, 8);
     let cuts = [0..1, 1..1, 1..700_001, 700_001..700_100, 700_100..1_500_000];
     let pieces = Source::Pieces(cuts.into_iter().map(|cut| bytes.slice(cut)).collect());
-    let (stored, link) = stored_from(up, "pieces", &pieces, &bytes, LinkLifetime::default()).await?;
+    let (stored, link) = upload_from(up, "pieces", &pieces, &bytes, LinkLifetime::default()).await?;
     let downloaded =
         down.download(&link, Target::Memory).await.map_err(|error| because("pieces can be read")(error.into()))?;
     hold("the bytes are those of the pieces", downloaded.source == Source::Bytes(bytes))?;
@@ -117,7 +117,7 @@ async fn hostile_names(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
         ["", "クリップ 🎬", "../../etc/passwd", "C:\\con", "a/b?c#d%e&f=g+h", "line\r\nX-Evil: 1\0", &"n".repeat(5000)]
     {
         let bytes = pattern(100, 2);
-        let (stored, link) = stored(up, name, &bytes, LinkLifetime::default()).await?;
+        let (stored, link) = upload(up, name, &bytes, LinkLifetime::default()).await?;
         let downloaded = down
             .download(&link, Target::Memory)
             .await
@@ -131,7 +131,7 @@ async fn hostile_names(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
 /// What is not what the envelope says is not handed out
 async fn wrong_sizes_and_digests(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let bytes = pattern(10_000, 3);
-    let (stored, link) = stored(up, "wrong", &bytes, LinkLifetime::default()).await?;
+    let (stored, link) = upload(up, "wrong", &bytes, LinkLifetime::default()).await?;
     for size in [9_999, 10_001] {
         let mut wrong = link.clone();
         wrong.size = Some(size);
@@ -162,7 +162,7 @@ async fn changed_files(up: &dyn Uploader) -> Checked {
 
 /// What is deleted is gone, and deleting it again is no error
 async fn deletion(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
-    let (stored, link) = stored(up, "deleted", &pattern(100, 4), LinkLifetime::default()).await?;
+    let (stored, link) = upload(up, "deleted", &pattern(100, 4), LinkLifetime::default()).await?;
     for _ in 0..2 {
         up.delete(&stored.receipt).await.map_err(deletion_failed)?;
     }
@@ -172,7 +172,7 @@ async fn deletion(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
 
 /// A link that is not one-shot can be read again and again
 async fn reading_often(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
-    let (stored, link) = stored(up, "often", &pattern(1000, 5), LinkLifetime::default()).await?;
+    let (stored, link) = upload(up, "often", &pattern(1000, 5), LinkLifetime::default()).await?;
     hold("a store does not make a link one-shot unasked, or says so", !stored.uploaded.one_shot)?;
     for _ in 0..3 {
         down.download(&link, Target::Memory)
@@ -185,7 +185,7 @@ async fn reading_often(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
 /// A one-shot link can be read once; a store without one-shots says so
 async fn one_shot(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let (stored, link) =
-        stored(up, "once", &pattern(1000, 6), LinkLifetime::one_shot(LinkLifetime::DEFAULT_TTL)).await?;
+        upload(up, "once", &pattern(1000, 6), LinkLifetime::one_shot(LinkLifetime::DEFAULT_TTL)).await?;
     down.download(&link, Target::Memory).await.map_err(|error| because("a one-shot can be read once")(error.into()))?;
     let again = down.download(&link, Target::Memory).await.map_err(|error| error.kind());
     if stored.uploaded.one_shot {
@@ -200,7 +200,7 @@ async fn one_shot(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
 async fn concurrent_use(up: &dyn Uploader, down: &dyn Downloader) -> Checked {
     let transfers = (0..20).map(|seed| async move {
         let bytes = pattern(20_000 + usize::from(seed), seed);
-        let (stored, link) = stored(up, "concurrent", &bytes, LinkLifetime::default()).await?;
+        let (stored, link) = upload(up, "concurrent", &bytes, LinkLifetime::default()).await?;
         let downloaded = down
             .download(&link, Target::Memory)
             .await
@@ -224,7 +224,7 @@ pub async fn expires<F>(
 where
     F: Future<Output = ()>,
 {
-    let (stored, link) = stored(up, "expiring", &pattern(100, 7), LinkLifetime::expiring(ttl)).await?;
+    let (stored, link) = upload(up, "expiring", &pattern(100, 7), LinkLifetime::expiring(ttl)).await?;
     hold("a store that expires links says when", stored.uploaded.expires_at.is_some())?;
     down.download(&link, Target::Memory)
         .await
@@ -240,12 +240,12 @@ fn deletion_failed(error: StoreError) -> Violation {
 }
 
 /// Uploads bytes and checks what the store says of them
-async fn stored(up: &dyn Uploader, name: &str, bytes: &Bytes, life: LinkLifetime) -> Result<(Stored, Link), Violation> {
-    stored_from(up, name, &Source::Bytes(bytes.clone()), bytes, life).await
+async fn upload(up: &dyn Uploader, name: &str, bytes: &Bytes, life: LinkLifetime) -> Result<(Stored, Link), Violation> {
+    upload_from(up, name, &Source::Bytes(bytes.clone()), bytes, life).await
 }
 
 /// Uploads a source of these bytes and checks what the store says of them
-async fn stored_from(
+async fn upload_from(
     up: &dyn Uploader,
     name: &str,
     source: &Source,

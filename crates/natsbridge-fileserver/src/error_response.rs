@@ -1,4 +1,4 @@
-//! What a server says when it does not do what was asked: status, one line of text, and when to come back.
+//! Error responses of servers: status, one line of text, and `Retry-After`.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,20 +17,20 @@ const MAX_BODY: usize = 4096;
 /// Most characters of an error's text that are kept
 const MAX_TEXT: usize = 200;
 
-/// An answer other than success
+/// A response other than success
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ErrorResponse {
     /// The status; of a redirect to Plik's web page the one that page would show
     pub(crate) status: StatusCode,
-    /// The first line of the body where it is text, or code and message of one that is JSON or XML: a stranger's words
-    /// without what was secret in the request, to be looked at; [`fmt::Display`] shows them harmlessly
+    /// First line of a text body, or code and message of a JSON or XML body, without the request's secrets; it is a
+    /// stranger's text, which [`fmt::Display`] escapes
     pub(crate) text: String,
-    /// How long the server asks to wait
+    /// `Retry-After`
     pub(crate) retry_after: Option<Duration>,
 }
 
 impl ErrorResponse {
-    /// Reads what the server says, at most a few kilobytes and for at most `idle`, and forgets the secrets in it
+    /// Reads at most a few kilobytes for at most `idle`, and removes the secrets
     pub(crate) async fn read(response: Response, idle: Duration, secrets: &Secrets) -> Self {
         let status = response.status();
         if status.is_redirection() {
@@ -43,8 +43,7 @@ impl ErrorResponse {
         Self { status, text: said(&body, secrets), retry_after }
     }
 
-    /// What an answer of success says in its body, where that is an error all the same: S3 has begun its answer when
-    /// putting the parts of an upload together fails
+    /// Finds an error in the body of a successful response: S3 sends one if joining the parts of an upload fails
     #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
     pub(crate) fn within(body: &[u8], secrets: &Secrets) -> Option<Self> {
         let start = String::from_utf8_lossy(body.get(..MAX_BODY).unwrap_or(body)).into_owned();
@@ -59,12 +58,12 @@ impl ErrorResponse {
         Some(Self { status, text: said(start.as_bytes(), secrets), retry_after: None })
     }
 
-    /// What it says about the server
+    /// The verdict on this response
     pub(crate) fn verdict(&self) -> Verdict {
         Verdict::of_status(self.status, self.retry_after.is_some())
     }
 
-    /// Whether the server says that a link's or a signature's time is over
+    /// Whether the server says that a link or a signature has expired
     pub(crate) fn says_expired(&self) -> bool {
         let text = self.text.to_ascii_lowercase();
         ["expired", "not valid in the specified time frame"].iter().any(|words| text.contains(words))
@@ -127,15 +126,15 @@ async fn beginning(mut response: Response, idle: Duration) -> Vec<u8> {
             }
         }
     };
-    // What came before the server fell silent says something too.
+    // The part before a timeout is useful too.
     let _ = tokio::time::timeout(idle, reading).await;
     body
 }
 
 /// The first line of a text, or the code and message of a JSON or XML error; nothing of anything else
 ///
-/// Errors of buckets echo the request, signature and session token included: nothing but these two is taken, and in
-/// them what was secret in the request is blotted out.
+/// Errors of buckets echo the request with its signature and session token, so only these two are used, and the request's
+/// secrets are removed from them.
 fn said(body: &[u8], secrets: &Secrets) -> String {
     let body = String::from_utf8_lossy(body);
     let body = body.trim_start_matches('\u{feff}').trim();

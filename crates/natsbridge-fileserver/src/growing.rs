@@ -1,4 +1,4 @@
-//! A file that is filled from front to back: pieces are written together, and its space is reserved ahead of them.
+//! A file that is written from front to back, with its disk space reserved in advance.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
@@ -21,7 +21,7 @@ pub(crate) struct GrowingFile {
     written: u64,
     /// Up to where space is reserved
     reserved: u64,
-    /// How many bytes there will be, where somebody said so
+    /// Announced size in bytes, 0 if unknown
     expected: u64,
 }
 
@@ -31,18 +31,18 @@ impl GrowingFile {
         Self { file, written: 0, reserved: 0, expected: 0 }
     }
 
-    /// Says how many bytes there will be, as far as is known
+    /// Sets the announced size
     pub(crate) const fn expect(&mut self, size: u64) {
         self.expected = size;
     }
 
-    /// How many bytes were written
+    /// The number of written bytes
     #[cfg(any(test, feature = "server"))]
     pub(crate) const fn written(&self) -> u64 {
         self.written
     }
 
-    /// Writes all pieces behind what is there
+    /// Appends all pieces
     pub(crate) fn write(&mut self, pieces: &[Bytes]) -> io::Result<()> {
         let total = pieces.iter().map(|piece| length(piece.len())).fold(0, u64::saturating_add);
         self.reserve(self.written.saturating_add(total));
@@ -64,7 +64,7 @@ impl GrowingFile {
         Ok(())
     }
 
-    /// Forgets everything that was written
+    /// Discards everything that was written
     pub(crate) fn restart(&mut self) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(0))?;
         self.file.set_len(0)?;
@@ -77,7 +77,7 @@ impl GrowingFile {
         self.reserved > self.written
     }
 
-    /// Gives back what was reserved and not needed
+    /// Releases reserved space that is not needed
     pub(crate) fn finish(&mut self) {
         if self.has_spare() {
             if let Err(error) = self.file.set_len(self.written) {

@@ -199,7 +199,7 @@ impl Plik {
         match self.send(&created, object, source).await {
             Ok((kept, sums)) => {
                 self.server.requests.warn_once(created.change(object.link_lifetime, OffsetDateTime::now_utc()));
-                self.stored(&created, &kept, &sums, source.len())
+                self.check_stored(&created, &kept, &sums, source.len())
             }
             Err(failure) => {
                 // A broken upload can't be continued; if its deletion fails too, it expires.
@@ -232,7 +232,7 @@ impl Plik {
         let (reading, chunks) = opened.map_err(|error| Failure::permanent(Kind::LocalFile, error))?;
         let part = Part::stream_with_length(Body::wrap_stream(report_progress(chunks, object)), source.len())
             .file_name(FILE_NAME);
-        let path = format!("/file/{}", escaped(&created.id));
+        let path = format!("/file/{}", percent_encode(&created.id));
         let request = self.request(Method::POST, &path).header("X-UploadToken", &created.upload_token);
         let response = self.server.send_source(&reading, request.multipart(Form::new().part("file", part))).await?;
         if response.status() == StatusCode::NOT_FOUND {
@@ -252,9 +252,14 @@ impl Plik {
         }
     }
 
-    fn stored(&self, created: &Created, kept: &Kept, sums: &Sums, size: u64) -> Result<Stored, Failure> {
+    fn check_stored(&self, created: &Created, kept: &Kept, sums: &Sums, size: u64) -> Result<Stored, Failure> {
         let base = created.link_base(&self.scheme).unwrap_or_else(|| self.base.clone());
-        let url = format!("{base}/file/{}/{}/{}", escaped(&created.id), escaped(&kept.id), escaped(&kept.file_name));
+        let url = format!(
+            "{base}/file/{}/{}/{}",
+            percent_encode(&created.id),
+            percent_encode(&kept.id),
+            percent_encode(&kept.file_name)
+        );
         let uploaded = Uploaded::new(url, size, sums.sha256)
             .expires_at(created.expiry(OffsetDateTime::now_utc()))
             .one_shot(created.one_shot);
@@ -263,8 +268,9 @@ impl Plik {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), Failure> {
-        let request =
-            self.request(Method::DELETE, &format!("/upload/{}", escaped(&key.id))).header("X-UploadToken", &key.token);
+        let request = self
+            .request(Method::DELETE, &format!("/upload/{}", percent_encode(&key.id)))
+            .header("X-UploadToken", &key.token);
         let response = self.server.send(request).await?;
         match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
@@ -290,7 +296,7 @@ fn refusal(answer: crate::error_response::ErrorResponse) -> Failure {
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986 §2.3)
-fn escaped(segment: &str) -> String {
+fn percent_encode(segment: &str) -> String {
     segment.bytes().fold(String::with_capacity(segment.len()), |mut all, byte| {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             all.push(char::from(byte));
@@ -338,7 +344,7 @@ mod tests {
 
     #[test]
     fn everything_but_unreserved_characters_is_escaped() {
-        assert_eq!(escaped("payload.bin"), "payload.bin");
-        assert_eq!(escaped("a b/é?#%+\";\\~"), "a%20b%2F%C3%A9%3F%23%25%2B%22%3B%5C~");
+        assert_eq!(percent_encode("payload.bin"), "payload.bin");
+        assert_eq!(percent_encode("a b/é?#%+\";\\~"), "a%20b%2F%C3%A9%3F%23%25%2B%22%3B%5C~");
     }
 }

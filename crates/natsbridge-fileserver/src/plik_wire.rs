@@ -1,4 +1,4 @@
-//! The JSON a Plik server speaks, and what its configuration allows.
+//! The JSON of Plik's HTTP API, and the limits in its configuration.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl From<LinkLifetime> for Create {
     }
 }
 
-/// How far a server's clock may be from ours before another lifetime is seen in it
+/// Difference between the server's clock and ours up to which a lifetime counts as unchanged
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// The longest time that is asked for, in seconds: what fits Go's `int` of 32 bits, 68 years
@@ -42,9 +42,9 @@ const MAX_TTL: u64 = 2_147_483_647;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Created {
     pub(crate) id: String,
-    /// A secret: who has it can change and delete the upload
+    /// A secret that can change and delete the upload
     pub(crate) upload_token: String,
-    /// What was granted, not what was asked for
+    /// As granted, not as requested
     #[serde(default)]
     pub(crate) one_shot: bool,
     #[serde(default)]
@@ -68,7 +68,7 @@ impl Created {
         link_base([&self.download_url, &self.download_domain], scheme)
     }
 
-    /// What the server made of a wish, where that is something else
+    /// The change that the server made to the requested lifetime, if any
     pub(crate) fn change(&self, wish: LinkLifetime, now: OffsetDateTime) -> Option<LifetimeChange> {
         let stated = u64::try_from(self.ttl).ok().filter(|ttl| *ttl > 0).map(Duration::from_secs);
         // A server that states a moment alone counts by its own clock.
@@ -126,7 +126,7 @@ impl Kept {
     }
 }
 
-/// What a server allows; whatever it does not say is allowed
+/// The server's limits; a missing value means no limit
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Config {
@@ -200,7 +200,7 @@ impl Config {
         u64::try_from(self.max_ttl).ok().filter(|max| *max > 0)
     }
 
-    /// What the server makes of a wished lifetime
+    /// The lifetimes that the server offers
     pub(crate) fn rules(&self) -> LifetimeRules {
         let one_shot = match (&*self.feature_one_shot, self.one_shot) {
             (DISABLED, _) | ("", Some(false)) => OneShotRule::Never,
@@ -227,7 +227,7 @@ impl Config {
 fn link_base(candidates: [&Option<String>; 2], scheme: &str) -> Option<String> {
     let base =
         candidates.into_iter().flatten().map(|base| base.trim().trim_end_matches('/')).find(|base| !base.is_empty())?;
-    // Administrators forget the scheme, and such links are dead (root-gg/plik#292).
+    // Administrators forget the scheme, and such links do not work (root-gg/plik#292).
     Some(if base.contains("://") { base.to_owned() } else { format!("{scheme}://{base}") })
 }
 

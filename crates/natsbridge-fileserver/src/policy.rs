@@ -113,7 +113,7 @@ pub(crate) enum Blocked {
     #[error("the link carries a user name or password")]
     UserInfo,
     /// The origin of the link, and those that are allowed
-    #[error("this receiver does not download from {0} (allowed: {list})", list = listed(.1))]
+    #[error("this receiver does not download from {0} (allowed: {list})", list = list_origins(.1))]
     Origin(Origin, Vec<Origin>),
     #[error("the address {0} is link-local, a metadata service, unspecified, multicast or reserved")]
     Address(IpAddr),
@@ -124,7 +124,7 @@ pub(crate) enum Blocked {
 /// Most origins that an error names
 const LISTED: usize = 5;
 
-fn listed(origins: &[Origin]) -> String {
+fn list_origins(origins: &[Origin]) -> String {
     let mut names: Vec<_> = origins.iter().take(LISTED).map(ToString::to_string).collect();
     if origins.len() > LISTED {
         names.push(format!("{} more", origins.len() - LISTED));
@@ -217,11 +217,11 @@ fn is_dangerous_v4(ip: Ipv4Addr) -> bool {
 
 fn is_dangerous_v6(ip: Ipv6Addr) -> bool {
     FORBIDDEN_V6.iter().any(|(network, bits)| (ip.to_bits() ^ network.to_bits()) >> (128 - bits) == 0)
-        || embedded(ip).is_some_and(is_dangerous_v4)
+        || embedded_ipv4(ip).is_some_and(is_dangerous_v4)
 }
 
 /// The IPv4 address that an IPv6 address holds
-fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_ipv4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     if ip.is_loopback() {
         return None;
     }

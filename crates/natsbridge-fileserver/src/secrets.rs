@@ -1,4 +1,4 @@
-//! What proves to a server who asks, so that no error repeats it when the server echoes the request.
+//! Secrets of a request, which are removed from errors when a server echoes the request.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +16,7 @@ const HEADERS: [&str; 8] = [
     "x-uploadtoken",
     "x-ms-encryption-key",
 ];
-/// Shorter texts are left: they would be found in ordinary words
+/// Least length of a secret; shorter texts occur in ordinary words
 const SHORTEST: usize = 5;
 
 /// The secrets of one request
@@ -60,16 +60,16 @@ impl Secrets {
         }
     }
 
-    /// These and others
+    /// Adds other secrets
     #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
     pub(crate) fn and(mut self, others: &Self) -> Self {
         self.0.extend_from_slice(&others.0);
         self
     }
 
-    /// The text without them
+    /// Returns the text with `…` in place of each secret
     pub(crate) fn hide(&self, text: &str) -> String {
-        // The longest first: one may be a part of another.
+        // The longest first, since one may be part of another.
         let mut secrets: Vec<_> = self.0.iter().collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "…"))

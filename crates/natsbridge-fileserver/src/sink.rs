@@ -1,4 +1,4 @@
-//! Where a download goes while it is incomplete: memory or a temporary file, its digest computed on the way.
+//! The destination of a running download: memory or a temporary file, with its digest.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -14,21 +14,21 @@ use tokio::task::spawn_blocking;
 use crate::Target;
 use crate::growing::GrowingFile;
 
-/// Bytes collected before they are digested, and written to a file
+/// Bytes in one batch, which is digested and written together
 const BATCH: usize = 256 * 1024;
-/// Batches that wait or are worked on while the next is collected: with only one, either side would wait for the other
+/// Batches in the queue; with only one, receiving and digesting would wait for each other
 const BATCHES: u32 = 3;
-/// Most pieces in a batch, so that a server that sends single bytes does not fill memory with what surrounds them
+/// Most pieces in a batch, so that tiny chunks do not fill the memory with their overhead
 const PIECES: usize = 1024;
-/// Most bytes of memory that are taken in advance on a stranger's word; as many again when these have arrived
+/// Most bytes of memory that are reserved for an announced size; the same again when these have arrived
 const MAX_AHEAD: usize = 64 * 1024 * 1024;
 
-/// A download's bytes so far
+/// The bytes of a download so far
 pub(crate) struct Sink {
     /// Set unless the download goes to a file
     memory: Option<Vec<u8>>,
     temporary: Option<Temporary>,
-    /// How many bytes there will be, where somebody said so
+    /// Announced size in bytes, 0 if unknown
     expected: usize,
     received: u64,
     batch: Vec<Bytes>,
@@ -36,18 +36,18 @@ pub(crate) struct Sink {
     worker: Worker,
 }
 
-/// Digests and writes on a thread where it may block, while the next bytes arrive
+/// Digests and writes batches on a blocking thread while the next bytes arrive
 ///
-/// The thread is only taken while there is something to do: a slow server holds none.
+/// It uses a thread only while there are batches, so slow downloads occupy none.
 struct Worker {
-    /// One permit for each batch that is not done yet
+    /// One permit for each unfinished batch
     room: Arc<Semaphore>,
     work: Arc<Mutex<Work>>,
 }
 
 struct Work {
     batches: VecDeque<(Vec<Bytes>, OwnedSemaphorePermit)>,
-    /// With whoever works, while somebody does, and nowhere after a failure
+    /// `None` while the thread runs, and after a failure
     digester: Option<Digester>,
     failed: Option<io::Error>,
 }
@@ -58,43 +58,43 @@ impl Worker {
         Self { room: Arc::new(Semaphore::new(all())), work: Arc::new(Mutex::new(work)) }
     }
 
-    /// Hands over a batch, after waiting for room
-    async fn give(&self, batch: Vec<Bytes>) -> io::Result<()> {
+    /// Sends a batch to the thread; waits while the queue is full
+    async fn send(&self, batch: Vec<Bytes>) -> io::Result<()> {
         let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return Err(self.failure()) };
-        let mut work = locked(&self.work);
+        let mut work = lock(&self.work);
         work.batches.push_back((batch, permit));
         if let Some(digester) = work.digester.take() {
             let (room, work) = (Arc::clone(&self.room), Arc::clone(&self.work));
-            spawn_blocking(move || take_all(digester, &room, &work));
+            spawn_blocking(move || run(digester, &room, &work));
         }
         Ok(())
     }
 
-    /// Takes the digester when everything that was given is done
-    async fn done(&self) -> io::Result<Digester> {
+    /// Waits until all batches are finished and takes the digester
+    async fn wait(&self) -> io::Result<Digester> {
         let Ok(_permits) = self.room.acquire_many(BATCHES).await else { return Err(self.failure()) };
-        let digester = locked(&self.work).digester.take();
+        let digester = lock(&self.work).digester.take();
         digester.ok_or_else(|| self.failure())
     }
 
-    /// Says how many bytes there will be, unless somebody is at work already
+    /// Sets the announced size, unless the thread already runs
     fn expect(&self, size: u64) {
-        if let Some(file) = locked(&self.work).digester.as_mut().and_then(|digester| digester.file.as_mut()) {
+        if let Some(file) = lock(&self.work).digester.as_mut().and_then(|digester| digester.file.as_mut()) {
             file.expect(size);
         }
     }
 
     fn put_back(&self, digester: Digester) {
-        locked(&self.work).digester = Some(digester);
+        lock(&self.work).digester = Some(digester);
     }
 
     fn failure(&self) -> io::Error {
-        let failed = locked(&self.work).failed.take();
+        let failed = lock(&self.work).failed.take();
         failed.unwrap_or_else(|| io::Error::other("an earlier part of the download could not be kept"))
     }
 }
 
-/// Ends all waiting when a worker panics: there is nobody else who would give its room back
+/// Closes the queue if the thread panics, so that no one waits for it
 struct ClosedByPanic<'a>(&'a Semaphore);
 
 impl Drop for ClosedByPanic<'_> {
@@ -105,14 +105,14 @@ impl Drop for ClosedByPanic<'_> {
     }
 }
 
-/// Works until there is nothing more, or something fails
-fn take_all(mut digester: Digester, room: &Semaphore, work: &Mutex<Work>) {
+/// Processes batches until the queue is empty or one fails
+fn run(mut digester: Digester, room: &Semaphore, work: &Mutex<Work>) {
     let _closed = ClosedByPanic(room);
-    let mut held = locked(work);
+    let mut held = lock(work);
     while let Some((batch, permit)) = held.batches.pop_front() {
         drop(held);
-        let taken = digester.take(&batch);
-        held = locked(work);
+        let taken = digester.update(&batch);
+        held = lock(work);
         if let Err(error) = taken {
             held.failed = Some(error);
             held.batches.clear();
@@ -120,7 +120,7 @@ fn take_all(mut digester: Digester, room: &Semaphore, work: &Mutex<Work>) {
             return;
         }
         if held.batches.is_empty() {
-            // Before the last permit is given back, which says that it is there.
+            // Return it before the last permit, which signals that it is there.
             held.digester = Some(digester);
             drop(permit);
             return;
@@ -128,7 +128,7 @@ fn take_all(mut digester: Digester, room: &Semaphore, work: &Mutex<Work>) {
     }
 }
 
-fn locked(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
+fn lock(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
     work.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -142,7 +142,7 @@ struct Digester {
 }
 
 impl Digester {
-    fn take(&mut self, batch: &[Bytes]) -> io::Result<()> {
+    fn update(&mut self, batch: &[Bytes]) -> io::Result<()> {
         if let Some(file) = &mut self.file {
             file.write(batch)?;
         }
@@ -152,7 +152,7 @@ impl Digester {
         Ok(())
     }
 
-    fn restarted(mut self) -> io::Result<Self> {
+    fn restart(mut self) -> io::Result<Self> {
         if let Some(file) = &mut self.file {
             file.restart()?;
         }
@@ -161,7 +161,7 @@ impl Digester {
     }
 }
 
-/// A file that is removed unless it is kept
+/// A file that is removed on drop unless it is kept
 struct Temporary {
     path: PathBuf,
     keep: bool,
@@ -177,7 +177,7 @@ impl Drop for Temporary {
     }
 }
 
-/// For a new file, which only its user may read where its folder is for that user alone
+/// Options for a new file, which is private if its folder is private
 fn options_in(folder: Option<&Path>) -> OpenOptions {
     let mut options = File::options();
     options.write(true).create_new(true);
@@ -195,7 +195,7 @@ fn options_in(folder: Option<&Path>) -> OpenOptions {
 }
 
 impl Sink {
-    /// A file must not exist yet
+    /// Opens the destination; a file must not exist yet
     pub(crate) async fn open(target: Target) -> io::Result<Self> {
         let (memory, temporary, file) = match target {
             Target::Memory => (Some(Vec::new()), None, None),
@@ -209,18 +209,18 @@ impl Sink {
         Ok(Self { memory, temporary, expected: 0, received: 0, batch: Vec::new(), batched: 0, worker })
     }
 
-    /// Says how many bytes there will be, so that memory is taken once and not in steps, and space for a file ahead
+    /// Sets the announced size, so that memory or disk space is reserved in advance
     pub(crate) fn expect(&mut self, size: u64) {
         self.expected = usize::try_from(size).unwrap_or(usize::MAX);
         self.worker.expect(size);
     }
 
-    /// How many bytes there are
+    /// The number of received bytes
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Takes the next bytes
+    /// Adds the next bytes
     pub(crate) async fn push(&mut self, piece: Bytes) -> io::Result<()> {
         self.received = self.received.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         if let Some(memory) = &mut self.memory {
@@ -235,16 +235,16 @@ impl Sink {
     async fn flush(&mut self) -> io::Result<()> {
         let batch = std::mem::take(&mut self.batch);
         self.batched = 0;
-        self.worker.give(batch).await
+        self.worker.send(batch).await
     }
 
-    /// Forgets everything and starts from zero
+    /// Discards all bytes and starts from zero
     pub(crate) async fn restart(&mut self) -> io::Result<()> {
         if self.received == 0 {
             return Ok(());
         }
-        let digester = self.worker.done().await?;
-        self.worker.put_back(spawn_blocking(move || digester.restarted()).await??);
+        let digester = self.worker.wait().await?;
+        self.worker.put_back(spawn_blocking(move || digester.restart()).await??);
         if let Some(memory) = &mut self.memory {
             memory.clear();
         }
@@ -258,17 +258,17 @@ impl Sink {
         if !self.batch.is_empty() {
             self.flush().await?;
         }
-        let digester = self.worker.done().await?;
+        let digester = self.worker.wait().await?;
         let digest = digester.digest.clone().finish();
         self.worker.put_back(digester);
         Ok(digest)
     }
 
-    /// Hands out what was received; the file is the caller's from here on
+    /// Returns the finished download; the caller now owns the file
     pub(crate) async fn finish(mut self) -> io::Result<Downloaded> {
         let sha256 = self.digest().await?;
-        if let Some(mut file) = self.worker.done().await?.file.filter(GrowingFile::has_spare) {
-            // The end is where the bytes ended, whatever a server had announced.
+        if let Some(mut file) = self.worker.wait().await?.file.filter(GrowingFile::has_spare) {
+            // The length is that of the received bytes, not the announced one.
             spawn_blocking(move || file.finish()).await?;
         }
         let source = match (self.memory, self.temporary) {
@@ -282,7 +282,7 @@ impl Sink {
     }
 }
 
-/// Takes the memory for all that is expected at once, but never more than has arrived or [`MAX_AHEAD`]
+/// Reserves memory for the announced size, but at most as much as has arrived, or [`MAX_AHEAD`]
 fn make_room(memory: &mut Vec<u8>, needed: usize, expected: usize) {
     if memory.capacity() - memory.len() >= needed {
         return;
@@ -310,14 +310,14 @@ mod tests {
         });
         let given = async {
             loop {
-                if let Err(error) = worker.give(vec![Bytes::from_static(b"payload")]).await {
+                if let Err(error) = worker.send(vec![Bytes::from_static(b"payload")]).await {
                     break error;
                 }
             }
         };
         let error = tokio::time::timeout(std::time::Duration::from_secs(10), given).await.unwrap();
         assert!(error.raw_os_error().is_some(), "{error}");
-        assert!(worker.done().await.is_err());
+        assert!(worker.wait().await.is_err());
     }
 
     #[test]

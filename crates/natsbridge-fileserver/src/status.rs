@@ -1,11 +1,11 @@
-//! Whether a link's file is still there: what a Plik says when asked, and what a presigned link says itself.
+//! Whether a link's file still exists: by a request to Plik, or by the expiry in a presigned link.
 
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-/// What a server knows of an upload
+/// An upload, as Plik describes it
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Upload {
@@ -22,7 +22,7 @@ struct File {
     status: String,
 }
 
-/// Where to ask about one file
+/// A request for the status of one file
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StatusQuery {
     /// `{BASE}/upload/{id}`
@@ -42,14 +42,14 @@ impl StatusQuery {
         Some(Self { url, file: (*file).to_owned() })
     }
 
-    /// Whether the answer says that the file can still be read; `None` if it does not know the file
+    /// Whether the response says that the file can still be downloaded; `None` if it does not list the file
     pub(crate) fn still_there(&self, upload: &Upload) -> Option<bool> {
         let file = upload.files.iter().flatten().find(|file| file.id == self.file)?;
         Some(file.status == "uploaded")
     }
 }
 
-/// Until when a presigned link is good, as far as the link itself says so: in the ways of S3, Google and Azure
+/// The expiry in a presigned link of S3, Google or Azure, if it has one
 pub(crate) fn signed_until(link: &Url) -> Option<OffsetDateTime> {
     let value = |name: &str| {
         let found = link.query_pairs().find(|(key, _)| key.eq_ignore_ascii_case(name));

@@ -1,4 +1,4 @@
-//! What a bucket is made of, looked at before anything is sent: its name, its server's URL, and who asks.
+//! Checks of a bucket's settings before the first request: names, endpoint and credentials.
 
 #[cfg(any(feature = "s3", feature = "azure"))]
 use natsbridge_core::redacted;
@@ -42,7 +42,7 @@ pub(super) fn prefix(kind: &'static str, prefix: &str) -> Result<(), ConfigError
     Ok(())
 }
 
-/// The URL of a server that is not the cloud's own
+/// Checks the URL of an endpoint
 #[cfg(any(feature = "s3", feature = "azure"))]
 pub(super) fn endpoint(kind: &'static str, text: &str) -> Result<(), ConfigError> {
     let problem = |why: &str| refused(kind, format!("the endpoint `{}` can't be used: {why}", redacted(text)));
@@ -70,7 +70,7 @@ pub(super) fn endpoint(kind: &'static str, text: &str) -> Result<(), ConfigError
     Ok(())
 }
 
-/// A name of a region or an account
+/// Checks the name of a region or an account
 #[cfg(any(feature = "s3", feature = "azure"))]
 pub(super) fn word(kind: &'static str, what: &str, text: &str) -> Result<(), ConfigError> {
     let good = (1..=64).contains(&text.len())
@@ -78,7 +78,7 @@ pub(super) fn word(kind: &'static str, what: &str, text: &str) -> Result<(), Con
     if good { Ok(()) } else { Err(refused(kind, format!("the {what} `{}` is no name of one", shown(text)))) }
 }
 
-/// Keys and tokens, which travel in headers; they are not shown
+/// Checks keys and tokens, which are sent in headers; errors do not show them
 #[cfg(feature = "s3")]
 fn sendable(kind: &'static str, name: &str, value: &str) -> Result<(), ConfigError> {
     if value.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -122,7 +122,7 @@ pub(super) fn s3(cloud: &object_store::aws::AmazonS3Builder, instance: bool) -> 
     Err(refused("s3", problem))
 }
 
-/// Whether the environment forbids to ask the machine that the program runs on
+/// Whether the environment disables instance credentials
 pub(super) fn machine_is_off_limits() -> bool {
     std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }

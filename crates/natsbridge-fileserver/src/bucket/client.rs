@@ -1,4 +1,4 @@
-//! The HTTP client under a bucket: time-outs that hold for answers too, and errors that say what happened and no more.
+//! The HTTP client for `object_store`: timeouts that include the response, and errors without secrets.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -25,17 +25,17 @@ use crate::retry::{Retries, deadline};
 use crate::secrets::Secrets;
 use crate::upload::{Failure, read_body, send_with_idle_timeout};
 
-/// Bytes that are counted as sent at once: a slow line is not a silent server
+/// Size of the pieces in which sent bytes are counted: a slow connection is not idle
 const PIECE: usize = 64 * 1024;
-/// Idle times that an answer of success may take: putting parts together takes a server its time
+/// Idle timeouts that a successful response may take, since a server needs time to join the parts
 const LONGEST_ANSWER: u32 = 10;
 
-/// Makes a bucket's client of the options of its store
+/// Creates a bucket's HTTP client from the options of its store
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     client: reqwest::Client,
     options: ClientOptions,
-    /// Whether the machine that the program runs on may be asked for keys
+    /// Whether instance credentials may be used
     instance: bool,
     /// Keys and tokens that no error may repeat, besides those in a request
     known: Secrets,
@@ -61,7 +61,7 @@ impl HttpService for Connector {
         'life: 'call,
         Self: 'call,
     {
-        // Of a kind that is not tried again: that is decided by what the error holds.
+        // `object_store` does not retry this kind; the store decides by the failure inside.
         let failed = |failure| HttpError::new(HttpErrorKind::Unknown, Trouble(Arc::new(failure)));
         self.answer(request).map(move |answer| answer.map_err(failed)).boxed()
     }
@@ -76,7 +76,7 @@ impl Connector {
             return Err(Failure::permanent(Kind::Credentials, NoKeys));
         }
         let secrets = Secrets::of(&head.headers, &url).and(&self.known);
-        // A part of a large upload is sent again by itself; everything else is begun anew as a whole.
+        // A part of a multipart upload is retried alone; any other request restarts the whole upload.
         let is_part = head.method == http::Method::PUT && url.query_pairs().any(|(key, _)| key == "partNumber");
         let mut retries = is_part.then(|| Retries::new(&self.options.retry, deadline(self.options.total_timeout)));
         loop {
@@ -108,7 +108,7 @@ impl Connector {
         *request.headers_mut() = head.headers.clone();
         *request.body_mut() = Some(match body.as_bytes() {
             Some(bytes) => bytes.clone().into(),
-            None => reqwest::Body::wrap_stream(counted(body, Arc::clone(&sent))),
+            None => reqwest::Body::wrap_stream(count_bytes(body, Arc::clone(&sent))),
         });
         let answer = self.client.execute(request);
         let response = send_with_idle_timeout(idle, || sent.load(Ordering::Relaxed), answer).await?;
@@ -128,8 +128,8 @@ impl Connector {
     }
 }
 
-/// A body in pieces, counted as they are taken
-fn counted(
+/// Splits a body into pieces and counts them as they are sent
+fn count_bytes(
     mut body: HttpRequestBody,
     sent: Arc<AtomicU64>,
 ) -> impl Stream<Item = Result<Bytes, HttpError>> + Send + 'static {
@@ -151,7 +151,7 @@ fn cut(mut data: Bytes) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || (!data.is_empty()).then(|| data.split_to(data.len().min(PIECE))))
 }
 
-/// Whether a request asks the machine that the program runs on, or its container, for keys
+/// Whether a request is for instance credentials
 fn asks_the_machine(headers: &http::HeaderMap, url: &Url) -> bool {
     let asks =
         |name: &str| name == "metadata" || name == "metadata-flavor" || name.starts_with("x-aws-ec2-metadata-token");
@@ -165,14 +165,14 @@ fn asks_the_machine(headers: &http::HeaderMap, url: &Url) -> bool {
         || address.is_some_and(is_dangerous)
 }
 
-/// There is nothing to sign with, and nobody else is asked
+/// No credentials are configured, and instance credentials are not enabled
 #[derive(Debug, thiserror::Error)]
 #[error(
     "set the variables of this cloud's keys; the machine that the program runs on is asked for keys only where the program says so"
 )]
 struct NoKeys;
 
-/// A failure on its way through `object_store`, which keeps it among its causes
+/// A failure inside an error of `object_store`
 #[derive(Debug, Clone)]
 pub(super) struct Trouble(Arc<Failure>);
 
@@ -190,7 +190,7 @@ impl Trouble {
         None
     }
 
-    /// What the server answered, if it did
+    /// The status of the response, if there was one
     pub(super) fn status(failure: &Failure) -> Option<http::StatusCode> {
         let Self(failure) = failure.source.downcast_ref()?;
         failure.source.downcast_ref::<ErrorResponse>().map(|answer| answer.status)
@@ -209,5 +209,5 @@ impl StdError for Trouble {
     }
 }
 
-/// How long the removal of a failed upload's parts may hold up the next attempt
+/// How long the removal of a failed upload's parts may delay the next attempt
 pub(super) const CLEAN_UP: Duration = Duration::from_secs(2);
