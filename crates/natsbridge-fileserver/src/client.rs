@@ -107,7 +107,7 @@ pub(crate) enum Proxies {
     System,
 }
 
-/// Builds a client without redirects, hidden retries and referers
+/// Builds a client without redirects, hidden retries and referrers
 ///
 /// It trusts the system's certificates and `roots`. With a `guard` it connects only to addresses that this allows.
 pub(crate) fn build(
