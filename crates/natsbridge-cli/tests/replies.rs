@@ -102,7 +102,7 @@ fn a_subject_without_listeners_and_a_silent_one_are_told_apart() {
     let world = World::start();
     let nobody = ask(&world, &["--text", "a=b"]);
     assert_eq!(nobody.code, Some(8), "{}", nobody.stderr);
-    assert!(nobody.stderr.contains("nobody listens"), "{}", nobody.stderr);
+    assert!(nobody.stderr.contains("nobody subscribes"), "{}", nobody.stderr);
     assert!(nobody.took < Duration::from_secs(4), "{:?}", nobody.took);
     let _deaf = world.receiver(&["s"]);
     let silent = ask(&world, &["--text", "a=b", "--timeout", "200ms"]);
