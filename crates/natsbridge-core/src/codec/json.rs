@@ -241,9 +241,9 @@ fn check_numbers(bytes: &[u8]) -> Result<(), CodecError> {
 
 /// Whether some number is not kept, strings that look like numbers included
 ///
-/// Such a number has an exponent or 19 digits. Nearly all JSON has neither, which is seen at the speed of memory.
+/// Such a number has a large exponent or 19 digits in a row. Nearly all JSON has neither, which is seen at the speed of memory.
 fn may_differ(bytes: &[u8]) -> bool {
-    [digit_before_e, long_run].into_iter().any(|find| {
+    [large_exponent, long_run].into_iter().any(|find| {
         let in_number = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         let mut rest = bytes;
         while let Some(at) = find(rest) {
@@ -259,17 +259,24 @@ fn may_differ(bytes: &[u8]) -> bool {
     })
 }
 
-fn digit_before_e(bytes: &[u8]) -> Option<usize> {
+/// A digit before an exponent of three digits or more; with fewer, only a mantissa with a long run is not kept
+fn large_exponent(bytes: &[u8]) -> Option<usize> {
     const BLOCK: usize = 64;
-    let is_found = |(byte, next): (&u8, &u8)| byte.is_ascii_digit() & (next | 0x20 == b'e');
-    let blocks = bytes.chunks(BLOCK).zip(bytes.get(1..)?.chunks(BLOCK));
-    for (number, (block, next)) in blocks.enumerate() {
-        // No early return, so that the loop vectorises.
-        if block.iter().zip(next).fold(false, |found, pair| found | is_found(pair)) {
-            return block.iter().zip(next).position(is_found).map(|at| number * BLOCK + at);
-        }
-    }
-    None
+    let last = bytes.len().checked_sub(4)?;
+    (0..last).step_by(BLOCK).find_map(|start| {
+        let end = last.min(start + BLOCK);
+        let from = |by: usize| &bytes[start + by..end + by];
+        let found = |at: usize| {
+            let is_digit = |by: usize| from(by).get(at).is_some_and(u8::is_ascii_digit);
+            is_digit(0) && from(1).get(at).is_some_and(|byte| byte | 0x20 == b'e') && is_digit(3) && is_digit(4)
+        };
+        // No early return, so that the loop vectorises; nearly no block has one.
+        let pairs = from(0).iter().zip(from(1)).zip(from(3)).zip(from(4));
+        let some = pairs.fold(false, |some, (((digit, e), third), fourth)| {
+            some | (digit.is_ascii_digit() & (e | 0x20 == b'e') & third.is_ascii_digit() & fourth.is_ascii_digit())
+        });
+        if some { (0..end - start).find(|at| found(*at)).map(|at| start + at) } else { None }
+    })
 }
 
 /// A place in a run of 12 digits; each of 19 digits has one at which eight of them are one of our chunks

@@ -90,11 +90,11 @@ fn put_clock(text: &mut String, seconds: i64, rest: i64, unit: TimeUnit) {
     put(text, fraction, width);
 }
 
-/// Writes a number of at least so many digits; a table has millions of them, and `format!` takes most of their time
+/// Writes a number of at least so many digits, 9 at most; a table has millions of them, and `format!` takes most of their time
 fn put(text: &mut String, number: i64, width: usize) {
     let mut buffer = itoa::Buffer::new();
     let digits = buffer.format(number);
-    text.extend(std::iter::repeat_n('0', width.saturating_sub(digits.len())));
+    text.push_str("000000000".get(digits.len()..width).unwrap_or_default());
     text.push_str(digits);
 }
 
