@@ -60,10 +60,9 @@ impl StoredObjects {
         deadline: Option<Deadline>,
     ) -> Result<Vec<Uploaded>, Error> {
         // Refused before anything is uploaded, where the store is known for it.
-        if !one_reader && self.uploader.lifetime_rules().one_shot == OneShotRule::Always {
-            if let Some(first) = plan.uploads().next() {
-                return Err(self.forces_one_shot(first).into());
-            }
+        let is_unfit = !one_reader && self.uploader.lifetime_rules().one_shot == OneShotRule::Always;
+        if let Some(first) = plan.uploads().next().filter(|_| is_unfit) {
+            return Err(self.forces_one_shot(first).into());
         }
         let mut uploads: Vec<BoxFuture<'_, Result<Uploaded, Error>>> = Vec::new();
         for upload in plan.uploads() {
