@@ -85,7 +85,7 @@ async fn shown(nats_url: &str, program: &Path) -> Result<Line, Failure> {
     let mut worst: f64 = 0.0;
     for (payload_type, value) in worst_messages()? {
         let receiver = Receiver::start(nats_url, program)?;
-        bridge.message("bounds.shown").value("payload", payload_type, value).send_confirmed().await?;
+        bridge.message("bounds.shown").value("payload", value, payload_type).send_confirmed().await?;
         worst = worst.max(receiver.peak_after_one_line()?);
     }
     bridge.drain().await?;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use natsbridge::{DeliveryError, Error, ErrorKind, Message};
+use natsbridge::error::DeliveryError;
+use natsbridge::{Error, ErrorKind, Message};
 
 use crate::failure::Failure;
 use crate::global::Global;

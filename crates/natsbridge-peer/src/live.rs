@@ -135,7 +135,7 @@ fn draft(bridge: &Bridge, order: &Json) -> Result<MessageBuilder, Failure> {
     for part in order["parts"].as_array().into_iter().flatten() {
         let payload_type = part["type"].as_str().and_then(PayloadType::from_word).ok_or("an unknown payload type")?;
         let name = part["name"].as_str().unwrap_or_default();
-        draft = draft.value(name, payload_type, value::read(payload_type, &part["value"])?);
+        draft = draft.value(name, value::read(payload_type, &part["value"])?, payload_type);
     }
     Ok(draft)
 }

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Sends until the receiver has the whole file, then the upload is deleted
 async fn send(bridge: &Bridge, file: &Path) -> Result<(), Box<dyn Error>> {
     let name = file.file_name().ok_or("this is no file")?.to_string_lossy();
-    let message = bridge.message("files.large").file(name.clone(), PayloadType::Binary, file);
+    let message = bridge.message("files.large").file(name.clone(), file, PayloadType::Binary);
     message.deliver(&DeliverOptions::default().deadline(Duration::from_secs(600))).await?;
     println!("{name} was received");
     Ok(())

@@ -13,7 +13,7 @@ use natsbridge_core::{
 use serde::Serialize;
 
 use crate::bridge::Bridge;
-use crate::config::ConfigError;
+use crate::error::ConfigError;
 use crate::parts::payload_methods;
 use crate::progress::{Progress, ProgressHook};
 use crate::reply::Reply;

@@ -10,24 +10,23 @@ use natsbridge_nats::{ConnectOptions, SubjectFilter};
 use uuid::Uuid;
 
 use crate::Error;
+use crate::error::ConfigError;
 use crate::progress::{Progress, ProgressHook};
 
-/// A setting that can't be used
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-#[error("{variable} can't be used: {reason}")]
-pub struct ConfigError {
-    /// The environment variable or field
-    pub variable: &'static str,
-    /// What is wrong and what to do; without the value, which may be secret
-    pub reason: String,
+/// Declares setters, each with the one line that sets it.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => |$options:ident, $value:ident| $set:expr;)+) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $value: $type) -> Self {
+            let $options = &mut self;
+            $set;
+            self
+        })+
+    };
 }
 
-impl ConfigError {
-    pub(crate) fn new(variable: &'static str, reason: impl Into<String>) -> Self {
-        Self { variable, reason: reason.into() }
-    }
-}
+pub(crate) use setters;
 
 /// Everything a [`Bridge`](crate::Bridge) can be told
 #[derive(Clone)]
@@ -188,6 +187,62 @@ impl Config {
             config.limits.size_threshold = text.parse().map_err(|_| ConfigError::new("SIZE_THRESHOLD", reason()))?;
         }
         Ok(config)
+    }
+
+    setters! {
+        /// Sets how to reach NATS: servers, credentials, TLS, reconnects
+        nats: ConnectOptions => |config, value| config.nats = value;
+        /// Sets the Plik-compatible file server for large payloads; default `http://localhost:8080`
+        fileserver_url: impl Into<String> => |config, value| config.fileserver_url = value.into();
+        /// Sets the access token that the file server asks of uploaders; default none
+        fileserver_token: impl Into<String> => |config, value| config.fileserver_token = Some(Secret::new(value));
+        /// Sets additional CA certificates to trust for file servers; default none
+        fileserver_ca: RootCertificates => |config, value| config.fileserver_ca = value;
+        /// Sets thresholds and limits of what is sent; a connection's server decides `max_message_size`
+        limits: Limits => |config, value| config.limits = value;
+        /// Sets the size in bytes from which a payload becomes a link; default 500,000
+        size_threshold: u64 => |config, value| config.limits.size_threshold = value;
+        /// Sets the checks applied to messages that arrive
+        checks: ReceivePolicy => |config, value| config.checks = value;
+        /// Sets how uploads and downloads are retried
+        retry: RetryPolicy => |config, value| config.retry = value;
+        /// Allows links to one more origin, such as `https://files.example.com`; default only the file server's
+        allow_origin: impl Into<String> => |config, value| config.allowed_origins.push(value.into());
+        /// Sets this program's name in every message; default `NATSBridge`
+        sender_name: impl Into<String> => |config, value| config.sender_name = value.into();
+        /// Sets this program's identifier in every message, 1 to 64 bytes; default a new one for each bridge
+        ///
+        /// Acknowledgements are told apart by it. A receiver that keeps its identifier over a restart counts once; one
+        /// without counts again. Give no two programs the same.
+        sender_id: impl Into<String> => |config, value| config.sender_id = Some(value.into());
+        /// Sets how many payloads of one message are uploaded or downloaded at once; default 4
+        transfers: usize => |config, value| config.transfers = value;
+        /// Sets how many bytes of links a subscriber downloads before their messages are asked for; default 64,000,000
+        ///
+        /// The links of a message with more are downloaded alone.
+        links_ahead: u64 => |config, value| config.links_ahead = value;
+        /// Sets how long the downloads of one message may take together, retries included; default 60 seconds
+        ///
+        /// A message gets one second more for each 1,000,000 bytes that it says its links hold. One that takes longer fails
+        /// with the code `timeout`.
+        message_timeout: Duration => |config, value| config.message_timeout = value;
+        /// Sets how long a message whose links still load holds up later ones; default 5 seconds
+        ///
+        /// With [`Duration::MAX`] no message overtakes another, as with [`Subscriber::ordered`](crate::Subscriber::ordered).
+        order_timeout: Duration => |config, value| config.order_timeout = value;
+        /// Allows replies to the subjects that this filter matches; default any that does not begin with `$`
+        ///
+        /// The sender of a message names the subject for replies, so without a filter everybody who can send to this program
+        /// can make it publish wherever NATS lets it (`docs/security.md`). Add `_INBOX.>` for requests and acknowledged
+        /// deliveries.
+        allow_replies_to: SubjectFilter => |config, value| config.reply_subjects.push(value);
+        /// Sets whether payloads may travel direct when the file server can't be reached and they fit; default false
+        direct_fallback: bool => |config, value| config.direct_fallback = value;
+        /// Sets the store that large payloads are uploaded to, in place of `fileserver_url`: any [`Uploader`], or an `Arc` of
+        /// one
+        uploader: impl Uploader + 'static => |config, value| config.uploader = Some(Arc::new(value));
+        /// Sets what downloads links, in place of the safe fetcher: any [`Downloader`], or an `Arc` of one
+        downloader: impl Downloader + 'static => |config, value| config.downloader = Some(Arc::new(value));
     }
 
     /// Calls a function as the bytes of every upload and download go; default none

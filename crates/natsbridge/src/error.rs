@@ -10,8 +10,6 @@ use natsbridge_core::{
 use natsbridge_fileserver::{FetchError, FetchErrorKind, StoreError, StoreErrorKind};
 use natsbridge_nats::{BrokerError, BrokerErrorKind, Subject, SubjectError};
 
-use crate::config::ConfigError;
-
 /// What went wrong while sending or receiving
 ///
 /// Match on [`kind`](Self::kind) to decide what to do; [`code`](Self::code) is the same word in logs, NACKs and every
@@ -165,6 +163,23 @@ pub enum ErrorKind {
     Unhandled,
     /// Another failure, of which [`Error::code`] has the word
     Other,
+}
+
+/// A setting that can't be used
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("{variable} can't be used: {reason}")]
+pub struct ConfigError {
+    /// The environment variable or field
+    pub variable: &'static str,
+    /// What is wrong and what to do; without the value, which may be secret
+    pub reason: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(variable: &'static str, reason: impl Into<String>) -> Self {
+        Self { variable, reason: reason.into() }
+    }
 }
 
 /// A local file that can't be read or written

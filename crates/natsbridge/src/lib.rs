@@ -1,5 +1,5 @@
-//! Send anything between programs in different languages over NATS: small payloads inside the message, large ones by
-//! link.
+//! The claim check pattern over NATS: programs in different languages send each other named payloads, small ones inside the
+//! message, large ones by link.
 //!
 //! A message is a list of named payloads: text, dictionaries, tables, images, audio, video, files. Payloads below 0.5 MB
 //! travel inside it; larger ones are uploaded to a file server, and the message has their link. The receiver gets the same
@@ -143,7 +143,7 @@ mod bridge;
 mod builder;
 mod config;
 mod deliver;
-mod error;
+pub mod error;
 mod files;
 mod observe;
 mod parts;
@@ -161,13 +161,12 @@ mod trace;
 
 pub use bridge::Bridge;
 pub use builder::MessageBuilder;
-pub use config::{Config, ConfigError, Secret};
+pub use config::Config;
 pub use deliver::{DeliverOptions, Delivered};
-pub use error::{DeliveryError, Error, ErrorKind, FileError, Refusal, Unreadable};
+pub use error::{Error, ErrorKind};
 pub use progress::{Direction, Progress};
 pub use receive::losses::Losses;
 pub use receive::payload::{Payload, Saved};
-pub use receive::unfinished::remove_unfinished;
 pub use reply::{HandlerError, Reply};
 pub use serve::{ServeOptions, Service};
 pub use smart::{Data, ReceiveOptions, Received, SendOptions, open, smartreceive, smartsend};
@@ -178,23 +177,23 @@ pub use trace::trace_context;
 
 #[cfg(feature = "arrow")]
 pub use natsbridge_core::Table;
-pub use natsbridge_core::{
-    LinkLifetime, Metadata, PayloadType, Purpose, ReceivePolicy, ReceiverKind, Rows, Transport, Value,
-};
+pub use natsbridge_core::{LinkLifetime, Metadata, PayloadType, Purpose, ReceiverKind, Rows, Transport, Value};
 #[cfg(feature = "server")]
 pub use natsbridge_fileserver::server;
-pub use natsbridge_nats::{ConnectOptions, MemoryBroker};
+pub use natsbridge_nats::{ConnectOptions, MemoryBroker, Subject};
 
 /// The envelope as it travels: header, payloads, and the limits that a plan keeps
 pub mod wire {
     pub use natsbridge_core::{
         CodecError, Encoding, Envelope, EnvelopeError, Header, JsonText, JsonView, Limits, Part, Payload, PayloadError,
-        PayloadErrorKind, PayloadFault, PlanError, harmless, redacted, shown,
+        PayloadErrorKind, PayloadFault, PlanError, ReceivePolicy, harmless, redacted, shown,
     };
 }
 
 /// File servers: stores to upload to, downloads that are safe, and what is needed to write a store of one's own
 pub mod store {
+    pub use crate::config::Secret;
+    pub use crate::receive::unfinished::remove_unfinished;
     pub use natsbridge_core::{Digest, Downloaded, Link, Object, ParseDigestError, Source, Uploaded};
     pub use natsbridge_fileserver::{
         BoxError, BreakerPolicy, ConfigError, Downloader, ExpiryRule, FetchError, FetchErrorKind, Fetcher,

@@ -5,7 +5,7 @@ macro_rules! payload_methods {
     () => {
         /// Adds text
         pub fn text(self, name: impl Into<String>, text: impl Into<String>) -> Self {
-            self.value(name, PayloadType::Text, Value::Text(text.into()))
+            self.value(name, Value::Text(text.into()), PayloadType::Text)
         }
 
         /// Adds a dictionary: anything that serialises as JSON
@@ -21,7 +21,7 @@ macro_rules! payload_methods {
         /// Adds an Arrow table
         #[cfg(feature = "arrow")]
         pub fn table(self, name: impl Into<String>, table: impl Into<natsbridge_core::Table>) -> Self {
-            self.value(name, PayloadType::ArrowTable, Value::Table(table.into()))
+            self.value(name, Value::Table(table.into()), PayloadType::ArrowTable)
         }
 
         /// Adds an image's bytes
@@ -47,13 +47,13 @@ macro_rules! payload_methods {
         /// Adds a file that holds the serialised payload
         ///
         /// It is read when the message is sent, and streamed when it is large.
-        pub fn file(self, name: impl Into<String>, payload_type: PayloadType, path: impl Into<PathBuf>) -> Self {
+        pub fn file(self, name: impl Into<String>, path: impl Into<PathBuf>, payload_type: PayloadType) -> Self {
             // Its length is looked up when it is sent.
             self.add_file(Part::from_file(name.into(), payload_type, path, 0))
         }
 
-        /// Adds a value of any type
-        pub fn value(self, name: impl Into<String>, payload_type: PayloadType, value: impl Into<Value>) -> Self {
+        /// Adds a value of any payload type
+        pub fn value(self, name: impl Into<String>, value: impl Into<Value>, payload_type: PayloadType) -> Self {
             self.add(Part::new(name.into(), payload_type, value))
         }
 
@@ -62,11 +62,11 @@ macro_rules! payload_methods {
             self.add(Ok(part))
         }
 
-        /// Adds a (dataname, data, type) triple, as `smartsend` takes them
+        /// Adds a payload by name, data and type, as [`smartsend`](crate::smartsend) takes them
         pub fn data(self, name: impl Into<String>, data: impl Into<Data>, payload_type: PayloadType) -> Self {
             match data.into() {
-                Data::Value(value) => self.value(name, payload_type, value),
-                Data::File(path) => self.file(name, payload_type, path),
+                Data::Value(value) => self.value(name, value, payload_type),
+                Data::File(path) => self.file(name, path, payload_type),
             }
         }
     };

@@ -350,8 +350,8 @@ async fn send(message: &Message, reply: Reply) -> Result<(), Error> {
 }
 
 async fn refuse_message(message: &Message, error: HandlerError) -> Result<(), Error> {
-    let HandlerError { code, reason, retryable } = error;
-    message.nack(&error::reason(&code), &error::reason(&reason), retryable).await
+    let (code, reason) = (error::reason(&error.code), error::reason(&error.reason));
+    message.nack(HandlerError { code, reason, ..error }).await
 }
 
 async fn refuse(bridge: &Bridge, error: &Error) {

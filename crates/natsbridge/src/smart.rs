@@ -13,7 +13,7 @@ use natsbridge_core::{
 };
 use natsbridge_fileserver::{Downloader, Fetcher, RetryPolicy, RootCertificates, Uploader};
 
-use crate::config::{self, Config, Secret};
+use crate::config::{self, Config, Secret, setters};
 use crate::progress::{Progress, ProgressHook};
 use crate::receive::payload::Payload;
 use crate::send::Sending;
@@ -30,10 +30,34 @@ pub enum Data {
     File(PathBuf),
 }
 
-impl<T: Into<Value>> From<T> for Data {
-    fn from(value: T) -> Self {
-        Self::Value(value.into())
-    }
+/// Declares what data is made from.
+macro_rules! data_from {
+    ($($(#[$meta:meta])* $variant:ident($from:ty),)+) => {
+        $($(#[$meta])*
+        impl From<$from> for Data {
+            fn from(data: $from) -> Self {
+                Self::$variant(data.into())
+            }
+        })+
+    };
+}
+
+data_from! {
+    Value(Value),
+    Value(&str),
+    Value(String),
+    Value(Vec<u8>),
+    Value(&[u8]),
+    Value(Bytes),
+    Value(serde_json::Value),
+    Value(natsbridge_core::Rows),
+    Value(natsbridge_core::JsonText),
+    #[cfg(feature = "arrow")]
+    Value(natsbridge_core::Table),
+    #[cfg(feature = "arrow")]
+    Value(arrow_array::RecordBatch),
+    File(PathBuf),
+    File(&std::path::Path),
 }
 
 /// The keyword arguments of `smartsend`, with the same names and defaults
@@ -50,19 +74,6 @@ impl Default for SendOptions {
         let sender = Sender::default().broker_url(Config::NATS_URL);
         Self { config: Config::default(), sender, message: OutboundMessage::new(""), uploader: OnceLock::new() }
     }
-}
-
-/// Declares setters that bear their field's name.
-macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident: $type:ty => |$options:ident, $value:ident| $set:expr;)+) => {
-        $($(#[$doc])*
-        #[must_use]
-        pub fn $name(mut self, $value: $type) -> Self {
-            let $options = &mut self;
-            $set;
-            self
-        })+
-    };
 }
 
 impl SendOptions {
@@ -142,10 +153,10 @@ impl SendOptions {
 ///
 /// # Examples
 /// ```
-/// use natsbridge::{PayloadType, ReceiveOptions, SendOptions, Value, smartreceive, smartsend};
+/// use natsbridge::{Data, PayloadType, ReceiveOptions, SendOptions, Value, smartreceive, smartsend};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// let data = [("msg", "hello".into(), PayloadType::Text), ("raw", vec![1, 2, 3].into(), PayloadType::Binary)];
+/// let data = [("msg", Data::from("hello"), PayloadType::Text), ("raw", vec![1, 2, 3].into(), PayloadType::Binary)];
 /// let (envelope, json) = smartsend("chat.room", data, &SendOptions::default()).await?;
 /// assert_eq!(envelope.header().send_to(), "chat.room");
 /// // publish `json` on "chat.room"; whoever subscribes reads it:
@@ -155,21 +166,22 @@ impl SendOptions {
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub async fn smartsend<I, N>(
+pub async fn smartsend<I, N, D>(
     subject: impl Into<String>,
     data: I,
     options: &SendOptions,
 ) -> Result<(Envelope, Bytes), Error>
 where
-    I: IntoIterator<Item = (N, Data, PayloadType)>,
-    N: Into<Box<str>>,
+    I: IntoIterator<Item = (N, D, PayloadType)>,
+    N: Into<String>,
+    D: Into<Data>,
 {
     let SendOptions { config, sender, message, uploader } = options;
     let mut message = message.clone();
     message.send_to = subject.into().into();
     for (name, data, payload_type) in data {
-        message.parts.push(match data {
-            Data::Value(value) => Part::new(name, payload_type, value)?,
+        message.parts.push(match data.into() {
+            Data::Value(value) => Part::new(name.into(), payload_type, value)?,
             Data::File(path) => files::part_of_file(&name.into(), payload_type, &path, &config.limits).await?,
         });
     }
@@ -321,7 +333,7 @@ fn unreadable(error: Error, header: Option<&Header>) -> Error {
 /// use natsbridge::{PayloadType, ReceiveOptions, SendOptions, open, smartsend};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// let data = [("note", "run 7".into(), PayloadType::Text)];
+/// let data = [("note", "run 7", PayloadType::Text)];
 /// let (_, json) = smartsend("lab.results", data, &SendOptions::default()).await?;
 /// let (header, payloads) = open(&json, &ReceiveOptions::default())?;
 /// assert_eq!((header.send_to(), payloads[0].name(), payloads[0].size()), ("lab.results", "note", Some(5)));

@@ -8,7 +8,8 @@ use natsbridge_fileserver::{
     Downloader, FetchError, FetchErrorKind, Fetcher, FetcherBuilder, PlikStore, Target, Uploader,
 };
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
+use crate::error::ConfigError;
 
 /// Makes what is shared by later calls when it is first needed
 pub(crate) fn made_once<T: ?Sized>(

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use natsbridge::error::DeliveryError;
 use natsbridge::store::{Downloader, MemoryStore};
 use natsbridge::{
-    Bridge, Config, DeliverOptions, DeliveryError, Error, HandlerError, MemoryBroker, Purpose, ServeOptions,
-    Subscriber, Transport,
+    Bridge, Config, DeliverOptions, Error, HandlerError, MemoryBroker, Purpose, ServeOptions, Subscriber, Transport,
 };
 use natsbridge_testkit::nats_server::NatsServer;
 
@@ -144,9 +144,9 @@ async fn a_refusal_for_good_ends_the_delivery_with_its_reason() {
         let mut inbox = receiver.subscribe("jobs").await.unwrap();
         let send = tokio::spawn(async move { sender.message("jobs").text("t", "x").deliver(&quick()).await });
         // A refusal that may pass is followed by a repeat.
-        inbox.next().await.unwrap().unwrap().nack("handler", "the printer is busy", true).await.unwrap();
+        inbox.next().await.unwrap().unwrap().nack("the printer is busy").await.unwrap();
         let again = inbox.next().await.unwrap().unwrap();
-        again.nack("handler", "no such printer", false).await.unwrap();
+        again.nack(HandlerError::new("no such printer").permanent()).await.unwrap();
         let error = send.await.unwrap().unwrap_err();
         assert_eq!(error.code(), "nacked");
         assert!(error.to_string().contains("handler: no such printer"), "{error}");

@@ -11,13 +11,14 @@ use natsbridge::broker::{
     Broker, BrokerError, BrokerErrorKind, EventStream, Publish, QueueGroup, RawMessage, Subject, SubjectFilter,
     Subscription,
 };
+use natsbridge::error::DeliveryError;
 use natsbridge::store::{
     LifetimeRules, MemoryStore, Object, OneShotRule, Origin, Receipt, Source, StoreError, StoreErrorKind, Stored,
     Uploader,
 };
 use natsbridge::{
-    Bridge, Config, DeliverOptions, DeliveryError, Error, LinkLifetime, MemoryBroker, MessageBuilder, PayloadType,
-    SendOptions, Subscriber, Transport, smartsend,
+    Bridge, Config, DeliverOptions, Error, LinkLifetime, MemoryBroker, MessageBuilder, PayloadType, SendOptions,
+    Subscriber, Transport, smartsend,
 };
 use tokio::time::Instant;
 
@@ -193,7 +194,7 @@ async fn the_last_refusal_is_the_reason_of_a_deadline() {
     let mut inbox = bridge.subscribe("jobs").await.unwrap();
     tokio::spawn(async move {
         for reason in ["warming up", "no space left on the disk"].into_iter().cycle() {
-            inbox.next().await.unwrap().unwrap().nack("handler", reason, true).await.unwrap();
+            inbox.next().await.unwrap().unwrap().nack(reason).await.unwrap();
         }
     });
     let twice = quick().deadline(Duration::from_millis(500)).pauses(Duration::from_millis(400), Duration::from_secs(1));

@@ -427,7 +427,7 @@ async fn answers_name_the_message_they_answer() {
     let sent = bridge.message("ask").text("t", "x").reply_to("answers").send().await.unwrap();
     let message = inbox.next().await.unwrap().unwrap();
     message.ack().await.unwrap();
-    message.nack("handler", "out of paper", true).await.unwrap();
+    message.nack("out of paper").await.unwrap();
     let ack = answers.next().await.unwrap().unwrap();
     assert_eq!((ack.header().msg_purpose(), ack.header().reply_to_msg_id()), (Purpose::Ack, sent.header().msg_id()));
     assert!(ack.payloads().is_empty());
@@ -447,8 +447,8 @@ async fn a_subject_that_nats_refuses_is_refused_first() {
     let (store, bridge) = bridge(&MemoryBroker::new());
     for subject in ["", "a b", "a..b", "a.*", ">"] {
         let large = bridge.message(subject).binary("b", vec![0; 600_000]);
-        let wrong = bridge.message(subject).value("n", PayloadType::Text, json!(7));
-        let missing = bridge.message(subject).file("f", PayloadType::Video, "/no/such/file");
+        let wrong = bridge.message(subject).value("n", json!(7), PayloadType::Text);
+        let missing = bridge.message(subject).file("f", "/no/such/file", PayloadType::Video);
         for draft in [large, wrong, missing] {
             let error = draft.send().await.unwrap_err();
             assert!(matches!(error, Error::Subject(_)), "{subject}: {error}");
@@ -467,11 +467,11 @@ async fn a_subject_that_nats_refuses_is_refused_first() {
 #[tokio::test]
 async fn a_value_of_another_kind_names_its_payload() {
     let (_, bridge) = bridge(&MemoryBroker::new());
-    let error = bridge.message("x").value("n", PayloadType::Text, json!(7)).send().await.unwrap_err();
+    let error = bridge.message("x").value("n", json!(7), PayloadType::Text).send().await.unwrap_err();
     assert_eq!((error.code(), error.dataname()), ("wrong_value", Some("n")));
     let error = bridge.message("x").rows("n", json!({"a": 1})).send().await.unwrap_err();
     assert!(error.to_string().contains("array of objects"), "{error}");
-    let error = bridge.message("x").file("f", PayloadType::Video, "/no/such/file").send().await.unwrap_err();
+    let error = bridge.message("x").file("f", "/no/such/file", PayloadType::Video).send().await.unwrap_err();
     assert_eq!((error.code(), error.dataname()), ("local_file", Some("f")));
 }
 
@@ -574,7 +574,7 @@ async fn what_the_broker_takes_goes_direct_past_a_dead_file_server_where_that_is
     let mut inbox = bridge.subscribe("x").await.unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), vec![7; 500_000]).unwrap();
-    let sent = bridge.message("x").file("f", PayloadType::Video, file.path()).send().await.unwrap();
+    let sent = bridge.message("x").file("f", file.path(), PayloadType::Video).send().await.unwrap();
     assert_eq!(sent.payloads()[0].transport(), Transport::Direct);
     assert_eq!(inbox.next().await.unwrap().unwrap().bytes("f").unwrap(), vec![7; 500_000]);
     for too_large in [vec![0; 1_000_000], vec![0; 2_000_000]] {

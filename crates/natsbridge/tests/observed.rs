@@ -14,7 +14,9 @@ use natsbridge::broker::{Broker, Event, Subject};
 use natsbridge::metrics::describe_metrics;
 use natsbridge::store::{Fetcher, HttpStore, MemoryStore, RetryPolicy};
 use natsbridge::wire::Header;
-use natsbridge::{Bridge, Config, DeliverOptions, MemoryBroker, Metadata, PayloadType, SendOptions, smartsend};
+use natsbridge::{
+    Bridge, Config, DeliverOptions, HandlerError, MemoryBroker, Metadata, PayloadType, SendOptions, smartsend,
+};
 use natsbridge_nats::{Publish, SubscriptionLimits};
 use natsbridge_testkit::nats_server::NatsServer;
 use natsbridge_testkit::scripted_http::{Reply, ScriptedHttp};
@@ -266,9 +268,9 @@ async fn messages_answers_repeats_and_failed_deliveries_are_counted() {
     let mut inbox = office.subscribe("jobs").await.unwrap();
     let answering = tokio::spawn(async move {
         let mut next = async || inbox.next().await.unwrap().unwrap();
-        next().await.nack("handler", "busy", true).await.unwrap();
+        next().await.nack("busy").await.unwrap();
         next().await.ack().await.unwrap();
-        next().await.nack("handler", "never", false).await.unwrap();
+        next().await.nack(HandlerError::new("never").permanent()).await.unwrap();
     });
     lab.message("jobs").text("t", "x").deliver(&quick()).await.unwrap();
     lab.message("jobs").text("t", "x").deliver(&quick()).await.unwrap_err();

@@ -129,7 +129,7 @@ fn no_public_type_shows_a_secret_that_it_holds() {
 
     let mut config = Config::new(&nats);
     config.fileserver_url = with_user_info.clone();
-    config.fileserver_token = Some(natsbridge::Secret::new(&token));
+    config.fileserver_token = Some(natsbridge::store::Secret::new(&token));
     config.allowed_origins.push(with_user_info.clone());
     tell(&config);
     for options in [
@@ -209,7 +209,7 @@ async fn a_message_that_travels_takes_no_secret_along() {
 
     let mut config = Config::new(&nats.url().replace("nats://", &format!("nats://ann:{password}@")));
     config.fileserver_url = files.url().replace("http://", &format!("http://ann:{password}@"));
-    config.fileserver_token = Some(natsbridge::Secret::new(&token));
+    config.fileserver_token = Some(natsbridge::store::Secret::new(&token));
     config.retry = once();
     let bridge = Bridge::connect(config).await.unwrap();
     tell(&bridge);

@@ -228,7 +228,7 @@ async fn nothing_that_strangers_write_reaches_an_error_or_a_log_unescaped() {
         message["send_to"] = format!("in.{HARMFUL}").into();
         publish(&broker, "in.x", &message).await;
         let message = inbox.next().await.unwrap().unwrap();
-        for error in [message.ack().await, message.nack("c", "r", true).await] {
+        for error in [message.ack().await, message.nack("r").await] {
             check_error("an answer", &error.unwrap_err());
         }
     }
@@ -314,7 +314,7 @@ async fn answers_go_only_where_the_list_lets_them() {
         let mut heard = broker.subscribe(to.parse().unwrap(), None).await.unwrap();
         bridge.message("ask").text("t", "x").reply_to(to).send().await.unwrap();
         let message = inbox.next().await.unwrap().unwrap();
-        let ways = [message.ack().await, message.nack("c", "r", true).await, message.reply().map(drop)];
+        let ways = [message.ack().await, message.nack("r").await, message.reply().map(drop)];
         for way in ways {
             match way {
                 Ok(()) => assert!(allowed, "{to}"),

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::signals::Stop;
 use crate::{output, progress, session, stores, units};
 use ahead::Order;
-pub(crate) use report::{Printing, Report};
+pub(crate) use report::{Printing, Report, nack};
 use run::{End, Run, Tally};
 pub(crate) use show::Form;
 
@@ -200,7 +200,7 @@ impl Receive {
 
 /// Removes what receivers left in a folder that were killed while they saved
 async fn sweep(dir: &Path) {
-    match natsbridge::remove_unfinished(dir).await {
+    match natsbridge::store::remove_unfinished(dir).await {
         Ok(0) => {}
         Ok(removed) => tracing::info!(removed, dir = %dir.display(), "unfinished files of killed programs are removed"),
         Err(error) => tracing::warn!(%error, dir = %dir.display(), "unfinished files of killed programs may stay"),

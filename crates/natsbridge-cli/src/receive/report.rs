@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use natsbridge::store::Digest;
 use natsbridge::wire::Header;
-use natsbridge::{Bridge, Error, Message, Payload, PayloadType, Purpose, Transport};
+use natsbridge::{Bridge, Error, HandlerError, Message, Payload, PayloadType, Purpose, Transport};
 use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -204,7 +204,7 @@ impl Report {
             // An answer is not answered: two programs would go on for ever.
             (Ok(message), _) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => return false,
             (Ok(message), None) => message.ack().await,
-            (Ok(message), Some(problem)) => message.nack(problem.code, &problem.told, problem.retryable).await,
+            (Ok(message), Some(problem)) => message.nack(nack(problem.code, &problem.told, problem.retryable)).await,
             (Err(unread), _) => bridge.nack(unread).await,
         };
         match answered {
@@ -324,6 +324,12 @@ impl Entry {
         self.shown.write(&self.dataname, self.payload_type, out)?;
         write!(out, ",{}", after.strip_prefix('{').unwrap_or(&after))
     }
+}
+
+/// What a NACK tells the sender
+pub(crate) fn nack(code: &str, reason: &str, retryable: bool) -> HandlerError {
+    let error = HandlerError::new(reason).code(code);
+    if retryable { error } else { error.permanent() }
 }
 
 /// Removes a saved link that is not what its type says

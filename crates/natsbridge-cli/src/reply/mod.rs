@@ -277,7 +277,7 @@ async fn handle(program: &Program, message: Message) -> Handled {
     let size = outcome.as_ref().map_or(0, Vec::len);
     let told = match &outcome {
         Ok(answer) => reply(&message, answer).await,
-        Err(Refusal { code, told, retryable, .. }) => message.nack(code, told, *retryable).await,
+        Err(Refusal { code, told, retryable, .. }) => message.nack(receive::nack(code, told, *retryable)).await,
     };
     let told = match told {
         Ok(()) => true,
@@ -295,7 +295,7 @@ async fn handle(program: &Program, message: Message) -> Handled {
 async fn reply(message: &Message, answer: &[u8]) -> Result<(), Error> {
     let draft: MessageBuilder = match std::str::from_utf8(answer) {
         Ok(text) => message.reply()?.text("reply", text),
-        Err(_) => message.reply()?.value("reply", PayloadType::Binary, answer.to_vec()),
+        Err(_) => message.reply()?.binary("reply", answer.to_vec()),
     };
     draft.send().await?;
     // Remembers the message, so that a repeat does not run the program again; who asked has the answer by now.

@@ -229,9 +229,9 @@ impl Ready {
         let mut files = Vec::new();
         for (name, item) in self.0 {
             draft = match item {
-                Item::Value(payload_type, value) => draft.value(name, payload_type, value),
+                Item::Value(payload_type, value) => draft.value(name, value, payload_type),
                 Item::File(payload_type, file) => {
-                    let draft = draft.file(name, payload_type, file.path());
+                    let draft = draft.file(name, file.path(), payload_type);
                     files.push(file);
                     draft
                 }

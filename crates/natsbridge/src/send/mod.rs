@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 pub(crate) use self::memory::SharedMemory;
 pub(crate) use self::uploads::{Deadline, PublishedUploads, UploadGuard};
-use crate::config::ConfigError;
+use crate::error::ConfigError;
 use crate::progress::ProgressHook;
 use crate::sequence::SubjectState;
 use crate::{Config, Error, files, observe, stores};

@@ -10,7 +10,7 @@ use natsbridge_fileserver::{OneShotRule, Receipt, StoreError, StoreErrorKind, St
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::config::ConfigError;
+use crate::error::ConfigError;
 use crate::{Error, observe};
 
 /// Until when something is tried again, and how often

@@ -15,6 +15,7 @@ use crate::builder::MessageBuilder;
 use crate::receive::payload::{Payload, Saved};
 use crate::receive::read;
 use crate::receive::window::Claim;
+use crate::reply::HandlerError;
 use crate::{Error, observe};
 
 /// Payloads that an error names
@@ -251,8 +252,9 @@ impl Message {
     ///
     /// # Errors
     /// As [`Message::ack`].
-    pub async fn nack(&self, code: &str, reason: &str, retryable: bool) -> Result<(), Error> {
-        refusal(self.answer(Purpose::Nack)?, code, reason, retryable).send().await.map(drop)
+    pub async fn nack(&self, error: impl Into<HandlerError> + Send) -> Result<(), Error> {
+        let HandlerError { code, reason, retryable } = error.into();
+        refusal(self.answer(Purpose::Nack)?, &code, &reason, retryable).send().await.map(drop)
     }
 
     /// Begins an answer to this message
