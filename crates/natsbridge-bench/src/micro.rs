@@ -156,7 +156,7 @@ fn whole_call(effort: Effort) -> Result<Vec<Line>, Failure> {
     let text = || workload::value(PayloadType::Text, 10_000).unwrap_or_else(|_| Value::from(""));
     let prepared = text();
     let (_, json) =
-        runtime.block_on(natsbridge::smartsend("chat.room", [("msg", text().into(), PayloadType::Text)], &options))?;
+        runtime.block_on(natsbridge::smartsend("chat.room", [("msg", text(), PayloadType::Text)], &options))?;
     let samples = in_turn(
         effort,
         vec![

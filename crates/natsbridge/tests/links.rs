@@ -104,7 +104,7 @@ async fn one_shot_wishes_that_contradict_are_refused_unsent() {
     let to_one = || large(&bridge).receiver_id("r").link_lifetime(once);
     let options = SendOptions::default().fileserver_upload_handler(Arc::<Wilful>::clone(&store)).link_lifetime(once);
     let smart = async |options| {
-        let data = [("film", vec![7_u8; 600_000].into(), PayloadType::Binary)];
+        let data = [("film", vec![7_u8; 600_000], PayloadType::Binary)];
         smartsend("jobs", data, &options).await.unwrap_err()
     };
     let errors = [

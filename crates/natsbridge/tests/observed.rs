@@ -312,7 +312,7 @@ async fn gaps_duplicates_and_overtaking_are_counted_by_the_senders_numbers() {
         let numbers = [("seq", json!(seq)), ("epoch", json!("e"))];
         let metadata: Metadata = numbers.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let options = SendOptions::default().metadata(metadata);
-        let part = ("t", "x".into(), PayloadType::Text);
+        let part = ("t", "x", PayloadType::Text);
         publish(&broker, smartsend("jobs", [part], &options).await.unwrap().1).await;
     }
     let _recording = metrics::set_default_local_recorder(&counts);

@@ -277,7 +277,7 @@ async fn an_upload_that_fails_does_not_name_its_secret() {
         }
         let options = SendOptions::default().broker_url(format!("nats://{token}@a")).fileserver_url(&url);
         failed(
-            smartsend("a", [("clip", vec![7; 600_000].into(), PayloadType::Video)], &options.fileserver_token(&token))
+            smartsend("a", [("clip", vec![7_u8; 600_000], PayloadType::Video)], &options.fileserver_token(&token))
                 .await,
         );
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use natsbridge::{Bridge, Error, Message, MessageBuilder, PayloadType, Purpose, Subscriber};
+use natsbridge::{Bridge, Error, Message, MessageBuilder, Purpose, Subscriber};
 use serde_json::json;
 use tokio::time::Instant;
 

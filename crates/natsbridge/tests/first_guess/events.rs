@@ -1,5 +1,4 @@
 //! Events of the connection, beside the work
-use futures_util::StreamExt as _;
 use natsbridge::broker::Event;
 use natsbridge::{Bridge, Config};
 

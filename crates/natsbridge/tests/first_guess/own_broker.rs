@@ -25,6 +25,11 @@ impl Broker for Counting {
         self.inner.confirm()
     }
 
+    fn publish_confirmed(&self, message: Publish) -> BoxFuture<'_, Result<(), BrokerError>> {
+        self.published.fetch_add(1, Ordering::Relaxed);
+        self.inner.publish_confirmed(message)
+    }
+
     fn subscribe(
         &self,
         filter: SubjectFilter,
