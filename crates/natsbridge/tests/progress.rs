@@ -86,7 +86,7 @@ mod bridge {
 
         let path = folder.path().join("film");
         std::fs::write(&path, vec![7; usize::try_from(SIZE).unwrap()]).unwrap();
-        let message = || bridge.message("films").text("note", "small").file("film", PayloadType::Video, &path);
+        let message = || bridge.message("films").text("note", "small").file("film", &path, PayloadType::Video);
         message().on_progress(own.hook()).send().await.unwrap();
         check_whole(&own.take(), Direction::Upload);
         assert!(all.take().is_empty(), "the message's own hook replaces that of the configuration");
@@ -140,7 +140,7 @@ mod handlers {
             Ok::<_, BoxError>(Uploaded::new("http://files.test/1", source.len(), Digest::of(&bytes())))
         });
         let options = options(&reports).fileserver_upload_handler(handler);
-        smartsend("films", [("film", bytes().into(), PayloadType::Video)], &options).await.unwrap();
+        smartsend("films", [("film", bytes(), PayloadType::Video)], &options).await.unwrap();
         assert_eq!(reports.done(), [0, 100_000, 400_000, 0, 300_000, SMALL]);
     }
 
@@ -152,7 +152,7 @@ mod handlers {
             Err::<Uploaded, BoxError>("the disk is full".into())
         });
         let options = options(&reports).fileserver_upload_handler(handler);
-        smartsend("films", [("film", bytes().into(), PayloadType::Video)], &options).await.unwrap_err();
+        smartsend("films", [("film", bytes(), PayloadType::Video)], &options).await.unwrap_err();
         let reports = reports.take();
         let seen: Vec<_> = reports.iter().map(|report| (report.done, report.ended)).collect();
         assert_eq!(seen, [(0, false), (SMALL / 2, false), (SMALL / 2, true)]);
@@ -165,10 +165,10 @@ mod handlers {
             Ok::<_, BoxError>(Uploaded::new("http://files.test/1", source.len(), Digest::of(&bytes())))
         });
         let send = options(&reports).fileserver_upload_handler(handler);
-        let (_, json) = smartsend("films", [("film", bytes().into(), PayloadType::Video)], &send).await.unwrap();
+        let (_, json) = smartsend("films", [("film", bytes(), PayloadType::Video)], &send).await.unwrap();
         assert_eq!(reports.done(), [0, SMALL]);
 
-        let handler = download_handler(|_: Link| async { Ok::<_, BoxError>(bytes().into()) });
+        let handler = download_handler(|_: Link| async { Ok::<_, BoxError>(bytes()) });
         let receive = ReceiveOptions::default().fileserver_download_handler(handler).on_progress(reports.hook());
         smartreceive(&json, &receive).await.unwrap();
         assert_eq!(reports.done(), [0, SMALL]);
@@ -178,7 +178,7 @@ mod handlers {
     async fn transfers_of_one_name_have_numbers_of_their_own() {
         let reports = Reports::default();
         let options = options(&reports).fileserver_upload_handler(MemoryStore::new());
-        let twice = [(); 2].map(|()| ("film", bytes().into(), PayloadType::Video));
+        let twice = [(); 2].map(|()| ("film", bytes(), PayloadType::Video));
         smartsend("films", twice, &options).await.unwrap();
         let numbers: std::collections::HashSet<_> = reports.take().iter().map(|report| report.transfer).collect();
         assert_eq!(numbers.len(), 2);

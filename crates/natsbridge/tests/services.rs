@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use natsbridge::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use natsbridge::error::DeliveryError;
 use natsbridge::store::MemoryStore;
 use natsbridge::{
-    Bridge, Config, DeliveryError, Error, HandlerError, MemoryBroker, Message, Payload, PayloadType, Purpose, Reply,
-    ServeOptions, Transport,
+    Bridge, Config, Error, HandlerError, MemoryBroker, Message, Payload, PayloadType, Purpose, Reply, ServeOptions,
+    Transport,
 };
 use tokio::sync::Semaphore;
 
@@ -66,7 +67,7 @@ mod messages {
         let path = folder.path().join("film");
         std::fs::write(&path, vec![7; 600_000]).unwrap();
         let film = move |_: Message| {
-            let reply = Reply::new().file("film", PayloadType::Video, path.clone()).binary("raw", vec![1; 600_000]);
+            let reply = Reply::new().file("film", path.clone(), PayloadType::Video).binary("raw", vec![1; 600_000]);
             async { Ok(reply.metadata([("run".to_owned(), 7.into())].into_iter().collect())) }
         };
         let _service = bridge.serve("film", ServeOptions::default(), film).await.unwrap();
@@ -160,7 +161,7 @@ mod refusals {
     #[tokio::test]
     async fn reply_that_can_not_be_sent_is_refused() {
         let bridge = bridge();
-        let reply = async |_| Ok(Reply::new().file("film", PayloadType::Video, "/no/such/folder/film"));
+        let reply = async |_| Ok(Reply::new().file("film", "/no/such/folder/film", PayloadType::Video));
         let _service = bridge.serve("film", ServeOptions::default(), reply).await.unwrap();
         let (code, reason) = refusal(&bridge, "film").await;
         assert!(code == "local_file" && reason.contains("film") && !reason.contains("folder"), "{code}: {reason}");
