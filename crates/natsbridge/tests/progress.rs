@@ -108,7 +108,7 @@ mod functions {
         let server = file_server(folder.path()).await;
         let (sent, received) = (Reports::default(), Reports::default());
         let options = SendOptions::default().fileserver_url(server.url()).on_progress(sent.hook());
-        let film = [("film", vec![7; usize::try_from(SIZE).unwrap()].into(), PayloadType::Video)];
+        let film = [("film", vec![7_u8; usize::try_from(SIZE).unwrap()], PayloadType::Video)];
         let (_, json) = smartsend("films", film, &options).await.unwrap();
         check_whole(&sent.take(), Direction::Upload);
         let options = ReceiveOptions::default().allow_origin(server.url()).on_progress(received.hook());
@@ -168,7 +168,7 @@ mod handlers {
         let (_, json) = smartsend("films", [("film", bytes(), PayloadType::Video)], &send).await.unwrap();
         assert_eq!(reports.done(), [0, SMALL]);
 
-        let handler = download_handler(|_: Link| async { Ok::<_, BoxError>(bytes()) });
+        let handler = download_handler(|_: Link| async { Ok::<_, BoxError>(bytes().into()) });
         let receive = ReceiveOptions::default().fileserver_download_handler(handler).on_progress(reports.hook());
         smartreceive(&json, &receive).await.unwrap();
         assert_eq!(reports.done(), [0, SMALL]);
