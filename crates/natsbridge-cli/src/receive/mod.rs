@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::signals::Stop;
 use crate::{output, progress, session, stores, units};
 use ahead::Order;
-pub(crate) use report::{Printing, Report, nack};
+pub(crate) use report::{Printing, Report};
 use run::{End, Run, Tally};
 pub(crate) use show::Form;
 

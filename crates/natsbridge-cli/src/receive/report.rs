@@ -327,7 +327,7 @@ impl Entry {
 }
 
 /// What a NACK tells the sender
-pub(crate) fn nack(code: &str, reason: &str, retryable: bool) -> HandlerError {
+fn nack(code: &str, reason: &str, retryable: bool) -> HandlerError {
     let error = HandlerError::new(reason).code(code);
     if retryable { error } else { error.permanent() }
 }

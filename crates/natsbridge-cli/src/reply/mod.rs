@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use natsbridge::{Bridge, Error, Message, MessageBuilder, Purpose, Subscriber};
+use natsbridge::{Bridge, Error, HandlerError, Message, MessageBuilder, Purpose, Subscriber};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -277,7 +277,10 @@ async fn handle(program: &Program, message: Message) -> Handled {
     let size = outcome.as_ref().map_or(0, Vec::len);
     let told = match &outcome {
         Ok(answer) => reply(&message, answer).await,
-        Err(Refusal { code, told, retryable, .. }) => message.nack(receive::nack(code, told, *retryable)).await,
+        Err(Refusal { code, told, retryable, .. }) => {
+            let error = HandlerError::new(told).code(code);
+            message.nack(if *retryable { error } else { error.permanent() }).await
+        }
     };
     let told = match told {
         Ok(()) => true,
