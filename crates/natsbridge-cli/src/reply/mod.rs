@@ -278,7 +278,7 @@ async fn handle(program: &Program, message: Message) -> Handled {
     let told = match &outcome {
         Ok(answer) => reply(&message, answer).await,
         Err(Refusal { code, told, retryable, .. }) => {
-            let error = HandlerError::new(told).code(code);
+            let error = HandlerError::new(told).code(*code);
             message.nack(if *retryable { error } else { error.permanent() }).await
         }
     };
