@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_came_or_went_is_shown() {
+    fn changed_lines_are_shown() {
         assert!(differences("a\nb\n", "a\nb\n").is_empty());
         assert_eq!(differences("a\nb\n", "a\nc\n"), ["- b", "+ c"]);
         assert_eq!(differences("a\nb\n", "b\na\n"), ["the same lines in another order or number"]);

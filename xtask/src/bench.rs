@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wishes_come_in_any_order_and_a_wrong_one_is_named() {
+    fn options_come_in_any_order_and_a_wrong_one_is_named() {
         let wishes = Wishes::read(&["--json", "a.json", "--quick"]).unwrap();
         assert!(wishes.quick && !wishes.docs && wishes.json == Some(PathBuf::from("a.json")));
         assert!(Wishes::read(&["--json"]).unwrap_err().to_string().contains("needs the name"));

@@ -66,7 +66,7 @@ mod tests {
     use super::wishes;
 
     #[test]
-    fn wishes_are_read_or_refused() {
+    fn options_are_read_or_refused() {
         assert_eq!(wishes(&[]).unwrap(), [2, 1, 0]);
         assert_eq!(wishes(&["--seed", "7", "--minutes", "60"]).unwrap(), [60, 7, 0]);
         for bad in [&["--minutes"][..], &["--minutes", "x"], &["--hours", "1"], &["7"]] {

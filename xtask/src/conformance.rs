@@ -178,7 +178,7 @@ mod tests {
 
     /// The matrix is worth something only if it can fail
     #[test]
-    fn whatever_is_done_to_a_message_on_its_way_is_seen() {
+    fn changes_to_a_message_on_its_way_are_all_seen() {
         let rust = peers::locate("rust").unwrap();
         let names = ["text", "mixed", "names", "text by link"];
         let cases: Vec<_> = cases::all().into_iter().filter(|case| names.contains(&case.name)).collect();

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_lines_in_core_or_in_all_are_a_fault() {
+    fn coverage_too_low_in_core_or_in_all_is_a_fault() {
         let crates = |core: u32, other: u32| {
             let one = |path, reached| BTreeMap::from([(path, Lines { all: 100, reached })]);
             BTreeMap::from([("natsbridge-core".to_owned(), one("a", core)), ("natsbridge".to_owned(), one("b", other))])

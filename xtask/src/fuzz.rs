@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_is_read_and_a_wrong_one_names_what_there_is() {
+    fn target_is_read_and_a_wrong_one_names_what_there_is() {
         let wish = Wish::read(&["--seconds", "5", "arrow"]).unwrap();
         assert_eq!(wish, Wish { seconds: Some(5), target: Some("arrow"), input: None });
         assert!(Wish::read(&["sparrow"]).unwrap_err().to_string().contains("arrow, base64"));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_find_is_reported_with_its_place_and_the_command_that_repeats_it() {
+    fn finding_is_reported_with_its_place_and_command_to_repeat() {
         let said = "thread '<unnamed>' panicked at core/src/x.rs:7:5:\nindex out of bounds\n==1== ERROR: libFuzzer: deadly signal\n\
                     SUMMARY: libFuzzer: deadly signal\nartifact_prefix='finds/'; Test unit written to finds/crash-1\n";
         let report = report("arrow", said, &Failure::new("failed"));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_target_has_seeds_and_is_declared() {
+    fn targets_all_have_seeds_and_are_declared() {
         let manifest = fs::read_to_string(home().join("Cargo.toml")).unwrap();
         for (name, _) in TARGETS {
             let folder = crate::workspace::TempFolder::create().unwrap();

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heading_is_called_as_it_is_in_links() {
+    fn heading_anchor_is_the_one_used_in_links() {
         let text = "# How it is *built*\n```sh\n# no heading\n```\n## `AC-001`, and more\n## Again\n## Again\n";
         assert_eq!(headings(text), ["how-it-is-built", "ac-001-and-more", "again", "again-1"]);
     }

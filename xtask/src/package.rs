@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_manifest_lacks_is_named() {
+    fn missing_manifest_fields_are_named() {
         let whole = json!({
             "description": "d", "license": "MIT", "repository": "r", "readme": "README.md", "rust_version": "1.89",
             "keywords": ["nats"], "categories": ["encoding"], "metadata": null,

@@ -227,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_printed_before_it_ended_is_returned_whole() {
+    fn output_before_a_process_ends_is_returned_whole() {
         let printed = sh("seq 100; echo note >&2").wait(Deadline::after(Duration::from_secs(10))).unwrap();
         assert_eq!(printed, (1..=100).map(|n| n.to_string()).collect::<Vec<_>>());
     }
 
     #[test]
-    fn the_last_wanted_line_is_kept_and_a_failure_is_one() {
+    fn last_wanted_line_is_kept_and_a_failure_is_one() {
         let run = |script: &str| run_and_keep(Command::new("sh").args(["-c", script]), |line| line.starts_with("Sum"));
         assert_eq!(run("echo Sum 1 >&2; echo Sum 2 >&2; echo done >&2").unwrap().unwrap(), "Sum 2");
         assert_eq!(run("echo done >&2").unwrap(), None);
@@ -242,20 +242,20 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_fails_is_quoted() {
+    fn failed_process_is_quoted() {
         let failure = sh("echo no such bucket >&2; exit 3").wait(Deadline::after(Duration::from_secs(10))).unwrap_err();
         assert_eq!(failure.to_string(), "sh failed (exit status: 3)\n  | no such bucket");
     }
 
     #[test]
-    fn a_process_that_ends_before_it_is_ready_is_quoted() {
+    fn process_that_ends_before_it_is_ready_is_quoted() {
         let deadline = Deadline::after(Duration::from_secs(10));
         let failure = sh("echo port in use").wait_for::<()>(deadline, |_| None).unwrap_err();
         assert_eq!(failure.to_string(), "sh ended before it was ready\n  | port in use");
     }
 
     #[test]
-    fn a_silent_process_fails_at_its_deadline_and_is_killed() {
+    fn silent_process_fails_at_its_deadline_and_is_killed() {
         let mut process = sh("exec sleep 60");
         let proc = std::path::PathBuf::from(format!("/proc/{}", process.id()));
         let failure = process.wait_for::<()>(Deadline::after(Duration::from_millis(50)), |_| None).unwrap_err();

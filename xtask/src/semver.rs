@@ -41,7 +41,7 @@ mod tests {
     use crate::workspace::TempFolder;
 
     #[test]
-    fn the_last_tag_of_a_version_is_found_and_other_tags_are_not() {
+    fn last_version_tag_is_found_and_other_tags_are_not() {
         let folder = TempFolder::create().unwrap();
         let git = |words: &str| {
             let author = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];

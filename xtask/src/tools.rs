@@ -215,7 +215,7 @@ mod tests {
     use crate::workspace::TempFolder;
 
     #[test]
-    fn a_script_names_the_python_it_will_have_and_a_program_is_left_alone() {
+    fn script_names_its_final_python_and_a_program_stays_unchanged() {
         let folder = TempFolder::create().unwrap();
         let [script, program] = ["nanio", "nats-server"].map(|name| folder.path().join(name));
         fs::write(&script, "#!/cache/.new-1/bin/python\nimport nanio # /cache/.new-1/bin\n").unwrap();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_or_a_program_that_does_not_run_is_not_the_one_wanted() {
+    fn program_of_another_version_or_broken_is_not_accepted() {
         let folder = TempFolder::create().unwrap();
         let program = folder.path().join("nats-server");
         // Written by a child: a file that this process has open for writing could not be run.

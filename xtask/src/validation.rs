@@ -4,7 +4,7 @@
 //!
 //! | form | is |
 //! |---|---|
-//! | `natsbridge-core::every_type_comes_back_as_it_was` | a test of that crate |
+//! | `natsbridge-core::types_all_come_back_as_they_were` | a test of that crate |
 //! | `bench: latency` | a group of measures of `cargo xtask bench` |
 //! | `conformance: mixed` | a case that every language sends to every other |
 //! | `cargo xtask coverage` | a command |
@@ -183,13 +183,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_requirement_has_evidence_that_exists() {
+    fn requirements_all_have_evidence_that_exists() {
         let text = read(&root().join(FILE)).unwrap();
         assert_eq!(faults(&text, &Evidence::gather().unwrap()), Vec::<String>::new());
     }
 
     #[test]
-    fn what_is_missing_or_made_up_is_found() {
+    fn evidence_missing_or_made_up_is_found() {
         let there = Evidence::gather().unwrap();
         let rows = |rows: &str| {
             let mut found = faults(rows, &there);
@@ -197,14 +197,14 @@ mod tests {
             found
         };
         let one = |shown: &str| rows(&format!("| FR-001 | text | {shown} |\n"));
-        let sound = "`xtask::what_is_missing_or_made_up_is_found`, `bench: latency`, `conformance: mixed`, \
+        let sound = "`xtask::evidence_missing_or_made_up_is_found`, `bench: latency`, `conformance: mixed`, \
                      `cargo xtask coverage`, `testdata/send/text*.json`, [map](architecture.md#the-map)";
         assert_eq!(one(sound), Vec::<String>::new());
         assert_eq!(faults("", &there).len(), requirements().len());
         for unsound in [
             "none",
             "`natsbridge-core::no_such_test`",
-            "`natsbridge-nowhere::what_is_missing_or_made_up_is_found`",
+            "`natsbridge-nowhere::evidence_missing_or_made_up_is_found`",
             "`bench: beauty`",
             "`conformance: nothing like it`",
             "`cargo xtask pray`",
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn only_functions_marked_as_tests_are_tests() {
+    fn functions_count_as_tests_only_when_marked() {
         let source =
             "#[test]\nfn a() {}\nfn b() {}\n#[tokio::test(flavor = \"x\")]\n#[ignore = \"why\"]\nasync fn c() {}\n";
         assert_eq!(tests_of(source), ["a", "c"]);

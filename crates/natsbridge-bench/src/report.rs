@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_met_on_the_right_side_of_it() {
+    fn target_is_met_only_on_its_right_side() {
         let line = Line::new("codec", "encode", 7.0, FASTER);
         assert_eq!(line.met(), None);
         assert_eq!(line.clone().target(Some(Target::AtLeast(7.0))).met(), Some(true));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_named_as_people_say_them() {
+    fn sizes_are_named_as_people_write_them() {
         let sizes = [100, 1_000, 400_000, 500_000, 10_000_000].map(size);
         assert_eq!(sizes, ["100 B", "1 KB", "400 KB", "0.5 MB", "10 MB"]);
     }

@@ -135,12 +135,12 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_compares_neighbours_so_that_a_slow_moment_of_the_machine_cancels() {
+    fn ratio_of_neighbours_cancels_a_slow_moment_of_the_machine() {
         assert_eq!(ratio(&[1.0, 10.0, 1.0], &[2.0, 20.0, 2.0]), 0.5);
     }
 
     #[test]
-    fn what_takes_longer_is_measured_as_longer() {
+    fn longer_work_is_measured_as_longer() {
         let effort = Effort { rounds: 5, slice: Duration::from_millis(1), ..Effort::QUICK };
         let sum = |to: u64| plain(move || (0..black_box(to)).fold(0, |sum: u64, n| black_box(sum ^ n)));
         let samples = in_turn(effort, vec![sum(20_000), sum(1_000)]);

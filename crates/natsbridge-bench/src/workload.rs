@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hostile_message_is_refused_and_a_sound_one_is_not() {
+    fn hostile_message_is_refused_and_valid_one_is_not() {
         bridge::decode(&bridge::binary_json(10_000).unwrap()).unwrap();
         for (name, json) in hostile().unwrap() {
             assert!(bridge::decode(&json).is_err(), "{name}");
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn both_paths_read_what_the_other_wrote() {
+    fn both_paths_read_each_others_output() {
         let values = mixed().unwrap();
         let ours = bridge::sealed(values.clone()).unwrap().to_json();
         let theirs = crate::textbook::encode(&values, &crate::textbook::Stamp::new().unwrap()).unwrap();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_about_as_large_as_asked() {
+    fn value_is_about_as_large_as_asked() {
         for payload_type in
             [PayloadType::Text, PayloadType::Dictionary, PayloadType::JsonTable, PayloadType::ArrowTable]
         {

@@ -9,7 +9,7 @@ fn counted(call: &mut dyn FnMut()) -> Counted {
 }
 
 #[test]
-fn no_call_allocates_more_often_than_its_limit() {
+fn calls_allocate_no_more_often_than_their_limits() {
     let counts: Vec<_> =
         Case::all().unwrap().iter().map(|case| (case.name, case.count(counted).times, case.limit)).collect();
     let table: String =
@@ -19,7 +19,7 @@ fn no_call_allocates_more_often_than_its_limit() {
 }
 
 #[test]
-fn a_count_is_the_same_every_time() {
+fn allocation_count_is_the_same_every_time() {
     for case in Case::all().unwrap() {
         let counts: Vec<Counted> = (0..3).map(|_| case.count(counted)).collect();
         assert!(counts.iter().all(|count| count == &counts[0]), "{}: {counts:?}", case.name);
@@ -27,14 +27,14 @@ fn a_count_is_the_same_every_time() {
 }
 
 #[test]
-fn the_columns_of_a_large_table_are_not_copied() {
+fn columns_of_a_large_table_are_not_copied() {
     for line in copied(counted).unwrap() {
         assert_eq!(line.met(), Some(true), "{}", line.to_json());
     }
 }
 
 #[test]
-fn allocations_are_seen() {
+fn allocations_are_counted() {
     let counted = counted(&mut || drop(std::hint::black_box(vec![1_u8; 1_000])));
     assert_eq!(counted, Counted { times: 1, bytes: 1_000 });
 }

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lives_are_counted_apart() {
+    fn repeats_are_counted_apart_for_each_run_of_a_receiver() {
         let line = |number: u64| format!(r#"{{"payloads":[{{"value":"{number} xx"}}]}}"#);
         let mut ledger = Ledger::default();
         ledger.enter(&[line(1), line(2), line(2)]);

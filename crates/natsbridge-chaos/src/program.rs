@@ -155,7 +155,7 @@ mod tests {
     use super::number_after;
 
     #[test]
-    fn numbers_are_found_behind_their_word() {
+    fn numbers_are_found_after_their_label() {
         let line = "received 12, unreadable 0, acknowledged 12, repeated 1, lost 3 (2 dropped: read too slowly)";
         assert_eq!(number_after(line, "received"), Some(12));
         assert_eq!(number_after(line, "lost"), Some(3));

@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_says_every_level_once() {
+    fn error_chain_says_every_level_once() {
         #[derive(Debug, thiserror::Error)]
         #[error("IO error: {0}")]
         struct Repeating(#[source] io::Error);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_words_in_an_error_command_no_terminal() {
+    fn strangers_text_in_an_error_commands_no_terminal() {
         let failure = Failure::input("a\u{1b}[2J", "b").because("\u{1b}]0;x\u{7}\r\n\u{202e}\u{2028}");
         let text = chain(&failure).join(": ");
         let harmful = |c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{2028}');

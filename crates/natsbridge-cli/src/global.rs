@@ -78,7 +78,7 @@ impl Global {
         if let Some(url) = &self.fileserver {
             stores::origin("--fileserver", url)?;
         }
-        let mut config = Config::from_variables(|name| self.variable(name)).map_err(natsbridge::Error::from)?;
+        let mut config = Config::from_variables(|name| self.variable(name))?;
         config.nats = config.nats.name("natsbridge");
         let bucket = match &self.s3 {
             Some(url) => Some(("--s3", url.clone())),

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_row_fits_the_terminal() {
+    fn longest_row_fits_the_terminal() {
         let dataname = "世界\u{1b}".repeat(50);
         let row = Row {
             dataname: &dataname,

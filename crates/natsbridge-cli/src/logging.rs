@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_logged_a_few_times_and_again_after_a_pause() {
+    fn log_place_is_logged_a_few_times_and_again_after_a_pause() {
         let episodes = Episodes::default();
         let start = Instant::now();
         let lines: Vec<_> = (0..4).map(|_| episodes.next("a", start)).collect();

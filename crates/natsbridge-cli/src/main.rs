@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_contradicts_itself_nowhere() {
+    fn command_line_definition_has_no_contradiction() {
         Cli::command().debug_assert();
     }
 }

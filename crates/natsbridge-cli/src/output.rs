@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn json_for_a_terminal_means_the_same() {
+    fn json_for_a_terminal_keeps_its_meaning() {
         let value = serde_json::json!({ "a\u{9b}": "\u{202e}\n\u{7f} Grüße 🌍", "b": [1.5, null] });
         let text = json(&value);
         assert_eq!(harmless(&text), text);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_folded_and_nothing_of_it_is_lost() {
+    fn long_text_is_folded_and_nothing_is_lost() {
         assert_eq!(folded("one two three", 7), ["one two", "three"]);
         assert_eq!(folded("a abcdefghij b", 4), ["a", "abcd", "efgh", "ij b"]);
         assert_eq!(folded("世界世界", 4), ["世界", "世界"]);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_is_as_wide_as_it_looks() {
+    fn cell_width_is_its_width_on_the_screen() {
         for (text, shown) in
             [("ab", "ab   "), ("abcde", "abcde"), ("abcdef", "abcd…"), ("世界世界", "世界…"), ("世a", "世a  ")]
         {

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_doubled_signal_is_one_and_a_later_one_ends_the_program() {
+    fn signal_sent_twice_at_once_is_one_and_a_later_one_ends() {
         let (asked, receiver) = watch::channel(None);
         let mut calls = Calls { asked: &asked, first: None };
         assert!(!calls.take() && receiver.borrow().is_some());

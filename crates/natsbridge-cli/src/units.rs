@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_size_is_read_as_people_write_it() {
+    fn size_is_read_as_people_write_it() {
         for (text, bytes) in [
             ("0", 0),
             ("500000", 500_000),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_is_read_as_people_write_it() {
+    fn duration_is_read_as_people_write_it() {
         for (text, seconds) in [("30d", 2_592_000), ("24h", 86_400), ("90s", 90), ("1h 30m", 5_400)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_shown_with_three_digits() {
+    fn size_is_shown_with_three_digits() {
         for (bytes, text) in [
             (0, "0 B"),
             (999, "999 B"),

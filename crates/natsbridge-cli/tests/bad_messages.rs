@@ -44,7 +44,7 @@ fn table(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn every_bad_message_is_one_line_with_its_code_and_the_next_one_is_received() {
+fn bad_message_is_one_line_with_its_code_and_the_next_arrives() {
     let world = World::start();
     let link = |url: String| envelope(&json!({ "transport": "link", "encoding": "none", "data": url, "size": 3 }));
     let whole = arrow();
@@ -98,7 +98,7 @@ fn every_bad_message_is_one_line_with_its_code_and_the_next_one_is_received() {
 }
 
 #[test]
-fn a_link_that_is_not_what_its_type_says_is_an_error_and_leaves_no_file() {
+fn link_of_another_type_is_an_error_and_leaves_no_file() {
     let world = World::start();
     world.file("bytes", vec![0xff; 600_000]);
     let sent = support::captured(&world.nats, "elsewhere", || {
@@ -114,7 +114,7 @@ fn a_link_that_is_not_what_its_type_says_is_an_error_and_leaves_no_file() {
 }
 
 #[test]
-fn what_can_be_read_of_a_message_is_printed_beside_the_error() {
+fn readable_payloads_are_printed_beside_the_error() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--count", "1"]);
     let message = json!({ "msg_id": "m", "sender_name": "stranger", "payloads": [
@@ -132,7 +132,7 @@ fn what_can_be_read_of_a_message_is_printed_beside_the_error() {
 }
 
 #[test]
-fn an_origin_that_is_not_allowed_is_told_with_its_option_once() {
+fn origin_not_allowed_is_reported_with_its_option_once() {
     let world = World::start();
     let link = |url: &str| envelope(&json!({ "transport": "link", "encoding": "none", "data": url, "size": 3 }));
     let receiver = world.receiver(&["s", "--count", "2"]);

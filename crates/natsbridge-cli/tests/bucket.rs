@@ -16,7 +16,7 @@ fn with_keys<'a>(command: &'a mut Command, url: &str) -> &'a mut Command {
 }
 
 #[test]
-fn a_large_payload_travels_through_a_bucket_and_is_read_with_or_without_its_keys() {
+fn bucket_carries_a_large_payload_with_or_without_keys_to_read() {
     let world = World::start();
     let s3 = Nanio::start().unwrap();
     let url = format!("s3://{}/lab?endpoint={}", Nanio::BUCKET, s3.url());
@@ -42,7 +42,7 @@ fn a_large_payload_travels_through_a_bucket_and_is_read_with_or_without_its_keys
 }
 
 #[test]
-fn a_bucket_that_cannot_be_used_is_named_without_its_keys() {
+fn bucket_that_cannot_be_used_is_named_without_its_keys() {
     let world = World::start();
     for url in ["payloads", "s3://", "s3://key:hunter2@payloads", "s3://payloads?key=hunter2"] {
         let ended = run(&mut world.program(["send", "s", "--text", "a=b", "--s3", url]));

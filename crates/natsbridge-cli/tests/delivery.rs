@@ -23,7 +23,7 @@ fn line(receiver: &Running) -> String {
 }
 
 #[test]
-fn acknowledged_lines_outlive_a_restart_of_the_server_each_printed_once() {
+fn acknowledged_lines_survive_a_restart_printed_once_each() {
     let mut world = World::start();
     let receiver = world.receiver(&["s", "--ack", "--count", "6000"]);
     let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines", "--ack", "1"]));
@@ -50,7 +50,7 @@ fn acknowledged_lines_outlive_a_restart_of_the_server_each_printed_once() {
 }
 
 #[test]
-fn a_killed_receiver_loses_no_acknowledged_line() {
+fn killed_receiver_loses_no_acknowledged_line() {
     let world = World::start();
     let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines=row", "--ack", "1", "--json"]));
     let mut seen = BTreeSet::new();
@@ -83,7 +83,7 @@ fn a_killed_receiver_loses_no_acknowledged_line() {
 }
 
 #[test]
-fn thousands_of_lines_a_second_keep_their_order() {
+fn lines_keep_their_order_at_thousands_a_second() {
     let world = World::start();
     for words in [&["send", "s", "--lines"][..], &["send", "s", "--lines", "--ack", "1"]] {
         let receiver = world.receiver(&["s", "--count", "10000", "--ack"]);
@@ -105,7 +105,7 @@ fn thousands_of_lines_a_second_keep_their_order() {
 }
 
 #[test]
-fn what_nobody_acknowledges_is_its_own_exit_code() {
+fn unacknowledged_message_has_its_own_exit_code() {
     let world = World::start();
     let deaf = world.receiver(&["s", "--count", "3"]);
     let ended = run(&mut world.program(["send", "s", "--text", "a=b", "--ack", "1", "--timeout", "300ms"]));
@@ -121,7 +121,7 @@ fn what_nobody_acknowledges_is_its_own_exit_code() {
 }
 
 #[test]
-fn a_message_is_acknowledged_by_as_many_receivers_as_asked() {
+fn message_is_acknowledged_by_as_many_receivers_as_asked() {
     let world = World::start();
     let receivers = [(); 2].map(|()| world.receiver(&["s", "--ack", "--count", "1"]));
     let sent = run(&mut world.program(["send", "s", "--text", "a=b", "--ack", "2", "--json"]));
@@ -146,7 +146,7 @@ fn json_of_what_was_sent_and_acknowledged_commands_no_terminal() {
 }
 
 #[test]
-fn an_unreadable_message_is_refused_with_its_code() {
+fn unreadable_message_is_refused_with_its_code() {
     let world = World::start();
     world.file("large", vec![0; 600_000]);
     let mut receive = world.program(["receive", "--json", "s", "--ack", "--count", "1"]);
@@ -161,7 +161,7 @@ fn an_unreadable_message_is_refused_with_its_code() {
 }
 
 #[test]
-fn a_line_that_is_no_text_is_named_and_the_others_are_sent() {
+fn line_that_is_no_text_is_named_and_the_others_are_sent() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--count", "3"]);
     let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines"]));
@@ -175,7 +175,7 @@ fn a_line_that_is_no_text_is_named_and_the_others_are_sent() {
 }
 
 #[test]
-fn lines_stopped_by_a_signal_are_told_and_end_in_order() {
+fn lines_stopped_by_a_signal_are_reported_and_end_in_order() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--count", "1"]);
     let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines"]));
@@ -189,7 +189,7 @@ fn lines_stopped_by_a_signal_are_told_and_end_in_order() {
 }
 
 #[test]
-fn an_option_counts_even_where_its_variable_is_wrong() {
+fn option_counts_even_where_its_variable_is_wrong() {
     let world = World::start();
     let mut send = world.program(["send", "s", "--text", "a=b", "--nats", &world.nats.url()]);
     send.args(["--fileserver", &world.files_url]).env("NATS_URL", "http://x").env("FILESERVER_URL", "files");
@@ -198,7 +198,7 @@ fn an_option_counts_even_where_its_variable_is_wrong() {
 }
 
 #[test]
-fn a_repeated_message_never_has_a_link_for_one_reader() {
+fn repeated_message_never_has_a_one_shot_link() {
     let world = World::start();
     world.file("large", vec![0; 600_000]);
     let id = "7a512910-bf40-4c64-a088-d2975d3d09ed";
@@ -220,7 +220,7 @@ fn a_repeated_message_never_has_a_link_for_one_reader() {
 }
 
 #[test]
-fn wishes_that_contradict_each_other_are_refused_before_connecting() {
+fn options_that_contradict_are_refused_before_connecting() {
     let id = ["--receiver-id", "7a512910-bf40-4c64-a088-d2975d3d09ed"];
     let file = ["--text", "a=b"];
     for (command, words, named) in [
@@ -242,7 +242,7 @@ fn wishes_that_contradict_each_other_are_refused_before_connecting() {
 }
 
 #[test]
-fn lines_that_were_never_sent_are_counted_as_lost() {
+fn lines_never_sent_are_counted_as_lost() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--ack", "--count", "2"]);
     let mut send = world.program(["send", "s", "--lines", "--ack", "1", "--threshold", "100", "--timeout", "2s"]);
@@ -270,7 +270,7 @@ fn lines_that_were_never_sent_are_counted_as_lost() {
 }
 
 #[test]
-fn lines_that_were_read_before_a_signal_are_sent() {
+fn lines_read_before_a_signal_are_sent() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--count", "3000"]);
     let (sender, mut stdin) = lines(&mut world.program(["send", "s", "--lines"]));

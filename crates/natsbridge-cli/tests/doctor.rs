@@ -18,7 +18,7 @@ fn check(ended: &Ended, name: &str) -> (String, String) {
 }
 
 #[test]
-fn healthy_servers_pass_every_check_and_nothing_is_left_behind() {
+fn healthy_servers_pass_every_check_and_nothing_is_left() {
     let world = World::start();
     let ended = run(&mut world.program(["doctor", "lab.results"]));
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
@@ -34,7 +34,7 @@ fn healthy_servers_pass_every_check_and_nothing_is_left_behind() {
 }
 
 #[test]
-fn a_refused_permission_is_told_with_what_to_allow() {
+fn refused_permission_is_reported_with_what_to_allow() {
     let world = World::start();
     let permissions = "permissions: { publish: [\"other\", \"_INBOX.>\"], subscribe: [\"lab.>\", \"_INBOX.>\"] }";
     let config = format!("authorization {{ users: [{{ user: \"ann\", password: \"hunter2\", {permissions} }}] }}");
@@ -64,7 +64,7 @@ fn a_refused_permission_is_told_with_what_to_allow() {
 }
 
 #[test]
-fn a_proxy_that_takes_small_bodies_only_is_found() {
+fn proxy_that_takes_small_bodies_only_is_found() {
     // As nginx is without client_max_body_size.
     let proxy = Scripted::start(|request| {
         let json = |text: &str| Some(Reply::new(200, &[("Content-Type", "application/json")], text));
@@ -90,7 +90,7 @@ fn a_proxy_that_takes_small_bodies_only_is_found() {
 }
 
 #[test]
-fn servers_that_are_not_there_are_told_apart() {
+fn unreachable_servers_are_told_apart() {
     let mut world = World::start();
     let mut doctor = world.program(["doctor", "--json"]);
     let no_nats = run(doctor.env("NATS_URL", "nats://ann:hunter2@127.0.0.1:9"));
@@ -106,7 +106,7 @@ fn servers_that_are_not_there_are_told_apart() {
 }
 
 #[test]
-fn a_wrong_token_is_told_with_its_variable() {
+fn wrong_token_is_reported_with_its_variable() {
     let world = World::start();
     let mut serve = program();
     serve
@@ -123,7 +123,7 @@ fn a_wrong_token_is_told_with_its_variable() {
 }
 
 #[test]
-fn a_threshold_beyond_the_servers_messages_is_a_warning_and_no_failure() {
+fn threshold_beyond_the_servers_messages_is_only_a_warning() {
     let world = World::start();
     let nats = NatsServer::builder().max_payload(100_000).start().unwrap();
     let ended = run(world.program(["doctor", "--json"]).env("NATS_URL", nats.url()));

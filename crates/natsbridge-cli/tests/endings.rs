@@ -63,7 +63,7 @@ fn ended_with_waiting(words: &[&str], waiting: usize) -> (World, Ended) {
 }
 
 #[test]
-fn waiting_messages_are_printed_when_a_receiver_is_asked_to_end() {
+fn waiting_messages_are_printed_when_the_receiver_stops() {
     let (_world, ended) = ended_with_waiting(&["receive", "s", "--json"], 20_000);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!((number(&ended, "received"), number(&ended, "unhandled")), (20_000, 0), "{}", ended.stderr);
@@ -71,7 +71,7 @@ fn waiting_messages_are_printed_when_a_receiver_is_asked_to_end() {
 }
 
 #[test]
-fn messages_that_can_not_be_printed_in_time_are_counted_and_said() {
+fn waiting_messages_not_printed_in_time_are_counted() {
     let (_world, ended) = ended_with_waiting(&["receive", "s", "--json", "--grace", "0s"], 20_000);
     assert_eq!(ended.code, Some(9), "{}", ended.stderr);
     let (received, unhandled) = (number(&ended, "received"), number(&ended, "unhandled"));
@@ -91,7 +91,7 @@ fn waiting_messages_are_recorded_or_counted() {
 }
 
 #[test]
-fn waiting_messages_are_answered_or_counted() {
+fn waiting_requests_are_handled_or_counted() {
     let (_world, ended) = ended_with_waiting(&["reply", "s", "--exec", "true"], 20);
     assert_eq!((ended.code, number(&ended, "handled")), (Some(0), 20), "{}", ended.stderr);
     let words = ["reply", "s", "--grace", "1s", "--exec", "sleep", "--", "30"];
@@ -101,7 +101,7 @@ fn waiting_messages_are_answered_or_counted() {
 }
 
 #[test]
-fn the_end_of_a_time_lets_waiting_messages_be_printed() {
+fn waiting_messages_are_printed_when_the_time_is_over() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--for", "500ms"]);
     signal(&receiver, "-STOP");
@@ -172,7 +172,7 @@ fn terminate(child: &std::process::Child) {
 }
 
 #[test]
-fn a_second_signal_ends_a_program_whose_output_is_blocked() {
+fn second_signal_ends_a_program_whose_output_is_blocked() {
     let world = World::start();
     let mut child = blocked(&world, &["--grace", "1h"]);
     let start = Instant::now();
@@ -188,7 +188,7 @@ fn a_second_signal_ends_a_program_whose_output_is_blocked() {
 }
 
 #[test]
-fn an_output_that_is_blocked_holds_up_the_end_no_longer_than_the_grace() {
+fn blocked_output_delays_the_end_by_the_grace_at_most() {
     let world = World::start();
     let child = blocked(&world, &["--grace", "300ms"]);
     terminate(&child);
@@ -210,7 +210,7 @@ fn an_output_that_is_blocked_holds_up_the_end_no_longer_than_the_grace() {
 }
 
 #[test]
-fn a_broken_connection_and_its_return_are_said_once() {
+fn broken_connection_and_its_return_are_reported_once() {
     let mut world = World::start();
     world.file("recorded", "");
     std::fs::remove_file(world.path("recorded")).unwrap();
@@ -238,7 +238,7 @@ fn a_broken_connection_and_its_return_are_said_once() {
 }
 
 #[test]
-fn a_subscription_that_the_server_cut_off_does_not_end_with_lost_0_alone() {
+fn subscription_cut_off_by_the_server_reports_possible_loss() {
     let mut world = World::start();
     world.nats = NatsServer::builder().config("max_payload: 100000, max_pending: 200000").start().unwrap();
     let receiver = world.receiver(&["s"]);
@@ -257,7 +257,7 @@ fn a_subscription_that_the_server_cut_off_does_not_end_with_lost_0_alone() {
 }
 
 #[test]
-fn a_signal_ends_a_program_at_once_that_is_not_connected() {
+fn signal_ends_a_program_that_is_not_connected_at_once() {
     let mut world = World::start();
     let commands: [&[&str]; 4] =
         [&["receive", "s"], &["watch", "s"], &["reply", "s", "--exec", "true"], &["record", "s", "--to", "recorded"]];
@@ -276,7 +276,7 @@ fn a_signal_ends_a_program_at_once_that_is_not_connected() {
 }
 
 #[test]
-fn a_revoked_permission_is_said_a_few_times_only() {
+fn revoked_permission_is_reported_a_few_times_only() {
     let world = World::start();
     let config = |publish: &str| {
         let permissions = format!("permissions: {{ publish: [{publish}], subscribe: [\"s\", \"_INBOX.>\"] }}");

@@ -18,7 +18,7 @@ fn dead_port() -> u16 {
 }
 
 #[test]
-fn a_dead_nats_server_is_named_without_its_password_within_six_seconds() {
+fn dead_nats_server_is_named_without_password_in_six_seconds() {
     // One refuses, the other accepts and stays silent.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let ports = [dead_port(), silent.local_addr().unwrap().port()];
@@ -50,7 +50,7 @@ fn a_dead_nats_server_is_named_without_its_password_within_six_seconds() {
 }
 
 #[test]
-fn a_refused_login_says_how_to_give_another() {
+fn refused_login_says_how_to_give_another() {
     let nats = NatsServer::builder().token("right").start().unwrap();
     let url = nats.url().replace("nats://", "nats://hunter2@");
     let ended = run(program().args(["send", "s", "--text", "a=b"]).env("NATS_URL", url));
@@ -59,7 +59,7 @@ fn a_refused_login_says_how_to_give_another() {
 }
 
 #[test]
-fn a_bad_variable_or_argument_is_named() {
+fn bad_variable_or_argument_is_named() {
     for (name, value) in [
         ("SIZE_THRESHOLD", "half"),
         ("FILESERVER_URL", "files"),
@@ -105,7 +105,7 @@ fn a_bad_variable_or_argument_is_named() {
 }
 
 #[test]
-fn an_input_that_cannot_be_read_is_named_with_its_payload() {
+fn unreadable_input_is_named_with_its_payload() {
     let world = World::start();
     world.file("bad.json", "[1");
     world.file("bad.csv", "a,b\n1\n");
@@ -126,7 +126,7 @@ fn an_input_that_cannot_be_read_is_named_with_its_payload() {
 }
 
 #[test]
-fn a_dead_file_server_fails_the_send_with_store_attempts_and_cause() {
+fn dead_file_server_fails_the_send_with_attempts_and_cause() {
     let world = World::start();
     world.file("large", vec![0; 600_000]);
     let url = format!("http://127.0.0.1:{}", dead_port());
@@ -138,7 +138,7 @@ fn a_dead_file_server_fails_the_send_with_store_attempts_and_cause() {
 }
 
 #[test]
-fn a_wrong_token_fails_the_send_and_says_where_it_goes() {
+fn wrong_token_fails_the_send_and_says_where_it_goes() {
     let world = World::start();
     world.file("large", vec![0; 600_000]);
     let mut serve = program();
@@ -158,7 +158,7 @@ fn a_wrong_token_fails_the_send_and_says_where_it_goes() {
 }
 
 #[test]
-fn a_file_server_that_dies_in_the_middle_of_a_download_is_an_error_line() {
+fn file_server_dying_during_a_download_is_an_error_line() {
     let mut world = World::start();
     let len = 400_000_000;
     world.sparse("large", len);
@@ -178,7 +178,7 @@ fn a_file_server_that_dies_in_the_middle_of_a_download_is_an_error_line() {
 }
 
 #[test]
-fn a_receiver_that_is_killed_in_the_middle_leaves_nothing_under_the_final_name() {
+fn receiver_killed_during_a_download_leaves_no_final_file() {
     let world = World::start();
     let len = 400_000_000;
     world.sparse("large", len);
@@ -195,7 +195,7 @@ fn a_receiver_that_is_killed_in_the_middle_leaves_nothing_under_the_final_name()
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_ends_a_receiver_and_a_file_server_in_order() {
+fn ctrl_c_ends_receiver_and_file_server_in_order() {
     for signal in ["-INT", "-TERM"] {
         let world = World::start();
         let receiver = world.receiver(&["s"]);
@@ -211,7 +211,7 @@ fn ctrl_c_ends_a_receiver_and_a_file_server_in_order() {
 
 #[cfg(unix)]
 #[test]
-fn a_receiver_stopped_in_the_middle_of_a_download_removes_what_it_had() {
+fn receiver_stopped_during_a_download_removes_its_part() {
     let world = World::start();
     let files = Scripted::stalling();
     let receiver = world.receiver(&["s", "--save", "saved", "--grace", "0s", "--allow-origin", &files.server.url()]);
@@ -225,7 +225,7 @@ fn a_receiver_stopped_in_the_middle_of_a_download_removes_what_it_had() {
 }
 
 #[test]
-fn what_a_killed_receiver_left_goes_when_the_next_one_starts() {
+fn parts_of_a_killed_receiver_go_when_the_next_one_starts() {
     let world = World::start();
     let files = Scripted::stalling();
     let url = files.server.url();
@@ -274,7 +274,7 @@ fn links_for_a_program_are_private_and_go_with_a_killed_reply() {
 }
 
 #[test]
-fn a_folder_for_files_that_can_not_be_made_is_named() {
+fn folder_that_cannot_be_made_is_named() {
     let world = World::start();
     world.file("taken", "");
     let ended = run(&mut world.program(["receive", "s", "--save", "taken/inside"]));
@@ -283,7 +283,7 @@ fn a_folder_for_files_that_can_not_be_made_is_named() {
 }
 
 #[test]
-fn the_end_of_the_time_without_all_messages_is_its_own_exit_code() {
+fn time_over_without_all_messages_has_its_own_exit_code() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--for", "300ms", "--count", "2"]);
     publish(&world.nats, "s", br#"{"msg_id":"m","payloads":[]}"#);
@@ -295,7 +295,7 @@ fn the_end_of_the_time_without_all_messages_is_its_own_exit_code() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_program_quietly() {
+fn reader_that_goes_away_ends_the_program_quietly() {
     let world = World::start();
     let mut child = world.program(["receive", "s"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -315,7 +315,7 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
 }
 
 #[test]
-fn a_folder_in_use_is_not_swept_and_a_free_one_is() {
+fn folder_in_use_is_not_swept_and_a_free_one_is() {
     let mut world = World::start();
     let sweep = |world: &World| run(&mut world.program(["files", "sweep", "--dir", "stored"]));
     let busy = sweep(&world);
@@ -338,7 +338,7 @@ fn a_folder_in_use_is_not_swept_and_a_free_one_is() {
 }
 
 #[test]
-fn a_server_of_another_protocol_is_told_as_such() {
+fn server_of_another_protocol_is_reported_as_such() {
     let nats = NatsServer::start().unwrap();
     for (scheme, named) in [("tls", "TLS"), ("ws", "WebSocket"), ("wss", "TLS")] {
         let url = format!("{scheme}://127.0.0.1:{}", nats.port());

@@ -26,7 +26,7 @@ const COMMANDS: [&[&str]; 16] = [
 ];
 
 #[test]
-fn every_help_fits_eighty_columns_and_has_examples() {
+fn help_of_every_command_fits_80_columns_and_has_examples() {
     for command in COMMANDS {
         for option in ["-h", "--help"] {
             let help = run(program().args(command).arg(option));
@@ -41,7 +41,7 @@ fn every_help_fits_eighty_columns_and_has_examples() {
 }
 
 #[test]
-fn every_command_that_tells_something_tells_it_as_json_too() {
+fn commands_with_output_print_it_as_json_too() {
     for command in COMMANDS {
         // These two write a shell's and a reader's own format, and the first two are no commands by themselves.
         if [&[][..], &["files"], &["completions"], &["man"]].contains(&command) {
@@ -54,7 +54,7 @@ fn every_command_that_tells_something_tells_it_as_json_too() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_terminal_gets_colours_unless_no_color_says_otherwise() {
+fn terminal_gets_colours_unless_no_color_is_set() {
     let coloured = |no_color: Option<&str>| {
         // util-linux's script gives the program a real terminal.
         let mut terminal = std::process::Command::new("script");
@@ -74,7 +74,7 @@ fn a_terminal_gets_colours_unless_no_color_says_otherwise() {
 }
 
 #[test]
-fn every_exit_code_is_documented() {
+fn exit_codes_are_all_documented() {
     let help = run(program().arg("--help")).stdout;
     let codes = help.split("Exit codes:\n").nth(1).unwrap();
     let lines: Vec<_> = codes.lines().take(10).collect();
@@ -130,7 +130,7 @@ fn shown_in(document: &str) -> Vec<(Vec<String>, Vec<String>)> {
 }
 
 #[test]
-fn the_documents_show_commands_and_options_that_exist() {
+fn documents_show_commands_and_options_that_exist() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let documents = [
         "README.md",

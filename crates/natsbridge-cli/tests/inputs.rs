@@ -24,7 +24,7 @@ fn piped(command: &mut Command, input: &[u8]) -> Ended {
 }
 
 #[test]
-fn cells_of_a_csv_arrive_as_they_were_written() {
+fn csv_cells_arrive_as_they_were_written() {
     let world = World::start();
     let cells = [
         ("zip", "02134"),
@@ -60,7 +60,7 @@ fn cells_of_a_csv_arrive_as_they_were_written() {
 }
 
 #[test]
-fn a_byte_order_mark_is_skipped_before_every_kind_of_json() {
+fn byte_order_mark_is_skipped_before_every_kind_of_json() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--count", "7"]);
     for (option, name, text, value) in [
@@ -128,7 +128,7 @@ fn other_encodings_are_named() {
 }
 
 #[test]
-fn numbers_that_would_arrive_as_others_are_refused() {
+fn numbers_that_would_arrive_changed_are_refused() {
     let world = World::start();
     for number in ["123456789012345678901234567890", "1e400", "0.1000000000000000055511151231257827"] {
         world.file("t.ndjson", format!("{{\"n\":{number}}}\n"));
@@ -147,7 +147,7 @@ fn numbers_that_would_arrive_as_others_are_refused() {
 }
 
 #[test]
-fn pipes_are_read_once_whatever_they_are_given_as() {
+fn pipes_are_read_once_however_they_are_given() {
     let world = World::start();
     let large = vec![b'x'; 700_000];
     world.file("large", &large);
@@ -192,7 +192,7 @@ fn pipes_are_read_once_whatever_they_are_given_as() {
 }
 
 #[test]
-fn mistakes_are_told_with_what_to_do_before_connecting() {
+fn mistakes_are_reported_with_a_remedy_before_connecting() {
     let world = World::start();
     world.file("t.parquet", b"PAR1");
     world.file("renamed.csv", b"PAR1\x15\x04");
@@ -226,7 +226,7 @@ fn mistakes_are_told_with_what_to_do_before_connecting() {
 }
 
 #[test]
-fn a_message_without_a_payload_is_sent_when_asked_for() {
+fn message_without_payload_is_sent_when_asked_for() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--count", "2"]);
     for words in [["--empty", "--json"], ["--purpose", "shutdown"]] {
@@ -237,7 +237,7 @@ fn a_message_without_a_payload_is_sent_when_asked_for() {
 }
 
 #[test]
-fn two_payloads_of_one_name_are_warned_of() {
+fn payloads_of_one_name_are_warned_of() {
     let world = World::start();
     let words =
         ["send", "s", "--text", "a\u{1b}[2J=1", "--text", "b=2", "--text", "a\u{1b}[2J=3", "--text", "a\u{1b}[2J=4"];
@@ -248,7 +248,7 @@ fn two_payloads_of_one_name_are_warned_of() {
 }
 
 #[test]
-fn replayed_links_for_one_reader_are_warned_of() {
+fn replayed_one_shot_links_are_warned_of() {
     let world = World::start();
     let envelope = "{\\\"payloads\\\":[{\\\"dataname\\\":\\\"a\\\",\\\"payload_type\\\":\\\"binary\\\",\\\"transport\\\":\\\"link\\\",\
         \\\"data\\\":\\\"http://127.0.0.1:9/x\\\",\\\"metadata\\\":{\\\"one_shot\\\":true}}]}";

@@ -32,7 +32,7 @@ fn message(world: &World) -> Json {
 }
 
 #[test]
-fn a_sound_message_has_no_problems_and_its_one_shot_link_stays() {
+fn sound_message_has_no_problems_and_its_one_shot_link_stays() {
     let world = World::start();
     world.file("m.json", message(&world).to_string());
     for _ in 0..2 {
@@ -51,7 +51,7 @@ fn a_sound_message_has_no_problems_and_its_one_shot_link_stays() {
 }
 
 #[test]
-fn every_fault_is_marked_with_its_code() {
+fn faults_are_marked_each_with_its_code() {
     let world = World::start();
     let good = message(&world);
     type Change = fn(&mut Json);
@@ -83,7 +83,7 @@ fn every_fault_is_marked_with_its_code() {
 }
 
 #[test]
-fn the_end_of_a_link_is_told_by_its_offset() {
+fn expiry_of_a_link_is_told_by_its_offset() {
     let world = World::start();
     let mut message = message(&world);
     // By the clock of a place two hours ahead or behind.
@@ -97,7 +97,7 @@ fn the_end_of_a_link_is_told_by_its_offset() {
 }
 
 #[test]
-fn a_byte_order_mark_before_a_message_is_skipped() {
+fn byte_order_mark_before_a_message_is_skipped() {
     let world = World::start();
     world.file("m.json", format!("\u{feff}{}", message(&world)));
     let ended = inspected(&world, &["m.json"]);
@@ -105,7 +105,7 @@ fn a_byte_order_mark_before_a_message_is_skipped() {
 }
 
 #[test]
-fn a_long_problem_is_whole_in_a_pipe() {
+fn long_problem_is_printed_whole_to_a_pipe() {
     let world = World::start();
     let mut message = message(&world);
     let name = "long name ".repeat(7);
@@ -118,7 +118,7 @@ fn a_long_problem_is_whole_in_a_pipe() {
 }
 
 #[test]
-fn links_to_strangers_and_with_no_links_none_are_asked_for() {
+fn links_to_strangers_or_with_no_links_are_not_asked_for() {
     let world = World::start();
     let mut message = message(&world);
     world.file("m.json", message.to_string());
@@ -133,7 +133,7 @@ fn links_to_strangers_and_with_no_links_none_are_asked_for() {
 }
 
 #[test]
-fn a_message_is_taken_from_standard_input_or_from_a_subject() {
+fn message_is_taken_from_standard_input_or_from_a_subject() {
     let world = World::start();
     let text = message(&world).to_string();
     let mut child = world.program(["inspect", "--json"]);

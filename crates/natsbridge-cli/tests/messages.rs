@@ -17,7 +17,7 @@ fn field(message: &Json, name: &str) -> Vec<Json> {
 }
 
 #[test]
-fn a_message_with_every_type_arrives_as_it_was_sent() {
+fn message_with_every_type_arrives_as_it_was_sent() {
     let world = World::start();
     let large: Vec<u8> = (0..1_500_000_u32).map(|n| (n * 7 / 3) as u8).collect();
     world.file("big.bin", &large);
@@ -73,7 +73,7 @@ fn a_message_with_every_type_arrives_as_it_was_sent() {
 }
 
 #[test]
-fn of_two_payloads_that_exceed_the_message_together_one_becomes_a_link() {
+fn payloads_too_large_together_travel_one_as_a_link() {
     let world = World::start();
     world.file("a", vec![1; 499_999]);
     world.file("b", vec![2; 499_999]);
@@ -94,7 +94,7 @@ fn of_two_payloads_that_exceed_the_message_together_one_becomes_a_link() {
 }
 
 #[test]
-fn a_message_that_cannot_fit_is_refused_with_its_sizes_and_nothing_is_uploaded() {
+fn message_that_cannot_fit_is_refused_and_nothing_is_uploaded() {
     let world = World::start();
     world.file("a", vec![1; 50_001]);
     let sent = run(&mut world.program(["send", "s", "--receiver", "micropython", "--text", "n=x", "--file", "a=@a"]));
@@ -140,7 +140,7 @@ fn standard_input_is_a_payload_of_any_type() {
 }
 
 #[test]
-fn payloads_keep_the_order_of_the_command_line_and_values_their_escapes() {
+fn payloads_keep_command_line_order_and_values_their_escapes() {
     let world = World::start();
     world.file("v", "from a file");
     let receiver = world.receiver(&["s", "--count", "1"]);
@@ -193,7 +193,7 @@ fn links_and_tables_are_made_as_the_options_say() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_large_link_is_saved_without_being_held_in_memory() {
+fn large_link_is_saved_without_being_held_in_memory() {
     let world = World::start();
     let len = 200_000_000;
     world.sparse("large", len);
@@ -210,7 +210,7 @@ fn a_large_link_is_saved_without_being_held_in_memory() {
 }
 
 #[test]
-fn a_receiver_of_everything_is_not_told_of_the_answers_between_nats_clients() {
+fn subscriber_of_everything_sees_no_replies_of_nats_clients() {
     let world = World::start();
     let receiver = world.receiver(&[">", "--count", "2"]);
     for note in ["a", "b"] {
@@ -237,7 +237,7 @@ fn members_of_a_queue_share_the_messages() {
 }
 
 #[test]
-fn what_is_printed_for_people_fits_eighty_columns_and_holds_no_escapes() {
+fn output_for_people_fits_80_columns_without_escapes() {
     let world = World::start();
     let mut receive = world.program(["receive", "s", "--count", "1", "--save", "saved"]);
     let receiver = Running::start(&mut receive);

@@ -21,7 +21,7 @@ fn metrics(address: &str) -> String {
 }
 
 #[test]
-fn a_file_server_tells_programs_where_it_listens() {
+fn file_server_tells_programs_its_address() {
     let folder = tempfile::tempdir().unwrap();
     let mut serve = program();
     serve.args(["serve", "--json", "--listen", "127.0.0.1:0", "--dir"]).arg(folder.path());
@@ -32,7 +32,7 @@ fn a_file_server_tells_programs_where_it_listens() {
 }
 
 #[test]
-fn a_receiver_serves_its_counters_to_prometheus() {
+fn receiver_serves_its_counters_to_prometheus() {
     let world = World::start();
     // Free for now: Prometheus has to know the port, so the program takes no free one by itself.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -55,7 +55,7 @@ fn a_receiver_serves_its_counters_to_prometheus() {
 }
 
 #[test]
-fn completions_name_every_command_and_are_sound_for_bash() {
+fn completions_name_every_command_and_are_valid_bash() {
     for shell in ["bash", "zsh", "fish"] {
         let made = run(program().args(["completions", shell]));
         assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""), "{shell}");

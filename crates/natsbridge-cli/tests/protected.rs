@@ -40,7 +40,7 @@ fn tls_server(authority: &Authority, expired: bool, config: &str) -> NatsServer 
 }
 
 #[test]
-fn a_servers_own_authority_is_trusted_where_it_is_named() {
+fn private_authority_is_trusted_where_it_is_named() {
     let server = tls_server(&Authority::new("ours").unwrap(), false, "");
     check(&send(&server, &[], &[]), 3, &["not trusted", "--tls-ca"]);
     check(&send(&server, &["--tls-ca", "ca.pem"], &[]), 0, &[]);
@@ -59,7 +59,7 @@ fn a_servers_own_authority_is_trusted_where_it_is_named() {
 }
 
 #[test]
-fn a_client_certificate_opens_where_the_server_asks_for_one() {
+fn client_certificate_logs_in_where_the_server_asks_for_one() {
     let server = tls_server(&Authority::new("ours").unwrap(), false, "ca_file: \"ca.pem\", verify: true");
     check(&send(&server, &["--tls-ca", "ca.pem"], &[]), 3, &["--tls-cert", "--tls-key"]);
     let options = ["--tls-ca", "ca.pem", "--tls-cert", "client.pem", "--tls-key", "client.key"];
@@ -70,7 +70,7 @@ fn a_client_certificate_opens_where_the_server_asks_for_one() {
 }
 
 #[test]
-fn tls_comes_first_where_that_is_asked_for() {
+fn tls_comes_first_where_asked() {
     let server = tls_server(&Authority::new("ours").unwrap(), false, "handshake_first: true");
     check(&send(&server, &["--tls-ca", "ca.pem", "--tls-first"], &[]), 0, &[]);
     check(&send(&server, &["--tls-ca", "ca.pem"], &[("NATS_TLS_FIRST", "true")]), 0, &[]);
@@ -81,13 +81,13 @@ fn tls_comes_first_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_server_without_tls_is_refused_by_whoever_names_an_authority() {
+fn server_without_tls_is_refused_where_an_authority_is_named() {
     let server = NatsServer::builder().file("ca.pem", Authority::new("ours").unwrap().pem).start().unwrap();
     check(&send(&server, &["--tls-ca", "ca.pem"], &[]), 3, &["TLS"]);
 }
 
 #[test]
-fn every_way_to_log_in_opens_and_a_wrong_one_says_what_to_give() {
+fn logins_of_every_kind_work_and_a_wrong_one_says_what_to_give() {
     let server = NatsServer::builder().user("ann", "right").start().unwrap();
     let password = |password| [("NATS_USER", "ann"), ("NATS_PASSWORD", password)];
     check(&send(&server, &[], &password("right")), 0, &[]);
@@ -111,7 +111,7 @@ fn every_way_to_log_in_opens_and_a_wrong_one_says_what_to_give() {
 }
 
 #[test]
-fn the_doctor_says_what_to_do_about_each_failure_of_login_and_trust() {
+fn doctor_says_what_to_do_about_each_login_and_trust_failure() {
     let doctor = |server: &NatsServer, options: &[&str], variables: &[(&str, &str)]| {
         let mut doctor = program();
         doctor.arg("doctor").args(options).env("NATS_URL", server.url()).current_dir(server.folder());
@@ -136,7 +136,7 @@ fn the_doctor_says_what_to_do_about_each_failure_of_login_and_trust() {
 
 #[cfg(unix)]
 #[test]
-fn a_receiver_whose_permission_is_taken_away_says_so_and_ends() {
+fn receiver_that_loses_its_permission_says_so_and_ends() {
     let config = |permissions: &str| format!("authorization {{ users: [{{ user: ann, password: x{permissions} }}] }}");
     for words in
         [&["receive", "s"][..], &["watch", "s"], &["record", "s", "--to", "-"], &["reply", "s", "--exec", "cat"]]

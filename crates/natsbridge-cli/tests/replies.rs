@@ -38,7 +38,7 @@ fn stop(service: Running) -> Ended {
 }
 
 #[test]
-fn a_program_answers_with_its_output_and_finds_the_message_around_it() {
+fn program_replies_with_its_output_and_gets_the_message() {
     let world = World::start();
     let script = "tr a-z A-Z; printf ' %s %s %s %s' \
         \"$NATSBRIDGE_SUBJECT\" \"$NATSBRIDGE_DATANAME\" \"$NATSBRIDGE_PAYLOAD_TYPE\" \"$NATSBRIDGE_SENDER_NAME\"";
@@ -61,7 +61,7 @@ fn a_program_answers_with_its_output_and_finds_the_message_around_it() {
 }
 
 #[test]
-fn a_failing_program_refuses_with_its_first_words() {
+fn failing_program_refuses_with_its_first_line() {
     let world = World::start();
     let service = service(&world, &[], "read -r code; echo \"no job $code\" >&2; echo more >&2; exit $code");
     for (code, retryable) in [("3", false), ("75", true)] {
@@ -80,7 +80,7 @@ fn a_failing_program_refuses_with_its_first_words() {
 }
 
 #[test]
-fn a_program_that_takes_too_long_is_killed() {
+fn slow_program_is_killed() {
     let world = World::start();
     let service = service(&world, &["--timeout", "300ms"], "echo $$; echo $$ >pid; exec sleep 60");
     let refused = ask(&world, &["--text", "a=b"]);
@@ -98,7 +98,7 @@ fn a_program_that_takes_too_long_is_killed() {
 }
 
 #[test]
-fn a_subject_without_listeners_and_a_silent_one_are_told_apart() {
+fn subject_without_subscribers_and_silent_one_are_told_apart() {
     let world = World::start();
     let nobody = ask(&world, &["--text", "a=b"]);
     assert_eq!(nobody.code, Some(8), "{}", nobody.stderr);
@@ -111,7 +111,7 @@ fn a_subject_without_listeners_and_a_silent_one_are_told_apart() {
 }
 
 #[test]
-fn no_more_programs_run_at_once_than_asked() {
+fn programs_running_at_once_are_limited_as_asked() {
     let world = World::start();
     let script = "mkdir -p run; touch run/$$; ls run | wc -l; sleep 0.2; rm run/$$";
     let service = service(&world, &["--jobs", "2"], script);
@@ -124,7 +124,7 @@ fn no_more_programs_run_at_once_than_asked() {
 }
 
 #[test]
-fn a_large_payload_is_read_as_a_stream_and_bytes_come_back_as_bytes() {
+fn large_payload_is_read_as_a_stream_and_bytes_return_as_bytes() {
     let world = World::start();
     world.sparse("large", 3_000_000);
     let service = service(&world, &[], "wc -c; head -c 4 /dev/zero | tr '\\0' '\\377'");
@@ -135,7 +135,7 @@ fn a_large_payload_is_read_as_a_stream_and_bytes_come_back_as_bytes() {
 }
 
 #[test]
-fn a_program_runs_once_for_a_message_that_is_repeated() {
+fn program_runs_once_for_a_repeated_message() {
     let world = World::start();
     let service = service(&world, &["--jobs", "1"], "echo run >>runs; sleep 0.7");
     // Repeated while the program runs, and again when it has answered.
@@ -152,7 +152,7 @@ fn a_program_runs_once_for_a_message_that_is_repeated() {
 }
 
 #[test]
-fn a_signal_lets_the_running_program_finish_and_answer() {
+fn running_program_finishes_and_replies_after_a_signal() {
     let world = World::start();
     let service = service(&world, &[], "echo begun >&2; sleep 0.5; echo done");
     let asked = asking(&world);
@@ -163,7 +163,7 @@ fn a_signal_lets_the_running_program_finish_and_answer() {
 }
 
 #[test]
-fn a_message_that_asks_for_no_answer_is_handled_and_lines_for_people_fit() {
+fn message_without_reply_subject_is_handled_and_output_fits() {
     let world = World::start();
     let mut reply = world.program(["reply", "s", "--exec", "cat"]);
     let service = Running::start(&mut reply);
@@ -181,7 +181,7 @@ fn a_message_that_asks_for_no_answer_is_handled_and_lines_for_people_fit() {
 }
 
 #[test]
-fn answers_go_to_listed_subjects_alone() {
+fn replies_go_to_listed_subjects_alone() {
     let world = World::start();
     let service = service(&world, &["--reply-to", "allowed.>"], "echo done");
     let answers = world.receiver(&[">", "--for", "3s"]);
@@ -201,7 +201,7 @@ fn answers_go_to_listed_subjects_alone() {
 }
 
 #[test]
-fn a_long_refusal_is_told_whole_in_a_pipe() {
+fn long_refusal_is_printed_whole_to_a_pipe() {
     let world = World::start();
     let words = "why ".repeat(60);
     let service = Running::start(&mut world.program([

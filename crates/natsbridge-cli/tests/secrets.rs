@@ -61,7 +61,7 @@ fn prepared() -> World {
 }
 
 #[test]
-fn secrets_of_servers_that_are_not_there_are_not_shown() {
+fn secrets_of_unreachable_servers_are_not_shown() {
     let world = prepared();
     check(
         &world,
@@ -75,7 +75,7 @@ fn secrets_of_servers_that_are_not_there_are_not_shown() {
 }
 
 #[test]
-fn secrets_that_are_right_or_wrong_are_not_shown() {
+fn secrets_right_or_wrong_are_not_shown() {
     let world = prepared();
     let mut serve = program();
     serve.args(["serve", "--listen", "127.0.0.1:0", "--dir"]).arg(world.path("closed"));
@@ -115,7 +115,7 @@ fn secrets_that_cannot_be_used_are_not_shown() {
 }
 
 #[test]
-fn a_secret_among_the_arguments_is_not_repeated() {
+fn secret_among_the_arguments_is_not_repeated() {
     let world = prepared();
     for (option, value) in [
         ("--nats", "nats://ann:SECRET@127.0.0.1:9"),

@@ -68,7 +68,7 @@ fn stored(dir: &Path) -> u64 {
 }
 
 #[test]
-fn the_token_from_the_environment_guards_uploads_and_is_seen_by_nobody() {
+fn token_from_the_environment_guards_uploads_and_is_not_shown() {
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--dir"];
     let mut command = program();

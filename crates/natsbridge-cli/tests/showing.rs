@@ -41,7 +41,7 @@ fn table(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
 }
 
 #[test]
-fn small_messages_that_stand_for_much_are_shown_in_bounded_memory() {
+fn small_messages_with_huge_values_show_in_bounded_memory() {
     let world = World::start();
     let receiver = world.receiver(&["s"]);
     let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(200_000)]));
@@ -69,7 +69,7 @@ fn small_messages_that_stand_for_much_are_shown_in_bounded_memory() {
 }
 
 #[test]
-fn payloads_of_one_message_share_what_is_shown() {
+fn payloads_of_one_message_share_the_limit_of_what_is_shown() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--count", "1"]);
     let nulls = direct("arrowtable", &table(vec![("n", Arc::new(NullArray::new(500_000)))]));
@@ -85,7 +85,7 @@ fn payloads_of_one_message_share_what_is_shown() {
 }
 
 #[test]
-fn messages_that_wait_are_held_in_bounded_memory() {
+fn waiting_messages_are_held_in_bounded_memory() {
     let world = World::start();
     let (listener, link) = silent();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -106,7 +106,7 @@ fn messages_that_wait_are_held_in_bounded_memory() {
 }
 
 #[test]
-fn a_large_text_link_is_not_loaded_to_be_shown() {
+fn large_text_link_is_not_loaded_to_be_shown() {
     let world = World::start();
     world.file("text", "x".repeat(150_000_000));
     let receiver = world.receiver(&["s", "--count", "1"]);
@@ -118,7 +118,7 @@ fn a_large_text_link_is_not_loaded_to_be_shown() {
 }
 
 #[test]
-fn a_table_that_json_can_not_show_is_saved_shown_and_acknowledged() {
+fn table_without_json_form_is_saved_shown_and_acknowledged() {
     let world = World::start();
     let receiver = world.receiver(&["s", "--ack", "--save", "saved", "--count", "2"]);
     let answers = world.receiver(&["answers", "--count", "2"]);
@@ -165,7 +165,7 @@ fn silent() -> (std::net::TcpListener, Json) {
 }
 
 #[test]
-fn a_message_whose_links_hang_holds_up_others_for_seconds_and_ends_itself() {
+fn message_whose_links_hang_delays_others_for_seconds_only() {
     let world = World::start();
     let (listener, link) = silent();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -184,7 +184,7 @@ fn a_message_whose_links_hang_holds_up_others_for_seconds_and_ends_itself() {
 }
 
 #[test]
-fn answers_go_to_listed_subjects_alone_and_a_receiver_keeps_its_name() {
+fn replies_go_to_listed_subjects_and_receiver_keeps_its_name() {
     let world = World::start();
     let id = "3f2b8c1e-6f0a-4c57-9f3e-2d8a51b7c0de";
     let receiver = world.receiver(&["s", "--ack", "--id", id, "--reply-to", "allowed.>", "--count", "2"]);
@@ -203,7 +203,7 @@ fn answers_go_to_listed_subjects_alone_and_a_receiver_keeps_its_name() {
 }
 
 #[test]
-fn a_program_that_answers_gets_no_secrets_and_its_link_lies_in_a_private_folder() {
+fn replying_program_gets_no_secrets_and_a_private_folder() {
     let world = World::start();
     world.sparse("large", 2_000_000);
     let temporary = world.path("tmp");

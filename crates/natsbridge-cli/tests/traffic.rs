@@ -23,7 +23,7 @@ fn recorder(world: &World, words: &[&str]) -> Running {
 }
 
 #[test]
-fn what_is_recorded_is_sent_again_byte_for_byte() {
+fn recording_is_replayed_byte_for_byte() {
     let world = World::start();
     let odd: [&[u8]; 4] =
         [b"{ \"payloads\": [] }\n", b"", b"\xff\x00\n", "{\"msg_id\":\"ü\",\"payloads\":[]}".as_bytes()];
@@ -80,7 +80,7 @@ fn pauses_between_messages_are_kept_at_the_speed_asked_for() {
 }
 
 #[test]
-fn a_recording_is_not_written_over_and_a_wrong_one_is_named_by_its_line() {
+fn recording_is_not_overwritten_and_a_wrong_line_is_named() {
     let world = World::start();
     world.file("there.ndjson", "mine");
     let refused = run(&mut world.program(["record", "s", "--to", "there.ndjson"]));
@@ -95,7 +95,7 @@ fn a_recording_is_not_written_over_and_a_wrong_one_is_named_by_its_line() {
 }
 
 #[test]
-fn a_benchmark_tells_rates_and_latencies_and_leaves_no_file() {
+fn benchmark_reports_rates_and_latencies_and_leaves_no_file() {
     let world = World::start();
     let words = ["bench", "--messages", "2000", "--link-size", "2MB", "--json"];
     let ended = run(&mut world.program(words));
@@ -112,7 +112,7 @@ fn a_benchmark_tells_rates_and_latencies_and_leaves_no_file() {
 }
 
 #[test]
-fn a_watched_subject_is_told_each_second() {
+fn watched_subject_is_reported_each_second() {
     let world = World::start();
     let watch = Running::start(&mut world.program(["watch", "lab.>", "--json"]));
     watch.said("watching ");
@@ -142,7 +142,7 @@ const ENDS: [usize; 7] = [29, 37, 47, 57, 65, 72, 80];
 
 #[cfg(target_os = "linux")]
 #[test]
-fn on_a_terminal_of_eighty_columns_the_table_is_drawn_over_itself_and_its_columns_stand() {
+fn watch_table_is_redrawn_in_place_on_80_columns() {
     let world = World::start();
     let program = env!("CARGO_BIN_EXE_natsbridge");
     // util-linux's script gives the program a real terminal, and vt100 shows what stands on its screen.

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_a_peer_may_write_is_read() {
+    fn forms_that_a_peer_may_write_are_all_read() {
         for text in ["+/+/AA==", "-_-_AA==", "+/+/AA", "-_-_AA", "+/+/\r\nAA==", " +/ +/AA\n", "+/+/AA="] {
             assert_eq!(decode(text), Ok(vec![0xfb, 0xff, 0xbf, 0x00]), "{text:?}");
         }
@@ -100,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_base64_is_refused() {
+    fn text_that_is_not_base64_is_refused() {
         for text in ["A", "AA=A", "AAA*", "é", "AA==AA==", "AAAAA", "AB=="] {
             assert!(decode(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
-    fn errors_name_the_character_as_it_stands_and_its_place() {
+    fn errors_name_the_character_and_its_place() {
         for (text, reason) in [
             ("aGVs\nRÄ==", "character 7 is `Ä`, which is in neither alphabet"),
             ("aGVs*G8=", "character 5 is `*`, which is in neither alphabet"),
@@ -124,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_encoder_writes_what_the_reference_writes(bytes in proptest::collection::vec(any::<u8>(), 0..4_000)) {
+        fn fast_encoder_writes_what_the_reference_writes(bytes in proptest::collection::vec(any::<u8>(), 0..4_000)) {
             let (mut text, mut over) = (Vec::new(), vec![0; encoded_len(bytes.len())]);
             encode_into(&bytes, &mut text);
             encode_to(&bytes, &mut over);

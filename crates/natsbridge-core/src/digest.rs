@@ -92,7 +92,7 @@ mod tests {
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn a_digest_is_written_and_read_as_hex() {
+    fn digest_is_written_and_read_as_hex() {
         let digest = Digest::of(b"abc");
         assert_eq!(digest.to_string(), ABC);
         assert_eq!(ABC.parse(), Ok(digest));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_of_another_form_is_refused() {
+    fn digest_of_another_form_is_refused() {
         for text in ["", "ba78", &ABC[1..], &format!("{ABC}0"), &ABC.replace('b', "g"), &"é".repeat(32)] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }

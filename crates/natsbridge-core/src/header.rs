@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn sequence_joins_metadata_of_the_message_and_replaces_an_older_one() {
+    fn sequence_joins_the_metadata_and_replaces_an_older_one() {
         let own = Metadata::from_iter([("own".to_owned(), true.into())]);
         for (metadata, json) in [
             (Metadata::new(), r#"{"seq":2,"epoch":"00000000-0000-0000-0000-000000000007"}"#),

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_found_outside_strings_alone() {
+    fn numbers_are_found_outside_strings_only() {
         let found: Vec<_> = numbers("{\"1\":[-2.5e+3,\"\\\"4\\\\\",5],\"6\":true,\"x\":7}").map(|(_, n)| n).collect();
         assert_eq!(found, ["-2.5e+3", "5", "7"]);
         assert_eq!(numbers("  12").collect::<Vec<_>>(), [(2, "12")]);

@@ -306,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redacted_url_holds_no_secret() {
+    fn redacted_url_holds_no_secret() {
         for (url, shown) in [
             ("http://files.test/file/a/b/c", "http://files.test/file/a/b/c"),
             ("https://user:secret@files.test:8080/x?X-Amz-Signature=secret#secret", "https://files.test:8080/x?…"),

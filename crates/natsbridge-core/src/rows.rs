@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_in_first_seen_order() {
+    fn columns_come_in_first_seen_order() {
         let rows: Vec<Map<String, Json>> = serde_json::from_str(r#"[{"b":1},{"a":2,"b":3},{"c":4}]"#).unwrap();
         assert_eq!(Rows::new(rows).columns(), ["b", "a", "c"]);
     }

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_accepted_form_names_the_same_moment() {
+    fn accepted_forms_all_name_the_same_moment() {
         let moment = OffsetDateTime::from_unix_timestamp_nanos(1_778_660_130_120_000_000).unwrap();
         assert_eq!(write(moment), "2026-05-13T08:15:30.120Z");
         assert_eq!(write(moment + time::Duration::nanoseconds(4_999_999)), "2026-05-13T08:15:30.124Z");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_time_is_none() {
+    fn text_that_is_no_time_is_none() {
         for text in [
             "",
             "now",

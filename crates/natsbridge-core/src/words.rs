@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_is_found_by_its_spelling() {
+    fn names_are_all_found_by_their_spelling() {
         for &word in PayloadType::ALL {
             assert_eq!(PayloadType::from_word(word.as_str()), Some(word));
         }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_purpose_is_kept_as_text() {
+    fn unknown_purpose_is_kept_as_text() {
         for word in ["ACK", "NACK", "updateStatus", "shutdown", "chat", "ping", ""] {
             assert_eq!(Purpose::from(word).as_str(), word);
         }

@@ -77,7 +77,7 @@ fn dates_and_moments_far_away_have_a_text() {
 }
 
 #[test]
-fn uuid_columns_are_shown_as_uuids_and_other_bytes_in_hexadecimal() {
+fn uuid_columns_are_shown_as_uuids_and_other_bytes_as_hex() {
     let id = uuid::Uuid::from_u128(0x0012_3456_789a_4bcd_8ef0_1234_5678_9abc);
     let bytes = || Arc::new(FixedSizeBinaryArray::try_from_iter([id.as_bytes()].into_iter()).unwrap()) as ArrayRef;
     let named = |name: &str| {
@@ -98,7 +98,7 @@ fn uuid_columns_are_shown_as_uuids_and_other_bytes_in_hexadecimal() {
 }
 
 #[test]
-fn times_that_are_none_are_null_and_named() {
+fn invalid_times_are_null_and_named() {
     let table = Table::from(batch(vec![
         ("t", Arc::new(Time32SecondArray::from(vec![86_400, 86_401, -1])) as ArrayRef),
         ("n", int64(vec![Some(1), Some(2), Some(3)])),
@@ -123,7 +123,7 @@ fn maps(keys: &[&[Option<&str>]]) -> ArrayRef {
 }
 
 #[test]
-fn no_value_of_two_with_one_name_is_lost_in_silence() {
+fn columns_of_one_name_are_shown_or_reported() {
     let fields =
         || vec![Arc::new(Field::new("a", DataType::Int32, true)), Arc::new(Field::new("a", DataType::Int32, true))];
     let twice = |n: i32| Arc::new(Int32Array::from(vec![n])) as ArrayRef;
@@ -188,7 +188,7 @@ fn json_goes_out_as_it_came_in() {
 }
 
 #[test]
-fn text_beyond_the_limit_is_not_begun() {
+fn text_beyond_the_limit_is_not_shown() {
     for (payload_type, bytes) in [(PayloadType::Text, "abcdef"), (PayloadType::Dictionary, "\"abcdef\"")] {
         let part = part(payload_type, bytes);
         assert_eq!(text(&part.json_view(8).unwrap()), "\"abcdef\"");

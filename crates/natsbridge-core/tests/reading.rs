@@ -59,7 +59,7 @@ fn missing_and_null_fields_read_as_empty() {
 }
 
 #[test]
-fn direct_data_is_read_in_every_encoding_a_peer_writes() {
+fn direct_data_is_read_in_every_encoding_that_a_peer_writes() {
     for (with, bytes) in [
         (json!({}), "hi"),
         (json!({"encoding": "json"}), "hi"),
@@ -87,7 +87,7 @@ fn direct_data_is_read_in_every_encoding_a_peer_writes() {
 }
 
 #[test]
-fn each_fault_has_its_code_and_names_the_payload() {
+fn faults_have_their_codes_and_name_the_payload() {
     for (with, code, says) in [
         (json!({"payload_type": "absent"}), "missing_field", "`payload_type` is missing"),
         (json!({"payload_type": null}), "missing_field", "`payload_type` is missing"),
@@ -114,7 +114,7 @@ fn each_fault_has_its_code_and_names_the_payload() {
 }
 
 #[test]
-fn a_link_is_a_url_whatever_its_encoding() {
+fn link_is_a_url_whatever_its_encoding() {
     for encoding in ["none", "base64", "gzip", ""] {
         let json =
             envelope(payload(json!({"transport": "link", "encoding": encoding, "data": "http://h/x", "size": 3,
@@ -136,7 +136,7 @@ fn a_link_is_a_url_whatever_its_encoding() {
 }
 
 #[test]
-fn a_digest_is_checked_before_the_payload_is_handed_out() {
+fn digest_is_checked_before_the_payload_is_handed_out() {
     let right = Digest::of(b"hi").to_string();
     let direct =
         |sha256: Json| opened(&envelope(payload(json!({"metadata": {"sha256": sha256}}))), &ReceivePolicy::default());
@@ -155,7 +155,7 @@ fn a_digest_is_checked_before_the_payload_is_handed_out() {
 }
 
 #[test]
-fn a_wrong_size_of_direct_data_counts_in_strict_mode_only() {
+fn wrong_size_of_direct_data_counts_in_strict_mode_only() {
     let json = envelope(payload(json!({"size": 3})));
     assert!(opened(&json, &ReceivePolicy::default()).is_ok());
     let error = opened(&json, &ReceivePolicy::default().strict(true)).unwrap_err();
@@ -167,7 +167,7 @@ fn a_wrong_size_of_direct_data_counts_in_strict_mode_only() {
 }
 
 #[test]
-fn a_failed_payload_does_not_take_the_others_with_it() {
+fn failed_payload_leaves_the_others_readable() {
     let bad = payload(json!({"dataname": "bad", "metadata": {"sha256": "0"}}));
     let json = json!({"payloads": [payload(json!({})), bad, payload(json!({}))]}).to_string();
     let arrivals = Envelope::from_json(json.as_bytes()).unwrap().open(&ReceivePolicy::default()).1;
@@ -177,7 +177,7 @@ fn a_failed_payload_does_not_take_the_others_with_it() {
 }
 
 #[test]
-fn what_is_not_json_is_an_error_with_line_and_column() {
+fn invalid_json_is_an_error_with_line_and_column() {
     let deep = format!(r#"{{"metadata":{{"a":{}1{}}},"payloads":[]}}"#, "[".repeat(200), "]".repeat(200));
     for (json, line, column) in [
         ("", 1, 0),
@@ -208,7 +208,7 @@ fn what_is_not_json_is_an_error_with_line_and_column() {
 }
 
 #[test]
-fn what_is_usual_is_read_quickly_and_what_only_looks_like_it_is_refused() {
+fn fast_path_reads_the_usual_and_refuses_what_only_looks_so() {
     let epoch = "01234567-89ab-cdef-0123-456789abcdef";
     for json in [
         r#"{"payloads":[{"size":07}]}"#.to_owned(),
@@ -234,7 +234,7 @@ fn what_is_usual_is_read_quickly_and_what_only_looks_like_it_is_refused() {
 }
 
 #[test]
-fn json_of_another_type_is_no_envelope_and_said_to_be_json() {
+fn json_that_is_no_object_is_refused_with_its_type() {
     for (json, found) in [
         ("[]", "a JSON array"),
         (" [{\"payloads\":[]}]\n", "a JSON array"),
@@ -264,7 +264,7 @@ fn errors_repeat_strangers_text_harmlessly() {
 }
 
 #[test]
-fn an_envelope_without_payloads_is_none() {
+fn envelope_without_payloads_is_none() {
     for (json, code) in [
         ("{}", "missing_field"),
         (r#"{"payloads":null}"#, "missing_field"),
@@ -307,7 +307,7 @@ fn usual() -> String {
 }
 
 #[test]
-fn an_envelope_reads_the_same_in_every_form_that_json_has_for_it() {
+fn envelope_reads_the_same_in_every_json_form_of_it() {
     let usual = usual();
     let read = Envelope::from_json(usual.as_bytes()).unwrap();
     for (name, field) in fields(read.header()) {
@@ -368,7 +368,7 @@ proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn the_scanner_and_a_general_parser_agree(
+    fn scanner_and_general_parser_agree(
         edits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::sample::select(
             br#"{}[]":,\ un0-eE.+trfals/bd"#.iter().copied().chain([0, 9, 10, 0x1f, 0x7f, 0xc3, 0xa9, 0xff]).collect::<Vec<_>>())), 0..4),
         swap in proptest::prelude::any::<bool>(),
@@ -395,7 +395,7 @@ proptest::proptest! {
 }
 
 #[test]
-fn a_payload_in_a_file_has_no_value_here_and_says_so() {
+fn payload_in_a_file_has_no_value_in_core() {
     let part = Part::from_file("clip", PayloadType::Video, "clip.mp4", 7);
     assert_eq!((part.size(), part.bytes()), (7, None));
     let error = part.value().unwrap_err();

@@ -139,7 +139,7 @@ fn names_of_uploads(plan: &Plan) -> Vec<&str> {
 }
 
 #[test]
-fn uploads_are_those_beyond_the_threshold_and_the_largest_that_do_not_fit() {
+fn uploads_are_payloads_over_the_threshold_or_the_largest() {
     let small = Limits::default().size_threshold(10);
     let uploads = |parts: &[(&str, usize)], limits: &Limits| {
         names_of_uploads(&planned(message_of(parts), limits).unwrap()).join(" ")
@@ -171,7 +171,7 @@ fn plan_is_not_finished_without_every_upload() {
 }
 
 #[test]
-fn message_that_is_planned_again_keeps_all_but_what_has_to_become_a_link() {
+fn message_planned_again_keeps_all_but_new_links() {
     let mut store = Store::new();
     let parts = [("link", 500_000), ("small", 10), ("large", 3_000), ("larger", 4_000)];
     let mut first = finish(planned(message_of(&parts), &Limits::default()).unwrap(), &mut store).unwrap();
@@ -191,7 +191,7 @@ fn message_that_is_planned_again_keeps_all_but_what_has_to_become_a_link() {
 }
 
 #[test]
-fn two_payloads_below_the_threshold_that_exceed_the_broker_together_are_split() {
+fn payloads_exceeding_the_broker_together_are_split() {
     let parts = [binary("first", 499_999), binary("second", 499_999), binary("small", 10)];
     use Transport::{Direct, Link};
     assert_eq!(transports(&check(&parts, &Limits::default())), [Link, Direct, Direct]);
@@ -200,7 +200,7 @@ fn two_payloads_below_the_threshold_that_exceed_the_broker_together_are_split() 
 }
 
 #[test]
-fn the_envelope_may_fill_the_broker_to_the_last_byte() {
+fn envelope_may_fill_the_broker_to_the_last_byte() {
     let exact = check(&[binary("b", 1_000)], &Limits::default()).to_json().len() as u64;
     let fits = Limits::default().links(false).max_message_size(exact);
     check(&[binary("b", 1_000)], &fits);
@@ -213,7 +213,7 @@ fn the_envelope_may_fill_the_broker_to_the_last_byte() {
 }
 
 #[test]
-fn a_message_that_fits_nowhere_is_refused_with_its_sizes() {
+fn message_that_fits_nowhere_is_refused_with_its_sizes() {
     let mut message = OutboundMessage::new("lab.results");
     message.parts = (0..2_000).map(|at| binary(&format!("p{at}"), 600)).collect();
     match sent(message, &Limits::default()).unwrap_err() {
@@ -249,7 +249,7 @@ fn named_receivers_have_their_own_limits() {
 }
 
 #[test]
-fn a_link_says_how_it_lives() {
+fn link_states_its_lifetime() {
     let life_of = |message: OutboundMessage| {
         let plan = planned(message.part(binary("b", 500_000)), &Limits::default()).unwrap();
         plan.uploads().next().expect("a link").object().link_lifetime
@@ -267,7 +267,7 @@ fn a_link_says_how_it_lives() {
 }
 
 #[test]
-fn the_header_keeps_every_field_and_its_order() {
+fn header_keeps_every_field_and_its_order() {
     let mut message = OutboundMessage::new("a.b");
     message.correlation_id = Some("c-1".into());
     message.msg_purpose = Purpose::Nack;
@@ -290,7 +290,7 @@ fn the_header_keeps_every_field_and_its_order() {
 }
 
 #[test]
-fn what_json_wants_escaped_is_escaped_wherever_it_stands() {
+fn characters_that_json_escapes_are_escaped_everywhere() {
     const ODD: &str = "\"\\\n\u{1}";
     let set: [fn(&mut OutboundMessage); 8] = [
         |message| message.send_to = ODD.into(),
@@ -324,7 +324,7 @@ fn what_json_wants_escaped_is_escaped_wherever_it_stands() {
 
 #[cfg(feature = "arrow")]
 #[test]
-fn a_large_table_travels_direct_where_it_may() {
+fn large_table_travels_direct_where_it_may() {
     use std::sync::Arc;
 
     use arrow_array::{Int64Array, RecordBatch};
@@ -406,7 +406,7 @@ fn values() -> impl Strategy<Value = (PayloadType, Value)> {
 
 proptest! {
     #[test]
-    fn every_message_arrives_as_it_was_sent(
+    fn messages_all_arrive_as_they_were_sent(
         parts in proptest::collection::vec((any::<String>(), values()), 0..5),
         threshold in 0_u64..3_000,
         room in 12_000_u64..40_000,
@@ -426,12 +426,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_into_the_reader_give_a_value_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn reader_gives_a_value_or_an_error_for_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = Envelope::from_json(&bytes);
     }
 
     #[test]
-    fn a_damaged_envelope_gives_a_value_or_an_error(
+    fn damaged_envelope_gives_a_value_or_an_error(
         at in any::<proptest::sample::Index>(), byte in any::<u8>(), cut in any::<proptest::sample::Index>(),
     ) {
         let mut message = OutboundMessage::new("a.b");

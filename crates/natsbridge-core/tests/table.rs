@@ -24,7 +24,7 @@ fn rows(json: Json) -> Rows {
 }
 
 #[test]
-fn every_type_comes_back_as_it_was() {
+fn types_all_come_back_as_they_were() {
     for length in [0, 1, 2, 9, 100] {
         for (name, array) in columns(length, 7) {
             let table = one_column(name, &array);
@@ -34,7 +34,7 @@ fn every_type_comes_back_as_it_was() {
 }
 
 #[test]
-fn every_type_comes_back_from_slices() {
+fn types_all_come_back_from_slices() {
     for (name, array) in columns(20, 3) {
         for (offset, length) in [(0, 5), (1, 8), (7, 13), (20, 0)] {
             let table = one_column(name, &array.slice(offset, length));
@@ -56,7 +56,7 @@ fn files_and_compressed_bodies_hold_the_same_table() {
 }
 
 #[test]
-fn several_batches_stay_apart_and_dictionaries_may_change_between_them() {
+fn batches_stay_apart_and_dictionaries_may_change_between() {
     let words = |words: Vec<&str>| -> RecordBatch {
         batch(vec![("w", Arc::new(words.into_iter().collect::<DictionaryArray<Int8Type>>()))])
     };
@@ -68,7 +68,7 @@ fn several_batches_stay_apart_and_dictionaries_may_change_between_them() {
 }
 
 #[test]
-fn a_table_of_no_batches_keeps_its_schema() {
+fn table_of_no_batches_keeps_its_schema() {
     let schema = Arc::new(
         Schema::new(vec![Field::new("n", DataType::Int64, false)]).with_metadata([("k".to_owned(), "v".to_owned())]),
     );
@@ -84,7 +84,7 @@ fn rows_without_columns_are_counted() {
 }
 
 #[test]
-fn a_batch_of_another_schema_is_refused() {
+fn batch_of_another_schema_is_refused() {
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, true)]));
     let error = Table::new(schema, vec![batch(vec![("n", Arc::new(Int64Array::from(vec![1])))])]).unwrap_err();
     assert!(error.to_string().contains("batch 0"), "{error}");
@@ -99,7 +99,7 @@ fn columns_are_slices_of_the_input() {
 }
 
 #[test]
-fn a_large_table_is_sent_in_pieces_of_which_the_columns_are_the_arrays_own() {
+fn large_table_is_sent_in_pieces_without_copying_columns() {
     let numbers = Int64Array::from_iter_values(0..100_000);
     let flags = BooleanArray::from_iter((0..100_000).map(|n| Some(n % 3 == 0)));
     let own = [numbers.values().as_ptr().cast::<u8>(), numbers.slice(50_000, 50_000).values().as_ptr().cast()];
@@ -134,7 +134,7 @@ fn input_at_any_address_is_read() {
 }
 
 #[test]
-fn what_pyarrow_writes_is_read() {
+fn pyarrow_output_is_read() {
     for (name, bytes) in samples() {
         let table = Table::from_ipc(&bytes, &TableLimits::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(read(&table.to_ipc().unwrap()), table, "{name}");
@@ -196,7 +196,7 @@ fn nested_values_become_json() {
 }
 
 #[test]
-fn sixty_four_bit_integers_survive_both_ways() {
+fn integers_of_64_bits_survive_both_ways() {
     let given = rows(json!([{"i": i64::MIN, "u": u64::MAX}, {"i": i64::MAX, "u": 0}]));
     assert_eq!(Table::from_rows(&given).unwrap().to_rows().unwrap(), given);
 }
@@ -221,7 +221,7 @@ fn rows_come_back_with_missing_values_as_null() {
 }
 
 #[test]
-fn no_rows_are_a_table_without_columns() {
+fn table_of_no_rows_has_no_columns() {
     let table = Table::from_rows(&rows(json!([]))).unwrap();
     assert_eq!((table.num_rows(), table.num_columns()), (0, 0));
     assert_eq!(Table::from_rows(&rows(json!([{}, {}]))).unwrap().num_rows(), 2);
@@ -252,7 +252,7 @@ fn rows_with_ever_new_keys_do_not_grow_with_their_square() {
 }
 
 #[test]
-fn a_long_text_named_in_every_row_does_not_fill_memory() {
+fn long_text_named_in_every_row_does_not_fill_memory() {
     let long = StringArray::from(vec!["x".repeat(1 << 20)]);
     let column = DictionaryArray::<Int8Type>::new(vec![0_i8; 5000].into(), Arc::new(long));
     let error = Table::from(batch(vec![("d", Arc::new(column))])).to_rows().unwrap_err();
@@ -260,7 +260,7 @@ fn a_long_text_named_in_every_row_does_not_fill_memory() {
 }
 
 #[test]
-fn two_columns_of_one_name_have_no_rows() {
+fn columns_of_one_name_have_no_rows() {
     let twice = Table::from(batch(vec![("n", table_support::int64(vec![])), ("n", table_support::int64(vec![]))]));
     assert!(matches!(twice.to_rows(), Err(CodecError::Unconvertible { column, .. }) if column == "n"));
 }
@@ -273,7 +273,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn any_values_and_cuts_come_back(rows in 0_usize..40, seed: u64, cuts in proptest::collection::vec(0_usize..70, 0..4)) {
+    fn batches_of_any_values_and_cuts_come_back(rows in 0_usize..40, seed: u64, cuts in proptest::collection::vec(0_usize..70, 0..4)) {
         let whole = batch(columns(rows, seed));
         let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(rows)).chain([0, rows]).collect();
         cuts.sort_unstable();

@@ -74,7 +74,7 @@ fn reason(error: &CodecError) -> String {
 }
 
 #[test]
-fn a_decompressed_length_of_exabytes_is_refused_unallocated() {
+fn decompressed_length_of_exabytes_is_refused_unallocated() {
     let _turn = turn();
     for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
         let honest = stream(&rows(1000), Some(compression));
@@ -95,7 +95,7 @@ fn a_decompressed_length_of_exabytes_is_refused_unallocated() {
 }
 
 #[test]
-fn a_bomb_of_zeros_is_refused_by_its_expansion() {
+fn bomb_of_zeros_is_refused_by_its_expansion() {
     let _turn = turn();
     for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
         let bomb = stream(&batch(vec![("n", Arc::new(Int64Array::from(vec![0; 8 << 20])))]), Some(compression));
@@ -151,7 +151,7 @@ fn buffers_that_share_their_bytes_are_refused() {
 }
 
 #[test]
-fn rows_that_are_not_there_are_refused() {
+fn rows_that_are_missing_are_refused() {
     let _turn = turn();
     let honest = stream(&rows(12_345), None);
     for lie in [12_346, 1 << 40, i64::MAX, -1, i64::MIN] {
@@ -164,7 +164,7 @@ fn rows_that_are_not_there_are_refused() {
 }
 
 #[test]
-fn rows_for_which_no_bytes_stand_have_a_limit() {
+fn rows_without_bytes_have_a_limit() {
     let _turn = turn();
     let nulls = |rows| batch(vec![("nothing", Arc::new(NullArray::new(rows)))]);
     let honest = stream(&nulls(12_345), None);
@@ -179,7 +179,7 @@ fn rows_for_which_no_bytes_stand_have_a_limit() {
 }
 
 #[test]
-fn a_dictionary_that_is_missing_or_unknown_is_refused() {
+fn dictionary_that_is_missing_or_unknown_is_refused() {
     let _turn = turn();
     let words: DictionaryArray<Int8Type> = ["a", "b", "a"].into_iter().collect();
     let honest = stream(&batch(vec![("w", Arc::new(words))]), None);
@@ -218,7 +218,7 @@ fn deltas_that_pile_up_are_charged_each_time() {
 }
 
 #[test]
-fn ten_thousand_levels_are_refused() {
+fn nesting_of_ten_thousand_levels_is_refused() {
     let build = || {
         let mut field = Field::new("leaf", DataType::Int8, true);
         for _ in 0..10_000 {
@@ -275,7 +275,7 @@ fn shared_fields(width: usize, levels: usize, endianness: Endianness) -> Bytes {
 }
 
 #[test]
-fn a_schema_that_names_one_field_a_million_times_is_refused() {
+fn schema_naming_one_field_a_million_times_is_refused() {
     let _turn = turn();
     assert!(read(&shared_fields(2, 2, Endianness::Little), &TableLimits::default()).0.is_ok());
     for (width, levels) in [(100, 3), (1000, 2), (2, 20), (400_000, 1)] {
@@ -284,7 +284,7 @@ fn a_schema_that_names_one_field_a_million_times_is_refused() {
 }
 
 #[test]
-fn a_schema_of_many_fields_stays_within_the_bound() {
+fn schema_of_many_fields_stays_within_the_bound() {
     let _turn = turn();
     let fields: Vec<_> = (0..20_000).map(|_| Field::new("", DataType::Null, true)).collect();
     let table = Table::new(Arc::new(Schema::new(fields)), vec![]).unwrap();
@@ -295,7 +295,7 @@ fn a_schema_of_many_fields_stays_within_the_bound() {
 }
 
 #[test]
-fn many_small_batches_and_wide_types_stay_within_the_bound() {
+fn small_batches_and_wide_types_stay_within_the_bound() {
     let _turn = turn();
     let ids = arrow_schema::UnionFields::try_new([127], [Field::new("", DataType::Null, true)]).unwrap();
     let union = DataType::Union(ids, arrow_schema::UnionMode::Sparse);
@@ -318,7 +318,7 @@ fn many_small_batches_and_wide_types_stay_within_the_bound() {
 }
 
 #[test]
-fn a_wide_dictionary_named_by_many_batches_is_charged_each_time() {
+fn wide_dictionary_of_many_batches_is_charged_each_time() {
     let _turn = turn();
     let fields: Vec<_> = (0..1000).map(|_| Field::new("", DataType::Int8, true)).collect();
     let values: ArrayRef =
@@ -358,7 +358,7 @@ fn with_footer(file: &Bytes, forge: impl Fn(Block) -> Vec<Block>) -> Bytes {
 }
 
 #[test]
-fn a_footer_that_points_elsewhere_is_refused() {
+fn footer_that_points_elsewhere_is_refused() {
     let _turn = turn();
     let honest = file(&rows(100), None);
     assert!(read(&with_footer(&honest, |block| vec![block]), &TableLimits::default()).0.is_ok());
@@ -404,7 +404,7 @@ fn bytes_after_the_end_are_refused_unless_zero() {
 }
 
 #[test]
-fn what_is_not_arrow_is_refused() {
+fn bytes_that_are_not_arrow_are_refused() {
     let _turn = turn();
     for bytes in [
         &b""[..],
@@ -427,7 +427,7 @@ fn what_is_not_arrow_is_refused() {
 }
 
 #[test]
-fn a_table_beyond_the_byte_limit_is_refused() {
+fn table_beyond_the_byte_limit_is_refused() {
     let _turn = turn();
     let bytes = stream(&rows(1000), None);
     let error = read(&bytes, &TableLimits::default().max_bytes(7999)).0.unwrap_err();
@@ -436,7 +436,7 @@ fn a_table_beyond_the_byte_limit_is_refused() {
 }
 
 #[test]
-fn a_large_plain_table_is_not_copied() {
+fn large_plain_table_is_not_copied() {
     let _turn = turn();
     let bytes = stream(&rows(1_000_000), None);
     let (table, peak) = read(&bytes, &TableLimits::default());

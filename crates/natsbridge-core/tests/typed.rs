@@ -216,7 +216,7 @@ mod json {
     }
 
     #[test]
-    fn another_shape_names_the_type() {
+    fn mismatch_names_the_type() {
         let error = Part::from_source("a\u{1b}", PayloadType::JsonTable, r#"[{"id":"\u001bx"}]"#);
         let error = error.deserialize::<Vec<BTreeMap<String, i32>>>().unwrap_err().to_string();
         assert!(error.starts_with(r"payload `a\u{1b}`: can't be read as alloc::vec::Vec<"), "{error}");

@@ -57,7 +57,7 @@ mod values {
     use super::*;
 
     #[test]
-    fn every_type_is_read_as_json() {
+    fn types_are_read_as_json() {
         for (name, array) in columns(40, 7) {
             let table = Table::from(batch(vec![(name, array.clone()), ("again", array)]));
             assert!(same_as_by_json::<Vec<BTreeMap<String, Json>>>(&table).is_some(), "{name}");
@@ -70,7 +70,7 @@ mod values {
     }
 
     #[test]
-    fn every_type_is_asked_for_as_every_other() {
+    fn types_are_asked_for_as_each_other() {
         fn ask<T: DeserializeOwned + PartialEq + Debug>(table: &Table) {
             same_as_by_json::<Vec<Row<T>>>(table);
             same_as_by_json::<Vec<Row<Option<T>>>>(table);
@@ -162,7 +162,7 @@ mod values {
     }
 
     #[test]
-    fn another_shape_names_the_payload() {
+    fn mismatch_names_the_payload() {
         let part = Part::new("readings", PayloadType::ArrowTable, column(int64(vec![None]))).unwrap();
         let error = part.deserialize::<Vec<Row<i64>>>().unwrap_err().to_string();
         assert!(error.starts_with("payload `readings`: can't be read as alloc::vec::Vec<"), "{error}");
@@ -183,7 +183,7 @@ mod conversions {
     }
 
     #[test]
-    fn a_jsontable_of_a_table_holds_its_rows() {
+    fn jsontable_of_a_table_holds_its_rows() {
         for (name, array) in columns(20, 3) {
             let table = Table::from(batch(vec![(name, array)]));
             let part = Part::new("t", PayloadType::JsonTable, table.clone()).unwrap();
@@ -200,7 +200,7 @@ mod bounds {
     use super::*;
 
     #[test]
-    fn a_long_text_named_in_every_row_is_refused() {
+    fn long_text_named_in_every_row_is_refused() {
         let _turn = turn();
         let long = StringArray::from(vec!["x".repeat(300_000)]);
         let repeated = DictionaryArray::<Int8Type>::new(vec![0_i8; 10_000].into(), Arc::new(long));
@@ -212,7 +212,7 @@ mod bounds {
     }
 
     #[test]
-    fn rows_for_which_no_bytes_stand_are_bounded() {
+    fn rows_without_bytes_are_bounded() {
         let _turn = turn();
         let table = read(&column(Arc::new(NullArray::new(16_000_000))));
         let (rows, peak) = peak(|| table.deserialize::<Vec<Row<Option<u8>>>>().map(drop));
@@ -265,7 +265,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn any_table_is_read_as_json(rows in 0_usize..30, seed: u64, cut in 0_usize..30) {
+    fn tables_are_read_as_json(rows in 0_usize..30, seed: u64, cut in 0_usize..30) {
         let whole = batch(columns(rows, seed));
         let cut = cut.min(rows);
         let table = Table::new(whole.schema(), vec![whole.slice(0, cut), whole.slice(cut, rows - cut)]).unwrap();

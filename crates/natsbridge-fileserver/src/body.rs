@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_changed_its_length_is_refused() -> io::Result<()> {
+    async fn file_that_changed_its_length_is_refused() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("file");
         std::fs::write(&path, vec![1; CHUNK * 2])?;

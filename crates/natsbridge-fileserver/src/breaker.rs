@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_circuit_opens_after_failures_in_a_row_and_lets_one_probe_through() {
+    async fn circuit_opens_after_failures_in_a_row_and_allows_one_probe() {
         let breaker = Breaker::new(BreakerPolicy::default());
         fail(&breaker, 3);
         assert!(breaker.admit(&origin()).is_err());
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_probe_that_is_dropped_leaves_room_for_the_next() {
+    async fn dropped_probe_leaves_room_for_the_next() {
         let breaker = Breaker::new(BreakerPolicy::default().failures(1));
         fail(&breaker, 1);
         tokio::time::advance(Duration::from_secs(5)).await;

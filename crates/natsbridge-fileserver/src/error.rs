@@ -383,7 +383,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_shows_its_own_level_and_no_secret() {
+    fn error_shows_its_own_level_and_no_secret() {
         let cause = std::io::Error::other("the cause");
         let error = FetchError::new(FetchErrorKind::Consumed, "clip", "https://u:secret@h/x?sig=secret")
             .with_source(cause)
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_error_names_the_store_and_the_payload() {
+    fn store_error_names_the_store_and_the_payload() {
         let error = StoreError::new(StoreErrorKind::TooLarge, "plik at http://h").with_dataname("clip");
         assert!(error.to_string().starts_with("failed to upload payload `clip` to plik at http://h: "));
         assert_eq!((error.code(), error.is_retryable(), error.attempts()), ("too_large", false, 0));

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_echo_the_request_give_their_code_and_message_alone() {
+    fn bodies_that_echo_the_request_give_code_and_message_alone() {
         let mut secrets = Secrets::default();
         secrets.add("session-token");
         let s3 = "\u{feff}<?xml version=\"1.0\"?><Error><Code>SignatureDoesNotMatch</Code><Message>no session-token\r\nRequestId:1</Message><SignatureProvided>s3cr3t</SignatureProvided></Error>";

@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_name_that_leads_to_a_metadata_service_is_blocked_and_not_retried() -> Result<(), ConfigError> {
+    async fn name_of_a_metadata_service_is_blocked_and_not_retried() -> Result<(), ConfigError> {
         let guard = Guard::answering(&[&[[169, 254, 169, 254]]]);
         let fetcher = Fetcher::builder().build_with(Some(&guard))?;
         let error = fetcher
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_whose_answer_changes_is_checked_at_every_connection() -> Result<(), Box<dyn std::error::Error>> {
+    async fn name_with_changing_addresses_is_checked_at_each_connection() -> Result<(), Box<dyn std::error::Error>> {
         let server =
             ScriptedHttp::start([Reply::new(503, &[("Connection", "close")], ""), Reply::ok("secret")]).await?;
         let guard = Guard::answering(&[&[[127, 0, 0, 1]], &[[169, 254, 169, 254]]]);

@@ -155,7 +155,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     #[allow(clippy::print_stderr, reason = "says why there is nothing to see")]
-    fn a_stranger_s_word_takes_as_much_of_the_disk_as_came_and_nothing_in_the_end() -> io::Result<()> {
+    fn disk_space_follows_what_arrived_not_the_announced_size() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let mut file = opened(&folder)?;
         if !reserve(&file.file, 0, 4096) {

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_says_what_was_asked_for_and_what_became_of_it() {
+    fn lifetime_change_says_what_was_asked_for_and_what_is_made() {
         let rules = LifetimeRules::new(OneShotRule::Never, ExpiryRule::AtMost(Duration::from_secs(7 * 86_400)));
         let change =
             rules.change(LinkLifetime::one_shot(Duration::from_secs(30 * 86_400))).map(|change| change.to_string());

@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_but_unreserved_characters_is_escaped() {
+    fn characters_that_are_not_unreserved_are_all_escaped() {
         assert_eq!(percent_encode("payload.bin"), "payload.bin");
         assert_eq!(percent_encode("a b/é?#%+\";\\~"), "a%20b%2F%C3%A9%3F%23%25%2B%22%3B%5C~");
     }

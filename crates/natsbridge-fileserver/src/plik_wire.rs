@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_to_live_is_rounded_up_and_never_zero() {
+    fn time_to_live_is_rounded_up_and_never_zero() {
         for (ttl, seconds) in [
             (Duration::ZERO, 1),
             (Duration::from_millis(1), 1),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_says_nothing_allows_everything() -> Result<(), serde_json::Error> {
+    fn configuration_without_limits_allows_everything() -> Result<(), serde_json::Error> {
         for text in ["{}", r#"{"maxFileSize":-1,"maxTTL":0}"#] {
             let config: Config = serde_json::from_str(text)?;
             assert!(config.check(u64::MAX, false).is_ok());

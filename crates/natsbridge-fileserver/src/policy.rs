@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn only_http_and_https_links_without_user_info_are_followed() {
+    fn links_are_followed_over_http_or_https_without_user_info_only() {
         assert!(open("http://files.test/file/a").is_ok());
         assert!(open("https://files.test/file/a").is_ok());
         for link in
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_named_origins_are_followed_once_one_is_named() -> Result<(), ConfigError> {
+    fn origins_not_named_are_refused_once_one_is_named() -> Result<(), ConfigError> {
         let mut policy = Policy::default();
         policy.allow("https://files.test/plik".parse()?);
         policy.allow("http://127.0.0.1:8080".parse()?);
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_resolves_to_a_dangerous_address_alone_is_refused() {
+    async fn name_with_dangerous_addresses_only_is_refused() {
         let name = || "evil.test".parse::<Name>();
         let bad = Guard::answering(&[&[[169, 254, 169, 254]]]);
         let mixed = Guard::answering(&[&[[169, 254, 169, 254], [10, 0, 0, 1]]]);

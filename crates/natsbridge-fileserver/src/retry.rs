@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_respects_the_server_and_the_deadline() {
+    async fn pause_respects_the_server_and_the_deadline() {
         let start = Instant::now();
         let mut retries = Retries::new(&RetryPolicy::default(), deadline(Duration::from_secs(60)));
         assert!(retries.pause(Some(Duration::from_secs(30)), "busy".into()).await.is_ok());

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_certificate_of_an_authority_is_refused() {
+    fn invalid_authority_certificate_is_refused() {
         let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for pem in ["", "no PEM", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", damaged] {
             let error = RootCertificates::from_pem(pem).map(|_| ()).map_err(|error| error.to_string());

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_sent_as_a_secret_is_found_in_every_form() -> Result<(), Box<dyn std::error::Error>> {
+    fn secret_that_was_sent_is_found_in_every_form() -> Result<(), Box<dyn std::error::Error>> {
         let mut headers = HeaderMap::new();
         let signed = "AWS4-HMAC-SHA256 Credential=AKIA/20260513/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0a1b2c3d4e";
         headers.insert(AUTHORIZATION, signed.parse()?);

@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_can_t_be_written_is_said_and_nobody_waits_for_it() {
+    async fn write_failure_is_reported_and_blocks_no_sender() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("read-only");
         std::fs::write(&path, "").unwrap();
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_taken_once_for_what_is_expected_and_never_far_ahead_of_what_came() {
+    fn memory_is_reserved_once_and_never_far_ahead_of_the_data() {
         let mut memory = Vec::new();
         make_room(&mut memory, 10, 1000);
         assert_eq!(memory.capacity(), 1000);

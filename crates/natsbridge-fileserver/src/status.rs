@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_presigned_link_says_until_when_it_is_good() -> Result<(), Box<dyn std::error::Error>> {
+    fn presigned_link_states_when_it_expires() -> Result<(), Box<dyn std::error::Error>> {
         let until = OffsetDateTime::parse("2026-05-13T09:15:30Z", &Rfc3339)?;
         for (query, found) in [
             ("X-Amz-Date=20260513T081530Z&X-Amz-Expires=3600&X-Amz-Signature=s", Some(until)),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plik_link_leads_to_its_upload() {
+    fn plik_link_leads_to_its_upload() {
         for (link, url) in [
             ("http://h:1/file/U/F/payload.bin", Some("http://h:1/upload/U")),
             ("http://h/sub/path/file/U/F/a%20b?dl=1", Some("http://h/sub/path/upload/U")),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recorded_answers_say_what_became_of_a_file() -> Result<(), Box<dyn std::error::Error>> {
+    fn recorded_responses_tell_what_became_of_a_file() -> Result<(), Box<dyn std::error::Error>> {
         let question = StatusQuery::about(&Url::parse("http://h/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/payload.bin")?)
             .ok_or("not a link")?;
         for (status, there) in [("uploaded", true), ("removed", false), ("deleted", false)] {

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_says_whether_to_try_again_and_whom_it_counts_against() {
+    fn status_decides_about_the_retry_and_the_circuit_breaker() {
         for (status, waits, verdict) in [
             (400, false, Verdict::Permanent),
             (404, true, Verdict::Permanent),

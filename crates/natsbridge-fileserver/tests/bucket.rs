@@ -51,7 +51,7 @@ async fn bucket_that_is_away_for_a_second_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bucket_that_is_dead_costs_six_attempts_three_times_and_then_nothing() {
+async fn bucket_that_is_dead_costs_six_attempts_three_times_only() {
     let dead = dead();
     let store =
         bucket(&dead.url()).breaker(BreakerPolicy::default().cool_down(Duration::from_secs(60))).build().unwrap();
@@ -62,7 +62,7 @@ async fn bucket_that_is_dead_costs_six_attempts_three_times_and_then_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn multipart_upload_that_breaks_is_begun_anew() {
+async fn multipart_upload_that_breaks_is_started_again() {
     let server = Nanio::start().unwrap();
     let address = server.url().trim_start_matches("http://").parse().unwrap();
     let payload = bytes(20_000_000);
@@ -82,7 +82,7 @@ async fn multipart_upload_that_breaks_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn multipart_upload_whose_parts_fail_for_good_is_begun_anew_and_given_up() {
+async fn multipart_upload_with_failing_parts_is_given_up_in_the_end() {
     let server = ScriptedHttp::routed(|request| {
         Some(match (&*request.method, request.target.contains("uploads")) {
             ("POST", true) => Reply::ok(
@@ -129,7 +129,7 @@ async fn refusals_of_a_bucket_leave_its_circuit_closed() {
 }
 
 #[tokio::test]
-async fn failing_and_busy_buckets_are_tried_again_and_only_failing_ones_are_left_alone() {
+async fn buckets_failing_or_busy_are_retried_and_failing_ones_paused() {
     for (status, asked) in [(500, 18), (502, 18), (503, 18), (504, 18), (408, 24), (425, 24), (429, 24)] {
         let server = answering(move || Reply::new(status, &[], "")).await;
         let breaker = BreakerPolicy::default().cool_down(Duration::from_secs(60));
@@ -142,7 +142,7 @@ async fn failing_and_busy_buckets_are_tried_again_and_only_failing_ones_are_left
 }
 
 #[tokio::test]
-async fn error_bodies_of_a_bucket_show_code_and_message_alone_and_harmlessly() {
+async fn error_bodies_of_a_bucket_show_code_and_message_harmlessly() {
     let body = format!(
         "<?xml version=\"1.0\"?><Error><Code>SignatureDoesNotMatch</Code><Message>bad \u{1b}[31m\u{202e}red {SECRET}</Message>\
          <SecurityToken>{SECRET}</SecurityToken><StringToSign>planted-string</StringToSign></Error>{}",
@@ -208,7 +208,7 @@ async fn silent_bucket_is_given_up_after_the_idle_time() {
 }
 
 #[test]
-fn keys_that_are_missing_are_named_and_nobody_is_asked() {
+fn keys_that_are_missing_are_named_without_a_request() {
     if std::env::vars().any(|(name, _)| name.starts_with("AWS_")) {
         return;
     }
@@ -223,7 +223,7 @@ fn keys_that_are_missing_are_named_and_nobody_is_asked() {
 
 #[cfg(feature = "gcs")]
 #[tokio::test]
-async fn metadata_services_are_not_asked_for_keys_unless_wished() {
+async fn metadata_services_are_not_asked_for_keys_by_default() {
     if std::env::vars().any(|(name, _)| name.starts_with("GOOGLE_")) {
         return;
     }
@@ -235,7 +235,7 @@ async fn metadata_services_are_not_asked_for_keys_unless_wished() {
 }
 
 #[tokio::test]
-async fn buckets_endpoints_and_regions_that_cannot_work_are_refused_and_never_panic() {
+async fn bucket_settings_that_cannot_work_are_refused_without_panic() {
     let keyed = |name: &str| BucketStore::s3(name).access_key("id", SECRET);
     for name in [
         "pay loads",
@@ -278,7 +278,7 @@ async fn buckets_endpoints_and_regions_that_cannot_work_are_refused_and_never_pa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn expired_links_into_a_bucket_are_expired_whatever_the_server_calls_them() {
+async fn expired_links_into_a_bucket_are_reported_as_expired() {
     for (status, body, query, kind) in [
         (
             403,

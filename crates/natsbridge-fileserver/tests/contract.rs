@@ -25,14 +25,14 @@ fn kept(checked: Result<(), Violation>) {
 }
 
 #[tokio::test]
-async fn the_memory_store_keeps_the_contract() {
+async fn memory_store_keeps_the_contract() {
     let store = MemoryStore::new();
     kept(contract::all(&store, &store, LARGE).await);
     assert!(store.is_empty(), "the suite deletes what it uploads");
 }
 
 #[tokio::test]
-async fn links_of_the_memory_store_expire_by_its_clock() {
+async fn memory_store_links_expire_by_its_clock() {
     let now = Arc::new(Mutex::new(OffsetDateTime::UNIX_EPOCH));
     let clock = Arc::clone(&now);
     let store = MemoryStore::with_clock(move || *clock.lock().unwrap());
@@ -60,7 +60,7 @@ fn file_server() -> impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static {
 }
 
 #[tokio::test]
-async fn the_put_store_keeps_the_contract() {
+async fn put_store_keeps_the_contract() {
     let server = ScriptedHttp::routed(file_server()).await.unwrap();
     let store = HttpStore::builder(&format!("{}/dav/{{id}}", server.url())).retry(quick()).build().unwrap();
     let fetcher = fetcher().allow(origin(&server.url())).build().unwrap();
@@ -77,7 +77,7 @@ mod embedded {
     use super::*;
 
     #[tokio::test]
-    async fn the_plik_store_keeps_the_contract_on_the_embedded_server() {
+    async fn plik_store_keeps_the_contract_on_the_embedded_server() {
         let folder = tempfile::tempdir().unwrap();
         let server = FileServer::bind(ServerConfig::new(folder.path()).listen(([127, 0, 0, 1], 0).into()))
             .await
@@ -92,7 +92,7 @@ mod embedded {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_one_shot_that_was_cut_is_read_again_where_the_server_takes_it_back() {
+    async fn one_shot_cut_is_read_again_where_the_server_restores_it() {
         let folder = tempfile::tempdir().unwrap();
         let server = FileServer::bind(ServerConfig::new(folder.path()).listen(([127, 0, 0, 1], 0).into()))
             .await
@@ -116,7 +116,7 @@ mod embedded {
 }
 
 #[tokio::test]
-async fn the_plik_store_keeps_the_contract_on_a_real_plik() {
+async fn plik_store_keeps_the_contract_on_a_real_plik() {
     let Ok(url) = std::env::var("PLIK_URL") else {
         eprintln!("PLIK_URL is not set: no real Plik was tested");
         return;
@@ -135,7 +135,7 @@ async fn the_plik_store_keeps_the_contract_on_a_real_plik() {
 /// Against Azurite, Microsoft's emulator, with the account's keys from the environment and a container `payloads`
 #[cfg(feature = "azure")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_keeps_the_contract_on_azurite() {
+async fn azure_container_keeps_the_contract_on_azurite() {
     if std::env::var_os("AZURITE_BLOB_STORAGE_URL").is_none() {
         eprintln!("AZURITE_BLOB_STORAGE_URL is not set: Azure was not tested");
         return;
@@ -164,7 +164,7 @@ mod s3 {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_bucket_keeps_the_contract_on_a_real_s3_server() {
+    async fn bucket_keeps_the_contract_on_a_real_s3_server() {
         let server = Nanio::start().unwrap();
         let store = bucket(&server.url()).build().unwrap();
         assert_eq!(store.discover().await.unwrap(), [origin(&server.url())]);
@@ -174,7 +174,7 @@ mod s3 {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_link_into_a_bucket_is_bound_to_its_signature_and_lives_at_most_seven_days() {
+    async fn bucket_link_is_bound_to_its_signature_for_seven_days_at_most() {
         let server = Nanio::start().unwrap();
         let store = bucket(&server.url()).build().unwrap();
         let fetcher = fetcher().build().unwrap();
@@ -190,7 +190,7 @@ mod s3 {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_wrong_key_and_a_dead_server_are_told_apart() {
+    async fn bucket_with_wrong_key_and_dead_server_are_told_apart() {
         let server = Nanio::start().unwrap();
         let wrong = bucket(&server.url()).access_key(Nanio::ACCESS_KEY, "wrong").build().unwrap();
         let error = wrong.upload(&object(b"payload"), &source(b"payload")).await.unwrap_err();
@@ -203,7 +203,7 @@ mod s3 {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_download_from_a_bucket_resumes_after_a_cut() {
+    async fn bucket_download_resumes_after_a_cut() {
         use natsbridge_testkit::fault_proxy::{Fault, FaultProxy};
         let server = Nanio::start().unwrap();
         let address = server.url().trim_start_matches("http://").parse().unwrap();

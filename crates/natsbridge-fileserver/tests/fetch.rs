@@ -50,7 +50,7 @@ async fn refused(
 }
 
 #[tokio::test]
-async fn a_download_says_who_asks_and_wants_the_bytes_as_they_are() {
+async fn download_names_its_client_and_asks_for_plain_bytes() {
     let server = server([Reply::ok("payload")]).await;
     let downloaded =
         fetcher().build().unwrap().download(&plik_link(&server, b"payload"), Target::Memory).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_download_says_who_asks_and_wants_the_bytes_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_download_cut_five_times_arrives_intact() {
+async fn download_cut_five_times_arrives_intact() {
     let payload = bytes(300_000);
     let cuts = (1..=5).map(|n| Reply::ok(&payload).cut_after(n * 50_000));
     let server = server(cuts.chain([Reply::ok(&payload)])).await;
@@ -77,7 +77,7 @@ async fn a_download_cut_five_times_arrives_intact() {
 }
 
 #[tokio::test]
-async fn a_download_through_a_breaking_network_arrives_intact() {
+async fn download_through_a_breaking_network_arrives_intact() {
     let payload = bytes(500_000);
     let served = payload.clone();
     let server = ScriptedHttp::routed(move |_| Some(Reply::ok(&served))).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_download_through_a_breaking_network_arrives_intact() {
 }
 
 #[tokio::test]
-async fn a_sixth_cut_is_one_too_many() {
+async fn download_cut_a_sixth_time_fails() {
     let payload = bytes(1000);
     let server = server((0..7).map(|_| Reply::ok(&payload).cut_after(500))).await;
     let folder = tempfile::tempdir().unwrap();
@@ -111,7 +111,7 @@ async fn a_sixth_cut_is_one_too_many() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_early_without_a_length_is_a_cut_and_not_the_payload() {
+async fn body_without_length_that_ends_early_is_a_cut() {
     let payload = bytes(5000);
     let server = server([Reply::until_close(&payload[..4999]), Reply::until_close(&payload)]).await;
     let downloaded = fetcher().build().unwrap().download(&plik_link(&server, &payload), Target::Memory).await.unwrap();
@@ -119,7 +119,7 @@ async fn a_body_that_ends_early_without_a_length_is_a_cut_and_not_the_payload() 
 }
 
 #[tokio::test]
-async fn a_cut_download_resumes_where_the_server_has_a_strong_etag() {
+async fn cut_download_resumes_where_the_server_has_a_strong_etag() {
     let payload = bytes(100_000);
     let tagged = [("ETag", "\"v1\""), ("Accept-Ranges", "bytes")];
     let rest = [("ETag", "\"v1\""), ("Content-Range", "bytes 40000-99999/100000")];
@@ -136,7 +136,7 @@ async fn a_cut_download_resumes_where_the_server_has_a_strong_etag() {
 
 #[tokio::test]
 #[cfg(unix)]
-async fn a_file_keeps_no_space_that_a_server_announced_and_did_not_fill() {
+async fn file_keeps_no_space_announced_and_not_filled() {
     use std::os::unix::fs::MetadataExt as _;
     let payload = bytes(10_000_000);
     let tagged = [("ETag", "\"v1\"")];
@@ -153,7 +153,7 @@ async fn a_file_keeps_no_space_that_a_server_announced_and_did_not_fill() {
 }
 
 #[tokio::test]
-async fn a_resumption_that_the_server_ignores_or_gets_wrong_starts_from_zero() {
+async fn resumption_ignored_or_wrong_starts_from_zero() {
     let payload = bytes(10_000);
     let tagged = [("ETag", "\"v1\"")];
     let wrong = [("Content-Range", "bytes 1-9999/10000")];
@@ -176,7 +176,7 @@ async fn a_resumption_that_the_server_ignores_or_gets_wrong_starts_from_zero() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_is_never_handed_out() {
+async fn flipped_bit_is_never_handed_out() {
     let payload = bytes(50_000);
     let flipped = || Reply::ok(&payload).flip_bit(31_415);
     let mended = server([flipped(), Reply::ok(&payload)]).await;
@@ -192,7 +192,7 @@ async fn a_flipped_bit_is_never_handed_out() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_never_followed() {
+async fn redirect_is_never_followed() {
     let elsewhere = server([Reply::ok("payload")]).await;
     for status in [301, 302, 303, 307, 308] {
         let location = [("Location", elsewhere.url())];
@@ -203,7 +203,7 @@ async fn a_redirect_is_never_followed() {
 }
 
 #[tokio::test]
-async fn an_answer_other_than_a_whole_body_is_refused_without_a_retry() {
+async fn response_without_a_whole_body_is_refused_without_a_retry() {
     for (reply, kind) in [
         (Reply::new(404, &[], "upload U not found\n"), Kind::NotFound),
         (Reply::new(404, &[], "upload U has expired\n"), Kind::Expired),
@@ -223,7 +223,7 @@ async fn an_answer_other_than_a_whole_body_is_refused_without_a_retry() {
 }
 
 #[tokio::test]
-async fn transient_answers_are_retried() {
+async fn transient_responses_are_retried() {
     let busy = server([Reply::new(409, &[("Retry-After", "0")], "in use"), Reply::ok("payload")]).await;
     fetcher().build().unwrap().download(&plik_link(&busy, b"payload"), Target::Memory).await.unwrap();
     refused([Reply::new(409, &[], "")], |_| {}, Kind::Rejected, 1).await;
@@ -234,7 +234,7 @@ async fn transient_answers_are_retried() {
 }
 
 #[tokio::test]
-async fn a_body_of_a_failed_answer_is_never_the_payload() {
+async fn body_of_a_failed_response_is_never_the_payload() {
     // The loser of a race for a one-shot gets the error and the whole file behind it.
     let body = ["internal server error\n".as_bytes(), b"payload"].concat();
     refused(
@@ -247,7 +247,7 @@ async fn a_body_of_a_failed_answer_is_never_the_payload() {
 }
 
 #[tokio::test]
-async fn retry_after_is_waited_for_unless_it_outlasts_the_total_time() {
+async fn retry_after_is_waited_for_within_the_total_time() {
     let server = server([
         Reply::new(429, &[("Retry-After", "1")], ""),
         Reply::ok("payload"),
@@ -282,7 +282,7 @@ async fn limits_hold_with_and_without_a_content_length() {
 }
 
 #[tokio::test]
-async fn a_web_page_is_not_taken_for_a_payload_of_which_nothing_is_known() {
+async fn web_page_is_not_taken_for_a_payload_of_unknown_content() {
     let page = || Reply::new(200, &[("Content-Type", "text/html; charset=utf-8")], "<!doctype html>");
     refused([page()], |link| (link.size, link.sha256) = (None, None), Kind::Rejected, 1).await;
     let server = server([page()]).await;
@@ -291,7 +291,7 @@ async fn a_web_page_is_not_taken_for_a_payload_of_which_nothing_is_known() {
 }
 
 #[tokio::test]
-async fn an_expired_link_is_not_asked_for() {
+async fn expired_link_is_not_asked_for() {
     let long_ago = Some(OffsetDateTime::now_utc() - time::Duration::hours(1));
     refused([], |link| link.expires_at = long_ago, Kind::Expired, 0).await;
     let just_now = Some(OffsetDateTime::now_utc() - time::Duration::seconds(2));
@@ -306,7 +306,7 @@ fn status(word: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_one_shot_is_read_again_only_when_the_server_still_has_it() {
+async fn one_shot_is_read_again_only_when_the_server_still_has_it() {
     let payload = b"payload";
     let server = server([Reply::new(503, &[], ""), status("uploaded"), Reply::ok(payload)]).await;
     fetcher().build().unwrap().download(&one_shot(&server, payload), Target::Memory).await.unwrap();
@@ -315,7 +315,7 @@ async fn a_one_shot_is_read_again_only_when_the_server_still_has_it() {
 }
 
 #[tokio::test]
-async fn a_one_shot_that_was_cut_is_consumed_and_not_asked_for_again() {
+async fn one_shot_that_was_cut_is_consumed_and_not_asked_for_again() {
     let payload = bytes(1000);
     for word in ["removed", "deleted"] {
         let server = server([Reply::ok(&payload).cut_after(400), status(word)]).await;
@@ -332,7 +332,7 @@ async fn a_one_shot_that_was_cut_is_consumed_and_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_one_shot_whose_connection_never_opened_needs_no_question() {
+async fn one_shot_without_a_connection_needs_no_status_request() {
     let dead = dead();
     let mut link = link(format!("{}/file/U/F/payload.bin", dead.url()), b"payload");
     link.one_shot = true;
@@ -341,7 +341,7 @@ async fn a_one_shot_whose_connection_never_opened_needs_no_question() {
 }
 
 #[tokio::test]
-async fn a_deleted_file_of_a_one_shot_upload_was_consumed_even_if_the_envelope_does_not_say_so() {
+async fn one_shot_deleted_on_the_server_counts_as_consumed() {
     let gone = || Reply::new(404, &[], "file payload.bin (F) is not available : deleted\n");
     refused([gone()], |link| link.one_shot = true, Kind::Consumed, 1).await;
     refused([gone(), status("deleted")], |_| {}, Kind::Consumed, 2).await;
@@ -349,12 +349,12 @@ async fn a_deleted_file_of_a_one_shot_upload_was_consumed_even_if_the_envelope_d
 }
 
 #[tokio::test]
-async fn a_flipped_bit_in_a_one_shot_is_an_error_at_once() {
+async fn one_shot_with_a_flipped_bit_is_an_error_at_once() {
     refused([Reply::ok("payload").flip_bit(3)], |link| link.one_shot = true, Kind::Digest, 1).await;
 }
 
 #[tokio::test]
-async fn a_link_to_a_metadata_service_is_not_even_connected_to() {
+async fn metadata_service_link_is_never_connected_to() {
     let fetcher = fetcher().build().unwrap();
     for url in [
         "http://169.254.169.254/latest/",
@@ -371,7 +371,7 @@ async fn a_link_to_a_metadata_service_is_not_even_connected_to() {
 }
 
 #[tokio::test]
-async fn a_dead_server_costs_at_most_the_total_time() {
+async fn dead_server_costs_at_most_the_total_time() {
     let fetcher = Fetcher::builder().total_timeout(Duration::from_millis(400)).build().unwrap();
     let started = Instant::now();
     let dead = dead();
@@ -381,7 +381,7 @@ async fn a_dead_server_costs_at_most_the_total_time() {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_given_up_after_the_idle_time_and_the_total_time() {
+async fn silent_server_is_given_up_after_the_idle_and_total_times() {
     let payload = bytes(1000);
     let server =
         server([Reply::ok(&payload).stall_after(10), Reply::ok(&payload).stall_after(10), Reply::ok(&payload)]).await;
@@ -396,7 +396,7 @@ async fn a_silent_server_is_given_up_after_the_idle_time_and_the_total_time() {
 }
 
 #[tokio::test]
-async fn a_server_that_dribbles_is_given_up_after_the_total_time() {
+async fn dribbling_server_is_given_up_after_the_total_time() {
     let payload = bytes(10_000);
     let server = server([Reply::ok(&payload).dribble(1, Duration::from_millis(20))]).await;
     let fetcher = fetcher().total_timeout(Duration::from_millis(300)).build().unwrap();
@@ -407,7 +407,7 @@ async fn a_server_that_dribbles_is_given_up_after_the_total_time() {
 }
 
 #[tokio::test]
-async fn a_body_without_end_is_cut_at_the_limit() {
+async fn body_without_end_is_cut_at_the_limit() {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let link = Link::new("clip", format!("http://{}/x", listener.local_addr().unwrap()));
     let endless = tokio::spawn(async move {
@@ -424,7 +424,7 @@ async fn a_body_without_end_is_cut_at_the_limit() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_connection_that_does_not_open_is_given_up_after_the_connect_time() {
+async fn connection_that_does_not_open_ends_after_the_connect_time() {
     // Nobody accepts, and a full queue lets no other connection in.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -447,7 +447,7 @@ async fn server_held(release: &Arc<Notify>) -> ScriptedHttp {
 }
 
 #[tokio::test]
-async fn a_dead_server_is_left_alone_after_three_downloads_and_found_again_when_it_is_back() {
+async fn dead_server_is_skipped_after_three_downloads_until_back() {
     let up = server([]).await;
     let proxy = FaultProxy::start(up.address(), []).await.unwrap();
     proxy.afterwards(Fault::Refuse);
@@ -470,7 +470,7 @@ async fn a_dead_server_is_left_alone_after_three_downloads_and_found_again_when_
 }
 
 #[tokio::test]
-async fn a_server_with_one_broken_file_is_not_called_dead() {
+async fn server_with_one_broken_file_is_not_called_dead() {
     let server = server((0..5).map(|_| Reply::new(500, &[], ""))).await;
     let fetcher = fetcher().retry(RetryPolicy::never()).build().unwrap();
     for _ in 0..5 {
@@ -480,7 +480,7 @@ async fn a_server_with_one_broken_file_is_not_called_dead() {
 }
 
 #[tokio::test]
-async fn a_file_that_exists_is_never_overwritten_and_a_stopped_download_leaves_none() {
+async fn existing_file_is_kept_and_a_stopped_download_leaves_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip");
     std::fs::write(&path, "mine").unwrap();
@@ -505,7 +505,7 @@ async fn a_file_that_exists_is_never_overwritten_and_a_stopped_download_leaves_n
 }
 
 #[tokio::test]
-async fn body_that_comes_too_slowly_is_given_up_after_one_idle_time() {
+async fn body_too_slow_is_given_up_after_one_idle_time() {
     let payload = bytes(100_000);
     let slow = || Reply::ok(&payload).dribble(1, Duration::from_millis(20));
     let server = server([slow(), slow()]).await;
@@ -519,7 +519,7 @@ async fn body_that_comes_too_slowly_is_given_up_after_one_idle_time() {
 }
 
 #[tokio::test]
-async fn body_that_comes_fast_enough_is_taken_however_long_it_takes() {
+async fn body_fast_enough_is_taken_however_long_it_takes() {
     let payload = bytes(40);
     let server = server([Reply::ok(&payload).dribble(1, Duration::from_millis(20))]).await;
     let fetcher = fetcher().idle_timeout(Duration::from_millis(200)).min_rate(5).build().unwrap();
@@ -527,7 +527,7 @@ async fn body_that_comes_fast_enough_is_taken_however_long_it_takes() {
 }
 
 #[tokio::test]
-async fn retry_after_beyond_the_cap_says_how_long_the_server_asked_for() {
+async fn retry_after_beyond_the_cap_is_reported_with_its_time() {
     let busy = || Reply::new(429, &[("Retry-After", "1700")], "");
     let server = server([busy(), busy()]).await;
     let started = Instant::now();

@@ -14,7 +14,7 @@ use natsbridge_fileserver::{
 use support::*;
 
 #[tokio::test]
-async fn two_closures_carry_a_payload() {
+async fn closures_carry_a_payload_both_ways() {
     let held: Arc<Mutex<HashMap<String, Bytes>>> = Arc::default();
     let writing = Arc::clone(&held);
     let up = upload_handler(move |object: Object, source: Source| {
@@ -46,7 +46,7 @@ async fn two_closures_carry_a_payload() {
 }
 
 #[tokio::test]
-async fn what_a_closure_brings_is_checked_like_any_download() {
+async fn closure_results_are_checked_like_any_download() {
     let down = download_handler(|_| std::future::ready(Ok(Bytes::from_static(b"payload"))));
     for (other, kind) in [(&b"payloads"[..], FetchErrorKind::SizeMismatch), (b"Payload", FetchErrorKind::Digest)] {
         let error = down.download(&link("custom://x", other), Target::Memory).await.unwrap_err();

@@ -9,7 +9,7 @@ use support::*;
 use time::OffsetDateTime;
 
 #[tokio::test]
-async fn head_asks_by_head_and_tells_what_the_server_says() {
+async fn head_uses_the_head_method_and_returns_what_the_server_says() {
     let date = ("Date", "Sun, 06 Nov 1994 08:49:37 GMT");
     let replies = [Reply::new(200, &[("Content-Length", "7"), date], ""), Reply::new(404, &[], "")];
     let server = ScriptedHttp::start(replies).await.unwrap();
@@ -23,7 +23,7 @@ async fn head_asks_by_head_and_tells_what_the_server_says() {
 }
 
 #[tokio::test]
-async fn head_goes_nowhere_that_a_download_does_not_go() {
+async fn head_follows_the_same_policy_as_a_download() {
     let other = ScriptedHttp::start([Reply::ok("")]).await.unwrap();
     let fetcher = fetcher().allow("http://files.test".parse().unwrap()).build().unwrap();
     let error = fetcher.head(&link(format!("{}/x", other.url()), b"")).await.unwrap_err();

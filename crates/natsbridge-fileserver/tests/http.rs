@@ -9,7 +9,7 @@ use natsbridge_testkit::scripted_http::{Reply, ScriptedHttp};
 use support::*;
 
 #[tokio::test]
-async fn a_payload_is_put_under_a_new_url_with_the_token_and_deleted_again() {
+async fn payload_is_put_under_a_new_url_with_the_token_and_deleted() {
     let replies =
         [Reply::new(503, &[], ""), Reply::new(201, &[], ""), Reply::new(204, &[], ""), Reply::new(404, &[], "")];
     let server = ScriptedHttp::start(replies).await.unwrap();
@@ -33,7 +33,7 @@ async fn a_payload_is_put_under_a_new_url_with_the_token_and_deleted_again() {
 }
 
 #[tokio::test]
-async fn two_uploads_never_share_a_url() {
+async fn uploads_never_share_a_url() {
     let server = ScriptedHttp::start([Reply::ok(""), Reply::ok("")]).await.unwrap();
     let store = HttpStore::builder(&format!("{}/{{id}}.bin", server.url())).build().unwrap();
     let first = store.upload(&object(b"a"), &source(b"a")).await.unwrap();
@@ -42,7 +42,7 @@ async fn two_uploads_never_share_a_url() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_apart() {
+async fn refusals_are_told_apart_by_status() {
     for (status, kind) in [
         (401, Kind::Refused),
         (403, Kind::Refused),
@@ -58,7 +58,7 @@ async fn a_refusal_is_told_apart() {
 }
 
 #[test]
-fn a_template_that_cannot_work_is_refused() {
+fn template_that_cannot_work_is_refused() {
     for template in ["https://h/x", "https://{id}/x", "https://{id}.h/{id}", "ftp://h/{id}", "h/{id}", "https://h"] {
         let built = HttpStore::builder(template).build();
         assert!(built.is_err(), "{template}: {built:?}");

@@ -19,7 +19,7 @@ fn peak() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_of_200_mb_takes_less_than_30_mb_of_memory() {
+async fn file_of_200_mb_takes_less_than_30_mb_of_memory() {
     let folder = tempfile::tempdir().unwrap();
     let server = FileServer::bind(ServerConfig::new(folder.path().join("server")).listen(([127, 0, 0, 1], 0).into()))
         .await

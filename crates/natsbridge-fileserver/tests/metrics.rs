@@ -58,7 +58,7 @@ impl Recorder for Counts {
 }
 
 #[tokio::test]
-async fn transfers_and_their_retries_are_counted_under_the_required_names() {
+async fn transfers_and_retries_are_counted_under_the_required_names() {
     let counts = Counts::default();
     let _recording = metrics::set_default_local_recorder(&counts);
     let server = ScriptedHttp::start([Reply::new(503, &[], ""), Reply::ok(""), Reply::ok("payload")]).await.unwrap();

@@ -21,7 +21,7 @@ async fn failure(fetcher: &Fetcher, link: &Link) -> FetchError {
 }
 
 #[tokio::test]
-async fn only_configured_origins_are_followed_and_only_they_see_credentials() {
+async fn credentials_and_downloads_go_to_configured_origins_only() {
     let (ours, other) =
         (server([Reply::ok("payload"), Reply::ok("payload")]).await, server([Reply::ok("payload")]).await);
     let fetcher = fetcher().bearer(origin(&ours.url()), "token").allow(origin(&other.url())).build().unwrap();
@@ -36,7 +36,7 @@ async fn only_configured_origins_are_followed_and_only_they_see_credentials() {
 }
 
 #[tokio::test]
-async fn no_secret_of_a_link_is_in_its_error() {
+async fn error_of_a_link_holds_no_secret_of_it() {
     let server =
         server([Reply::new(403, &[], "<Error><Message>denied</Message><Signature>secret</Signature></Error>")]).await;
     let link = link(format!("{}/x?X-Amz-Signature=secret", server.url()), b"payload");
@@ -51,7 +51,7 @@ async fn no_secret_of_a_link_is_in_its_error() {
 }
 
 #[tokio::test]
-async fn user_info_of_the_file_servers_url_is_sent_to_its_origin_alone() {
+async fn user_info_of_the_server_url_is_sent_to_its_origin_alone() {
     let (ours, other) = (server([Reply::ok("payload")]).await, server([Reply::ok("payload")]).await);
     let url = ours.url().replace("http://", "http://bob:secret@");
     let fetcher = fetcher().server(&url).unwrap().allow(origin(&other.url())).build().unwrap();

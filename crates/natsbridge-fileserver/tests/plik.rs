@@ -74,7 +74,7 @@ fn body(request: &Request) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn an_upload_asks_for_the_configuration_creates_sends_and_describes_what_it_stored() {
+async fn upload_reads_the_configuration_creates_sends_and_describes() {
     let payload = bytes(600_000);
     let server = accepting(CREATED, &payload).await;
     let store = plik(&server.url()).build().unwrap();
@@ -100,7 +100,7 @@ async fn an_upload_asks_for_the_configuration_creates_sends_and_describes_what_i
 }
 
 #[tokio::test]
-async fn trap_1_a_gone_file_is_an_error_even_as_a_redirect_to_a_page() {
+async fn trap_1_gone_file_is_an_error_even_as_a_redirect_to_a_page() {
     let server = server([Reply::raw(REDIRECT), error(404, CONSUMED)]).await;
     for _ in 0..2 {
         let mut link =
@@ -117,7 +117,7 @@ async fn trap_1_a_gone_file_is_an_error_even_as_a_redirect_to_a_page() {
 }
 
 #[tokio::test]
-async fn trap_2_a_one_shot_that_broke_off_is_not_asked_for_again() {
+async fn trap_2_one_shot_that_broke_off_is_not_asked_for_again() {
     let payload = bytes(1_900_000);
     let metadata = r#"{"id":"U","oneShot":true,"files":[{"id":"2LNrp1EGZY8zV4Hb","status":"deleted"}]}"#;
     let server = server([Reply::ok(&payload).cut_after(4096), json(metadata)]).await;
@@ -134,7 +134,7 @@ async fn trap_2_a_one_shot_that_broke_off_is_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn trap_3_what_the_server_forces_is_what_the_envelope_says() {
+async fn trap_3_settings_forced_by_the_server_are_in_the_envelope() {
     // Exchange 40a: everything forced, whatever was asked.
     let server = accepting(CREATED, b"payload").await;
     let wanted = object(b"payload").link_lifetime(LinkLifetime::expiring(Duration::from_secs(60)));
@@ -157,7 +157,7 @@ async fn trap_3_what_the_server_forces_is_what_the_envelope_says() {
 }
 
 #[tokio::test]
-async fn trap_4_the_link_begins_where_the_server_says() {
+async fn trap_4_link_begins_where_the_server_says() {
     let path = "file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/payload.bin";
     for (answer, base) in [
         (r#""downloadDomain":"https://dl.test/""#, "https://dl.test"),
@@ -194,7 +194,7 @@ async fn trap_5_json_is_read_whatever_the_content_type_says() {
 }
 
 #[tokio::test]
-async fn trap_6_the_text_of_an_error_is_kept_old_json_too() {
+async fn trap_6_error_text_is_kept_old_json_too() {
     for (reply, kind, text) in [
         (error(403, "invalid token\n"), Kind::Refused, "invalid token"),
         (error(400, "unable to create upload : anonymous uploads are disabled\n"), Kind::Refused, "anonymous uploads"),
@@ -215,7 +215,7 @@ async fn trap_6_the_text_of_an_error_is_kept_old_json_too() {
 }
 
 #[tokio::test]
-async fn trap_7_every_retry_is_a_fresh_upload_and_the_broken_one_is_deleted() {
+async fn trap_7_retry_is_a_fresh_upload_and_the_broken_one_is_deleted() {
     let payload = bytes(100_000);
     let second = CREATED.replace("fx42p6dwO4x3MKWX", "second").replace("jx0Qb1dkPEQAsle3plR4BAqwYcFr81hB", "token2");
     let server = server([
@@ -247,7 +247,7 @@ async fn trap_7_every_retry_is_a_fresh_upload_and_the_broken_one_is_deleted() {
 }
 
 #[tokio::test]
-async fn trap_8_what_the_server_says_it_stored_is_compared() {
+async fn trap_8_stored_size_digest_and_state_are_compared() {
     let payload = b"payload";
     let wrong = [
         kept_with(6, &md5(payload), "uploaded"),
@@ -268,7 +268,7 @@ async fn trap_8_what_the_server_says_it_stored_is_compared() {
 }
 
 #[tokio::test]
-async fn a_server_that_offers_a_crc_is_held_to_it_and_any_other_to_its_md5() {
+async fn crc_is_checked_where_offered_and_md5_elsewhere() {
     let payload = b"payload";
     let offering = CREATED.replacen('{', r#"{"crc64nvme":true,"#, 1);
     let kept = |crc: &str| kept_with(7, "", "uploaded").replacen('{', &format!(r#"{{"fileCrc64nvme":"{crc}","#), 1);
@@ -287,7 +287,7 @@ async fn a_server_that_offers_a_crc_is_held_to_it_and_any_other_to_its_md5() {
 }
 
 #[tokio::test]
-async fn trap_9_the_name_on_the_server_is_never_the_callers() {
+async fn trap_9_name_on_the_server_is_never_the_callers() {
     for name in ["../../etc/passwd", "a\"b\r\nX-Evil: 1", "クリップ #1?.bin", ""] {
         let server = accepting(CREATED, b"payload").await;
         let named = Object::new(name, PayloadType::Binary, 7);
@@ -346,7 +346,7 @@ async fn trap_10_limits_are_known_before_and_too_big_is_a_400() {
 }
 
 #[tokio::test]
-async fn the_configuration_is_asked_for_once() {
+async fn configuration_is_asked_for_once() {
     let server = server([json(CONFIG), json(CREATED), json(kept(b"a")), json(CREATED), json(kept(b"b"))]).await;
     let store = plik(&server.url()).build().unwrap();
     for payload in [b"a", b"b"] {
@@ -372,7 +372,7 @@ async fn credentials_are_sent_and_never_shown() {
 }
 
 #[tokio::test]
-async fn an_upload_that_breaks_in_the_middle_is_sent_again_whole() {
+async fn broken_upload_is_sent_again_whole() {
     let payload = bytes(1_000_000);
     let answer = kept(&payload);
     let server = ScriptedHttp::routed(move |request| {
@@ -398,7 +398,7 @@ async fn an_upload_that_breaks_in_the_middle_is_sent_again_whole() {
 }
 
 #[tokio::test]
-async fn a_file_that_changed_its_length_is_the_senders_fault_and_not_retried() {
+async fn file_that_changed_its_length_is_not_retried() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip");
     std::fs::write(&path, bytes(1000)).unwrap();
@@ -418,7 +418,7 @@ async fn a_file_that_changed_its_length_is_the_senders_fault_and_not_retried() {
 }
 
 #[tokio::test]
-async fn a_deletion_of_what_is_gone_is_no_error() {
+async fn deletion_of_a_gone_upload_is_no_error() {
     let server = accepting(CREATED, b"payload").await;
     let store = plik(&server.url()).build().unwrap();
     let Stored { receipt, .. } = store.upload(&object(b"payload"), &source(b"payload")).await.unwrap();
@@ -435,7 +435,7 @@ async fn a_deletion_of_what_is_gone_is_no_error() {
 }
 
 #[tokio::test]
-async fn a_dead_plik_costs_its_retries_three_times_and_then_nothing() {
+async fn dead_plik_costs_its_retries_three_times_and_then_nothing() {
     let dead = dead();
     let store = plik(&dead.url()).breaker(BreakerPolicy::default().cool_down(Duration::from_secs(60))).build().unwrap();
     for _ in 0..3 {
@@ -447,7 +447,7 @@ async fn a_dead_plik_costs_its_retries_three_times_and_then_nothing() {
 }
 
 #[tokio::test]
-async fn a_plik_that_takes_no_bytes_is_given_up_after_the_idle_time() {
+async fn stalled_plik_is_given_up_after_the_idle_time() {
     let upstream = server([json(CONFIG), json(CREATED)]).await;
     let proxy = FaultProxy::start(upstream.address(), [Fault::StallUploadAfter(50_000), Fault::StallUploadAfter(0)])
         .await

@@ -51,7 +51,7 @@ fn multipart(upload: &Upload, boundary: &str, body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_path_leads_out_of_the_folder() {
+async fn path_in_any_spelling_stays_inside_the_folder() {
     let server = Server::start().await;
     std::fs::write(server.dir.path().join("secret"), "out of reach").unwrap();
     let stored = server.store("{}", "a.bin", b"public").await;
@@ -97,7 +97,7 @@ async fn no_spelling_of_a_path_leads_out_of_the_folder() {
 }
 
 #[tokio::test]
-async fn a_request_whose_length_is_unclear_is_refused_or_ends_where_http_says() {
+async fn request_of_unclear_length_is_refused_or_ends_by_http_rules() {
     let server = Server::start().await;
     // What a second reader of the same bytes would take for a request of its own must not run here.
     let hidden = "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}";
@@ -187,7 +187,7 @@ async fn json_that_is_too_large_or_too_deep_is_refused() {
 }
 
 #[tokio::test]
-async fn multipart_that_is_made_to_hurt_is_refused_and_leaves_nothing() {
+async fn multipart_made_to_harm_is_refused_and_leaves_nothing() {
     let server = Server::with(|config| config.max_size(100_000)).await;
     let upload = server.create("{}").await;
     let boundary = format!("; boundary={BOUNDARY}");
@@ -228,7 +228,7 @@ async fn multipart_that_is_made_to_hurt_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_file_name_breaks_out_of_no_header_and_no_record() {
+async fn file_name_breaks_out_of_no_header_and_no_record() {
     let server = Server::start().await;
     // A line end in quotes ends the header all the same: the name is what stands before it.
     let upload = server.create("{}").await;
@@ -254,7 +254,7 @@ async fn a_file_name_breaks_out_of_no_header_and_no_record() {
 }
 
 #[tokio::test]
-async fn a_head_that_drips_is_closed_in_time_and_a_stranger_s_body_is_not_waited_for() {
+async fn dripping_head_is_closed_and_a_strangers_body_is_not_awaited() {
     let limit = Duration::from_millis(400);
     let server = Server::with(|config| config.header_timeout(limit).token("open sesame")).await;
     let begun = Instant::now();
@@ -283,7 +283,7 @@ async fn a_head_that_drips_is_closed_in_time_and_a_stranger_s_body_is_not_waited
 }
 
 #[tokio::test]
-async fn guesses_of_a_token_are_told_nothing_but_no() {
+async fn token_guesses_all_get_the_same_refusal() {
     let server = Server::with(|config| config.token("open sesame")).await;
     let mut answers = Vec::new();
     for guess in
@@ -298,7 +298,7 @@ async fn guesses_of_a_token_are_told_nothing_but_no() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn hard_links_and_links_are_never_written_through() {
+async fn hard_links_and_symlinks_are_never_written_through() {
     use std::os::unix::fs::symlink;
 
     let server = Server::start().await;
@@ -331,7 +331,7 @@ async fn hard_links_and_links_are_never_written_through() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_damaged_folder_costs_the_damaged_uploads_and_nothing_else() {
+async fn damaged_folder_costs_the_damaged_uploads_only() {
     let server = Server::start().await;
     let good = server.store("{}", "a.bin", b"good").await;
     let mut damaged = Vec::new();

@@ -20,7 +20,7 @@ fn memory() -> usize {
 }
 
 #[tokio::test]
-async fn a_thousand_idle_connections_hinder_nobody_and_cost_little() {
+async fn idle_connections_by_the_thousand_cost_little_and_hinder_none() {
     let server = Server::with(|config| config.max_connections(1100)).await;
     let content = noise(5_000_000);
     server.store("{}", "warm.bin", &content).await;

@@ -70,7 +70,7 @@ async fn step_0_version_config_and_health() {
 }
 
 #[tokio::test]
-async fn steps_1_to_9_a_one_shot_from_creation_to_its_end() {
+async fn steps_1_to_9_one_shot_from_creation_to_its_end() {
     let server = Server::start().await;
     let content = noise(600_000);
     let created =
@@ -123,7 +123,7 @@ async fn steps_1_to_9_a_one_shot_from_creation_to_its_end() {
 }
 
 #[tokio::test]
-async fn step_10_an_ordinary_file_is_fetched_again_and_again() {
+async fn step_10_ordinary_file_is_fetched_again_and_again() {
     let server = Server::start().await;
     let content = noise(600_000);
     let stored = server.store("{}", "payload.bin", &content).await;
@@ -139,7 +139,7 @@ async fn step_10_an_ordinary_file_is_fetched_again_and_again() {
 }
 
 #[tokio::test]
-async fn step_11_a_wrong_token_is_refused_before_the_body_is_read() {
+async fn step_11_wrong_token_is_refused_before_the_body_is_read() {
     let server = Server::start().await;
     let upload = server.create("{}").await;
     for headers in ["X-UploadToken: wrong\r\n", ""] {
@@ -162,7 +162,7 @@ async fn step_11_a_wrong_token_is_refused_before_the_body_is_read() {
 }
 
 #[tokio::test]
-async fn step_12_what_is_not_there_is_said_in_plik_s_words() {
+async fn step_12_missing_files_are_reported_with_pliks_text() {
     let server = Server::start().await;
     let stored = server.store("{}", "payload.bin", b"x").await;
     let other = server.create("{}").await;
@@ -177,7 +177,7 @@ async fn step_12_what_is_not_there_is_said_in_plik_s_words() {
 }
 
 #[tokio::test]
-async fn step_13_a_file_too_large_is_refused_and_leaves_nothing() {
+async fn step_13_file_too_large_is_refused_and_leaves_nothing() {
     let server = Server::with(|config| config.max_size(2_000_000)).await;
     let upload = server.create("{}").await;
     let mut connection = Connection::open(server.address()).await;
@@ -274,7 +274,7 @@ async fn step_16_odd_forms_and_the_empty_file() {
 }
 
 #[tokio::test]
-async fn steps_17_and_51_deletion_needs_the_token_or_a_removable_upload() {
+async fn steps_17_and_51_deletion_needs_a_token_or_a_removable_upload() {
     let server = Server::start().await;
     let stored = server.store("{}", "a.bin", b"content").await;
     let token = format!("X-UploadToken: {}\r\n", stored.upload.token);
@@ -301,7 +301,7 @@ async fn steps_17_and_51_deletion_needs_the_token_or_a_removable_upload() {
 }
 
 #[tokio::test]
-async fn step_18_a_declared_file_takes_its_content_once() {
+async fn step_18_declared_file_takes_its_content_once() {
     let server = Server::start().await;
     let created = server
         .send(post(
@@ -352,7 +352,7 @@ async fn steps_20_and_21_content_types_and_the_quick_upload() {
 }
 
 #[tokio::test]
-async fn step_30_any_name_comes_back_as_it_was_sent() {
+async fn step_30_names_all_come_back_as_they_were_sent() {
     let server = Server::start().await;
     let upload = server.create("{}").await;
     for (sent, stored, escaped) in [
@@ -394,7 +394,7 @@ async fn step_36_unknown_paths_and_methods_are_not_found() {
 }
 
 #[tokio::test]
-async fn step_40_a_server_with_a_token_and_a_download_domain() {
+async fn step_40_server_with_a_token_and_a_download_domain() {
     let server = Server::with(|config| config.token("open sesame").download_domain("http://localhost:18081/sub")).await;
     server
         .send(post("/upload", "", "{}"))
@@ -419,7 +419,7 @@ async fn step_40_a_server_with_a_token_and_a_download_domain() {
 }
 
 #[tokio::test]
-async fn steps_28_and_34_a_truncated_form_is_refused_and_a_chunked_one_taken() {
+async fn steps_28_and_34_truncated_form_is_refused_and_chunked_taken() {
     let server = Server::start().await;
     let upload = server.create("{}").await;
     let head = format!("X-UploadToken: {}\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n", upload.token);
@@ -448,7 +448,7 @@ async fn steps_28_and_34_a_truncated_form_is_refused_and_a_chunked_one_taken() {
 }
 
 #[tokio::test]
-async fn who_asks_for_a_crc_gets_it_in_place_of_the_md5_and_nobody_else_sees_a_new_key() {
+async fn crc_replaces_md5_only_for_clients_that_ask_for_it() {
     let server = Server::start().await;
     let content = noise(600_000);
     let crc = format!("{:016x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &content));

@@ -34,7 +34,7 @@ async fn uploads_survive_a_restart_and_no_secret_is_on_disk() {
 }
 
 #[tokio::test]
-async fn no_path_leads_out_of_the_folder() {
+async fn paths_do_not_lead_out_of_the_folder() {
     let server = Server::start().await;
     std::fs::write(server.dir.path().join("secret"), "secret").unwrap();
     let stored = server.store("{}", "a.bin", b"public").await;
@@ -106,7 +106,7 @@ async fn links_planted_in_the_folder_are_not_followed() {
 }
 
 #[tokio::test]
-async fn content_that_went_missing_is_the_server_s_fault_and_uses_nothing_up() {
+async fn content_gone_missing_is_a_server_error_and_uses_nothing_up() {
     // Step 52 of the recorded exchanges, where Plik marks the one-shot removed.
     let server = Server::start().await;
     let stored = server.store(r#"{"oneShot":true}"#, "a.bin", b"once").await;
@@ -118,7 +118,7 @@ async fn content_that_went_missing_is_the_server_s_fault_and_uses_nothing_up() {
 }
 
 #[tokio::test]
-async fn too_large_requests_are_cut_off() {
+async fn requests_too_large_are_cut_off() {
     let server = Server::with(|config| config.max_size(1_000_000)).await;
     // A head far beyond 64 KiB; hyper reads in growing steps and may take one more.
     let mut connection = Connection::open(server.address()).await;
@@ -160,7 +160,7 @@ async fn too_large_requests_are_cut_off() {
 }
 
 #[tokio::test]
-async fn clients_that_dawdle_are_closed() {
+async fn slow_clients_are_closed() {
     let short = Duration::from_millis(200);
     let server = Server::with(|config| config.header_timeout(short).idle_timeout(short)).await;
     let begun = Instant::now();
@@ -179,7 +179,7 @@ async fn clients_that_dawdle_are_closed() {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_reading_is_closed() {
+async fn client_that_stops_reading_is_closed() {
     let server = Server::with(|config| config.idle_timeout(Duration::from_millis(200))).await;
     let stored = server.store(r#"{"oneShot":true}"#, "a.bin", &noise(24 * 1024 * 1024)).await;
     let mut stuck = Connection::open(server.address()).await;
@@ -194,7 +194,7 @@ async fn a_client_that_stops_reading_is_closed() {
 }
 
 #[tokio::test]
-async fn a_hundred_idle_connections_do_not_hinder_others() {
+async fn idle_connections_by_the_hundred_do_not_hinder_others() {
     let server = Server::start().await;
     let mut idle = Vec::new();
     for n in 0..100 {
@@ -210,7 +210,7 @@ async fn a_hundred_idle_connections_do_not_hinder_others() {
 }
 
 #[tokio::test]
-async fn an_interrupted_upload_leaves_nothing() {
+async fn interrupted_upload_leaves_nothing() {
     let server = Server::start().await;
     let upload = server.create("{}").await;
     let request = upload.form("a.bin", &noise(2_000_000));
@@ -226,7 +226,7 @@ async fn an_interrupted_upload_leaves_nothing() {
 
 #[tokio::test]
 #[cfg(unix)]
-async fn an_upload_keeps_no_space_that_was_announced_and_not_filled() {
+async fn upload_keeps_no_space_announced_and_not_filled() {
     use std::os::unix::fs::MetadataExt as _;
     let server = Server::start().await;
     let upload = server.create("{}").await;
@@ -245,7 +245,7 @@ async fn an_upload_keeps_no_space_that_was_announced_and_not_filled() {
 }
 
 #[tokio::test]
-async fn an_upload_cut_by_a_stopping_server_leaves_nothing() {
+async fn upload_cut_by_a_stopping_server_leaves_nothing() {
     let server = Server::with(|config| config.shutdown_grace(Duration::from_millis(50))).await;
     let upload = server.create("{}").await;
     let request = upload.form("a.bin", &noise(2_000_000));
@@ -260,7 +260,7 @@ async fn an_upload_cut_by_a_stopping_server_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_killed_server_left_is_cleaned_up_at_the_next_start() {
+async fn files_left_by_a_killed_server_are_removed_at_the_next_start() {
     let server = Server::start().await;
     let stored = server.store("{}", "a.bin", b"kept").await;
     let cut = server.store("{}", "b.bin", b"half").await;
@@ -286,7 +286,7 @@ async fn what_a_killed_server_left_is_cleaned_up_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_broken_record_hurts_its_own_upload_only() {
+async fn broken_record_hurts_its_own_upload_only() {
     let server = Server::start().await;
     let good = server.store("{}", "a.bin", b"good").await;
     let bad = server.store("{}", "b.bin", b"bad").await;
@@ -297,7 +297,7 @@ async fn a_broken_record_hurts_its_own_upload_only() {
 }
 
 #[tokio::test]
-async fn an_upload_expires_to_the_second_and_is_swept() {
+async fn upload_expires_to_the_second_and_is_swept() {
     let server = Server::with(|config| config.sweep_interval(Duration::from_millis(100))).await;
     let begun = Instant::now();
     let stored = server.store(r#"{"ttl":2}"#, "a.bin", &noise(1000)).await;
@@ -327,7 +327,7 @@ async fn an_upload_expires_to_the_second_and_is_swept() {
 }
 
 #[tokio::test]
-async fn expiry_is_enforced_without_a_sweep_and_a_sweep_needs_no_server() {
+async fn expiry_needs_no_sweep_and_a_sweep_needs_no_server() {
     let server = Server::start().await;
     let stored = server.store(r#"{"ttl":1}"#, "a.bin", &noise(5000)).await;
     tokio::time::sleep(Duration::from_millis(1050)).await;
@@ -346,7 +346,7 @@ async fn expiry_is_enforced_without_a_sweep_and_a_sweep_needs_no_server() {
 }
 
 #[tokio::test]
-async fn two_servers_do_not_share_a_folder() {
+async fn servers_do_not_share_a_folder() {
     let server = Server::start().await;
     let second = FileServer::bind(config(server.dir.path())).await;
     let error = second.expect_err("second server started");
@@ -358,7 +358,7 @@ async fn two_servers_do_not_share_a_folder() {
 }
 
 #[tokio::test]
-async fn a_taken_port_and_a_file_for_a_folder_are_told_apart() {
+async fn port_in_use_and_file_for_a_folder_are_told_apart() {
     let server = Server::start().await;
     let other = tempfile::tempdir().unwrap();
     let error = FileServer::bind(ServerConfig::new(other.path()).listen(server.address())).await.unwrap_err();
@@ -369,7 +369,7 @@ async fn a_taken_port_and_a_file_for_a_folder_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_dropped_handle_ends_the_server() {
+async fn dropped_server_handle_ends_the_server() {
     let server = Server::start().await;
     let address = server.address();
     let mut idle = Connection::open(address).await;
@@ -379,7 +379,7 @@ async fn a_dropped_handle_ends_the_server() {
 }
 
 #[tokio::test]
-async fn shutting_down_lets_a_running_upload_end() {
+async fn shutdown_lets_a_running_upload_end() {
     let server = Server::start().await;
     let upload = server.create("{}").await;
     let request = upload.form("a.bin", &noise(1_000_000));
@@ -396,7 +396,7 @@ async fn shutting_down_lets_a_running_upload_end() {
 }
 
 #[tokio::test]
-async fn pages_of_configured_origins_may_use_the_server_and_others_may_not() {
+async fn pages_of_configured_origins_alone_may_use_the_server() {
     let origin = "https://app.example.com";
     let server = Server::with(|config| config.cors_origin(origin)).await;
     let preflight = |origin: &str| {
@@ -433,7 +433,7 @@ async fn pages_of_configured_origins_may_use_the_server_and_others_may_not() {
 }
 
 #[tokio::test]
-async fn the_server_s_token_guards_every_way_to_make_an_upload() {
+async fn server_token_guards_every_way_to_make_an_upload() {
     let server = Server::with(|config| config.token("open sesame")).await;
     for (headers, status) in [
         ("", 400),

@@ -138,7 +138,7 @@ async fn pages_and_rebound_names_are_refused_without_a_token() {
 }
 
 #[tokio::test]
-async fn public_url_begins_what_is_answered() {
+async fn public_url_begins_the_urls_in_responses() {
     let server = Server::with(|config| config.public_url("https://files.example/here/")).await;
     let url = "https://files.example/here";
     assert_eq!(server.get("/config").await.json()["downloadDomain"], url);
@@ -172,7 +172,7 @@ async fn settings_of_origins_and_addresses_are_checked() {
 }
 
 #[tokio::test]
-async fn half_closed_connections_are_answered() {
+async fn half_closed_connections_get_a_response() {
     let server = Server::start().await;
     let content = noise(3_000_000);
     let stored = server.store("{}", "a.bin", &content).await;

@@ -56,7 +56,7 @@ async fn get_eventually(server: &Server, path: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_one_shot_cut_half_way_can_be_fetched_again_and_is_gone_then() {
+async fn one_shot_cut_half_way_can_be_fetched_once_more() {
     let server = Server::start().await;
     let content = noise(LARGE);
     let stored = server.store(ONE_SHOT, "a.bin", &content).await;
@@ -68,7 +68,7 @@ async fn a_one_shot_cut_half_way_can_be_fetched_again_and_is_gone_then() {
 }
 
 #[tokio::test]
-async fn a_small_one_shot_that_was_never_read_is_offered_again() {
+async fn small_one_shot_never_read_is_offered_again() {
     // All of it fits into the system's buffers, so only the reset tells that nobody read it (step 25 of the exchanges
     // shows Plik losing it).
     let server = Server::start().await;
@@ -85,7 +85,7 @@ async fn a_small_one_shot_that_was_never_read_is_offered_again() {
 }
 
 #[tokio::test]
-async fn a_second_download_while_one_runs_is_told_to_come_back() {
+async fn second_download_while_one_runs_is_told_to_come_back() {
     let server = Server::start().await;
     let stored = server.store(ONE_SHOT, "a.bin", &noise(LARGE)).await;
     let mut first = begin(&server, &stored.path, 1000).await;
@@ -104,7 +104,7 @@ async fn a_second_download_while_one_runs_is_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn of_many_downloads_at_once_exactly_one_gets_the_one_shot() {
+async fn one_shot_goes_to_exactly_one_of_many_downloads() {
     let server = Server::start().await;
     for round in 0..10 {
         let content = noise(200_000 + round);
@@ -117,7 +117,7 @@ async fn of_many_downloads_at_once_exactly_one_gets_the_one_shot() {
 }
 
 #[tokio::test]
-async fn head_and_a_wrong_name_leave_a_one_shot_alone() {
+async fn one_shot_survives_head_and_a_wrong_name() {
     let server = Server::start().await;
     let stored = server.store(ONE_SHOT, "a.bin", b"once").await;
     for _ in 0..3 {
@@ -128,7 +128,7 @@ async fn head_and_a_wrong_name_leave_a_one_shot_alone() {
 }
 
 #[tokio::test]
-async fn an_empty_one_shot_is_used_up_too() {
+async fn empty_one_shot_is_used_up_too() {
     let server = Server::start().await;
     let stored = server.store(ONE_SHOT, "a.bin", b"").await;
     assert_eq!(server.get(&stored.path).await.status, 200);
@@ -136,7 +136,7 @@ async fn an_empty_one_shot_is_used_up_too() {
 }
 
 #[tokio::test]
-async fn a_restart_in_the_middle_of_a_one_shot_offers_it_again_and_one_after_its_end_does_not() {
+async fn restart_offers_a_one_shot_again_unless_it_was_read_whole() {
     let server = Server::with(|config| config.shutdown_grace(Duration::from_millis(50))).await;
     let content = noise(LARGE);
     let cut = server.store(ONE_SHOT, "cut.bin", &content).await;
@@ -151,7 +151,7 @@ async fn a_restart_in_the_middle_of_a_one_shot_offers_it_again_and_one_after_its
 }
 
 #[tokio::test]
-async fn a_broken_download_goes_on_where_it_stopped() {
+async fn broken_download_goes_on_where_it_stopped() {
     let server = Server::start().await;
     let content = noise(1_000_000);
     let stored = server.store("{}", "a.bin", &content).await;
@@ -185,7 +185,7 @@ async fn a_broken_download_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn a_deleted_upload_s_running_download_ends_well() {
+async fn deleted_uploads_running_download_ends_well() {
     // Step 32 of the recorded exchanges.
     let server = Server::start().await;
     let content = noise(LARGE);

@@ -28,7 +28,7 @@ fn roots(authority: &Authority) -> RootCertificates {
 }
 
 #[tokio::test]
-async fn a_server_of_an_authority_that_was_named_is_trusted_both_ways() {
+async fn named_authority_is_trusted_for_upload_and_download() {
     let authority = Authority::new("ours").unwrap();
     let (front, _server, _folder) = server(&authority.server("localhost", false).unwrap()).await;
     // Several authorities in one file, and a key between them.
@@ -69,7 +69,7 @@ async fn refusals(url: &str, roots: Option<RootCertificates>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_server_of_another_authority_is_not_trusted_and_not_asked_again() {
+async fn unknown_authority_is_not_trusted_and_not_retried() {
     let authority = Authority::new("ours").unwrap();
     let (front, _server, _folder) = server(&authority.server("localhost", false).unwrap()).await;
     for roots in [None, Some(roots(&Authority::new("another").unwrap()))] {
@@ -80,7 +80,7 @@ async fn a_server_of_another_authority_is_not_trusted_and_not_asked_again() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_called_expired() {
+async fn expired_certificate_is_called_expired() {
     let authority = Authority::new("ours").unwrap();
     let (front, _server, _folder) = server(&authority.server("localhost", true).unwrap()).await;
     for said in refusals(&front.url(), Some(roots(&authority))).await {
@@ -90,7 +90,7 @@ async fn an_expired_certificate_is_called_expired() {
 
 #[cfg(feature = "s3")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_of_an_authority_that_was_named_is_trusted_and_another_is_not() {
+async fn bucket_of_a_named_authority_is_trusted_and_another_is_not() {
     use natsbridge_fileserver::{BucketStore, RetryPolicy};
     use natsbridge_testkit::nanio::Nanio;
 

@@ -115,7 +115,7 @@ async fn unanswered_confirmations_make_a_new_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn probes_leave_a_connection_that_stands() {
+async fn probes_leave_a_working_connection() {
     let server = NatsServer::start().unwrap();
     let (proxy, options) = proxied(&server, Vec::new()).await;
     let broker = options.connect().await.unwrap();
@@ -127,7 +127,7 @@ async fn probes_leave_a_connection_that_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn malformed_headers_interrupt_and_are_told_once() {
+async fn malformed_headers_interrupt_and_are_reported_once() {
     let server = NatsServer::start().unwrap();
     let broker = ConnectOptions::new(server.url()).connect().await.unwrap();
     let sender = ConnectOptions::new(server.url()).connect().await.unwrap();
@@ -189,7 +189,7 @@ async fn malformed_headers_cost_little_of_what_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_cut_off_as_slow_are_told() {
+async fn clients_cut_off_as_slow_are_reported() {
     let server = NatsServer::builder()
         .config("max_payload: 60000\nmax_pending: 65536\nwrite_deadline: \"200ms\"")
         .start()
@@ -226,7 +226,7 @@ async fn clients_cut_off_as_slow_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_what_is_unconfirmed_is_reported_after_a_reconnect() {
+async fn unconfirmed_messages_alone_are_reported_after_a_reconnect() {
     let mut server = NatsServer::start().unwrap();
     let broker = ConnectOptions::new(server.url()).connect().await.unwrap();
     let mut events = broker.events();

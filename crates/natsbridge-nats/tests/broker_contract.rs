@@ -49,24 +49,24 @@ macro_rules! contract {
 
 contract! {
     wildcards_choose_what_arrives
-    one_member_of_a_queue_group_gets_each_message
-    two_groups_and_a_lone_subscriber_each_get_a_message
-    a_request_gets_its_answer
-    many_requests_at_once_get_their_own_answers
-    a_request_that_nobody_hears_says_so
-    a_request_that_nobody_answers_times_out
-    an_oversize_message_is_refused_with_both_sizes
-    an_empty_message_and_the_largest_one_arrive_whole
-    what_is_confirmed_has_arrived_at_a_subscriber_of_another_connection
-    the_order_of_one_publisher_is_kept
-    a_slow_reader_can_tell_exactly_what_it_missed
-    a_slow_episode_is_an_event
-    drain_lets_what_has_arrived_be_read_and_then_ends
-    after_drain_everything_says_closed
+    queue_group_gets_each_message_once
+    queue_groups_and_a_lone_subscriber_each_get_a_message
+    request_gets_its_reply
+    concurrent_requests_get_their_own_replies
+    request_without_subscribers_says_so
+    request_without_a_reply_times_out
+    oversize_message_is_refused_with_both_sizes
+    empty_message_and_largest_message_arrive_whole
+    confirmed_message_has_arrived_at_another_connection
+    order_of_one_publisher_is_kept
+    slow_reader_can_tell_exactly_what_it_missed
+    slow_episode_is_an_event
+    drain_lets_arrived_messages_be_read_and_then_ends
+    drained_broker_says_closed_to_everything
     draining_one_subscription_leaves_the_others
-    a_dropped_subscription_no_longer_takes_from_its_group
-    an_inbox_is_new_each_time_and_works
-    the_reply_subject_travels
+    dropped_subscription_no_longer_takes_from_its_group
+    inbox_subject_is_new_each_time_and_works
+    reply_subject_travels
 }
 
 fn message(subject: &str, payload: impl Into<Bytes>) -> Publish {
@@ -112,7 +112,7 @@ async fn wildcards_choose_what_arrives(one: &dyn Broker, other: &dyn Broker) {
     assert_eq!(until_end(&mut exact).await, ["a.b.c"]);
 }
 
-async fn one_member_of_a_queue_group_gets_each_message(one: &dyn Broker, other: &dyn Broker) {
+async fn queue_group_gets_each_message_once(one: &dyn Broker, other: &dyn Broker) {
     let mut members = [join(one, "work", "g").await, join(one, "work", "g").await, join(other, "work", "g").await];
     for number in 0..QUEUE {
         other.publish(message("work", number.to_string())).await.unwrap();
@@ -134,7 +134,7 @@ async fn one_member_of_a_queue_group_gets_each_message(one: &dyn Broker, other: 
     assert!(busy > 1, "one member did all the work");
 }
 
-async fn two_groups_and_a_lone_subscriber_each_get_a_message(one: &dyn Broker, other: &dyn Broker) {
+async fn queue_groups_and_a_lone_subscriber_each_get_a_message(one: &dyn Broker, other: &dyn Broker) {
     let mut all = [join(one, "work", "g").await, join(one, "work", "h").await, listen(one, "work").await];
     other.publish(message("work", "1")).await.unwrap();
     for subscription in &mut all {
@@ -150,7 +150,7 @@ async fn answer(broker: &dyn Broker, mut questions: Subscription) {
     }
 }
 
-async fn a_request_gets_its_answer(one: &dyn Broker, other: &dyn Broker) {
+async fn request_gets_its_reply(one: &dyn Broker, other: &dyn Broker) {
     let questions = listen(one, "ask").await;
     tokio::select! {
         () = answer(one, questions) => panic!("the responder ended"),
@@ -161,7 +161,7 @@ async fn a_request_gets_its_answer(one: &dyn Broker, other: &dyn Broker) {
     }
 }
 
-async fn many_requests_at_once_get_their_own_answers(one: &dyn Broker, other: &dyn Broker) {
+async fn concurrent_requests_get_their_own_replies(one: &dyn Broker, other: &dyn Broker) {
     let questions = listen(one, "ask").await;
     let requests = (0..QUEUE - 1).map(|number| async move {
         let reply = other.request(message("ask", number.to_string()), PATIENCE).await.unwrap();
@@ -173,20 +173,20 @@ async fn many_requests_at_once_get_their_own_answers(one: &dyn Broker, other: &d
     }
 }
 
-async fn a_request_that_nobody_hears_says_so(one: &dyn Broker, _: &dyn Broker) {
+async fn request_without_subscribers_says_so(one: &dyn Broker, _: &dyn Broker) {
     let error = one.request(message("nobody.home", ""), PATIENCE).await.unwrap_err();
     assert_eq!(error.kind(), BrokerErrorKind::NoResponders);
     assert!(error.to_string().contains("nobody.home") && error.is_retryable());
 }
 
-async fn a_request_that_nobody_answers_times_out(one: &dyn Broker, other: &dyn Broker) {
+async fn request_without_a_reply_times_out(one: &dyn Broker, other: &dyn Broker) {
     let mut silent = listen(other, "ask").await;
     let error = one.request(message("ask", ""), Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(error.kind(), BrokerErrorKind::TimedOut);
     assert!(next(&mut silent).await.reply.is_some());
 }
 
-async fn an_oversize_message_is_refused_with_both_sizes(one: &dyn Broker, _: &dyn Broker) {
+async fn oversize_message_is_refused_with_both_sizes(one: &dyn Broker, _: &dyn Broker) {
     assert_eq!(one.max_payload(), MAX_PAYLOAD);
     let size = MAX_PAYLOAD + 1;
     let error = one.publish(message("a", vec![0; size as usize])).await.unwrap_err();
@@ -198,7 +198,7 @@ async fn an_oversize_message_is_refused_with_both_sizes(one: &dyn Broker, _: &dy
     one.confirm().await.unwrap();
 }
 
-async fn an_empty_message_and_the_largest_one_arrive_whole(one: &dyn Broker, other: &dyn Broker) {
+async fn empty_message_and_largest_message_arrive_whole(one: &dyn Broker, other: &dyn Broker) {
     let mut subscription = listen(one, "a").await;
     let large: Vec<u8> = (0..MAX_PAYLOAD).map(|number| number as u8).collect();
     other.publish(message("a", "")).await.unwrap();
@@ -207,7 +207,7 @@ async fn an_empty_message_and_the_largest_one_arrive_whole(one: &dyn Broker, oth
     assert_eq!(next(&mut subscription).await.payload, large);
 }
 
-async fn what_is_confirmed_has_arrived_at_a_subscriber_of_another_connection(one: &dyn Broker, other: &dyn Broker) {
+async fn confirmed_message_has_arrived_at_another_connection(one: &dyn Broker, other: &dyn Broker) {
     let mut subscription = listen(one, "a").await;
     for round in 0..20 {
         other.publish(message("a", round.to_string())).await.unwrap();
@@ -221,7 +221,7 @@ async fn what_is_confirmed_has_arrived_at_a_subscriber_of_another_connection(one
     assert_eq!(subscription.pending(), 0);
 }
 
-async fn the_order_of_one_publisher_is_kept(one: &dyn Broker, other: &dyn Broker) {
+async fn order_of_one_publisher_is_kept(one: &dyn Broker, other: &dyn Broker) {
     let mut subscription = listen(one, "n.>").await;
     let mut expected = 0;
     for round in 0..40 {
@@ -237,7 +237,7 @@ async fn the_order_of_one_publisher_is_kept(one: &dyn Broker, other: &dyn Broker
     assert_eq!(subscription.dropped(), 0);
 }
 
-async fn a_slow_reader_can_tell_exactly_what_it_missed(one: &dyn Broker, other: &dyn Broker) {
+async fn slow_reader_can_tell_exactly_what_it_missed(one: &dyn Broker, other: &dyn Broker) {
     let mut slow = listen(one, "burst").await;
     let mut witness = listen(one, "witness").await;
     let sent = 5_000_u64;
@@ -256,7 +256,7 @@ async fn a_slow_reader_can_tell_exactly_what_it_missed(one: &dyn Broker, other: 
     assert_eq!(read + slow.dropped(), sent);
 }
 
-async fn a_slow_episode_is_an_event(one: &dyn Broker, other: &dyn Broker) {
+async fn slow_episode_is_an_event(one: &dyn Broker, other: &dyn Broker) {
     let mut events = one.events();
     let slow = listen(one, "burst").await;
     for _ in 0..QUEUE * 4 {
@@ -273,7 +273,7 @@ async fn a_slow_episode_is_an_event(one: &dyn Broker, other: &dyn Broker) {
     }
 }
 
-async fn drain_lets_what_has_arrived_be_read_and_then_ends(one: &dyn Broker, other: &dyn Broker) {
+async fn drain_lets_arrived_messages_be_read_and_then_ends(one: &dyn Broker, other: &dyn Broker) {
     let mut subscription = listen(one, "a").await;
     for number in 0..QUEUE {
         other.publish(message("a", number.to_string())).await.unwrap();
@@ -289,7 +289,7 @@ async fn drain_lets_what_has_arrived_be_read_and_then_ends(one: &dyn Broker, oth
     assert!(subscription.next_batch(5).await.is_empty());
 }
 
-async fn after_drain_everything_says_closed(one: &dyn Broker, _: &dyn Broker) {
+async fn drained_broker_says_closed_to_everything(one: &dyn Broker, _: &dyn Broker) {
     one.publish(message("a", "last")).await.unwrap();
     one.drain().await.unwrap();
     one.drain().await.unwrap();
@@ -313,7 +313,7 @@ async fn draining_one_subscription_leaves_the_others(one: &dyn Broker, other: &d
     assert_eq!(next(&mut second).await.payload, "2");
 }
 
-async fn a_dropped_subscription_no_longer_takes_from_its_group(one: &dyn Broker, other: &dyn Broker) {
+async fn dropped_subscription_no_longer_takes_from_its_group(one: &dyn Broker, other: &dyn Broker) {
     let mut stays = join(one, "work", "g").await;
     let mut goes = join(one, "work", "g").await;
     goes.drain();
@@ -328,7 +328,7 @@ async fn a_dropped_subscription_no_longer_takes_from_its_group(one: &dyn Broker,
     }
 }
 
-async fn an_inbox_is_new_each_time_and_works(one: &dyn Broker, other: &dyn Broker) {
+async fn inbox_subject_is_new_each_time_and_works(one: &dyn Broker, other: &dyn Broker) {
     let inboxes: HashSet<_> = (0..100).map(|_| one.new_inbox().to_string()).collect();
     assert_eq!(inboxes.len(), 100);
     let inbox = one.new_inbox();
@@ -337,7 +337,7 @@ async fn an_inbox_is_new_each_time_and_works(one: &dyn Broker, other: &dyn Broke
     assert_eq!(next(&mut subscription).await.payload, "answer");
 }
 
-async fn the_reply_subject_travels(one: &dyn Broker, other: &dyn Broker) {
+async fn reply_subject_travels(one: &dyn Broker, other: &dyn Broker) {
     let mut subscription = listen(one, "a").await;
     let asking = || message("a", "").with_reply("b.c".parse().unwrap());
     other.publish(asking()).await.unwrap();

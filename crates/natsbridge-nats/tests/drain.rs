@@ -74,20 +74,20 @@ async fn members_come_and_go(one: &dyn Broker, other: &dyn Broker) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_draining_subscription_leaves_the_others_of_its_group_get() {
+async fn draining_subscription_leaves_the_rest_to_its_group() {
     let server = NatsServer::start().unwrap();
     let (one, other) = (connect(&server).await, connect(&server).await);
     tokio::time::timeout(PATIENCE, members_come_and_go(&one, &other)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_draining_subscription_leaves_the_others_get_in_memory_as_well() {
+async fn draining_memory_subscription_leaves_the_rest_to_its_group() {
     let broker = MemoryBroker::new();
     tokio::time::timeout(PATIENCE, members_come_and_go(&broker, &broker.clone())).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_burst_is_read_whole_by_whoever_drains_right_behind_it() {
+async fn burst_is_read_whole_by_a_drain_right_behind_it() {
     const BURST: usize = 5_000;
     let server = NatsServer::start().unwrap();
     let (one, other) = (connect(&server).await, connect(&server).await);
@@ -103,7 +103,7 @@ async fn a_burst_is_read_whole_by_whoever_drains_right_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_draining_connection_leaves_the_others_of_its_groups_get() {
+async fn draining_connection_leaves_the_rest_to_its_groups() {
     let server = NatsServer::start().unwrap();
     let other = connect(&server).await;
     let staying = read(join(&other).await);

@@ -69,7 +69,7 @@ async fn forged_echoes_confirm_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forged_answers_are_not_taken() {
+async fn forged_replies_are_not_taken() {
     let server = NatsServer::start().unwrap();
     let sender = ConnectOptions::new(server.url()).connect().await.unwrap();
     let attacker = ConnectOptions::new(server.url()).connect().await.unwrap();
@@ -86,7 +86,7 @@ async fn forged_answers_are_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inboxes_have_nothing_in_common() {
+async fn inbox_subjects_have_nothing_in_common() {
     let server = NatsServer::start().unwrap();
     let broker = ConnectOptions::new(server.url()).connect().await.unwrap();
     let inboxes: BTreeSet<_> = (0..1_000).map(|_| broker.new_inbox().to_string()).collect();

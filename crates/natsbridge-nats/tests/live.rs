@@ -40,7 +40,7 @@ fn quick(server: &NatsServer) -> ConnectOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_while_the_server_is_away_arrives_when_it_is_back() {
+async fn messages_published_while_the_server_is_away_arrive_later() {
     let mut server = NatsServer::start().unwrap();
     let broker = quick(&server).connect().await.unwrap();
     let mut events = broker.events();
@@ -60,7 +60,7 @@ async fn what_is_published_while_the_server_is_away_arrives_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_may_be_lost_with_a_connection_is_not_confirmed() {
+async fn messages_that_a_lost_connection_may_lose_are_not_confirmed() {
     let mut server = NatsServer::start().unwrap();
     let broker = quick(&server).connect().await.unwrap();
     let mut events = broker.events();
@@ -76,7 +76,7 @@ async fn what_may_be_lost_with_a_connection_is_not_confirmed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_clones_unconfirmed_messages_are_not_the_others_trouble() {
+async fn clones_do_not_report_each_others_unconfirmed_messages() {
     let mut server = NatsServer::start().unwrap();
     let broker = quick(&server).connect().await.unwrap();
     let other = broker.clone();
@@ -90,7 +90,7 @@ async fn one_clones_unconfirmed_messages_are_not_the_others_trouble() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_confirmation_without_a_server_times_out() {
+async fn confirmation_without_a_server_times_out() {
     let mut server = NatsServer::start().unwrap();
     let broker = quick(&server).confirm_timeout(Duration::from_millis(200)).connect().await.unwrap();
     let mut events = broker.events();
@@ -120,7 +120,7 @@ async fn draining_without_a_server_ends_in_time_and_ends_the_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_to_everything_does_not_disturb_confirmations() {
+async fn subscriber_to_everything_does_not_disturb_confirmations() {
     let server = NatsServer::start().unwrap();
     let broker = quick(&server).connect().await.unwrap();
     let tap = quick(&server).connect().await.unwrap();
@@ -129,7 +129,7 @@ async fn a_listener_to_everything_does_not_disturb_confirmations() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tasks_confirm_at_once() {
+async fn confirmations_of_many_tasks_at_once_work() {
     let server = NatsServer::start().unwrap();
     let broker = quick(&server).connect().await.unwrap();
     let mut subscription = listen(&broker, "n").await;
@@ -143,7 +143,7 @@ async fn many_tasks_confirm_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropping_the_last_handle_still_sends_what_was_published() {
+async fn dropped_last_clone_still_sends_what_was_published() {
     let server = NatsServer::start().unwrap();
     let receiver = quick(&server).connect().await.unwrap();
     let mut subscription = listen(&receiver, "n").await;
@@ -158,7 +158,7 @@ async fn dropping_the_last_handle_still_sends_what_was_published() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscription_outlives_its_broker_and_even_a_restart() {
+async fn subscription_outlives_its_broker_and_even_a_restart() {
     let mut server = NatsServer::start().unwrap();
     let sender = quick(&server).connect().await.unwrap();
     let broker = quick(&server).connect().await.unwrap();
@@ -182,7 +182,7 @@ async fn a_subscription_outlives_its_broker_and_even_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_next_server_is_tried_when_the_first_is_dead() {
+async fn next_server_is_tried_when_the_first_is_dead() {
     let mut dead = NatsServer::start().unwrap();
     dead.kill();
     let server = NatsServer::start().unwrap();
@@ -193,7 +193,7 @@ async fn the_next_server_is_tried_when_the_first_is_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_web_socket_carries_it_too() {
+async fn web_socket_works_as_transport() {
     let server = NatsServer::builder().websocket().start().unwrap();
     let url = server.websocket_url().unwrap();
     let broker = ConnectOptions::new(&url).connect().await.unwrap();
@@ -203,7 +203,7 @@ async fn a_web_socket_carries_it_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_limit_is_that_of_the_server_connected_to_now() {
+async fn payload_limit_is_that_of_the_server_connected_to_now() {
     let mut server = NatsServer::builder().max_payload(1_000).start().unwrap();
     let broker = quick(&server).connect().await.unwrap();
     assert_eq!(broker.max_payload(), 1_000);
@@ -218,7 +218,7 @@ async fn the_limit_is_that_of_the_server_connected_to_now() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_connections_stand_at_once() {
+async fn connections_by_the_hundred_are_open_at_once() {
     // One connect may take 100 ms.
     let server = NatsServer::start().unwrap();
     let started = Instant::now();
@@ -254,7 +254,7 @@ fn server_takes(server: &NatsServer, line: &str) -> bool {
 }
 
 #[test]
-fn names_are_refused_as_the_server_refuses_them() {
+fn subject_names_are_refused_as_the_server_refuses_them() {
     let server = NatsServer::start().unwrap();
     for text in [
         "a", "a.b", "a*b", "a>", "$SYS.x", "größe", "*", ">", "a.*", "a.>", "*.*", "..", ".a", "a.", "a..b", "a.>.b",

@@ -47,7 +47,7 @@ fn with_user_info(url: &str, user_info: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_token_opens_and_a_wrong_one_does_not() {
+async fn token_opens_and_a_wrong_one_does_not() {
     let server = NatsServer::builder().token("open sesame").start().unwrap();
     works(ConnectOptions::new(server.url()).token("open sesame")).await;
     works(ConnectOptions::new(with_user_info(&server.url(), "open%20sesame"))).await;
@@ -57,7 +57,7 @@ async fn a_token_opens_and_a_wrong_one_does_not() {
 }
 
 #[tokio::test]
-async fn a_password_opens_and_a_wrong_one_does_not() {
+async fn password_opens_and_a_wrong_one_does_not() {
     let server = NatsServer::builder().user("ann", "p@ss/word").start().unwrap();
     works(ConnectOptions::new(server.url()).user_and_password("ann", "p@ss/word")).await;
     works(ConnectOptions::new(with_user_info(&server.url(), "ann:p%40ss%2Fword"))).await;
@@ -69,7 +69,7 @@ async fn a_password_opens_and_a_wrong_one_does_not() {
 }
 
 #[tokio::test]
-async fn an_nkey_opens_and_another_one_does_not() {
+async fn nkey_opens_and_another_one_does_not() {
     let (right, wrong) = (nkeys::KeyPair::new_user(), nkeys::KeyPair::new_user());
     let config = format!("authorization {{ users: [ {{ nkey: {} }} ] }}", right.public_key());
     let server = NatsServer::builder().config(&config).start().unwrap();
@@ -86,7 +86,7 @@ async fn an_nkey_opens_and_another_one_does_not() {
 }
 
 #[tokio::test]
-async fn a_jwt_opens_as_text_as_credentials_and_as_a_file() {
+async fn jwt_opens_as_text_as_credentials_and_as_a_file() {
     let (config, jwt, seed) = operator();
     let (_, strange_jwt, strange_seed) = operator();
     let server = NatsServer::builder().config(&config).start().unwrap();
@@ -142,7 +142,7 @@ async fn tls_can_come_first() {
 }
 
 #[tokio::test]
-async fn each_fault_of_a_certificate_has_its_kind() {
+async fn certificate_faults_each_have_their_kind() {
     let (ours, theirs) = (Authority::new("ours").unwrap(), Authority::new("theirs").unwrap());
     for (authority, name, expired, expected) in [
         (&theirs, "127.0.0.1", false, BrokerErrorKind::TlsUntrusted),
@@ -159,7 +159,7 @@ async fn each_fault_of_a_certificate_has_its_kind() {
 }
 
 #[tokio::test]
-async fn a_server_that_wants_a_client_certificate_gets_one_or_the_error_says_so() {
+async fn client_certificate_is_given_or_the_error_asks_for_it() {
     let authority = Authority::new("ours").unwrap();
     let (server, ca) = tls_server(&authority, "127.0.0.1", false, Some(&authority.pem));
     let client = authority.client().unwrap();
@@ -179,7 +179,7 @@ async fn a_server_that_wants_a_client_certificate_gets_one_or_the_error_says_so(
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_refused_where_tls_is_required() {
+async fn server_without_tls_is_refused_where_tls_is_required() {
     let server = NatsServer::start().unwrap();
     let ca = server.folder().join("ca.pem");
     std::fs::write(&ca, Authority::new("ours").unwrap().pem).unwrap();
@@ -291,7 +291,7 @@ async fn unusable_certificate_files_are_named() {
 }
 
 #[tokio::test]
-async fn nothing_listening_is_told_at_once() {
+async fn closed_port_is_reported_at_once() {
     let mut server = NatsServer::start().unwrap();
     server.kill();
     let started = Instant::now();
@@ -303,7 +303,7 @@ async fn nothing_listening_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_silent_listener_ends_with_the_time_out() {
+async fn silent_server_ends_with_the_timeout() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("nats://{SECRET}@{}", listener.local_addr().unwrap());
     let started = Instant::now();
@@ -314,7 +314,7 @@ async fn a_silent_listener_ends_with_the_time_out() {
 }
 
 #[tokio::test]
-async fn a_name_without_an_address_and_a_listener_that_hangs_up_are_told_apart() {
+async fn unresolved_name_and_server_that_hangs_up_are_told_apart() {
     // No name can have an empty label, so no name service is asked.
     let error = fails(ConnectOptions::new(format!("nats://{SECRET}@no..name:4222"))).await;
     assert_eq!(error.kind(), BrokerErrorKind::Unresolved, "{error:?}");
@@ -335,7 +335,7 @@ async fn a_name_without_an_address_and_a_listener_that_hangs_up_are_told_apart()
 }
 
 #[test]
-fn a_name_that_nats_refuses_is_the_callers_to_change() {
+fn name_that_nats_refuses_is_not_retryable() {
     let error = BrokerError::from("two words".parse::<natsbridge_nats::Subject>().unwrap_err());
     assert_eq!((error.kind(), error.is_retryable()), (BrokerErrorKind::InvalidSubject, false));
     assert!(error.to_string().contains("two words"), "{error}");
@@ -355,7 +355,7 @@ fn user(server: &NatsServer, name: &str) -> ConnectOptions {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_permissions_refuse_is_an_error_and_an_event() {
+async fn permission_refusal_is_an_error_and_an_event() {
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let broker = user(&server, "narrow").connect().await.unwrap();
     let mut events = broker.events();
@@ -390,7 +390,7 @@ async fn what_permissions_refuse_is_an_error_and_an_event() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_message_to_oneself_confirms_as_well() {
+async fn refused_echo_confirms_as_well() {
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let listener = user(&server, "free").connect().await.unwrap();
     let mut heard = listener.subscribe("a".parse().unwrap(), None).await.unwrap();
@@ -402,7 +402,7 @@ async fn a_refused_message_to_oneself_confirms_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_inbox_is_told_at_once_to_a_request_and_another_prefix_helps() {
+async fn refused_inbox_fails_a_request_at_once_and_a_prefix_helps() {
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let broker = user(&server, "deaf").connect().await.unwrap();
     let started = Instant::now();
@@ -418,7 +418,7 @@ async fn a_refused_inbox_is_told_at_once_to_a_request_and_another_prefix_helps()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_the_inbox_is_refused_a_refusal_confirms() {
+async fn refusal_confirms_where_the_inbox_is_refused() {
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let listener = user(&server, "free").connect().await.unwrap();
     let mut heard = listener.subscribe("b".parse().unwrap(), None).await.unwrap();
@@ -438,7 +438,7 @@ async fn where_the_inbox_is_refused_a_refusal_confirms() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_confirmation_outlives_a_change_of_permissions() {
+async fn confirmation_outlives_a_change_of_permissions() {
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let broker = user(&server, "deaf").connect().await.unwrap();
     let message = || Publish::new("b".parse().unwrap(), "");
@@ -460,7 +460,7 @@ fn without_plans() -> String {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_permission_taken_away_ends_the_subscriptions_with_an_error_and_refuses_the_next_publish() {
+async fn revoked_permission_ends_subscriptions_and_refuses_a_publish() {
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let broker = user(&server, "free").connect().await.unwrap();
     let mut events = broker.events();
@@ -500,7 +500,7 @@ async fn a_permission_taken_away_ends_the_subscriptions_with_an_error_and_refuse
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_permission_missing_after_a_reconnect_ends_the_subscription_with_an_error() {
+async fn permission_missing_after_a_reconnect_ends_the_subscription() {
     let mut server = NatsServer::builder().config(USERS).start().unwrap();
     let options = user(&server, "free").reconnect_delay(Duration::from_millis(10), Duration::from_millis(50));
     let broker = options.connect().await.unwrap();
@@ -513,7 +513,7 @@ async fn a_permission_missing_after_a_reconnect_ends_the_subscription_with_an_er
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refusals_are_told_once_for_each_subject() {
+async fn refusals_are_reported_once_for_each_subject() {
     let server = NatsServer::builder().config(USERS).start().unwrap();
     let broker = user(&server, "narrow").connect().await.unwrap();
     let mut events = broker.events();

@@ -135,7 +135,7 @@ fn reply(mut stream: &TcpStream, token: &str, files: &mut HashMap<String, Vec<u8
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_example_runs_to_its_end() -> Result<(), Box<dyn std::error::Error>> {
+    fn example_runs_to_its_end() -> Result<(), Box<dyn std::error::Error>> {
         super::main()
     }
 }

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_largest_number_is_kept_though_half_of_all_messages_are_lost() {
+    async fn largest_number_is_kept_though_half_of_the_messages_are_lost() {
         // What is lost is drawn from the seed: the same in each run.
         let broker = MemoryBroker::builder().drop(0.5).seed(7).build();
         let bridge = Bridge::with_broker(broker, Config::default()).unwrap();
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_large_for_the_broker_goes_to_the_store() {
+    async fn payload_too_large_for_the_broker_goes_to_the_store() {
         let store = Arc::new(MemoryStore::new());
         let mut config = Config::default();
         config.uploader = Some(store.clone());

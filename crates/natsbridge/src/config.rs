@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_sets_what_it_names() {
+    fn environment_sets_what_it_names() {
         assert_eq!(with("SIZE_THRESHOLD", " 1000 ").unwrap().limits.size_threshold, 1_000);
         assert_eq!(with("SIZE_THRESHOLD", "").unwrap().limits.size_threshold, Limits::SIZE_THRESHOLD);
         assert_eq!(with("FILESERVER_URL", "https://f").unwrap().fileserver_url, "https://f");
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_names_its_variable() {
+    fn bad_value_names_its_variable() {
         for (name, value) in [
             ("SIZE_THRESHOLD", "0.5MB"),
             ("SIZE_THRESHOLD", "-1"),
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_of_two_kinds_or_by_half_are_refused_without_being_shown() {
+    fn credentials_of_two_kinds_or_by_half_are_refused_unshown() {
         for (variables, named) in [
             (&[("NATS_TOKEN", "hunter2"), ("NATS_CREDS", "a.creds")][..], "NATS_TOKEN"),
             (&[("NATS_NKEY", "a.nk"), ("NATS_CREDS", "a.creds")], "NATS_NKEY"),
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_to_trust_rules_out_a_connection_without_tls() {
+    fn authority_setting_rules_out_a_connection_without_tls() {
         for (variables, required) in [
             (&[][..], false),
             (&[("NATS_URL", "tls://a")], true),
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_never_shown() {
+    fn secret_is_never_shown() {
         let config = with("FILESERVER_TOKEN", "hunter2").unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
     }

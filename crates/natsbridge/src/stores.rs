@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn url_that_can_not_be_used_is_named_by_its_own_variable() {
+    fn url_that_cannot_be_used_is_named_by_its_own_variable() {
         let refused = |url: Option<&str>, allowed: &[String]| {
             fetcher(Fetcher::builder(), None, url, allowed).map(|_| ()).map_err(|error| error.variable)
         };

@@ -68,7 +68,7 @@ mod tests {
     const SPAN: &str = "b7ad6b7169203331";
 
     #[test]
-    fn what_is_sent_is_read_again() {
+    fn trace_context_sent_is_read_again() {
         let sent = parsed(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         assert!(sent.is_remote() && sent.is_sampled());
         let mut message = OutboundMessage::new("a");
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_of_the_callers_own_stays() {
+    fn trace_context_of_the_callers_own_is_kept() {
         let span = parsed(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
         let _current = Context::new().with_remote_span_context(span).attach();
         let mut message = OutboundMessage::new("a");
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_no_context() {
+    fn malformed_trace_context_is_none() {
         let zeros = "0".repeat(32);
         for text in [
             String::new(),

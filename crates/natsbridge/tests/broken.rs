@@ -78,7 +78,7 @@ async fn short_deadlines_are_met_on_forgotten_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn runs_in_which_all_was_acknowledged_end_without_a_warning() {
+async fn runs_with_all_acknowledged_end_without_a_warning() {
     let mut server = NatsServer::start().unwrap();
     let receiver = acknowledging(&server).await;
     let sender = Bridge::connect(Config::new(&server.url())).await.unwrap();
@@ -95,7 +95,7 @@ async fn runs_in_which_all_was_acknowledged_end_without_a_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn drains_after_a_break_name_what_is_really_unconfirmed() {
+async fn drains_after_a_break_name_the_unconfirmed_messages() {
     let mut server = NatsServer::start().unwrap();
     let _receiver = acknowledging(&server).await;
     let sender = Bridge::connect(Config::new(&server.url())).await.unwrap();

@@ -43,7 +43,7 @@ fn report(what: &str, count: u64, repeats: u64, began: Instant) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_killed_twenty_times_loses_nothing_and_nothing_is_handled_twice() {
+async fn messages_survive_20_server_kills_and_are_handled_once() {
     let (count, began) = (messages(), Instant::now());
     let mut server = NatsServer::start().expect("a real nats-server");
     let (sender, receiver) = (connect(&server.url()).await, connect(&server.url()).await);
@@ -100,7 +100,7 @@ impl Receiver {
     /// Starts this test program again as a receiver that writes what it has handled to a file
     fn start(url: &str, handled: &Path) -> Self {
         let process = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "the_receiver_process"])
+            .args(["--ignored", "--exact", "receiver_process"])
             .envs([(URL, url.as_ref()), (HANDLED, handled.as_os_str())])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -120,7 +120,7 @@ impl Drop for Receiver {
 
 #[test]
 #[ignore = "not a test: the receiver that the test below starts and kills"]
-fn the_receiver_process() {
+fn receiver_process() {
     let (Ok(url), Ok(handled)) = (env::var(URL), env::var(HANDLED)) else { return };
     thread::spawn(|| {
         // Its end is the end of the test, however that ended.
@@ -159,7 +159,7 @@ fn entered(handled: &Path, count: u64, ledger: &mut Ledger) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_killed_at_random_loses_nothing_and_handles_nothing_twice_in_its_life() {
+async fn killed_receiver_loses_none_and_handles_none_twice_in_a_run() {
     let (count, began) = (messages(), Instant::now());
     let seed = env::var("NATSBRIDGE_CHAOS_SEED").map_or_else(
         |_| SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos().into(),

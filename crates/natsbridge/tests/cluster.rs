@@ -84,17 +84,17 @@ async fn check_node_lost(victim: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_loses_the_senders_node_loses_no_acknowledged_message() {
+async fn acknowledged_messages_survive_loss_of_the_senders_node() {
     check_node_lost(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_loses_the_receivers_node_loses_no_acknowledged_message() {
+async fn acknowledged_messages_survive_loss_of_the_receivers_node() {
     check_node_lost(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_of_a_group_at_different_nodes_leave_and_every_message_reaches_one() {
+async fn group_members_that_leave_their_nodes_lose_no_message() {
     let nodes = cluster();
     let (leaving, sender, staying) =
         (connected_to(&nodes, 0).await, connected_to(&nodes, 1).await, connected_to(&nodes, 2).await);

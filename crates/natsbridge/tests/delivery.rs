@@ -61,7 +61,7 @@ fn acknowledging(mut inbox: Subscriber) -> Arc<AtomicU64> {
 }
 
 #[tokio::test]
-async fn a_delivery_ends_with_its_acknowledgements_and_its_files_are_deleted() {
+async fn delivery_ends_when_acknowledged_and_its_files_are_deleted() {
     for world in World::both() {
         let store = MemoryStore::new();
         let (sender, one, two) = (world.bridge(&store).await, world.bridge(&store).await, world.bridge(&store).await);
@@ -81,7 +81,7 @@ async fn a_delivery_ends_with_its_acknowledgements_and_its_files_are_deleted() {
 }
 
 #[tokio::test]
-async fn a_message_is_repeated_until_a_receiver_acknowledges_and_handled_once() {
+async fn message_repeats_until_acknowledged_and_is_handled_once() {
     for world in World::both() {
         let store = MemoryStore::new();
         let (sender, receiver) = (world.bridge(&store).await, world.bridge(&store).await);
@@ -103,7 +103,7 @@ async fn a_message_is_repeated_until_a_receiver_acknowledges_and_handled_once() 
 }
 
 #[tokio::test]
-async fn a_lost_acknowledgement_is_given_again_without_handling_twice() {
+async fn lost_acknowledgement_is_sent_again_without_handling_twice() {
     // Every third message of the broker is lost, every fifth comes twice: acknowledgements too.
     let broker = MemoryBroker::builder().seed(7).drop(0.3).duplicate(0.2).reorder(0.1).build();
     let world = World::Memory(broker);
@@ -121,7 +121,7 @@ async fn a_lost_acknowledgement_is_given_again_without_handling_twice() {
 }
 
 #[tokio::test]
-async fn no_receiver_is_an_error_with_numbers_and_the_file_stays_for_slow_ones() {
+async fn missing_receiver_is_an_error_with_numbers_and_keeps_the_file() {
     for world in World::both() {
         let store = MemoryStore::new();
         let sender = world.bridge(&store).await;
@@ -137,7 +137,7 @@ async fn no_receiver_is_an_error_with_numbers_and_the_file_stays_for_slow_ones()
 }
 
 #[tokio::test]
-async fn a_refusal_for_good_ends_the_delivery_with_its_reason() {
+async fn refusal_for_good_ends_the_delivery_with_its_reason() {
     for world in World::both() {
         let store = MemoryStore::new();
         let (sender, receiver) = (world.bridge(&store).await, world.bridge(&store).await);
@@ -154,7 +154,7 @@ async fn a_refusal_for_good_ends_the_delivery_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_typed_service_answers_acknowledges_and_refuses() {
+async fn typed_service_replies_acknowledges_and_refuses() {
     for world in World::both() {
         let store = MemoryStore::new();
         let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
@@ -199,7 +199,7 @@ async fn a_typed_service_answers_acknowledges_and_refuses() {
 }
 
 #[tokio::test]
-async fn a_service_that_stops_loses_nothing_of_what_its_group_is_sent() {
+async fn stopping_service_loses_nothing_that_its_group_is_sent() {
     const MESSAGES: u64 = 2_000;
     for world in World::both() {
         let store = MemoryStore::new();
@@ -237,7 +237,7 @@ async fn a_service_that_stops_loses_nothing_of_what_its_group_is_sent() {
 }
 
 #[tokio::test]
-async fn news_and_requests_to_stop_are_told_apart_and_a_service_stops_only_where_it_may() {
+async fn shutdown_request_stops_a_service_only_where_allowed() {
     for world in World::both() {
         let store = MemoryStore::new();
         let (sender, host) = (world.bridge(&store).await, world.bridge(&store).await);
@@ -261,7 +261,7 @@ async fn news_and_requests_to_stop_are_told_apart_and_a_service_stops_only_where
 }
 
 #[tokio::test]
-async fn what_nats_clients_tell_each_other_is_no_broken_message() {
+async fn messages_between_nats_clients_are_not_broken_messages() {
     for world in World::both() {
         let store = MemoryStore::new();
         let (sender, receiver) = (world.bridge(&store).await, world.bridge(&store).await);
@@ -284,7 +284,7 @@ async fn what_nats_clients_tell_each_other_is_no_broken_message() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_is_refused_and_the_service_goes_on() {
+async fn panicking_handler_refuses_and_the_service_goes_on() {
     for world in World::both() {
         let store = MemoryStore::new();
         let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
@@ -329,7 +329,7 @@ async fn gaps_duplicates_and_overtaking_are_counted() {
 }
 
 #[tokio::test]
-async fn with_a_slow_receiver_received_and_counted_lost_make_sent() {
+async fn received_and_lost_add_up_to_sent_for_a_slow_receiver() {
     const SENT: u64 = 5_000;
     let limits = natsbridge_nats::SubscriptionLimits { messages: 50, bytes: 1 << 20 };
     let server = NatsServer::start().expect("a real nats-server");
@@ -359,7 +359,7 @@ async fn with_a_slow_receiver_received_and_counted_lost_make_sent() {
 }
 
 #[tokio::test]
-async fn a_message_overtakes_a_slow_link_only_where_order_was_given_up() {
+async fn message_overtakes_a_slow_link_only_where_order_is_given_up() {
     for world in World::both() {
         let store = MemoryStore::new();
         let sender = world.bridge(&store).await;
@@ -397,7 +397,7 @@ async fn a_message_overtakes_a_slow_link_only_where_order_was_given_up() {
 }
 
 #[tokio::test]
-async fn a_reply_obeys_the_same_limits_as_any_message() {
+async fn reply_obeys_the_same_limits_as_any_message() {
     for world in World::both() {
         let store = MemoryStore::new();
         let (client, host) = (world.bridge(&store).await, world.bridge(&store).await);
@@ -414,7 +414,7 @@ async fn a_reply_obeys_the_same_limits_as_any_message() {
 }
 
 #[test]
-fn every_future_can_move_between_threads() {
+fn futures_can_all_move_between_threads() {
     fn check<T: Send>(_: fn() -> T) {}
     fn bridge() -> Bridge {
         unreachable!("only its type is looked at")

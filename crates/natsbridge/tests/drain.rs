@@ -30,7 +30,7 @@ async fn read_all(inbox: &mut Subscriber) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn messages_that_wait_are_handed_out_before_a_drain_ends() {
+async fn waiting_messages_are_handed_out_before_a_drain_ends() {
     let server = NatsServer::start().expect("a real nats-server");
     let remote = Bridge::connect(Config::new(&server.url())).await.unwrap();
     for bridge in [Bridge::with_broker(MemoryBroker::new(), Config::default()).unwrap(), remote] {
@@ -139,7 +139,7 @@ async fn member(url: String, handled: Handled, mut stop: watch::Receiver<bool>) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_restarted_under_load_loses_nothing() {
+async fn group_restarted_under_load_loses_nothing() {
     const RESTARTS: usize = 6;
     let server = NatsServer::start().expect("a real nats-server");
     let handled = Handled::default();

@@ -77,7 +77,7 @@ impl Example {
 }
 
 #[test]
-fn two_programs_chat() {
+fn chat_example_lets_two_programs_talk() {
     let server = NatsServer::start().expect("a real nats-server");
     let url = server.url();
     let enter = |name| Example::start("chat", &[name], &[("NATS_URL", &url)]);
@@ -94,7 +94,7 @@ fn two_programs_chat() {
 }
 
 #[test]
-fn a_dashboard_shows_every_reading_of_two_sensors() {
+fn dashboard_example_shows_every_reading_of_two_sensors() {
     let server = NatsServer::start().expect("a real nats-server");
     let url = server.url();
     let servers = [("NATS_URL", url.as_str())];
@@ -109,7 +109,7 @@ fn a_dashboard_shows_every_reading_of_two_sensors() {
 }
 
 #[test]
-fn a_service_answers_and_refuses() {
+fn service_example_replies_and_refuses() {
     let server = NatsServer::start().expect("a real nats-server");
     let url = server.url();
     let servers = [("NATS_URL", url.as_str())];
@@ -123,7 +123,7 @@ fn a_service_answers_and_refuses() {
 }
 
 #[test]
-fn a_large_file_arrives_whole_and_both_ends_show_how_far_it_is() {
+fn large_file_example_arrives_whole_and_shows_its_progress() {
     let server = NatsServer::start().expect("a real nats-server");
     let stored = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -28,7 +28,7 @@ async fn received(small: &[u8], large: &[u8]) -> Message {
 }
 
 #[tokio::test]
-async fn a_payload_is_opened_or_saved_under_a_name_however_it_came_and_overwrites_nothing() {
+async fn payload_opens_or_saves_however_it_came_without_overwriting() {
     let (small, large) = (vec![7_u8; 50], vec![9_u8; 5_000]);
     let message = received(&small, &large).await;
     let folder = tempfile::TempDir::new().unwrap();
@@ -60,7 +60,7 @@ async fn a_payload_is_opened_or_saved_under_a_name_however_it_came_and_overwrite
 }
 
 #[tokio::test]
-async fn a_part_and_a_triple_go_into_a_draft_like_anything_else() {
+async fn parts_and_triples_go_into_a_message_like_anything_else() {
     let bridge = bridge(&MemoryBroker::new());
     let mut inbox = bridge.subscribe("lab.parts").await.unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -268,7 +268,7 @@ fn options() -> ReceiveOptions {
 }
 
 #[tokio::test]
-async fn what_an_attacker_writes_is_a_value_or_an_error_with_its_code_and_name() {
+async fn attackers_input_is_a_value_or_an_error_with_code_and_name() {
     let mut dice = Dice(0x0bad_5eed_0001);
     let (options, strict) = (options(), options().strict(true));
     // Whatever is made once, such as the client, is not counted.
@@ -286,7 +286,7 @@ async fn what_an_attacker_writes_is_a_value_or_an_error_with_its_code_and_name()
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_payloads_take_memory_and_time_in_proportion() {
+async fn payloads_by_the_hundred_thousand_cost_in_proportion() {
     let good = r#"{"dataname":"x","payload_type":"text","transport":"direct","encoding":"none","data":"hi"}"#;
     let many = |payload: &str| format!("{{\"payloads\":[{}]}}", vec![payload; 100_000].join(","));
     assert_eq!(read(many(good).as_bytes(), &options()).await.1, 100_000);
@@ -302,7 +302,7 @@ async fn a_hundred_thousand_payloads_take_memory_and_time_in_proportion() {
 }
 
 #[tokio::test]
-async fn a_name_that_would_write_to_a_terminal_is_shown_harmlessly() {
+async fn name_that_would_write_to_a_terminal_is_shown_harmlessly() {
     let name = format!("\\u001b]0;owned\\u0007\\u202e{}", "x".repeat(100_000));
     let json = format!(
         r#"{{"payloads":[{{"dataname":"{name}","payload_type":"dictionary","transport":"direct","data":"aGk="}}]}}"#

@@ -47,7 +47,7 @@ async fn file_server() -> (ServerHandle, TempDir) {
 }
 
 #[tokio::test]
-async fn ten_kilobytes_of_any_type_are_written_and_read_in_50_ms_each() {
+async fn payloads_of_10_kb_are_written_and_read_in_50_ms_each() {
     let _alone = ALONE.lock().await;
     const LIMIT: Duration = Duration::from_millis(50);
     let rows: Vec<_> = (0..250).map(|n| json!({"n": n, "word": "ten thousand bytes in all"})).collect();
@@ -80,7 +80,7 @@ async fn ten_kilobytes_of_any_type_are_written_and_read_in_50_ms_each() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_a_megabyte_is_uploaded_and_downloaded_in_a_second_each() {
+async fn payload_of_half_a_megabyte_goes_up_and_down_in_1_s_each() {
     let _alone = ALONE.lock().await;
     const LIMIT: Duration = Duration::from_secs(1);
     let (server, _folder) = file_server().await;
@@ -107,7 +107,7 @@ async fn half_a_megabyte_is_uploaded_and_downloaded_in_a_second_each() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_500_messages_of_all_sizes_95_percent_are_complete_in_200_ms() {
+async fn messages_of_all_sizes_complete_in_200_ms_for_95_percent() {
     let _alone = ALONE.lock().await;
     const MESSAGES: usize = 500;
     const LIMIT: Duration = Duration::from_millis(200);

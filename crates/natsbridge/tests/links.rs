@@ -95,7 +95,7 @@ fn large(bridge: &Bridge) -> MessageBuilder {
 }
 
 #[tokio::test]
-async fn one_shot_wishes_that_contradict_are_refused_unsent() {
+async fn one_shot_options_that_contradict_are_refused_unsent() {
     let store = Arc::new(Wilful::default());
     let bridge = bridge_on(MemoryBroker::new(), &store);
     let mut inbox = bridge.subscribe(">").await.unwrap();
@@ -189,7 +189,7 @@ async fn uploads_of_a_delivery_are_tried_until_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_refusal_is_the_reason_of_a_deadline() {
+async fn deadline_error_gives_the_last_refusal_as_its_reason() {
     let bridge = bridge_on(MemoryBroker::new(), &Arc::default());
     let mut inbox = bridge.subscribe("jobs").await.unwrap();
     tokio::spawn(async move {
@@ -211,7 +211,7 @@ async fn the_last_refusal_is_the_reason_of_a_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receiver_with_an_identifier_counts_once_over_a_restart() {
+async fn receiver_with_an_identifier_counts_once_over_a_restart() {
     for (kept, counted) in [(Some("printer-7"), 1), (None, 2)] {
         let broker = MemoryBroker::new();
         let life = || {
@@ -316,7 +316,7 @@ impl Broker for Shrinking {
 }
 
 #[tokio::test]
-async fn a_broker_that_takes_less_gets_links() {
+async fn broker_with_a_smaller_limit_gets_links() {
     for way in ["send", "confirmed", "deliver", "request"] {
         let store = Arc::new(Wilful::default());
         let broker = Shrinking::new(1_048_576, 100_000);
@@ -359,7 +359,7 @@ async fn a_broker_that_takes_less_gets_links() {
 }
 
 #[tokio::test]
-async fn a_message_that_no_longer_fits_leaves_no_upload() {
+async fn message_that_no_longer_fits_leaves_no_upload() {
     let store = Arc::new(Wilful::default());
     let sender = bridge_on(Shrinking::new(1_048_576, 1_500), &store);
     let draft = large(&sender).binary("raw", vec![8; 400_000]);

@@ -38,7 +38,7 @@ async fn next_size(inbox: &mut Subscriber) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_inbox_holds_no_more_bytes_of_links_than_it_may_and_keeps_the_order() {
+async fn links_ahead_bounds_bytes_and_keeps_the_order() {
     let store = MemoryStore::new();
     let gate = Arc::new(Gate { store: store.clone(), begun: AtomicUsize::new(0), open: Semaphore::new(0) });
     let begun = || gate.begun.load(Ordering::Relaxed);

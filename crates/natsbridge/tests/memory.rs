@@ -50,7 +50,7 @@ fn readings() -> Vec<Reading> {
 }
 
 #[tokio::test]
-async fn a_mixed_message_arrives_with_its_types_and_order() {
+async fn mixed_message_arrives_with_its_types_and_order() {
     let (store, bridge) = bridge(&MemoryBroker::new());
     let mut inbox = bridge.subscribe("lab.>").await.unwrap();
     let large: Vec<u8> = (0..1_500_000_u32).map(|at| (at % 251) as u8).collect();
@@ -120,7 +120,7 @@ async fn tables_are_converted_for_a_browser_where_asked() {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_read_is_an_item_and_the_next_one_follows() {
+async fn unreadable_message_is_an_item_and_the_next_one_follows() {
     let broker = MemoryBroker::new();
     let (_, bridge) = bridge(&broker);
     let mut inbox = bridge.subscribe("x").await.unwrap();
@@ -147,7 +147,7 @@ async fn a_message_that_cannot_be_read_is_an_item_and_the_next_one_follows() {
 }
 
 #[tokio::test]
-async fn one_failed_payload_leaves_the_others_to_a_lazy_receiver() {
+async fn failed_payload_leaves_the_others_to_a_lazy_receiver() {
     let broker = MemoryBroker::new();
     let (_, bridge) = bridge(&broker);
     let mut inbox = bridge.subscribe("x").await.unwrap().lazy();
@@ -242,7 +242,7 @@ where
 }
 
 #[test]
-fn the_end_of_the_runtime_that_downloads_is_an_error_and_no_hang() {
+fn runtime_that_ends_during_a_download_is_an_error_and_no_hang() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (_, mut config) = stored();
     let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
@@ -267,7 +267,7 @@ fn the_end_of_the_runtime_that_downloads_is_an_error_and_no_hang() {
 }
 
 #[tokio::test]
-async fn what_was_uploaded_is_deleted_when_the_message_cannot_be_sent() {
+async fn uploads_are_deleted_when_the_message_cannot_be_sent() {
     let (store, bridge) = staged(1, |store, name| {
         let outcome = if name == "c" { Err(StoreErrorKind::Unreachable) } else { Ok(()) };
         assert_eq!(store.len(), usize::from(name != "a") + usize::from(name == "c"), "one after the other");
@@ -281,7 +281,7 @@ async fn what_was_uploaded_is_deleted_when_the_message_cannot_be_sent() {
 }
 
 #[tokio::test]
-async fn an_upload_that_ends_while_another_fails_is_deleted_too() {
+async fn upload_that_ends_while_another_fails_is_deleted_too() {
     let (store, bridge) = staged(2, |store, name| match name {
         "second" => Box::pin(std::future::ready(Ok(()))),
         _ => Box::pin(async move {
@@ -297,7 +297,7 @@ async fn an_upload_that_ends_while_another_fails_is_deleted_too() {
 }
 
 #[tokio::test]
-async fn a_send_that_is_dropped_leaves_no_upload_behind() {
+async fn dropped_send_leaves_no_upload_behind() {
     let (began, mut second_began) = tokio::sync::mpsc::unbounded_channel();
     let (store, bridge) = staged(1, move |_, name| match name {
         "a" => Box::pin(std::future::ready(Ok(()))),
@@ -362,7 +362,7 @@ impl Broker for Silent {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_dropped_in_the_broker_s_hands_keeps_its_links_and_what_was_not_handed_over_does_not() {
+async fn dropped_send_keeps_its_links_once_the_broker_has_it() {
     let (store, config) = stored();
     let bridge = Bridge::with_broker(Silent(MemoryBroker::new()), config).unwrap();
     let draft = || bridge.message("x").binary("a", vec![1; 500_000]);
@@ -381,7 +381,7 @@ async fn what_is_dropped_in_the_broker_s_hands_keeps_its_links_and_what_was_not_
 }
 
 #[tokio::test]
-async fn a_message_beyond_the_broker_is_refused_before_anything_is_uploaded() {
+async fn message_beyond_the_broker_is_refused_before_any_upload() {
     let broker = MemoryBroker::builder().max_payload(20_000).build();
     let (store, bridge) = bridge(&broker);
     let mut draft = bridge.message("x").binary("large", vec![0; 600_000]);
@@ -396,7 +396,7 @@ async fn a_message_beyond_the_broker_is_refused_before_anything_is_uploaded() {
 }
 
 #[tokio::test]
-async fn every_message_suits_the_receiver_that_the_configuration_names() {
+async fn messages_suit_the_receiver_that_the_configuration_names() {
     let (_, mut config) = stored();
     config.limits.receiver = natsbridge::ReceiverKind::MicroPython;
     let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
@@ -408,7 +408,7 @@ async fn every_message_suits_the_receiver_that_the_configuration_names() {
 }
 
 #[tokio::test]
-async fn answers_name_the_message_they_answer() {
+async fn replies_name_the_message_they_reply_to() {
     let (_, bridge) = bridge(&MemoryBroker::new());
     let mut inbox = bridge.subscribe("ask").await.unwrap();
     let asked = bridge.message("ask").text("question", "6 × 7?").request(Duration::from_secs(5));
@@ -443,7 +443,7 @@ async fn answers_name_the_message_they_answer() {
 }
 
 #[tokio::test]
-async fn a_subject_that_nats_refuses_is_refused_first() {
+async fn subject_that_nats_refuses_is_refused_first() {
     let (store, bridge) = bridge(&MemoryBroker::new());
     for subject in ["", "a b", "a..b", "a.*", ">"] {
         let large = bridge.message(subject).binary("b", vec![0; 600_000]);
@@ -465,7 +465,7 @@ async fn a_subject_that_nats_refuses_is_refused_first() {
 }
 
 #[tokio::test]
-async fn a_value_of_another_kind_names_its_payload() {
+async fn value_of_another_kind_names_its_payload() {
     let (_, bridge) = bridge(&MemoryBroker::new());
     let error = bridge.message("x").value("n", json!(7), PayloadType::Text).send().await.unwrap_err();
     assert_eq!((error.code(), error.dataname()), ("wrong_value", Some("n")));
@@ -476,7 +476,7 @@ async fn a_value_of_another_kind_names_its_payload() {
 }
 
 #[tokio::test]
-async fn the_contract_has_every_keyword_argument() {
+async fn smartsend_has_every_keyword_argument_of_the_contract() {
     let store = MemoryStore::new();
     let options = SendOptions::default()
         .broker_url("nats://u:secret@h:4222")
@@ -551,7 +551,7 @@ async fn closures_serve_as_handlers() {
 }
 
 #[tokio::test]
-async fn a_dead_file_server_does_not_touch_small_payloads() {
+async fn dead_file_server_does_not_touch_small_payloads() {
     let mut config = Config::default();
     config.fileserver_url = "http://127.0.0.1:9".into();
     config.retry = RetryPolicy::default().max_retries(1).base_delay(Duration::from_millis(1));
@@ -565,7 +565,7 @@ async fn a_dead_file_server_does_not_touch_small_payloads() {
 }
 
 #[tokio::test]
-async fn what_the_broker_takes_goes_direct_past_a_dead_file_server_where_that_is_allowed() {
+async fn payload_goes_direct_past_a_dead_file_server_where_allowed() {
     let mut config = Config::default();
     config.fileserver_url = "http://127.0.0.1:9".into();
     config.retry = RetryPolicy::never();

@@ -208,7 +208,7 @@ fn quick() -> DeliverOptions {
 }
 
 #[tokio::test]
-async fn every_send_and_every_receive_logs_the_seven_fields_for_each_payload() {
+async fn sends_and_receives_log_seven_fields_for_each_payload() {
     logging();
     let (lab, office) = pair();
     let mut inbox = office.subscribe("jobs").await.unwrap();
@@ -234,7 +234,7 @@ async fn publish(broker: &MemoryBroker, json: impl Into<Vec<u8>>) {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_read_is_logged_with_its_correlation_id_and_counted() {
+async fn unreadable_message_is_logged_with_correlation_id_and_counted() {
     logging();
     let counts = Counts::default();
     let _recording = metrics::set_default_local_recorder(&counts);
@@ -261,7 +261,7 @@ async fn a_message_that_cannot_be_read_is_logged_with_its_correlation_id_and_cou
 }
 
 #[tokio::test]
-async fn messages_answers_repeats_and_failed_deliveries_are_counted() {
+async fn messages_replies_repeats_and_failed_deliveries_are_counted() {
     let counts = Counts::default();
     let _recording = metrics::set_default_local_recorder(&counts);
     let (lab, office) = pair();
@@ -291,7 +291,7 @@ async fn messages_answers_repeats_and_failed_deliveries_are_counted() {
 }
 
 #[tokio::test]
-async fn a_request_is_counted_as_sent_whether_or_not_it_is_answered() {
+async fn request_is_counted_as_sent_with_or_without_a_reply() {
     let counts = Counts::default();
     let _recording = metrics::set_default_local_recorder(&counts);
     let (lab, office) = pair();
@@ -303,7 +303,7 @@ async fn a_request_is_counted_as_sent_whether_or_not_it_is_answered() {
 }
 
 #[tokio::test]
-async fn gaps_duplicates_and_overtaking_are_counted_by_the_senders_numbers() {
+async fn gaps_duplicates_and_overtaking_are_counted_by_sequence() {
     let counts = Counts::default();
     let broker = MemoryBroker::new();
     let office = bridge(&broker, &MemoryStore::new(), "office");
@@ -328,7 +328,7 @@ async fn gaps_duplicates_and_overtaking_are_counted_by_the_senders_numbers() {
 }
 
 #[tokio::test]
-async fn transfers_and_their_retries_are_counted_on_the_way_of_a_message() {
+async fn transfers_and_their_retries_are_counted_for_a_message() {
     let counts = Counts::default();
     let _recording = metrics::set_default_local_recorder(&counts);
     let body = vec![7_u8; 600_000];
@@ -366,7 +366,7 @@ async fn transfers_and_their_retries_are_counted_on_the_way_of_a_message() {
 }
 
 #[tokio::test]
-async fn the_state_the_reconnects_and_the_drops_of_a_real_connection_are_measured() {
+async fn connection_state_reconnects_and_drops_are_measured() {
     let counts = Counts::default();
     let _recording = metrics::set_default_local_recorder(&counts);
     let mut server = NatsServer::start().expect("a real nats-server");
@@ -498,7 +498,7 @@ fn alerts_dashboard_and_handbook_name_the_metrics_that_exist() {
 }
 
 #[test]
-fn the_runbook_says_what_to_do_about_each_alert_and_about_nothing_else() {
+fn runbook_covers_each_alert_and_nothing_else() {
     let runbook = operations("../runbook.md");
     let (_, alerts) = runbook.split_once("\n# Alerts\n").expect("the runbook has a part about alerts");
     let sections: Vec<_> = alerts.split("\n## ").skip(1).collect();
@@ -526,7 +526,7 @@ fn metric_names_are_found_in_expressions() {
 
 #[cfg(feature = "otel")]
 #[tokio::test]
-async fn a_trace_goes_on_at_the_receiver() {
+async fn trace_continues_at_the_receiver() {
     use opentelemetry::Context;
     use opentelemetry::trace::{
         FutureExt as _, SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,

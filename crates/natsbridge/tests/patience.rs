@@ -73,7 +73,7 @@ async fn whole_messages_wait_five_seconds_for_a_slow_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_too_large_to_share_holds_up_others_until_its_deadline() {
+async fn link_too_large_to_share_delays_others_until_its_deadline() {
     let bridge = bridge(|config| config.links_ahead = 250);
     let mut inbox = bridge.subscribe("n").await.unwrap();
     let since = Instant::now();
@@ -85,7 +85,7 @@ async fn a_link_too_large_to_share_holds_up_others_until_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ordered_inbox_waits_and_an_unordered_one_does_not() {
+async fn ordered_subscriber_waits_and_unordered_one_does_not() {
     let (zero, always) = (Some(Duration::ZERO), Some(Duration::MAX));
     for (how, timeout) in [("unordered", None), ("unordered", zero), ("ordered", None), ("ordered", always)] {
         let bridge = bridge(|config| config.order_timeout = timeout.unwrap_or(config.order_timeout));
@@ -104,7 +104,7 @@ async fn an_ordered_inbox_waits_and_an_unordered_one_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_ends_with_its_deadline_and_holds_up_nobody() {
+async fn message_ends_with_its_deadline_and_delays_no_other() {
     let bridge = bridge(|_| {});
     let mut inbox = bridge.subscribe("n").await.unwrap();
     let since = Instant::now();
@@ -151,7 +151,7 @@ async fn links_of_one_message_have_one_deadline_however_they_are_read() {
 }
 
 #[tokio::test]
-async fn a_missing_folder_is_made_and_one_that_cannot_be_is_named() {
+async fn missing_folder_is_made_and_one_that_cannot_be_is_named() {
     let bridge = bridge(|_| {});
     let mut inbox = bridge.subscribe("n").await.unwrap().lazy();
     bridge.message("n").text("note", "x").binary("0", vec![0; 200]).send().await.unwrap();
@@ -174,7 +174,7 @@ async fn a_missing_folder_is_made_and_one_that_cannot_be_is_named() {
 }
 
 #[tokio::test]
-async fn a_download_that_cannot_be_written_names_the_folder() {
+async fn download_that_cannot_be_written_names_the_folder() {
     /// Fails as a full disk does
     #[derive(Debug)]
     struct Full;

@@ -48,7 +48,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_connections_are_opened_in_time_and_used_at_once() {
+async fn connections_by_the_thousand_open_in_time_and_work_at_once() {
     let _alone = ALONE.lock().await;
     check_descriptors();
     let server = NatsServer::start().expect("a real nats-server");
@@ -90,7 +90,7 @@ async fn a_thousand_connections_are_opened_in_time_and_used_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_messages_of_1_kb_arrive_decoded_faster_than_a_thousand_a_second() {
+async fn messages_of_1_kb_arrive_decoded_over_a_thousand_a_second() {
     let _alone = ALONE.lock().await;
     const MESSAGES: u64 = 100_000;
     /// Least messages per second for one instance

@@ -122,7 +122,7 @@ fn secret(name: &str) -> String {
 }
 
 #[test]
-fn no_public_type_shows_a_secret_that_it_holds() {
+fn public_types_show_no_secret_that_they_hold() {
     let [user, token] = ["user", "token"].map(secret);
     let with_user_info = format!("https://{user}:{token}@files.test/x?sig={token}#{token}");
     let nats = format!("nats://{user}:{token}@one.test:4222,{token}@two.test");
@@ -177,7 +177,7 @@ fn no_public_type_shows_a_secret_that_it_holds() {
 }
 
 #[test]
-fn a_setting_that_is_refused_is_not_repeated_where_it_may_be_secret() {
+fn refused_setting_is_not_repeated_where_it_may_be_secret() {
     let token = secret("setting");
     let read = |name: &'static str, value: String| {
         Config::from_variables(
@@ -199,7 +199,7 @@ fn a_setting_that_is_refused_is_not_repeated_where_it_may_be_secret() {
 }
 
 #[tokio::test]
-async fn a_message_that_travels_takes_no_secret_along() {
+async fn message_takes_no_secret_along() {
     logging();
     let [password, token] = ["password", "uploads"].map(secret);
     let nats = NatsServer::builder().user("ann", &password).start().unwrap();
@@ -228,7 +228,7 @@ async fn a_message_that_travels_takes_no_secret_along() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_refused_does_not_name_its_secret() {
+async fn refused_connection_does_not_name_its_secret() {
     logging();
     let [right, wrong] = ["right", "wrong"].map(secret);
     let nats = NatsServer::builder().token(&right).start().unwrap();
@@ -252,7 +252,7 @@ async fn a_connection_that_is_refused_does_not_name_its_secret() {
 }
 
 #[tokio::test]
-async fn an_upload_that_fails_does_not_name_its_secret() {
+async fn failed_upload_does_not_name_its_secret() {
     logging();
     let token = secret("upload");
     let object = Object::new("clip", PayloadType::Video, 3).link_lifetime(LinkLifetime::default());
@@ -285,7 +285,7 @@ async fn an_upload_that_fails_does_not_name_its_secret() {
 }
 
 #[tokio::test]
-async fn a_link_that_fails_does_not_show_its_signature() {
+async fn failed_link_does_not_show_its_signature() {
     logging();
     let token = secret("signature");
     let closed = "http://127.0.0.1:1".to_owned();

@@ -182,7 +182,7 @@ mod groups {
     use super::*;
 
     #[tokio::test]
-    async fn two_members_share_the_messages() {
+    async fn members_of_a_queue_group_share_the_messages() {
         const MESSAGES: u64 = 100;
         let bridge = bridge();
         let counts = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));

@@ -176,7 +176,7 @@ fn wrong() -> Vec<Json> {
 struct Strict {}
 
 #[tokio::test]
-async fn nothing_that_strangers_write_reaches_an_error_or_a_log_unescaped() {
+async fn strangers_text_reaches_no_error_or_log_unescaped() {
     let _ = tracing::subscriber::set_global_default(Log);
     describe_metrics();
     let broker = MemoryBroker::new();
@@ -256,7 +256,7 @@ async fn answering(broker: &MemoryBroker, mut asked: Subscription, answer: Json)
 }
 
 #[tokio::test]
-async fn answers_of_strangers_are_harmless_too() {
+async fn strangers_replies_are_shown_harmlessly_too() {
     let _ = tracing::subscriber::set_global_default(Log);
     let broker = MemoryBroker::new();
     let bridge = Bridge::with_broker(broker.clone(), Config::default()).unwrap();
@@ -298,7 +298,7 @@ fn limited(broker: &MemoryBroker, filters: &[&str]) -> Bridge {
 }
 
 #[tokio::test]
-async fn answers_go_only_where_the_list_lets_them() {
+async fn replies_go_only_to_listed_subjects() {
     let broker = MemoryBroker::new();
     for (filters, to, allowed) in [
         (&[][..], "anywhere", true),
@@ -342,7 +342,7 @@ async fn broken(broker: &MemoryBroker, reply_to: &str) {
 }
 
 #[tokio::test]
-async fn the_reply_subject_of_nats_is_a_strangers_word_as_well() {
+async fn reply_subject_of_nats_is_checked_against_the_list_too() {
     let broker = MemoryBroker::new();
     let bridge = limited(&broker, &["answers.>"]);
     let echo = async |text: String| Ok::<_, HandlerError>(text);

@@ -232,13 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn words_cannot_end_the_markup() {
+    fn labels_cannot_end_the_markup() {
         let svg = chart(false).svg();
         assert!(svg.contains("a &lt;b&gt; &amp; c") && svg.ends_with("</svg>\n"));
     }
 
     #[test]
-    fn a_label_stays_left_of_the_bars() {
+    fn labels_stay_left_of_the_bars() {
         assert_eq!(lines("publish 1 KB"), ["publish 1 KB"]);
         let label = "publish 1 KB, at most 1,024 messages on their way";
         assert_eq!(lines(label), ["publish 1 KB, at most 1,024 messages", "on their way"]);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_stay_inside_and_a_larger_value_is_longer_on_either_scale() {
+    fn bars_stay_inside_and_larger_values_are_longer_on_both_scales() {
         for logarithmic in [false, true] {
             let scale = Scale::of(&chart(logarithmic));
             let places = [0.0, 2.0, 7.0, 400.0, 440.0, 1e9].map(|value| scale.x(value));

@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratios_spread_is_formed_the_way_the_ratio_was() {
+    fn ratio_spread_is_formed_the_way_the_ratio_was() {
         let line =
             |value: f64| json!({"value": value, "samples": [{"values": [1.0, 1.0, 1.0]}, {"values": [2.0, 4.0, 5.0]}]});
         assert_eq!(ratios(&line(4.0)), Some((2.0, 5.0)));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_has_the_bars_of_its_measures_and_an_empty_one_is_left_out() {
+    fn chart_has_the_bars_of_its_measures_or_is_left_out_if_empty() {
         let samples =
             json!([{"of": "Rust", "unit": "µs", "values": [3.0]}, {"of": "Node", "unit": "ms", "values": [0.02]}]);
         let line =
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_every_measure_is_named_in_full() {
+    fn memory_of_every_measure_is_named_in_full() {
         let measure = "send and receive 100,000 messages of 1 KB, sender alone (raw async-nats: 22 MiB)";
         let line = json!({"group": "peak memory", "measure": measure, "value": 1.0});
         assert_eq!(memory(&[line]).rows[0].label, "send and receive 100,000 messages of 1 KB, sender alone");

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_between_the_marks_changes() {
+    fn page_changes_between_its_marks_only() {
         let page = "before\n<!-- facts: written by cargo xtask bench --docs -->\nold\n<!-- end of facts -->\nafter\n";
         let new = replaced(page, "facts", "new\n").unwrap();
         assert_eq!(new, page.replace("old", "new"));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_facts_come_from_the_report_whenever_it_was_taken() {
+    fn facts_come_from_the_report_whenever_it_was_taken() {
         let run = serde_json::json!({"measure": "the whole run", "facts": {"date": "2026-01-02", "cores": "2"}});
         let page = facts(&[serde_json::json!({"measure": "encode"}), run]).unwrap();
         assert!(page.contains("| date | 2026-01-02 |") && page.contains("| cores | 2 |"), "{page}");
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_in_the_checkout_has_its_marks() {
+    fn page_in_the_checkout_has_its_marks() {
         let page = fs::read_to_string(crate::workspace::root().join("docs/benchmarks.md")).unwrap();
         for name in ["facts", "targets", "others"] {
             replaced(&page, name, "").unwrap();

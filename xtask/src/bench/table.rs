@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_line_is_wider_than_a_terminal_and_what_is_missed_is_said() {
+    fn table_fits_the_terminal_and_names_missed_targets() {
         let name = "publish 10 KB by 64 connections, against raw async-nats, which is a long name to fit in a column";
         let report = [
             json!({"measure": name, "value": 0.785, "unit": "× the speed", "target": 0.8, "bound": "at least", "met": false}),

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_equals_its_rows_whatever_the_writer_leaves_out() {
+    fn table_equals_its_rows_whatever_the_writer_leaves_out() {
         let sheet = parse("at,n,x,note\n2026-01-01T00:00:00Z,1,0.5,\"a, b\"\n2026-01-01T00:00:01Z,2,1e3,\n").unwrap();
         let rows = json!([
             {"at": "2026-01-01T00:00:00.000", "n": 1, "x": 0.5, "note": "a, b"},
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_difference_is_named() {
+    fn differences_of_every_kind_are_named() {
         let sheet = parse("n,x,note\n1,0.5,a\n").unwrap();
         let cases = [
             (json!({}), "its value is not an array of rows"),

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_there_in_the_version_wanted_or_not_at_all() {
+    fn program_is_there_in_the_wanted_version_or_not_at_all() {
         let said = "cargo-deny v0.20.2:\n    cargo-deny\ncargo-hack v0.6.46:\n    cargo-hack\n";
         assert!(lists(said, "cargo-deny", "0.20.2"));
         assert!(!lists(said, "cargo-deny", "0.20") && !lists(said, "deny", "0.20.2") && !lists("", "cargo-hack", "1"));

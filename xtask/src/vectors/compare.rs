@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_the_same_in_every_form() {
+    fn value_is_the_same_in_every_form() {
         let a = json!({"base64": "QUFB"});
         let digest = digest_of(b"AAA").1;
         for (kind, wanted, found) in [
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_said() {
+    fn differences_are_described() {
         for (kind, wanted, found, said) in [
             ("binary", json!({"base64": "QUFB"}), json!({"base64": "QUFC"}), "bytes (3"),
             ("text", json!({"text": "é"}), json!({"text": "e\u{301}"}), "text"),

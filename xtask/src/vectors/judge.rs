@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn the_expected_answer_is_right_for_every_vector() {
+    fn expected_result_is_right_for_every_vector() {
         for vector in load().unwrap() {
             judge(&vector, &right(&vector)).unwrap_or_else(|failure| panic!("{}: {failure}", vector.name));
         }
     }
 
     #[test]
-    fn a_wrong_answer_is_found() {
+    fn wrong_result_is_found() {
         type Change = fn(&mut Value);
         let cases: [(&str, Change); 12] = [
             ("receive/valid/text_combining", |answer| {

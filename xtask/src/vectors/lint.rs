@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vectors_are_as_they_should_be() {
+    fn vectors_are_as_they_should_be() {
         lint().unwrap();
     }
 
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_finds_its_fault() {
+    fn rules_each_find_their_fault() {
         assert_eq!(faults_of(|_| ()), [""; 0]);
         type Change = fn(&mut Value);
         let cases: [(Change, &str); 8] = [
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_without_vectors_and_a_vector_without_pattern_are_found() {
+    fn pattern_or_vector_without_the_other_is_found() {
         let vectors = load().unwrap();
         let faults = patterns(&vectors, "Vectors: `receive/*`, `send/nonsense_*`, `send/[a-z]`\n");
         assert!(faults.iter().any(|fault| fault.contains("send/nonsense_*")), "{faults:?}");

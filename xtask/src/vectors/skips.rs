@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_text() {
+    fn star_matches_any_text() {
         for (pattern, name, fits) in [
             ("send/a", "send/a", true),
             ("send/a*", "send/a", true),

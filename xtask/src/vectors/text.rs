@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_indented_and_its_words_stay_as_they_are() {
+    fn text_is_indented_and_its_tokens_stay_as_they_are() {
         let text = r#" {"a":[1,2.50 , 1e2],"b":{},"c":[],"d\"}":{"e":"x\\","f":null}} "#;
         let form = "{\n  \"a\": [\n    1,\n    2.50,\n    1e2\n  ],\n  \"b\": {},\n  \"c\": [],\n  \"d\\\"}\": {\n    \"e\": \"x\\\\\",\n    \"f\": null\n  }\n}\n";
         assert_eq!(canonical(text).unwrap(), form);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_found_in_any_spelling_and_depth() {
+    fn duplicate_key_is_found_in_any_spelling_and_depth() {
         for text in [r#"{"a":1,"a":2}"#, r#"[{"x":{"a":1,"\u0061":2}}]"#] {
             assert!(canonical(text).unwrap_err().contains("stands twice"), "{text}");
         }

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_block_is_told_apart() {
+    fn kinds_of_blocks_are_told_apart() {
         let page = "# Title\n```sh\ncd walk\nls\n```\n```text\na\n```\n```sh terminal:nats\nnats-server\n```\n\
                     ```text terminal:nats\n…\n```\n```python file:lab.py\nprint()\n```\n```rust,no_run\nmain();\n```\n";
         let found = blocks(page).unwrap();
@@ -106,13 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_would_go_unchecked_is_refused() {
+    fn block_that_would_go_unchecked_is_refused() {
         let failure = blocks("\n```console\n$ ls\n```\n").unwrap_err();
         assert_eq!(failure.to_string(), "line 2: `console` says not what to do with the block");
     }
 
     #[test]
-    fn an_ellipsis_stands_for_what_differs_and_for_nothing_else() {
+    fn ellipsis_matches_what_differs_and_nothing_else() {
         for (expected, found, fits) in [
             ("64 KiB in … ms", "64 KiB in 18 ms", true),
             ("64 KiB in … ms", "64 KiB in 18 s", false),

@@ -21,7 +21,7 @@ fn rust_files() -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn a_file_starts_with_what_lives_there() {
+fn file_starts_with_what_is_in_it() {
     let offenders: Vec<_> = rust_files()
         .into_iter()
         .filter(|(_, text)| {
@@ -39,7 +39,7 @@ fn a_file_starts_with_what_lives_there() {
 }
 
 #[test]
-fn no_file_is_longer_than_600_lines() {
+fn file_length_is_at_most_600_lines() {
     let offenders: Vec<_> = rust_files()
         .into_iter()
         .filter(|(_, text)| text.lines().count() > LONGEST)
@@ -60,7 +60,7 @@ fn sources_cite_no_requirement_number() {
 }
 
 #[test]
-fn readme_and_walkthrough_name_the_rust_version_that_cargo_checks() {
+fn rust_version_in_the_documents_is_the_one_that_cargo_checks() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let declared = manifest
         .lines()
@@ -118,7 +118,7 @@ fn names(text: &str, word: &str) -> bool {
 }
 
 #[test]
-fn each_public_error_is_named_by_a_test_or_a_vector() {
+fn public_errors_are_each_named_by_a_test_or_a_vector() {
     let files = files();
     let in_crate = |path: &Path| path.components().nth(1).map(|name| name.as_os_str().to_owned());
     let of_tests =
@@ -153,7 +153,7 @@ fn each_public_error_is_named_by_a_test_or_a_vector() {
 
 /// Where packages come from is the user's setting: a mirror, a proxy, a vendored folder
 #[test]
-fn no_file_names_a_registry_host() {
+fn registry_hosts_are_named_in_no_file() {
     let hosts = ["pypi.", "files.pythonhosted", "registry.", "index.crates", "static.crates", "deb.", "proxy.golang"];
     let addresses: Vec<String> =
         hosts.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}"))).collect();

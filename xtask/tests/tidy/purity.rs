@@ -38,7 +38,7 @@ fn core_has_no_runtime_no_client_and_no_random_source() {
 }
 
 #[test]
-fn core_without_arrow_is_small_and_has_no_random_source_at_all() {
+fn core_without_arrow_is_small_and_has_no_random_source() {
     let names = crates(&["--no-default-features"]);
     check_absent(&names, &PERFORMERS);
     check_absent(&names, &["getrandom", "arrow-ipc"]);

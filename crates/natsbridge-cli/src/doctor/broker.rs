@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_threshold_above_what_the_server_takes_is_warned_of() {
+    fn threshold_above_the_servers_maximum_is_a_warning() {
         for (threshold, limit, state) in
             [(500_000, 1_048_576, State::Ok), (900_000, 1_048_576, State::Warn), (500_000, 1_000, State::Warn)]
         {

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_finding_and_its_fix_fit_the_terminal() {
+    fn long_finding_and_its_fix_fit_the_terminal() {
         let check = Check::warn("permissions", "word ".repeat(40), "do ".repeat(60));
         let text = check.to_text();
         assert!(text.lines().count() > 4 && text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");

@@ -132,13 +132,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_message_holds_up_others_for_seconds_only() {
+    async fn slow_message_holds_up_others_for_seconds_only() {
         assert_eq!(order_of(Order::Patient, &[2, 0, 1]).await, [(0, 2), (1, 2), (2, 2)]);
         assert_eq!(order_of(Order::Patient, &[60, 0, 1, 8]).await, [(1, 5), (2, 5), (3, 8), (0, 60)]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn order_is_kept_or_given_up_where_that_is_asked_for() {
+    async fn order_is_kept_or_given_up_as_asked() {
         assert_eq!(order_of(Order::Strict, &[60, 0, 1]).await, [(0, 60), (1, 60), (2, 60)]);
         assert_eq!(order_of(Order::Free, &[60, 0, 1]).await, [(1, 0), (2, 1), (0, 60)]);
     }

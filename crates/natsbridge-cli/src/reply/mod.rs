@@ -69,6 +69,7 @@ pub(crate) struct Reply {
     /// By default these are removed from its environment: NATS_PASSWORD,
     /// NATS_TOKEN, NATS_CREDS, NATS_NKEY, NATS_KEY, FILESERVER_TOKEN, AWS_*, and
     /// URLs that contain a password.
+    #[allow(clippy::doc_markdown, reason = "the help shows variables as they are typed")]
     #[arg(long)]
     pass_secrets: bool,
     /// Download from this origin too, besides the file server

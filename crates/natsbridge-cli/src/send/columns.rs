@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_whose_form_a_type_keeps_are_typed() {
+    fn cells_become_typed_where_the_type_keeps_their_form() {
         let utc = |unit| moment(unit, true);
         for (cells, expected) in [
             (&["1", "", "-20"][..], Kind::Int64),
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_whose_form_a_type_would_lose_stay_text() {
+    fn cells_stay_text_where_a_type_would_lose_their_form() {
         for cells in [
             &[""][..],
             &["02134", "10001"],

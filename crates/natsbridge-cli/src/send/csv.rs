@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_separator_is_found_or_given() {
+    fn separator_is_found_or_given() {
         for (text, given) in [
             ("a,b\n1,x\n", None),
             ("a;b\n1;x\n", None),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_line_of_one_column_is_a_row_without_a_value() {
+    fn empty_line_of_one_column_is_a_row_without_a_value() {
         assert_eq!(rows("a\nx\n\ny\n\n", None), json!([{"a": "x"}, {"a": null}, {"a": "y"}]));
         assert_eq!(rows("a\r\n1\r\n\r\n\r\n3", None), json!([{"a": 1}, {"a": null}, {"a": null}, {"a": 3}]));
         let quoted = "a\n\"x\n\ny\"\n\n5\" disk\n\nz\n";
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_csv_is_refused_by_its_line() {
+    fn invalid_csv_is_refused_with_its_line() {
         for (text, parts) in [
             ("a,b\n1,2\n3\n", ["line 3 has 1 cell", "2 columns"]),
             ("a,b\n1,\"x\n2,y\n", ["line 2", "closing quote"]),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delimiter_is_one_character_or_a_word() {
+    fn delimiter_is_one_character_or_a_name() {
         assert_eq!([";", "tab", "\\t", "^"].map(|text| delimiter(text).unwrap()), [b';', b'\t', b'\t', b'^']);
         for text in ["", ";;", "a", "1", "\"", "\n", "§"] {
             assert!(delimiter(text).is_err(), "{text}");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_many_rows_is_whole() {
+    fn table_of_many_rows_arrives_whole() {
         let text: String = std::iter::once("n\n".to_owned()).chain((0..150_000).map(|n| format!("{n}\n"))).collect();
         let table = read(&text, None).unwrap();
         assert_eq!(table.num_rows(), 150_000);
@@ -310,7 +310,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn received_cells_say_what_the_sent_ones_said(
+        fn received_cells_equal_the_sent_ones(
             table in proptest::collection::vec([cell(), cell(), cell()], 1..5),
             alike in cell(),
         ) {

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_stand_twice_and_broken_json_are_refused() {
+    fn duplicate_keys_and_broken_json_are_refused() {
         let error = json("{\"a\":[{\"b\":1,\"c\":2,\"b\":3}]}", 1).unwrap_err();
         assert!(error.contains("`b` stands twice"), "{error}");
         for text in ["", "{", "1 2", "[1,]", "NaN", "\"\\ud800\"", &"[".repeat(10_000)] {

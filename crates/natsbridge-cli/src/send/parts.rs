@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_without_a_name_and_a_second_standard_input_are_refused() {
+    fn payload_without_name_and_second_stdin_are_refused() {
         for words in [&["--text", "hello"][..], &["--text", "=hello"], &["--text", "a=@-", "--file", "b=@-"]] {
             assert!(parsed(words).is_err(), "{words:?}");
         }

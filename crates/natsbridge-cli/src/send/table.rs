@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_become_arrow_where_that_is_asked_for() {
+    fn rows_become_arrow_where_asked() {
         let bytes = Bytes::from_static(b"[{\"a\":1},{\"a\":null}]");
         let how = How { wanted: Some(TableType::ArrowTable), delimiter: None };
         let (payload_type, value) = read(&bytes, Format::Json, how).unwrap();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_is_known_by_its_extension_or_its_first_bytes() {
+    fn format_is_known_by_its_extension_or_its_first_bytes() {
         assert_eq!(Format::of(Path::new("a.b/X.CSV")), Ok(Format::Csv));
         assert_eq!(Format::of(Path::new("x.tsv")), Ok(Format::Tsv));
         let cases: [(&[u8], Format); 6] = [
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_read_elsewhere_are_told_what_to_do() {
+    fn unsupported_formats_are_refused_with_what_to_do() {
         for (name, text) in [
             ("t.parquet", "convert it to Arrow"),
             ("t.xlsx", "as CSV"),

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_busiest_table_fits_the_terminal() {
+    fn busiest_table_fits_the_terminal() {
         let mut flows = Flows::default();
         let latency = Some(Duration::from_secs(999));
         for n in 0..40 {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_is_counted_anew_and_the_whole_goes_on() {
+    fn rates_start_again_each_second_and_totals_go_on() {
         let mut flows = Flows::default();
         let passed = |millis| Passed { bytes: 10, direct: 1, links: 0, latency: Some(Duration::from_millis(millis)) };
         for millis in [1, 2, 100] {

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_nests_no_deeper_than_what_is_read() {
+    fn nesting_written_is_no_deeper_than_nesting_read() {
         let deepest = nested(MAX_DEPTH);
         assert_eq!(decode(&encode(&deepest).unwrap()).unwrap(), deepest);
         assert_eq!(encode(&nested(MAX_DEPTH + 1)), Err(CodecError::TooDeep { limit: MAX_DEPTH }));
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_would_become_others_are_refused_with_their_place() {
+    fn numbers_that_would_change_are_refused_with_their_place() {
         for number in [
             "123456789012345678901234567890",
             "18446744073709551616",
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_sent_with_each_of_its_digits_or_refused() {
+    fn json_text_keeps_each_digit_or_is_refused() {
         let text = |text: &str| JsonText::new(text.to_owned());
         let json = "{ \"a\" : [1.50, 0.12345678901234567890123,\n -0, 1E2] }";
         let compact = "{\"a\":[1.50,0.12345678901234567890123,-0,1E2]}";
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_rows_is_named() {
+    fn json_that_is_not_rows_is_named() {
         for (json, found) in [("{}", "this is an object"), ("[{},1]", "row 1 is a number"), ("null", "this is null")] {
             assert_eq!(decode_rows(json.as_bytes()), Err(CodecError::NotRows { found: found.into() }));
         }

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_buckets_are_told_from_what_is_none() {
+    fn bucket_names_are_told_from_invalid_ones() {
         for good in ["payloads", "my.bucket-1", "Legacy_Bucket", "a", "0", &"b".repeat(255)] {
             assert!(name("s3", good).is_ok(), "{good}");
         }

@@ -487,7 +487,7 @@ mod tests {
 
     #[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
     #[test]
-    fn an_option_of_another_cloud_is_refused_by_its_name() {
+    fn option_of_another_cloud_is_refused_by_its_name() {
         for (builder, option) in [
             (BucketStore::gcs("b").endpoint("http://127.0.0.1:1"), "`endpoint`"),
             (BucketStore::azure("b").region("us-east-1"), "`region`"),
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_as_large_as_the_number_of_parts_demands() {
+    fn part_size_grows_with_the_object_to_keep_the_part_limit() {
         for (len, size) in [
             (PART + 1, PART),
             (PART * MAX_PARTS, PART),

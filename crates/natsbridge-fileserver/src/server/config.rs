@@ -273,12 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_not_in_the_debug_output() {
+    fn token_is_not_in_the_debug_output() {
         assert!(!format!("{:?}", ServerConfig::new("unused").token("open sesame")).contains("sesame"));
     }
 
     #[test]
-    fn the_download_host_has_its_port_only_when_it_is_unusual() {
+    fn download_host_has_its_port_only_when_it_is_unusual() {
         let host = |url: &str| ServerConfig::new("unused").download_domain(url).download_host();
         assert_eq!(host("http://localhost:18081/sub/").as_deref(), Some("localhost:18081"));
         assert_eq!(host("https://files.example.com").as_deref(), Some("files.example.com"));

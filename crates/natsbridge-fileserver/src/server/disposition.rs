@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_headers_are_no_names() {
+    fn broken_headers_give_no_name() {
         for header in
             ["", ";;;", "form-data; name", "form-data; filename*=utf-8''%zz", "form-data; filename*=latin1''x"]
         {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_cannot_be_broken_out_of() {
+    fn header_cannot_be_broken_out_of() {
         assert_eq!(content_disposition("a\"\r\nX: y\\", false), "filename=\"a___X: y_\"");
         assert_eq!(content_disposition("a.bin", true), "attachment; filename=\"a.bin\"");
     }

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_sixteen_letters_and_digits_are_an_identifier() {
+    fn identifier_is_sixteen_letters_and_digits_only() {
         assert!(Id::parse("fx42p6dwO4x3MKWX").is_some());
         for text in [
             "",
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_survives_its_text_and_knows_its_secret() {
+    fn secret_digest_survives_its_text_and_knows_its_secret() {
         let digest = SecretDigest::of("open sesame");
         let read = SecretDigest::from_hex(&digest.to_hex()).unwrap();
         assert!(read.matches("open sesame"));

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_shows_too_little_to_fetch_a_file() {
+    fn log_shows_too_little_to_fetch_a_file() {
         let logged = logged_path("/file/fx42p6dwO4x3MKWX/2LNrp1EGZY8zV4Hb/payload.bin");
         assert_eq!(logged, ("/file", "fx42p6".to_owned()));
         assert_eq!(logged_path("/secret/words"), ("unknown", String::new()));

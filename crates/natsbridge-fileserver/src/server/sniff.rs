@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_recorded_types_come_out() {
+    fn content_types_are_those_of_the_recorded_exchanges() {
         // Steps 2, 16 and 20 of the recorded exchanges.
         assert_eq!(content_type(b""), "");
         assert_eq!(content_type(b"{\"a\":1}\n"), "text/plain; charset=utf-8");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_a_browser_runs_is_served_as_such() {
+    fn types_that_a_browser_runs_are_not_served_as_such() {
         assert_eq!(served_type("text/html; charset=utf-8"), "text/plain");
         assert_eq!(served_type(content_type(b"  <SVG onload=x>")), "text/plain");
         assert_eq!(served_type(""), "application/octet-stream");

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recorded_requests_are_read_or_refused_as_recorded() {
+    fn upload_requests_are_read_or_refused_as_recorded() {
         // Steps 14 and 35 of the recorded exchanges.
         let config = ServerConfig::new("unused");
         for body in ["", "null", "{}", "{\"ttl\":0}", " "] {

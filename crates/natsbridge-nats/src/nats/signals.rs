@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_message_to_ourselves_counts_as_come_back() {
+    fn refused_publish_to_our_inbox_counts_as_an_echo() {
         let (signals, token, _awaited) = awaiting(7);
         signals.take(violation(&format!("Permissions Violation for Publish to \"_INBOX.abc.e7-{token}\"")));
         assert_eq!((signals.echoed(), signals.is_inbox_denied(), signals.refusal_count()), (7, false, 0));
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_inbox_is_noticed() {
+    fn refused_inbox_is_noticed() {
         let signals = Signals::default();
         let mut events = signals.hub.stream();
         signals.own_inbox("_INBOX.abc".into());
@@ -397,14 +397,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_subscription_to_a_subject_of_our_inbox_counts_as_come_back() {
+    fn refused_subscription_to_our_inbox_counts_as_an_echo() {
         let (signals, token, _awaited) = awaiting(7);
         signals.take(violation(&format!("Permissions Violation for Subscription to \"_INBOX.abc.e7-{token}\"")));
         assert_eq!((signals.echoed(), signals.is_inbox_denied()), (7, false));
     }
 
     #[test]
-    fn a_refusal_ends_the_subscriptions_that_it_names() {
+    fn refusal_ends_the_subscriptions_that_it_names() {
         for (text, ended) in [
             ("Permissions Violation for Subscription to \"a.b\"", [true, false, false, false]),
             ("Permissions Violation for Subscription to \"a.b\" (sid \"7\")", [true, true, true, false]),
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_found_by_its_subject_and_only_when_new() {
+    fn refusal_is_found_by_its_subject_and_only_when_new() {
         let signals = Signals::default();
         signals.take(violation("Permissions Violation for Publish to \"a.b\""));
         assert!(signals.refusal(0, "Publish to \"a.b\"").is_some());

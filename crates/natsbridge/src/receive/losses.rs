@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_repeated_or_overtaken_is_counted() {
+    fn messages_lost_repeated_or_overtaken_are_counted() {
         assert_eq!(after(&[1, 2, 3]), (0, 0, 0));
         assert_eq!(after(&[7, 8]), (0, 0, 0), "what came before the subscription is not missing");
         assert_eq!(after(&[1, 2, 5]), (2, 0, 0));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_are_followed_apart_and_their_number_is_bounded() {
+    fn senders_are_counted_apart_and_their_number_is_bounded() {
         let mut detector = Detector::default();
         detector.note(&header("one", 1));
         detector.note(&header("two", 9));

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_name_becomes_a_plain_one() {
+    fn hostile_name_becomes_a_plain_one() {
         for (dataname, file) in [
             ("run7.mp4", "run7.mp4"),
             ("../../x", "x"),
@@ -147,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_extension_gets_the_usual_one() {
+    fn name_without_extension_gets_the_usual_one() {
         assert_eq!(file_name("note", PayloadType::Text), ("note".into(), ".txt".into()));
         assert_eq!(file_name("t.arrow", PayloadType::ArrowTable), ("t".into(), ".arrow".into()));
     }
 
     #[tokio::test]
-    async fn a_name_that_is_taken_gets_a_number_and_nothing_is_overwritten() {
+    async fn name_in_use_gets_a_number_and_nothing_is_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         for expected in ["a.txt", "a (2).txt", "a (3).txt"] {
             let file = Unfinished::new(dir.path()).await.unwrap();

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_of_dead_programs_are_removed_and_of_living_ones_stay() {
+    async fn files_of_dead_programs_are_removed_and_of_running_ones_kept() {
         let dir = tempfile::tempdir().unwrap();
         let (alive, private) =
             (Unfinished::new(dir.path()).await.unwrap(), Unfinished::private(dir.path()).await.unwrap());
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_first_save_into_a_folder_removes_what_is_dead() {
+    async fn first_save_into_a_folder_removes_files_of_dead_programs() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("a/b");
         drop(Unfinished::new(&missing).await.unwrap());

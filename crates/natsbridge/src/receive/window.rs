@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repeat_is_known_while_and_after_it_is_handled() {
+    fn repeat_is_known_while_and_after_it_is_handled() {
         let window = Window::new(2);
         let (seen, claim) = window.begin("s", "a");
         assert_eq!(seen, Seen::New);
@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_whose_handler_gave_up_is_new_again() {
+    fn message_whose_handler_gave_up_is_new_again() {
         let window = Window::new(2);
         drop(window.begin("s", "a"));
         assert_eq!(window.begin("s", "a").0, Seen::New);
     }
 
     #[test]
-    fn another_senders_message_of_the_same_id_is_another_message() {
+    fn messages_of_one_id_from_two_senders_are_different() {
         let window = Window::new(2);
         window.begin("s", "a").1.unwrap().handled();
         assert_eq!(window.begin("t", "a").0, Seen::New);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_message_is_not_forgotten() {
+    fn repeated_message_is_not_forgotten() {
         let window = Window::new(2);
         window.begin("s", "a").1.unwrap().handled();
         for other in 0..1_000 {
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_is_forgotten_first() {
+    fn oldest_message_is_forgotten_first() {
         let window = Window::new(2);
         for id in ["a", "b", "c"] {
             window.begin("s", id).1.unwrap().handled();

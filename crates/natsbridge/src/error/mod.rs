@@ -1,14 +1,16 @@
 //! The one error of the façade: what went wrong, of what kind, with which message and which payload.
 
+mod kind;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::PathBuf;
 
-use natsbridge_core::{
-    CodecError, EnvelopeError, Header, PayloadError, PayloadErrorKind, PayloadType, PlanError, harmless, shown,
-};
-use natsbridge_fileserver::{FetchError, FetchErrorKind, StoreError, StoreErrorKind};
-use natsbridge_nats::{BrokerError, BrokerErrorKind, Subject, SubjectError};
+use natsbridge_core::{EnvelopeError, Header, PayloadError, PayloadType, PlanError, harmless, shown};
+use natsbridge_fileserver::{FetchError, FetchErrorKind, StoreError};
+use natsbridge_nats::{BrokerError, Subject, SubjectError};
+
+pub use self::kind::ErrorKind;
 
 /// What went wrong while sending or receiving
 ///
@@ -97,72 +99,6 @@ pub enum Error {
         /// The subject that its sender named
         subject: Box<str>,
     },
-}
-
-/// The kind of an [`Error`], to decide what to do
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// A setting, option, argument or credentials file can't be used
-    Configuration,
-    /// NATS does not accept the name of a subject or queue group
-    InvalidSubject,
-    /// A value is not what the payload type holds, or a payload is not what was asked for
-    WrongType,
-    /// The message has no payload of the name asked for
-    NoSuchPayload,
-    /// A message is not an envelope
-    InvalidMessage,
-    /// The bytes of a payload are not what its type says
-    Undecodable,
-    /// The bytes of a payload are not those that were sent: another size or digest
-    Corrupted,
-    /// A payload or message is larger than its receiver, the broker or the file server takes
-    TooLarge,
-    /// A payload can only travel as a link, and links are not allowed
-    LinksNotAllowed,
-    /// The receiver, or this program as it was built, can't read a payload of this type
-    Unsupported,
-    /// The broker or the file server does not accept the credentials, or does not permit the operation
-    PermissionDenied,
-    /// TLS failed: a certificate is missing, not trusted or not valid
-    Tls,
-    /// The broker or the file server can't be reached
-    Unreachable,
-    /// The connection was lost before the broker confirmed; a message may or may not have arrived
-    ConnectionLost,
-    /// The connection was closed by this program
-    Closed,
-    /// Nobody subscribes to the subject of a request
-    NoResponders,
-    /// No reply, transfer or confirmation came in time
-    TimedOut,
-    /// A receiver refused the message with a NACK
-    Refused,
-    /// Too few receivers acknowledged before the deadline
-    Unacknowledged,
-    /// The message names no subject for replies
-    NoReplySubject,
-    /// This program does not send to the subject that a message names for replies
-    ReplyNotAllowed,
-    /// This program does not download from the address that a link names
-    BlockedOrigin,
-    /// A link holds nothing any more: unknown to the server, expired, or read already
-    LinkGone,
-    /// The file server has no space left
-    StorageFull,
-    /// The file server replied with something unexpected
-    Rejected,
-    /// A store or downloader of the program's own failed
-    Handler,
-    /// A local file can't be read or written
-    LocalFile,
-    /// The program's runtime has stopped
-    Stopped,
-    /// A service was stopped before all messages that had arrived were handled
-    Unhandled,
-    /// Another failure, of which [`Error::code`] has the word
-    Other,
 }
 
 /// A setting that can't be used
@@ -277,19 +213,19 @@ impl Error {
         match self {
             Self::Config(_) => ErrorKind::Configuration,
             Self::Subject(_) => ErrorKind::InvalidSubject,
-            Self::Payload(error) => payload_kind(&error.fault),
+            Self::Payload(error) => kind::of_payload(&error.fault),
             Self::Plan(error) => match &**error {
                 PlanError::PayloadTooLarge { .. } | PlanError::MessageTooLarge { .. } => ErrorKind::TooLarge,
                 PlanError::LinksNotAllowed { .. } => ErrorKind::LinksNotAllowed,
                 PlanError::UnreadableType { .. } => ErrorKind::Unsupported,
-                PlanError::Convert { source, .. } => codec_kind(source),
+                PlanError::Convert { source, .. } => kind::of_codec(source),
                 PlanError::StoredSize { .. } => ErrorKind::Corrupted,
                 _ => ErrorKind::Other,
             },
-            Self::Store(error) => store_kind(error.kind()),
+            Self::Store(error) => kind::of_store(error.kind()),
             Self::Envelope(_) => ErrorKind::InvalidMessage,
-            Self::Fetch(error) => fetch_kind(error.kind()),
-            Self::Broker(error) => broker_kind(error.kind()),
+            Self::Fetch(error) => kind::of_fetch(error.kind()),
+            Self::Broker(error) => kind::of_broker(error.kind()),
             Self::Delivery(error) => match &**error {
                 DeliveryError::Unacknowledged { .. } => ErrorKind::Unacknowledged,
                 DeliveryError::Refused { .. } => ErrorKind::Refused,
@@ -447,85 +383,6 @@ impl fmt::Debug for Error {
             cause = error.source();
         }
         Ok(())
-    }
-}
-
-fn payload_kind(fault: &PayloadErrorKind) -> ErrorKind {
-    match fault {
-        PayloadErrorKind::Digest { .. }
-        | PayloadErrorKind::DigestForm
-        | PayloadErrorKind::DigestMissing
-        | PayloadErrorKind::Size { .. } => ErrorKind::Corrupted,
-        PayloadErrorKind::TooLarge { .. } => ErrorKind::TooLarge,
-        PayloadErrorKind::Codec(error) => codec_kind(error),
-        _ => ErrorKind::Other,
-    }
-}
-
-fn codec_kind(error: &CodecError) -> ErrorKind {
-    match error {
-        CodecError::TableTooLarge { .. } | CodecError::TooLargeToShow { .. } => ErrorKind::TooLarge,
-        CodecError::WrongValue { .. }
-        | CodecError::WrongNumber { .. }
-        | CodecError::Serialize { .. }
-        | CodecError::Mismatch { .. }
-        | CodecError::Unconvertible { .. } => ErrorKind::WrongType,
-        CodecError::NoArrow => ErrorKind::Unsupported,
-        CodecError::InFile => ErrorKind::LocalFile,
-        _ => ErrorKind::Undecodable,
-    }
-}
-
-fn store_kind(kind: StoreErrorKind) -> ErrorKind {
-    match kind {
-        StoreErrorKind::Unreachable => ErrorKind::Unreachable,
-        StoreErrorKind::Untrusted => ErrorKind::Tls,
-        StoreErrorKind::Timeout => ErrorKind::TimedOut,
-        StoreErrorKind::Refused | StoreErrorKind::Credentials => ErrorKind::PermissionDenied,
-        StoreErrorKind::TooLarge => ErrorKind::TooLarge,
-        StoreErrorKind::Full => ErrorKind::StorageFull,
-        StoreErrorKind::Rejected => ErrorKind::Rejected,
-        StoreErrorKind::Digest => ErrorKind::Corrupted,
-        StoreErrorKind::LocalFile => ErrorKind::LocalFile,
-        StoreErrorKind::Handler => ErrorKind::Handler,
-        _ => ErrorKind::Other,
-    }
-}
-
-fn fetch_kind(kind: FetchErrorKind) -> ErrorKind {
-    match kind {
-        FetchErrorKind::BlockedOrigin => ErrorKind::BlockedOrigin,
-        FetchErrorKind::NotFound | FetchErrorKind::Expired | FetchErrorKind::Consumed => ErrorKind::LinkGone,
-        FetchErrorKind::Refused => ErrorKind::PermissionDenied,
-        FetchErrorKind::TooLarge => ErrorKind::TooLarge,
-        FetchErrorKind::SizeMismatch | FetchErrorKind::Digest => ErrorKind::Corrupted,
-        FetchErrorKind::Rejected => ErrorKind::Rejected,
-        FetchErrorKind::Unreachable | FetchErrorKind::DownloadRetryExceeded => ErrorKind::Unreachable,
-        FetchErrorKind::Untrusted => ErrorKind::Tls,
-        FetchErrorKind::Timeout => ErrorKind::TimedOut,
-        FetchErrorKind::LocalFile => ErrorKind::LocalFile,
-        FetchErrorKind::Handler => ErrorKind::Handler,
-        _ => ErrorKind::Other,
-    }
-}
-
-fn broker_kind(kind: BrokerErrorKind) -> ErrorKind {
-    match kind {
-        BrokerErrorKind::InvalidOptions | BrokerErrorKind::NotWebSocket => ErrorKind::Configuration,
-        BrokerErrorKind::InvalidSubject => ErrorKind::InvalidSubject,
-        BrokerErrorKind::Unresolved | BrokerErrorKind::Refused | BrokerErrorKind::Unreachable => ErrorKind::Unreachable,
-        BrokerErrorKind::Unauthorized | BrokerErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
-        BrokerErrorKind::TlsUntrusted
-        | BrokerErrorKind::TlsClientCertificate
-        | BrokerErrorKind::Tls
-        | BrokerErrorKind::TlsNotOffered
-        | BrokerErrorKind::TlsFirst => ErrorKind::Tls,
-        BrokerErrorKind::TimedOut => ErrorKind::TimedOut,
-        BrokerErrorKind::NoResponders => ErrorKind::NoResponders,
-        BrokerErrorKind::TooLarge => ErrorKind::TooLarge,
-        BrokerErrorKind::ConnectionLost => ErrorKind::ConnectionLost,
-        BrokerErrorKind::Closed => ErrorKind::Closed,
-        _ => ErrorKind::Other,
     }
 }
 
