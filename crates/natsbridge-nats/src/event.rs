@@ -69,7 +69,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Waits for the next event; `None` after the broker is gone
+    /// Waits for the next event; `None` after [`Event::Closed`], or when the broker is gone
     pub async fn next(&mut self) -> Option<Event> {
         self.receiver.recv().await
     }
@@ -108,14 +108,15 @@ impl EventHub {
         EventStream { receiver, missed }
     }
 
-    /// Sends an event to every stream that still exists; never waits
+    /// Sends an event to every stream that still exists; never waits. [`Event::Closed`] ends the streams
     pub fn send(&self, event: &Event) {
+        let more = *event != Event::Closed;
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         streams.retain(|(sender, missed)| match sender.try_send(event.clone()) {
-            Ok(()) => true,
+            Ok(()) => more,
             Err(mpsc::error::TrySendError::Full(_)) => {
                 missed.fetch_add(1, Ordering::Relaxed);
-                true
+                more
             }
             Err(mpsc::error::TrySendError::Closed(_)) => false,
         });

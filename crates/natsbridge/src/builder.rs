@@ -232,7 +232,7 @@ impl MessageBuilder {
         let Self { bridge, message, special } = self.read_files(&limits).await?;
         let sending = bridge.sending(&limits, &state, progress(special.as_deref()));
         let sending = Sending { deadline: Some(deadline), ..sending };
-        let encoded = sending.encode(message).await?;
+        let encoded = sending.encode(*message).await?;
         bridge.deliver(&sending, &state.subject, encoded, options).await
     }
 
@@ -250,7 +250,7 @@ impl MessageBuilder {
         let (state, limits) = (self.subject()?, self.limits());
         let Self { bridge, message, special } = self.read_files(&limits).await?;
         let sending = bridge.sending(&limits, &state, progress(special.as_deref()));
-        let encoded = sending.encode(message).await?;
+        let encoded = sending.encode(*message).await?;
         bridge.request(&sending, &state.subject, encoded, timeout).await
     }
 
@@ -258,7 +258,7 @@ impl MessageBuilder {
         let (state, limits) = (self.subject()?, self.limits());
         let Self { bridge, message, special } = self.read_files(&limits).await?;
         let sending = bridge.sending(&limits, &state, progress(special.as_deref()));
-        let encoded = sending.encode(message).await?;
+        let encoded = sending.encode(*message).await?;
         bridge.publish(&sending, &state.subject, encoded, confirmed).await
     }
 

@@ -188,7 +188,7 @@ where
     let limits = &config.limits;
     let sending =
         Sending { sender, config, limits, uploader, progress: None, subject: None, memory: None, deadline: None };
-    let mut encoded = sending.encode(Box::new(message)).await?;
+    let mut encoded = sending.encode(message).await?;
     // The caller publishes: from here on receivers may read the links.
     drop(encoded.uploads.publish());
     observe::sent(&encoded.envelope);

@@ -368,7 +368,7 @@ async fn refusals_tell_strangers_neither_origins_nor_paths() {
         json!({"dataname": "clip", "payload_type": "binary", "transport": "link", "data": "http://other.test/x"});
     publish(&broker, "ask", &json!({"msg_id": "m", "reply_to": "answers", "payloads": [link]})).await;
     let unread = inbox.next().await.unwrap().unwrap_err();
-    assert!(unread.to_string().contains("files.inner.test"), "here it is said: {}", unread);
+    assert!(unread.to_string().contains("files.inner.test"), "here it is said: {unread}");
     bridge.nack(&unread).await.unwrap();
     let told = answers.next().await.unwrap().unwrap().header().metadata()["reason"].clone();
     assert_eq!(told, "payload `clip`: this receiver does not download from http://other.test");

@@ -72,13 +72,13 @@ impl Sending<'_> {
     /// Plans a message, uploads what has to be uploaded, numbers the message and writes its JSON
     ///
     /// If the future is dropped, uploads stop, and the finished ones are deleted.
-    pub(crate) async fn encode(&self, mut message: Box<OutboundMessage>) -> Result<Encoded, Error> {
+    pub(crate) async fn encode(&self, mut message: OutboundMessage) -> Result<Encoded, Error> {
         // Before the plan, which has to know the size of everything.
         #[cfg(feature = "otel")]
         crate::trace::trace(&mut message);
         let links = LinkRules::of(&mut message)?;
-        let spare = self.config.direct_fallback.then(|| message.clone());
-        let plan = natsbridge_core::plan(*message, self.sender, self.limits, &mut Random)?;
+        let spare = self.config.direct_fallback.then(|| Box::new(message.clone()));
+        let plan = natsbridge_core::plan(message, self.sender, self.limits, &mut Random)?;
         if plan.uploads().next().is_none() {
             return self.finish(plan, Vec::new(), links);
         }
