@@ -1,7 +1,7 @@
 //! The pure heart of NATSBridge: the envelope, its codecs, and the plan of what travels how.
 //!
 //! Nothing here opens a file or a socket, reads a clock or draws a random number: [`Draw`] gives the time and identifiers,
-//! and the caller performs uploads and downloads. A payload passes each step once: value → [`Part`] → [`plan`] → (upload)
+//! and the caller performs uploads and downloads. A payload passes each step once: value → [`Part`] → [`plan()`] → (upload)
 //! → [`Plan::finish`] → [`Envelope::to_json`], and back by [`Envelope::from_json`] → [`Envelope::open`] → (download) →
 //! [`Part::into_value`].
 //!

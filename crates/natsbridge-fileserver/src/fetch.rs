@@ -28,7 +28,7 @@ use crate::{ConfigError, Downloader, FetchError, FetchErrorKind, Origin, Target}
 ///   checked is the one that it connects to.
 /// - It sends credentials to their own origin only.
 /// - It enforces size limits while it reads, and checks the exact size and the digest before it returns.
-/// - It retries under its [`RetryPolicy`](crate::RetryPolicy). A broken download is resumed with `Range` if the server
+/// - It retries under its [`RetryPolicy`]. A broken download is resumed with `Range` if the server
 ///   sent a strong `ETag`, else it starts again. Before it repeats a one-shot link, it asks the server whether the file
 ///   still exists.
 ///

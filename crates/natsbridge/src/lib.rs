@@ -23,12 +23,12 @@
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
-//! let mut inbox = bridge.subscribe("lab.>").await?;
+//! let mut messages = bridge.subscribe("lab.>").await?;
 //!
 //! let readings = [Reading { sensor: "roof".to_owned(), celsius: 8.5 }];
 //! bridge.message("lab.results").text("note", "run 7").rows("readings", &readings).send().await?;
 //!
-//! let message = inbox.next().await.expect("the subscription stands")?;
+//! let message = messages.next().await.expect("the subscription goes on")?;
 //! assert_eq!(message.text("note")?, "run 7");
 //! assert_eq!(message.get::<Vec<Reading>>("readings")?[0].sensor, "roof");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -42,14 +42,14 @@
 //!
 //! # Large payloads
 //!
-//! Nothing is different in the program: what travels as a link is decided by size, for the whole message before anything is
-//! uploaded, so that it fits the connected server to the byte. By default the file server is the one at `FILESERVER_URL`, a
-//! Plik or `natsbridge serve`; [`Config::uploader`] takes any other [`Uploader`]: a bucket, plain HTTP, a closure
-//! ([`upload_handler`]). Uploads and downloads stream, are retried, and are compared with their SHA-256 before anything is
+//! The program has no code for this. NATSBridge decides by size what travels as a link, for the whole message and before
+//! anything is uploaded, so that the message fits the connected server to the byte. By default the file server is the one at `FILESERVER_URL`, a
+//! Plik or `natsbridge serve`; [`Config::uploader`] takes any other [`Uploader`](store::Uploader): a bucket, plain
+//! HTTP, a closure ([`upload_handler`](store::upload_handler)). Uploads and downloads stream, are retried, and are compared with their SHA-256 before anything is
 //! handed out. [`Config::on_progress`] and [`MessageBuilder::on_progress`] tell how many bytes are done.
 //!
-//! An inbox downloads links ahead and in order. A [`lazy`](Subscriber::lazy) one leaves them where they are, until a [`Payload`]
-//! is asked for its value, or saves it without holding it in memory:
+//! A [`Subscriber`] downloads links ahead and in order. A [`lazy`](Subscriber::lazy) one downloads a link only when its
+//! [`Payload`] is asked for the value, or saves it to a file without holding it in memory:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -59,15 +59,13 @@
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! let store = Arc::new(MemoryStore::new());
-//! let mut config = Config::default();
-//! config.uploader = Some(store.clone());
-//! config.downloader = Some(store);
+//! let config = Config::default().uploader(Arc::clone(&store)).downloader(store);
 //! let bridge = Bridge::with_broker(MemoryBroker::new(), config)?;
-//! let mut inbox = bridge.subscribe("films").await?.lazy();
+//! let mut messages = bridge.subscribe("films").await?.lazy();
 //!
 //! bridge.message("films").video("clip", vec![0; 2_000_000]).send().await?;
 //!
-//! let message = inbox.next().await.expect("the subscription stands")?;
+//! let message = messages.next().await.expect("the subscription goes on")?;
 //! let clip = message.payload("clip")?;
 //! assert_eq!((clip.transport(), clip.size()), (Transport::Link, Some(2_000_000)));
 //! let folder = tempfile::tempdir()?;
@@ -80,9 +78,9 @@
 //!
 //! # What must not be lost
 //!
-//! Core NATS forgets a message that nobody listens to, or that a receiver was too slow for. [`MessageBuilder::deliver`] sends it again
-//! until it is acknowledged, and [`Message::ack`] acknowledges; a repeat of what was acknowledged is not handed out
-//! again. Here half of everything is lost on the way:
+//! Core NATS drops a message without a subscriber, and one that a subscriber was too slow for. [`MessageBuilder::deliver`]
+//! sends it again until it is acknowledged, and [`Message::ack`] acknowledges. A repeat of an acknowledged message is not
+//! handed out again. Here half of all messages are lost on the way:
 //!
 //! ```
 //! use std::time::Duration;
@@ -92,9 +90,9 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! let broker = MemoryBroker::builder().drop(0.5).seed(7).build();
 //! let bridge = Bridge::with_broker(broker, Config::default())?;
-//! let mut inbox = bridge.subscribe("orders").await?;
+//! let mut messages = bridge.subscribe("orders").await?;
 //! let receiver = tokio::spawn(async move {
-//!     while let Some(Ok(message)) = inbox.next().await {
+//!     while let Some(Ok(message)) = messages.next().await {
 //!         message.ack().await?;
 //!     }
 //!     Ok::<(), natsbridge::Error>(())
@@ -112,7 +110,7 @@
 //! Less costly: [`MessageBuilder::send_confirmed`] waits until the server has processed the message, and [`Subscriber::losses`] counts
 //! what is missing by the senders' own numbers.
 //!
-//! # Questions and answers
+//! # Requests and replies
 //!
 //! [`MessageBuilder::request`] waits for one reply, [`Message::reply`] begins one, and [`Bridge::serve`] replies to each message
 //! with what an async function returns; [`Bridge::serve_typed`] goes from a type of yours to another.
@@ -125,7 +123,7 @@
 //! # Testing
 //!
 //! [`MemoryBroker`] speaks subjects, wildcards and queue groups, and loses, repeats and overtakes messages on demand, by a
-//! seed. [`MemoryStore`] is a file server without one. Neither opens a socket. The example `testing` shows both in tests.
+//! seed. [`MemoryStore`](store::MemoryStore) is a file server without one. Neither opens a socket. The example `testing` shows both in tests.
 //!
 //! # Features
 //!
@@ -136,7 +134,7 @@
 //! | `server` | the embedded file server, module `server` |
 //! | `otel` | W3C trace context in each message |
 //!
-//! Programs that log through `tracing` see every message's fields; [`describe_metrics`] tells a `metrics` recorder what is
+//! Programs that log through `tracing` see every message's fields; [`describe_metrics`](metrics::describe_metrics) tells a `metrics` recorder what is
 //! counted. Which room a name lives in is in `docs/architecture.md`.
 
 mod bridge;

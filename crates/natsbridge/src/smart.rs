@@ -96,7 +96,7 @@ impl SendOptions {
             options.config.fileserver_ca = value;
             options.uploader = OnceLock::new();
         };
-        /// Sets who uploads large payloads: any store, or a closure by [`upload_handler`](crate::upload_handler)
+        /// Sets who uploads large payloads: any store, or a closure by [`upload_handler`](crate::store::upload_handler)
         fileserver_upload_handler: impl Uploader + 'static => |options, value| options.uploader = shared(Arc::new(value));
         /// Sets the size in bytes from which a payload becomes a link; default 500,000
         size_threshold: u64 => |options, value| options.config.limits.size_threshold = value;
@@ -223,7 +223,7 @@ impl Default for ReceiveOptions {
 
 impl ReceiveOptions {
     setters! {
-        /// Sets who downloads links: any downloader, or a closure by [`download_handler`](crate::download_handler)
+        /// Sets who downloads links: any downloader, or a closure by [`download_handler`](crate::store::download_handler)
         fileserver_download_handler: impl Downloader + 'static => |options, value| options.downloader = shared(Arc::new(value));
         /// Sets how often a failed download is retried; default 5
         max_retries: u32 => |options, value| options.retry = options.retry.max_retries(value);

@@ -221,7 +221,7 @@ impl Payload {
     ///
     /// The file appears under its name only when it is whole and checked. A name that is taken gets a number. A folder that
     /// is missing is made. What a program left there that was killed while it saved is removed
-    /// ([`remove_unfinished`](crate::remove_unfinished)).
+    /// ([`remove_unfinished`](crate::store::remove_unfinished)).
     ///
     /// # Errors
     /// [`Error::Fetch`] and [`Error::Payload`], as [`Payload`] says; [`Error::File`], which names the folder, when it can't
