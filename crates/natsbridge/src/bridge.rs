@@ -28,11 +28,11 @@ use crate::{Error, observe, stores};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// // `Bridge::connect(Config::from_env()?)` connects to a server; tests need none:
 /// let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
-/// let mut inbox = bridge.subscribe("lab.>").await?;
+/// let mut messages = bridge.subscribe("lab.>").await?;
 ///
 /// bridge.message("lab.results").text("note", "run 7").binary("raw", vec![1, 2, 3]).send().await?;
 ///
-/// let message = inbox.next().await.expect("the subscription stands")?;
+/// let message = messages.next().await.expect("the subscription goes on")?;
 /// assert_eq!(message.text("note")?, "run 7");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
@@ -59,7 +59,7 @@ impl Bridge {
     /// Connects to NATS; the file server is spoken to when the first large payload needs it
     ///
     /// # Errors
-    /// [`Error::Broker`] when no server answers in time, naming the URL without its secrets; [`Error::Config`] when a
+    /// [`Error::Broker`] when no server responds in time, naming the URL without its secrets; [`Error::Config`] when a
     /// setting can't be used.
     pub async fn connect(config: Config) -> Result<Self, Error> {
         Self::with_broker(config.nats.clone().connect().await?, config)
@@ -103,41 +103,45 @@ impl Bridge {
         })))
     }
 
-    /// Begins a message to a subject
+    /// Starts a message to one subject
+    ///
+    /// Add payloads, then end with [`send`](MessageBuilder::send), [`deliver`](MessageBuilder::deliver) or
+    /// [`request`](MessageBuilder::request).
     pub fn message(&self, subject: impl Into<String>) -> MessageBuilder {
         MessageBuilder::new(self.clone(), Box::new(OutboundMessage::new(subject.into())))
     }
 
-    /// Begins news about this program's state, for whoever watches the subject (purpose `updateStatus`)
+    /// Starts a message that reports this program's state (purpose `updateStatus`)
     pub fn status_update(&self, subject: impl Into<String>) -> MessageBuilder {
         self.message(subject).purpose(Purpose::UpdateStatus)
     }
 
-    /// Begins a message that asks the programs at a subject to stop (purpose `shutdown`)
+    /// Starts a message that asks the subscribers of a subject to stop (purpose `shutdown`)
     ///
-    /// A [`Service`](crate::Service) does so where [`ServeOptions::stop_when_asked`](crate::ServeOptions::stop_when_asked)
-    /// was set, and acknowledges; other programs read [`Message::purpose`].
+    /// A [`Service`](crate::Service) stops and acknowledges if
+    /// [`ServeOptions::stop_when_asked`](crate::ServeOptions::stop_when_asked) was set; other programs read
+    /// [`Message::purpose`].
     pub fn shutdown_request(&self, subject: impl Into<String>) -> MessageBuilder {
         self.message(subject).purpose(Purpose::Shutdown)
     }
 
-    /// Listens to a subject; `*` and `>` stand for one and for all further words
+    /// Subscribes to a subject; `*` matches one token, `>` one or more trailing tokens
     ///
     /// # Errors
-    /// [`Error::Subject`] for a subject that NATS would refuse, [`Error::Broker`] when it can't be listened to.
+    /// [`Error::Subject`] for a subject that NATS would refuse, [`Error::Broker`] when the server refuses the subscription.
     pub async fn subscribe(&self, filter: &str) -> Result<Subscriber, Error> {
-        self.listen(filter, None).await
+        self.subscription(filter, None).await
     }
 
-    /// Listens to a subject as one of a group, of which each message reaches one member
+    /// Subscribes as a member of a queue group; each message goes to one member
     ///
     /// # Errors
     /// As [`Bridge::subscribe`], and [`Error::Subject`] for a group that NATS would refuse.
     pub async fn queue_subscribe(&self, filter: &str, group: &str) -> Result<Subscriber, Error> {
-        self.listen(filter, Some(QueueGroup::new(group)?)).await
+        self.subscription(filter, Some(QueueGroup::new(group)?)).await
     }
 
-    async fn listen(&self, filter: &str, group: Option<QueueGroup>) -> Result<Subscriber, Error> {
+    async fn subscription(&self, filter: &str, group: Option<QueueGroup>) -> Result<Subscriber, Error> {
         let filter = SubjectFilter::new(filter)?;
         let alone = group.is_none();
         let subscription = self.0.broker.subscribe(filter, group).await?;
@@ -147,12 +151,12 @@ impl Bridge {
     /// Waits until the server has processed everything published before
     ///
     /// # Errors
-    /// [`Error::Broker`] when the server does not answer in time, or the connection was lost in between.
+    /// [`Error::Broker`] when the server does not respond in time, or the connection was lost in between.
     pub async fn confirm(&self) -> Result<(), Error> {
         Ok(self.0.broker.confirm().await?)
     }
 
-    /// Ends in order: stops listening, lets what has arrived be read, publishes what was sent, closes
+    /// Drains the connection: unsubscribes, lets buffered messages be read, flushes, closes
     ///
     /// # Errors
     /// [`Error::Broker`] when the last publishes could not be confirmed; it is closed all the same.
@@ -160,7 +164,7 @@ impl Bridge {
         Ok(self.0.broker.drain().await?)
     }
 
-    /// What happens to the connection from now on
+    /// Returns a stream of connection events, starting now
     #[must_use]
     pub fn events(&self) -> EventStream {
         self.0.broker.events()

@@ -22,7 +22,7 @@ use crate::sequence::{self, SubjectState};
 use crate::subscriber::message::Message;
 use crate::{Data, DeliverOptions, Delivered, Error, files};
 
-/// A message on its way to being sent; what can't be serialised is reported when it is sent
+/// Builds one message: payloads in order, then `send`, `deliver` or `request`; a value that can't be serialised is reported then
 ///
 /// Payloads travel in the order in which they are added; names may repeat.
 ///
@@ -47,7 +47,7 @@ use crate::{Data, DeliverOptions, Delivered, Error, files};
 #[must_use = "a draft does nothing until it is sent"]
 pub struct MessageBuilder {
     bridge: Bridge,
-    /// Not in place: a draft is handed on with every part that is added
+    /// In a box: a builder moves with every payload that is added
     message: Box<OutboundMessage>,
     /// Nothing for most messages
     special: Option<Box<Special>>,
@@ -64,7 +64,7 @@ struct Special {
     receiver: Option<ReceiverKind>,
     convert_tables: bool,
     progress: Option<ProgressHook>,
-    /// Whether it answers a message, at a subject that a stranger named
+    /// Whether it replies to a message, at a subject that a stranger named
     answers: bool,
 }
 
@@ -77,7 +77,7 @@ impl MessageBuilder {
         self.special.get_or_insert_default()
     }
 
-    /// Says that it answers a message
+    /// Says that it replies to a message
     pub(crate) fn answering(mut self) -> Self {
         self.special().answers = true;
         self
@@ -118,7 +118,7 @@ impl MessageBuilder {
         self
     }
 
-    /// Sets the receiving program's identifier; default empty, for all. A link to one receiver that is asked for no answer
+    /// Sets the receiving program's identifier; default empty, for all. A link to one receiver that is asked for no reply
     /// is one-shot
     pub fn receiver_id(mut self, id: impl Into<String>) -> Self {
         self.message.receiver_id = id.into().into();
@@ -131,7 +131,7 @@ impl MessageBuilder {
         self
     }
 
-    /// Sets the message that this one answers; default none
+    /// Sets the `msg_id` of the message that this one replies to; default none
     pub fn reply_to_msg_id(mut self, id: impl Into<String>) -> Self {
         self.message.reply_to_msg_id = id.into().into();
         self
@@ -157,7 +157,7 @@ impl MessageBuilder {
 
     /// Sets how long links live and how often they may be read; default as the specification says
     ///
-    /// A message that asks for an answer or an acknowledgement, or names no receiver, has no one-shot links: a
+    /// A message that asks for a reply or an acknowledgement, or names no receiver, has no one-shot links: a
     /// [`LinkLifetime::one_shot`] for it is refused when it is sent.
     pub fn link_lifetime(mut self, life: LinkLifetime) -> Self {
         self.message.link_lifetime = Some(life);
@@ -236,14 +236,14 @@ impl MessageBuilder {
         bridge.deliver(&sending, &state.subject, encoded, options).await
     }
 
-    /// Publishes the message and waits for one answer
+    /// Publishes the message and waits for one reply
     ///
-    /// Links are never one-shot, as a question that is not answered may be asked again.
+    /// Links are never one-shot, as a request without a reply may be sent again.
     ///
     /// # Errors
-    /// What [`MessageBuilder::send`] says; [`Error::Broker`] when nobody listens or answers in time,
-    /// [`Error::Delivery`] when the answer is a NACK, [`Error::Config`] when a `reply_to` was set or a one-shot link was
-    /// asked for, and what is wrong with the answer.
+    /// Those of [`MessageBuilder::send`]; [`Error::Broker`] without a subscriber (`ErrorKind::NoResponders`) or a reply in time,
+    /// [`Error::Delivery`] when the reply is a NACK, [`Error::Config`] when a `reply_to` was set or a one-shot link was
+    /// asked for, and what is wrong with the reply.
     pub async fn request(mut self, timeout: Duration) -> Result<Message, Error> {
         self.without_reply_to()?;
         self.message.awaits_ack = true;

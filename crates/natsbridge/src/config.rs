@@ -28,7 +28,7 @@ macro_rules! setters {
 
 pub(crate) use setters;
 
-/// Everything a [`Bridge`](crate::Bridge) can be told
+/// Settings of a [`Bridge`](crate::Bridge): servers, identity, limits, retries
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -38,11 +38,11 @@ pub struct Config {
     pub fileserver_url: String,
     /// The access token that the file server asks of uploaders; default none
     pub fileserver_token: Option<Secret>,
-    /// Authorities that file servers' certificates may be of, besides those that the system trusts; default none
+    /// Additional CA certificates to trust for file servers; default none
     pub fileserver_ca: RootCertificates,
     /// Thresholds and limits of what is sent; `max_message_size` is taken from the server when connected
     pub limits: Limits,
-    /// How suspicious the receiving side is
+    /// Checks applied to incoming payloads
     pub checks: ReceivePolicy,
     /// How downloads and uploads are retried
     pub retry: RetryPolicy,
@@ -57,21 +57,20 @@ pub struct Config {
     pub sender_id: Option<String>,
     /// Uploads and downloads at once, for one message; default 4
     pub transfers: usize,
-    /// Bytes of links that an inbox downloads before their messages are asked for; default 64,000,000. A message with
-    /// more is downloaded alone
+    /// Bytes of links that a subscriber downloads ahead; default 64,000,000. A message with more is downloaded alone
     pub links_ahead: u64,
     /// How long all links of one message may take to load together, retries included; default 60 seconds, and one second
     /// more for each 1,000,000 bytes that the message says they hold. A message that takes longer ends with the code
     /// `timeout`
     pub message_timeout: Duration,
     /// How long a message whose links still load holds up later ones that are whole; default 5 seconds. With
-    /// [`Duration::MAX`] it holds them up until it is whole, as [`Subscriber::ordered`](crate::Subscriber::ordered) does for one inbox
+    /// [`Duration::MAX`] it holds them up until it is whole, as [`Subscriber::ordered`](crate::Subscriber::ordered) does for one subscriber
     pub order_timeout: Duration,
-    /// Subjects that answers may go to; empty, the default, means any that does not begin with `$`
+    /// Subjects that replies may go to; empty, the default, means any that does not begin with `$`
     ///
-    /// The sender of a message names the subject for answers, so an empty list lets everybody who can send to this program
-    /// make it publish wherever NATS lets it (`docs/security.md`). Add `_INBOX.>` for requests and acknowledged deliveries,
-    /// which ask for answers there.
+    /// The sender of a message chooses the subject of the reply. With an empty list, everybody who can send to this program
+    /// can make it publish wherever NATS allows it (`docs/security.md`). Add `_INBOX.>` for requests and acknowledged
+    /// deliveries, which ask for replies there.
     pub reply_subjects: Vec<SubjectFilter>,
     /// Whether payloads may travel direct when the file server can't be reached and the broker takes them;
     /// default false

@@ -14,7 +14,7 @@ use crate::error::{self, DeliveryError, Refusal};
 use crate::send::{self, Deadline, Encoded, PublishedUploads, Sending};
 use crate::{Error, observe};
 
-/// How a message is delivered (specification, section 7)
+/// Settings of an acknowledged delivery: acknowledgements, deadline, pauses (`docs/specification.md`, section 7)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliverOptions {

@@ -115,11 +115,11 @@ impl SendOptions {
         /// Sets the receiving program's name; default empty, for all
         receiver_name: impl Into<String> => |options, value| options.message.receiver_name = value.into().into();
         /// Sets the receiving program's identifier; default empty, for all. A link to one receiver that is asked for no
-        /// answer is one-shot
+        /// reply is one-shot
         receiver_id: impl Into<String> => |options, value| options.message.receiver_id = value.into().into();
         /// Sets the subject for replies; default none
         reply_to: impl Into<String> => |options, value| options.message.reply_to = value.into().into();
-        /// Sets the message that this one answers; default none
+        /// Sets the `msg_id` of the message that this one replies to; default none
         reply_to_msg_id: impl Into<String> => |options, value| options.message.reply_to_msg_id = value.into().into();
         /// Sets the message's identifier; default a new one
         msg_id: impl Into<String> => |options, value| options.message.msg_id = Some(value.into().into());

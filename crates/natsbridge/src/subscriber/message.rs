@@ -240,8 +240,8 @@ impl Message {
     /// Tells the sender that the message was handled, and remembers that (specification, section 7)
     ///
     /// # Errors
-    /// [`Error::NoReplySubject`] when the message names no subject for answers, [`Error::ReplyRefused`] when it names one
-    /// where this program does not answer, and what [`MessageBuilder::send`] says.
+    /// [`Error::NoReplySubject`] if the message names no subject for replies, [`Error::ReplyRefused`] if it names one to
+    /// which this program does not reply, and the errors of [`MessageBuilder::send`].
     pub async fn ack(&self) -> Result<(), Error> {
         let ack = self.answer(Purpose::Ack)?;
         self.mark_handled();
@@ -257,11 +257,11 @@ impl Message {
         refusal(self.answer(Purpose::Nack)?, &code, &reason, retryable).send().await.map(drop)
     }
 
-    /// Begins an answer to this message
+    /// Starts a reply to this message
     ///
     /// # Errors
-    /// [`Error::NoReplySubject`] when the message names no subject for answers, [`Error::ReplyRefused`] when it names one
-    /// where this program does not answer.
+    /// [`Error::NoReplySubject`] if the message names no subject for replies, [`Error::ReplyRefused`] if it names one to
+    /// which this program does not reply.
     pub fn reply(&self) -> Result<MessageBuilder, Error> {
         self.answer(Purpose::Chat)
     }
@@ -278,7 +278,7 @@ impl Message {
     }
 }
 
-/// An answer to the message with this header, sent where it asks for one, or to the NATS reply subject
+/// A reply to the message with this header: to its `reply_to`, else to the NATS reply subject
 fn answer(
     bridge: &Bridge,
     header: &Header,
@@ -310,8 +310,8 @@ impl Bridge {
     /// Tells the sender of a message that could not be read why, with the error's code (specification, section 6)
     ///
     /// # Errors
-    /// [`Error::NoReplySubject`] when the message names no subject for answers, or is no envelope at all;
-    /// [`Error::ReplyRefused`] when it names one where this program does not answer; and what [`MessageBuilder::send`] says.
+    /// [`Error::NoReplySubject`] if the message names no subject for replies, or is no envelope; [`Error::ReplyRefused`]
+    /// if it names one to which this program does not reply; and the errors of [`MessageBuilder::send`].
     pub async fn nack(&self, unread: &Error) -> Result<(), Error> {
         let Some(header) = unread.header() else { return Err(Error::NoReplySubject { msg_id: "".into() }) };
         let answer = answer(self, header, unread.reply_subject(), Purpose::Nack)?;

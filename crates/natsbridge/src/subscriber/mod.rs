@@ -132,7 +132,7 @@ impl Subscriber {
     ///
     /// # Errors
     /// The item is [`Error::Unreadable`] for a message that can't be read; call again for the next one.
-    /// [`Error::Broker`] is the last item: the server no longer lets this program listen.
+    /// [`Error::Broker`] is the last item: the server ended the subscription.
     pub async fn next(&mut self) -> Option<Result<Message, Error>> {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
@@ -260,13 +260,13 @@ impl Subscriber {
             && Envelope::from_json(&delivery.payload).is_err()
     }
 
-    /// How many messages were dropped because this inbox was read too slowly
+    /// How many messages were dropped because this subscriber was read too slowly
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.subscription.dropped()
     }
 
-    /// How often the connection was made again while this inbox stood
+    /// How often the connection was made again during this subscription
     ///
     /// What others published in between did not reach it. Only numbers on later messages tell how much that was
     /// ([`Self::losses`]).
@@ -281,12 +281,12 @@ impl Subscriber {
         self.detector.as_ref().map(Detector::losses).unwrap_or_default()
     }
 
-    /// Stops listening; what has arrived can still be read, however long that takes, then the stream ends
+    /// Unsubscribes; messages that have arrived can still be read, however long that takes, then the stream ends
     pub fn drain(&self) {
         self.subscription.drain();
     }
 
-    /// Stops listening; what has arrived can be read until `grace` is over, then the stream ends
+    /// Unsubscribes; messages that have arrived can be read until `grace` is over, then the stream ends
     ///
     /// The subscription ends at the server first. In a queue group the other members get what comes from then on, and
     /// nobody else gets what has arrived here: [`next`](Self::next) goes on to hand it out. After the stream has ended,
@@ -299,14 +299,14 @@ impl Subscriber {
     /// # use natsbridge::{Bridge, Config, MemoryBroker};
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
     /// # let bridge = Bridge::with_broker(MemoryBroker::new(), Config::default())?;
-    /// let mut inbox = bridge.subscribe("orders").await?;
+    /// let mut messages = bridge.subscribe("orders").await?;
     /// bridge.message("orders").dictionary("order", 17).send().await?;
     /// // The program is asked to stop:
-    /// inbox.drain_within(Duration::from_secs(10));
-    /// while let Some(message) = inbox.next().await {
+    /// messages.drain_within(Duration::from_secs(10));
+    /// while let Some(message) = messages.next().await {
     ///     println!("{}", message?.get::<u64>("order")?);
     /// }
-    /// assert_eq!(inbox.unhandled(), 0);
+    /// assert_eq!(messages.unhandled(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
