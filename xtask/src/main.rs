@@ -77,7 +77,8 @@ cargo xtask COMMAND
   semver          the libraries serve whoever uses the last tagged version
   package         each published crate is packed as for publishing
   validation      docs/validation.md: each requirement's evidence exists
-  ci              everything CI does: most of the above";
+  ci              everything CI does: most of the above
+  workflow        writes ci's steps into .github/workflows/ci.yml";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -126,6 +127,7 @@ fn command(words: &[&str]) -> Outcome<()> {
         ["validation"] => validation::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["ci"] => ci::run(),
+        ["workflow"] => ci::write_workflow(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
