@@ -4,7 +4,9 @@ use std::fmt;
 
 use crate::PayloadType;
 
-/// A kind of receiver, which limits what a message may contain (`docs/specification.md`, section 4)
+/// What the receiver of a message can read: any desktop program, a browser, a MicroPython device
+///
+/// A message that such a receiver can't read is refused before it is sent (`docs/specification.md`, section 4).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReceiverKind {

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value as Json};
 
-/// The rows of a `jsontable`: JSON objects in order, whose keys keep the order they came in
+/// The rows of a `jsontable`: JSON objects, in order; an Arrow table is a `Table`
+///
+/// Keys keep the order in which they came.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rows(Vec<Map<String, Json>>);
 

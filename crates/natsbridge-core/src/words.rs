@@ -69,7 +69,7 @@ words! {
 }
 
 words! {
-    /// How a payload travels
+    /// How a payload travels: inside the message, or as a link to a file server
     Transport {
         /// Inside the envelope
         Direct = "direct",
@@ -132,7 +132,9 @@ impl<'de> Deserialize<'de> for PayloadType {
     }
 }
 
-/// Purpose of a message (`docs/specification.md`, section 1); an unknown word is kept as text
+/// Purpose of a message: chat, ACK, NACK, status update or shutdown request (`docs/specification.md`, section 1)
+///
+/// An unknown word is kept as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Purpose {

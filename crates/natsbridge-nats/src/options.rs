@@ -9,7 +9,7 @@ use crate::auth::{Auth, Secret};
 use crate::subject::Subject;
 use crate::subscription::SubscriptionLimits;
 
-/// How to connect to a NATS server; every setting has a default
+/// How to connect to a NATS server: URL, credentials, TLS, time-outs; every setting has a default
 ///
 /// ```no_run
 /// use natsbridge_nats::ConnectOptions;

@@ -19,7 +19,9 @@ use crate::subscriber::Subscriber;
 use crate::subscriber::message::Message;
 use crate::{Error, observe, stores};
 
-/// Sends and receives messages over one connection; clones share it
+/// Sends and receives messages over one NATS connection; payloads too large for NATS go through a file server
+///
+/// Clones share the connection. It is core NATS: JetStream is not needed.
 ///
 /// # Examples
 /// ```

@@ -80,7 +80,7 @@ impl DeliverOptions {
 
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// A message that was acknowledged as often as was asked
+/// A message that was acknowledged by as many receivers as required
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Delivered {

@@ -14,7 +14,7 @@ use natsbridge_fileserver::{
 /// Bytes between two reports
 const STEP: u64 = 64 * 1024;
 
-/// How far the upload or download of one payload is
+/// How far the upload or download of one payload is; handed to the hook that `on_progress` sets
 ///
 /// A transfer is reported at its beginning, then every 64 KiB or more, and once at its end. `done` reaches `total` with the
 /// last report of a transfer that succeeded, and not before. An attempt that starts again reports from 0 again. Payloads
@@ -58,7 +58,7 @@ pub struct Progress<'a> {
     pub ended: bool,
 }
 
-/// The direction of a transfer
+/// Whether a [`Progress`] is of an upload or of a download
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "a transfer has no other direction")]
 pub enum Direction {

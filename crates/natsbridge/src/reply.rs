@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::parts::payload_methods;
 use crate::{Data, Error};
 
-/// The reply of a handler: any payloads, in the order in which they are added
+/// What a handler replies: zero or more payloads, in the order in which they are added
 ///
 /// A reply without payloads is sent as an ACK. Large payloads travel as links, as in any other message.
 ///
@@ -78,7 +78,7 @@ impl Reply {
     }
 }
 
-/// The error of a handler; the sender gets it as a NACK
+/// The error of a handler; the sender gets its code and reason in a NACK message
 ///
 /// `?` makes one of any error, of a `String` and of a `Box<dyn Error + Send + Sync>`. The sender gets the error's own text
 /// and not its causes. Of an [`Error`] it gets the code, whether another try may help, and a text without this machine's

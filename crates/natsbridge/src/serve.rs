@@ -20,7 +20,7 @@ use crate::{Error, error, observe};
 /// The payload of a typed service's reply
 const REPLY: &str = "reply";
 
-/// Settings of a service
+/// Settings of a service: queue group, handlers at once, what happens when it stops
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServeOptions {
     /// 0 means the default
@@ -80,7 +80,7 @@ impl ServeOptions {
     }
 }
 
-/// A running service; dropping it stops it without waiting
+/// A running service, made by `Bridge::serve`; dropping it stops it without waiting for its handlers
 #[must_use = "a service stops when it is dropped"]
 pub struct Service {
     stop: watch::Sender<bool>,

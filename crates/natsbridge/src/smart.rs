@@ -20,7 +20,7 @@ use crate::send::Sending;
 use crate::stores::{fetcher, made_once};
 use crate::{Error, files, observe};
 
-/// What a payload is made from: a value, or a file that is read when it is sent
+/// What `smartsend` makes a payload from: a value, or a file that is read when it is sent
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Data {
@@ -60,7 +60,7 @@ data_from! {
     File(&std::path::Path),
 }
 
-/// The keyword arguments of `smartsend`, with the same names and defaults
+/// Options of [`smartsend`], with the names and defaults of the other languages
 #[derive(Debug, Clone)]
 pub struct SendOptions {
     config: Config,
@@ -141,7 +141,7 @@ impl SendOptions {
     }
 }
 
-/// Serialises named values into one message, uploading what is too large for NATS
+/// Makes the JSON of one message out of named values, for a NATS connection of your own; uploads what is too large
 ///
 /// Returns the envelope and the JSON to publish on `subject`; publishing is the caller's. With a connection at
 /// hand, [`Bridge`](crate::Bridge) does the whole job.
@@ -195,7 +195,7 @@ where
     Ok((encoded.envelope, encoded.json))
 }
 
-/// The keyword arguments of `smartreceive`, with the same names and defaults
+/// Options of [`smartreceive`] and [`open`], with the names and defaults of the other languages
 #[derive(Clone)]
 pub struct ReceiveOptions {
     retry: RetryPolicy,
@@ -263,7 +263,7 @@ impl fmt::Debug for ReceiveOptions {
     }
 }
 
-/// A message that was read: the envelope's fields, and a (dataname, value, type) triple for each payload, in order
+/// What [`smartreceive`] returns: the envelope's fields, and a (dataname, value, type) triple for each payload, in order
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received {
     header: Header,
@@ -296,7 +296,7 @@ impl Received {
     }
 }
 
-/// Reads a message from the JSON that NATS delivered, downloading what came as a link
+/// Reads a message from the JSON that your own NATS connection received; downloads what came as a link
 ///
 /// Keep the options for the next call: the connections of their downloader are used again.
 ///

@@ -23,7 +23,7 @@ pub(crate) fn trace(message: &mut OutboundMessage) {
     }
 }
 
-/// The sender's trace context, where its message carries one; feature `otel`
+/// The sender's trace context in a message's header, or `None`; feature `otel`
 ///
 /// `None` as well for one that is malformed, as W3C Trace Context asks. [`Message::trace_context`](crate::Message::trace_context)
 /// does the same for a message.

@@ -34,7 +34,7 @@ use crate::source::Source;
 /// Bytes from which a piece of a stream stays where it is; shorter ones are copied together
 const PIECE: usize = 64 * 1024;
 
-/// Record batches with their schema
+/// An Arrow table: record batches with their schema
 ///
 /// Equality is that of the schema and the batches as they are cut; the same rows cut otherwise are another table.
 ///

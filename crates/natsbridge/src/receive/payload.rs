@@ -16,7 +16,7 @@ use crate::receive::unfinished::Unfinished;
 use crate::receive::{read, save};
 use crate::{Error, files};
 
-/// One named payload of a message that arrived
+/// One named payload of a message that arrived; a link is downloaded when the payload is first read
 ///
 /// A direct payload is in memory and checked. A link is downloaded when its value, bytes or file is first asked for, and
 /// handed out only when its size and digest are right. What was downloaded into memory stays there, so the next getter does
@@ -304,7 +304,7 @@ fn unwritten(error: &FetchError) -> Option<io::Error> {
     )
 }
 
-/// A payload that was saved
+/// Where a payload was saved, with its size and digest
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Saved {
