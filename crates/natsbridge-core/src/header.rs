@@ -186,7 +186,7 @@ impl Header {
         self.field(9)
     }
 
-    /// The `msg_id` that this message answers, or empty
+    /// The `msg_id` of the message that this one replies to, or empty
     #[must_use]
     pub fn reply_to_msg_id(&self) -> &str {
         self.field(10)

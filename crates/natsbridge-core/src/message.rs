@@ -243,7 +243,7 @@ pub struct OutboundMessage {
     pub receiver_id: Cow<'static, str>,
     /// Subject for replies; empty for none
     pub reply_to: Cow<'static, str>,
-    /// The `msg_id` that it answers; empty for none
+    /// The `msg_id` of the message that it replies to; empty for none
     pub reply_to_msg_id: Cow<'static, str>,
     /// Message-level metadata
     pub metadata: Metadata,

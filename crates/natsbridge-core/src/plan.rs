@@ -168,10 +168,10 @@ impl Plan {
         self.steps.iter().filter_map(Step::upload)
     }
 
-    /// Makes the envelope of all payloads; `uploaded` holds the store's answer for each of [`Plan::uploads`], in that order
+    /// Makes the envelope of all payloads; `uploaded` holds the store's response for each of [`Plan::uploads`], in that order
     ///
     /// # Errors
-    /// [`PlanError::NotUploaded`] if an answer is missing, [`PlanError::StoredSize`] if the store holds another number of
+    /// [`PlanError::NotUploaded`] if a response is missing, [`PlanError::StoredSize`] if the store holds another number of
     /// bytes.
     pub fn finish(self, uploaded: impl IntoIterator<Item = Uploaded>) -> Result<Envelope, PlanError> {
         let mut uploaded = uploaded.into_iter();

@@ -1,7 +1,7 @@
 //! Tells what happens to a connection: the events and the streams that carry them.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -96,15 +96,21 @@ impl Stream for EventStream {
 #[derive(Debug, Default)]
 pub struct EventHub {
     streams: Mutex<Vec<(mpsc::Sender<Event>, Arc<AtomicU64>)>>,
+    /// Whether [`Event::Closed`] was sent
+    closed: AtomicBool,
 }
 
 impl EventHub {
-    /// A new stream, which gets every event that is sent from now on
+    /// A new stream, which gets every event that is sent from now on; it ends at once after [`Event::Closed`]
     #[must_use]
     pub fn stream(&self) -> EventStream {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         let missed = Arc::<AtomicU64>::default();
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner).push((sender, missed.clone()));
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.closed.load(Ordering::Acquire) {
+            streams.push((sender, missed.clone()));
+        }
+        drop(streams);
         EventStream { receiver, missed }
     }
 
@@ -112,6 +118,7 @@ impl EventHub {
     pub fn send(&self, event: &Event) {
         let more = *event != Event::Closed;
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closed.fetch_or(!more, Ordering::AcqRel);
         streams.retain(|(sender, missed)| match sender.try_send(event.clone()) {
             Ok(()) => more,
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -120,5 +127,20 @@ impl EventHub {
             }
             Err(mpsc::error::TrySendError::Closed(_)) => false,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn streams_end_after_closed_and_later_ones_at_once() {
+        let hub = EventHub::default();
+        let mut before = hub.stream();
+        hub.send(&Event::Closed);
+        assert_eq!(before.next().await, Some(Event::Closed));
+        assert_eq!(before.next().await, None);
+        assert_eq!(hub.stream().next().await, None);
     }
 }

@@ -44,7 +44,7 @@ use crate::{Data, DeliverOptions, Delivered, Error, files};
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "a draft does nothing until it is sent"]
+#[must_use = "a message does nothing until it is sent"]
 pub struct MessageBuilder {
     bridge: Bridge,
     /// In a box: a builder moves with every payload that is added
@@ -242,7 +242,8 @@ impl MessageBuilder {
     ///
     /// # Errors
     /// Those of [`MessageBuilder::send`]; [`Error::Broker`] without a subscriber (`ErrorKind::NoResponders`) or a reply in time,
-    /// [`Error::Delivery`] when the reply is a NACK, [`Error::Config`] when a `reply_to` was set or a one-shot link was
+    /// [`Error::Unreadable`] with the NACK's header and [`Error::Delivery`] inside when the reply is a NACK
+    /// (`ErrorKind::Refused`), [`Error::Config`] when a `reply_to` was set or a one-shot link was
     /// asked for, and what is wrong with the reply.
     pub async fn request(mut self, timeout: Duration) -> Result<Message, Error> {
         self.without_reply_to()?;
@@ -266,7 +267,7 @@ impl MessageBuilder {
         if self.message.reply_to.is_empty() {
             return Ok(());
         }
-        let reason = "answers come back on a subject of the bridge; leave it out, or use `send`";
+        let reason = "replies come back on a subject of the bridge; leave reply_to out, or use `send`";
         Err(ConfigError::new("reply_to", reason))
     }
 

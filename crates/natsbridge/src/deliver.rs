@@ -156,7 +156,7 @@ struct Answered {
 }
 
 impl Answered {
-    /// Takes an answer; an error says that sending the message again does not help
+    /// Takes a reply; an error says that sending the message again does not help
     fn take(&mut self, answer: Header) -> Result<(), Error> {
         match answer.msg_purpose() {
             // A reply to the message says as well as an ACK that it was handled. An answer to a repeat comes from a
@@ -174,9 +174,9 @@ impl Answered {
     /// The deadline has passed
     fn missing(&self, envelope: &Envelope, how: &DeliverOptions, repeats: u32) -> Error {
         let advice = if self.acks.is_empty() {
-            "no receiver answered: is one listening on the subject, and does it acknowledge?"
+            "no receiver acknowledged it: is one subscribed to the subject, and does it acknowledge?"
         } else {
-            "some receivers did not answer in time; raise the deadline, or ask for fewer"
+            "some receivers did not reply in time; raise the deadline, or ask for fewer"
         };
         DeliveryError::Unacknowledged {
             msg_id: envelope.header().msg_id().to_owned(),
@@ -190,7 +190,7 @@ impl Answered {
     }
 }
 
-/// An answer may take this long on a slow line or a busy machine: a connection that is only slow is not made again
+/// A reply may take this long on a slow line or a busy machine: a connection that is only slow is not made again
 const SHORTEST_PROBE: Duration = Duration::from_millis(500);
 
 /// How often a message is planned again at most, where the broker takes less each time

@@ -5,9 +5,9 @@ use natsbridge_core::{Envelope, Header, Purpose, shown};
 
 use crate::Error;
 
-/// Messages published, or handed to the caller to publish, answers among them
+/// Messages published, or handed to the caller to publish, replies included
 pub const MESSAGES_SENT: &str = "messages_sent_total";
-/// Messages received as sound envelopes, answers among them
+/// Messages received as sound envelopes, replies included
 pub const MESSAGES_RECEIVED: &str = "messages_received_total";
 /// Messages that arrived and could not be handed out; label `code`, the error's
 pub const MESSAGES_UNREADABLE: &str = "messages_unreadable_total";

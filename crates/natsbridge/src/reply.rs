@@ -12,7 +12,7 @@ use crate::{Data, Error};
 
 /// What a handler replies: zero or more payloads, in the order in which they are added
 ///
-/// A reply without payloads is sent as an ACK. Large payloads travel as links, as in any other message.
+/// A reply without payloads and metadata is sent as an ACK. Large payloads travel as links, as in any other message.
 ///
 /// # Examples
 /// ```
@@ -59,7 +59,7 @@ impl Reply {
 
     /// Whether it is sent as an ACK
     pub(crate) fn is_ack(&self) -> bool {
-        self.parts.is_empty() && self.failed.is_none()
+        self.parts.is_empty() && self.failed.is_none() && self.metadata.is_empty()
     }
 
     fn add(mut self, part: Result<Part, PayloadError>) -> Self {

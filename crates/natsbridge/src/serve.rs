@@ -7,7 +7,7 @@ use std::time::Duration;
 use natsbridge_core::{Part, PayloadType, Purpose, shown};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::bridge::Bridge;
 use crate::reply::{HandlerError, Reply};
 use crate::subscriber::Subscriber;
 use crate::subscriber::message::Message;
-use crate::{Error, error, observe};
+use crate::{Error, observe};
 
 /// The payload of a typed service's reply
 const REPLY: &str = "reply";
@@ -84,7 +84,8 @@ impl ServeOptions {
 #[must_use = "a service stops when it is dropped"]
 pub struct Service {
     stop: watch::Sender<bool>,
-    task: JoinHandle<Result<(), Error>>,
+    /// Nothing after its end was reported
+    task: Mutex<Option<JoinHandle<Result<(), Error>>>>,
 }
 
 impl Service {
@@ -104,11 +105,18 @@ impl Service {
 
     /// Waits until the service ends by itself: the bridge was drained, or a message asked it to stop
     ///
+    /// Dropping the future changes nothing, so that a program can wait for this or for a signal, and then call
+    /// [`Service::stop`]. An error is reported once.
+    ///
     /// # Errors
     /// As [`Service::stop`].
-    pub async fn ended(mut self) -> Result<(), Error> {
+    pub async fn ended(&self) -> Result<(), Error> {
+        let mut task = self.task.lock().await;
+        let Some(running) = task.as_mut() else { return Ok(()) };
         // Only the end of the runtime, or a panic of this library, ends the task without a result.
-        (&mut self.task).await.unwrap_or(Err(Error::Stopped))
+        let outcome = running.await.unwrap_or(Err(Error::Stopped));
+        *task = None;
+        outcome
     }
 }
 
@@ -120,7 +128,7 @@ impl Drop for Service {
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("ended", &self.task.is_finished()).finish_non_exhaustive()
+        f.debug_struct("Service").finish_non_exhaustive()
     }
 }
 
@@ -169,13 +177,14 @@ impl Bridge {
         let subscriber = if options.lazy { subscriber.lazy() } else { subscriber }.unordered();
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(run(self.clone(), subscriber, options, stopped, Arc::new(handler)));
-        Ok(Service { stop, task })
+        Ok(Service { stop, task: Mutex::new(Some(task)) })
     }
 
     /// Replies to each message of a subject with what an async function makes of its first payload
     ///
     /// The typed twin of [`Bridge::serve`]. The first payload is read as `In`: a dictionary, rows, the rows of an Arrow
-    /// table, or text. The result goes back as a dictionary named `reply`; `()` is sent as an ACK. A payload that can't be
+    /// table, or text. The result goes back as a dictionary named `reply`; a result that is `null` in JSON, such as `()` and
+    /// `None`, is sent as an ACK without a payload. A payload that can't be
     /// read as `In` makes a NACK with the code `undecodable`, a message without payloads one with `missing_field`.
     /// [`ServeOptions::lazy`] has no effect.
     ///
@@ -275,16 +284,25 @@ where
     running.shutdown().await;
     if end.is_some() {
         // Past the grace it hands out nothing more, and counts.
-        while taking && subscriber.next().await.is_some() {}
+        while taking && let Some(next) = subscriber.next().await {
+            if let Err(error @ Error::Broker(_)) = next {
+                outcome = Err(error);
+            }
+        }
     }
-    match subscriber.unhandled().saturating_add(stopped) {
-        0 => outcome,
-        messages => Err(Error::Unhandled { messages }),
+    match (subscriber.unhandled().saturating_add(stopped), outcome) {
+        (0, outcome) => outcome,
+        (messages, outcome) => {
+            if let Err(error) = outcome {
+                tracing::warn!(error = observe::cause(&error), "the server ended the subscription of a service");
+            }
+            Err(Error::Unhandled { messages })
+        }
     }
 }
 
 /// Calls the handler for one message, and sends what it returns
-async fn handle<F, R>(mut message: Message, handler: Arc<F>)
+async fn handle<F, R>(message: Message, handler: Arc<F>)
 where
     F: Fn(Message) -> R + Send + Sync + 'static,
     R: Future<Output = Result<Reply, HandlerError>> + Send + 'static,
@@ -322,7 +340,7 @@ async fn reply(message: &Message, returned: Result<Reply, HandlerError>) {
     let sent = match returned {
         Ok(reply) if reply.is_ack() => message.ack().await,
         Ok(reply) => send(message, reply).await,
-        Err(error) => refuse_message(message, error).await,
+        Err(error) => message.nack(error).await,
     };
     match sent {
         // A sender that names no subject for replies does not want one.
@@ -342,16 +360,11 @@ async fn send(message: &Message, reply: Reply) -> Result<(), Error> {
         Ok(_) => message.mark_handled(),
         Err(error) => {
             // Its own failure is the one to report.
-            let _ = refuse_message(message, HandlerError::of(&error)).await;
+            let _ = message.nack(HandlerError::of(&error)).await;
             return Err(error);
         }
     }
     Ok(())
-}
-
-async fn refuse_message(message: &Message, error: HandlerError) -> Result<(), Error> {
-    let (code, reason) = (error::reason(&error.code), error::reason(&error.reason));
-    message.nack(HandlerError { code, reason, ..error }).await
 }
 
 async fn refuse(bridge: &Bridge, error: &Error) {

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use natsbridge::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use natsbridge::broker::{Broker as _, Publish};
 use natsbridge::error::DeliveryError;
 use natsbridge::store::MemoryStore;
 use natsbridge::{
-    Bridge, Config, Error, HandlerError, MemoryBroker, Message, Payload, PayloadType, Purpose, Reply, ServeOptions,
-    Transport,
+    Bridge, Config, Error, HandlerError, MemoryBroker, Message, Metadata, Payload, PayloadType, Purpose, Reply,
+    SendOptions, ServeOptions, Transport, smartsend,
 };
 use tokio::sync::Semaphore;
 
@@ -102,6 +103,43 @@ mod messages {
     }
 
     #[tokio::test]
+    async fn reply_of_metadata_alone_arrives() {
+        let bridge = bridge();
+        let metadata = || Metadata::from_iter([("run".to_owned(), 7.into())]);
+        let handler = move |_: Message| async move { Ok(Reply::new().metadata(metadata())) };
+        let _service = bridge.serve("work", ServeOptions::default(), handler).await.unwrap();
+        let reply = bridge.message("work").text("n", "x").request(SOON).await.unwrap();
+        assert_eq!(reply.header().metadata()["run"], 7);
+    }
+
+    #[tokio::test]
+    async fn message_that_its_handler_acknowledged_is_not_handled_again() {
+        let broker = MemoryBroker::new();
+        let bridge = Bridge::with_broker(broker.clone(), Config::default()).unwrap();
+        let handled = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&handled);
+        let handler = move |message: Message| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async move {
+                message.ack().await?;
+                Err::<Reply, _>(HandlerError::new("too late"))
+            }
+        };
+        let service = bridge.serve("work", ServeOptions::default(), handler).await.unwrap();
+        let mut replies = bridge.subscribe("replies").await.unwrap();
+        let options = SendOptions::default().reply_to("replies");
+        let (_, json) = smartsend("work", [("n", "x", PayloadType::Text)], &options).await.unwrap();
+        for expected in [Purpose::Ack, Purpose::Nack, Purpose::Ack] {
+            if expected == Purpose::Ack {
+                broker.publish(Publish::new("work".parse().unwrap(), json.clone())).await.unwrap();
+            }
+            assert_eq!(replies.next().await.unwrap().unwrap().purpose(), expected);
+        }
+        service.stop().await.unwrap();
+        assert_eq!(handled.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
     async fn acks_and_nacks_are_not_handled() {
         let bridge = bridge();
         let handled = Arc::new(AtomicU64::new(0));
@@ -121,6 +159,36 @@ mod messages {
 
 mod refusals {
     use super::*;
+
+    #[tokio::test]
+    async fn long_reason_is_cut_and_leaves() {
+        let bridge = bridge();
+        let mut messages = bridge.subscribe("work").await.unwrap();
+        let refusing = async {
+            let message = messages.next().await.unwrap().unwrap();
+            message.nack("x\u{1b}".repeat(2_000_000)).await.unwrap();
+        };
+        let ((), (code, reason)) = tokio::join!(refusing, refusal(&bridge, "work"));
+        assert_eq!(code, "handler");
+        assert!(reason.len() < 3_000 && reason.starts_with('x') && !reason.contains('\u{1b}'), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn damaged_payload_of_a_lazy_service_is_refused_by_its_own_code() {
+        let broker = MemoryBroker::new();
+        let bridge = Bridge::with_broker(broker.clone(), Config::default()).unwrap();
+        let handler = async |message: Message| Ok(Reply::new().text("n", message.text("n")?));
+        let _service = bridge.serve("work", ServeOptions::default().lazy(), handler).await.unwrap();
+        let mut replies = bridge.subscribe("replies").await.unwrap();
+        let payload = serde_json::json!({
+            "dataname": "n", "payload_type": "text", "transport": "direct", "encoding": "base64", "data": "aGk=",
+            "metadata": {"sha256": "0".repeat(64)},
+        });
+        let json = serde_json::json!({"msg_id": "m", "reply_to": "replies", "payloads": [payload]}).to_string();
+        broker.publish(Publish::new("work".parse().unwrap(), json)).await.unwrap();
+        let reply = replies.next().await.unwrap().unwrap();
+        assert_eq!((reply.purpose(), &reply.header().metadata()["code"]), (Purpose::Nack, &"digest".into()));
+    }
 
     #[tokio::test]
     async fn error_of_a_handler_reaches_the_requester_harmless() {
@@ -257,8 +325,20 @@ mod stopping {
     async fn drained_bridge_ends_the_service() {
         let bridge = bridge();
         let service = bridge.serve_typed("echo", ServeOptions::default(), async |text: String| Ok(text)).await.unwrap();
-        let ending = tokio::spawn(service.ended());
-        bridge.drain().await.unwrap();
-        tokio::time::timeout(SOON, ending).await.expect("it ends").unwrap().unwrap();
+        let (ended, drained) = tokio::join!(tokio::time::timeout(SOON, service.ended()), bridge.drain());
+        drained.unwrap();
+        ended.expect("it ends").unwrap();
+    }
+
+    #[tokio::test]
+    async fn waiting_for_the_end_can_be_given_up_for_a_stop() {
+        let bridge = bridge();
+        let service = bridge.serve("work", ServeOptions::default(), async |_| Ok(Reply::ack())).await.unwrap();
+        tokio::select! {
+            ended = service.ended() => panic!("nobody asked it to end: {ended:?}"),
+            () = tokio::time::sleep(Duration::from_millis(10)) => {}
+        }
+        bridge.message("work").text("n", "x").request(SOON).await.expect("it still runs");
+        service.stop().await.unwrap();
     }
 }

@@ -291,12 +291,16 @@ impl Error {
     /// The identifier of the message that the error is about, if it is known
     #[must_use]
     pub fn msg_id(&self) -> Option<&str> {
-        match self {
-            Self::Delivery(error) => Some(error.msg_id()),
-            Self::NoReplySubject { msg_id } | Self::ReplyRefused { msg_id, .. } => Some(msg_id),
-            Self::Unreadable(unread) => unread.header.as_ref().map(Header::msg_id).or_else(|| unread.error.msg_id()),
-            _ => None,
-        }
+        let msg_id = match self {
+            Self::Delivery(error) => error.msg_id(),
+            Self::NoReplySubject { msg_id } | Self::ReplyRefused { msg_id, .. } => msg_id,
+            // A NACK says which message was refused.
+            Self::Unreadable(unread) => {
+                unread.error.msg_id().or_else(|| unread.header.as_ref().map(Header::msg_id)).unwrap_or_default()
+            }
+            _ => "",
+        };
+        Some(msg_id).filter(|msg_id| !msg_id.is_empty())
     }
 
     /// The fields of the message that arrived and can't be handed out, if its envelope could be read
@@ -351,7 +355,7 @@ impl Error {
 
     /// The reason to give in a NACK: text for the sender, who may be a stranger
     ///
-    /// It names neither paths of this machine nor the origins that this program allows; `Display` does.
+    /// It names no path, no server and no setting of this program; `Display` does.
     #[must_use]
     pub fn nack_reason(&self) -> String {
         match self {
@@ -368,6 +372,12 @@ impl Error {
                     (None, _) => error.to_string(),
                 }
             }
+            Self::Store(_) => match self.dataname() {
+                Some(dataname) => format!("payload `{}`: the receiver could not upload it", shown(dataname)),
+                None => "the receiver could not upload a payload".to_owned(),
+            },
+            Self::Broker(_) => "the receiver has a problem with its NATS connection".to_owned(),
+            Self::Config(_) => "a setting of the receiver can't be used".to_owned(),
             Self::Unreadable(unread) => unread.error.nack_reason(),
             other => other.to_string(),
         }

@@ -131,6 +131,14 @@ impl Payload {
         }
     }
 
+    /// The payload in memory, or why it failed its check; `None` for a link that was not downloaded yet
+    pub(crate) fn ready(&self) -> Result<Option<&Part>, Error> {
+        match &self.0 {
+            State::Failed { error, .. } => Err(error.clone().into()),
+            State::Ready { .. } | State::Link(_) => Ok(self.part()),
+        }
+    }
+
     /// Downloads a link into memory, once; a direct payload is there already
     ///
     /// # Errors

@@ -17,16 +17,18 @@ pub(crate) struct SharedMemory(Mutex<BytesMut>);
 impl SharedMemory {
     /// The JSON of a message: in the shared memory if it is small and no other task writes there, else in its own
     pub(crate) fn json(&self, envelope: &Envelope) -> Bytes {
-        let is_small = envelope.payloads().iter().map(Payload::size).sum::<u64>() <= SMALL;
+        if envelope.payloads().iter().map(Payload::size).sum::<u64>() > SMALL {
+            return envelope.to_json();
+        }
         match self.0.try_lock() {
-            Ok(mut memory) if is_small => {
+            Ok(mut memory) => {
                 if memory.capacity() == 0 {
                     *memory = BytesMut::with_capacity(SHARED);
                 }
                 envelope.write_json(&mut memory);
                 memory.split().freeze()
             }
-            _ => envelope.to_json(),
+            Err(_) => envelope.to_json(),
         }
     }
 }

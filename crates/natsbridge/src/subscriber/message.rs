@@ -1,6 +1,7 @@
 //! What one message that arrived can be asked: its fields, its payloads by name, and the means to answer it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -16,7 +17,7 @@ use crate::receive::payload::{Payload, Saved};
 use crate::receive::read;
 use crate::receive::window::Claim;
 use crate::reply::HandlerError;
-use crate::{Error, observe};
+use crate::{Error, error, observe};
 
 /// Payloads that an error names
 const NAMED: usize = 16;
@@ -34,7 +35,7 @@ pub struct Message {
     pub(crate) reply: Option<Subject>,
     header: Header,
     payloads: Vec<Payload>,
-    pub(crate) claim: Option<Claim>,
+    pub(crate) claim: Option<Arc<Claim>>,
 }
 
 impl Message {
@@ -82,8 +83,8 @@ impl Message {
         })
     }
 
-    /// The same message without its payloads, to reply to after this one was given away; it takes the claim with it
-    pub(crate) fn without_payloads(&mut self) -> Self {
+    /// The same message without its payloads, to reply to after this one was given away; both can say that the message was handled
+    pub(crate) fn without_payloads(&self) -> Self {
         let Self { bridge, subject, reply, header, claim, .. } = self;
         Self {
             bridge: bridge.clone(),
@@ -91,7 +92,7 @@ impl Message {
             reply: reply.clone(),
             header: header.clone(),
             payloads: Vec::new(),
-            claim: claim.take(),
+            claim: claim.clone(),
         }
     }
 
@@ -153,7 +154,7 @@ impl Message {
         let payload = self.payload(name)?;
         let reason = "it is a link that was not downloaded; fetch it first";
         let absent = || Error::wrong_type(name, payload.payload_type(), "a value", reason);
-        payload.part().ok_or_else(absent)
+        payload.ready()?.ok_or_else(absent)
     }
 
     /// The value of the first payload of this name, which is in memory
@@ -197,11 +198,12 @@ impl Message {
     /// The serialised bytes of the first payload of this name, which is in memory, whatever its type
     ///
     /// # Errors
-    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded.
+    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded; [`Error::Payload`] for one that failed
+    /// its check.
     pub fn bytes(&self, name: &str) -> Result<Bytes, Error> {
         let part = self.part(name)?;
         let absent = || Error::wrong_type(name, part.payload_type(), "bytes", "they are in a file");
-        part.bytes().cloned().ok_or_else(absent)
+        part.source().clone().into_bytes().ok_or_else(absent)
     }
 
     /// Saves every payload under a safe form of its name in `dir`; links are not held in memory
@@ -302,6 +304,8 @@ fn answer(
 
 /// A refusal with its reason (specification, section 6)
 fn refusal(answer: MessageBuilder, code: &str, reason: &str, retryable: bool) -> MessageBuilder {
+    // Long or strange text must not keep a refusal from leaving.
+    let (code, reason) = (error::reason(code), error::reason(reason));
     let metadata = [("code", json!(code)), ("reason", json!(reason)), ("retryable", json!(retryable))];
     answer.metadata(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
@@ -314,6 +318,10 @@ impl Bridge {
     /// if it names one to which this program does not reply; and the errors of [`MessageBuilder::send`].
     pub async fn nack(&self, unread: &Error) -> Result<(), Error> {
         let Some(header) = unread.header() else { return Err(Error::NoReplySubject { msg_id: "".into() }) };
+        // A reply to a reply would go on for ever.
+        if matches!(header.msg_purpose(), Purpose::Ack | Purpose::Nack) {
+            return Err(Error::NoReplySubject { msg_id: header.msg_id().into() });
+        }
         let answer = answer(self, header, unread.reply_subject(), Purpose::Nack)?;
         refusal(answer, unread.code(), &unread.nack_reason(), unread.is_retryable()).send().await.map(drop)
     }

@@ -4,6 +4,7 @@ pub(crate) mod message;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ enum Count {
     #[default]
     NotBegun,
     /// A repeat of a message is not another one, so the claims are held
-    Running(Vec<Claim>),
+    Running(Vec<Arc<Claim>>),
     Done,
 }
 
@@ -236,7 +237,7 @@ impl Subscriber {
         if message.wants_answer() {
             let (seen, claim) = self.window.begin(message.header().sender_id(), message.header().msg_id());
             match seen {
-                Seen::New => message.claim = claim,
+                Seen::New => message.claim = claim.map(Arc::new),
                 Seen::Handling => return None,
                 Seen::Handled => {
                     // The first acknowledgement may have been lost; it is not worth holding up the next message.
@@ -326,7 +327,7 @@ impl Subscriber {
 
     /// Counts what was not handed out, once
     fn poll_count(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut claims: Vec<Claim> = match std::mem::replace(&mut self.count, Count::Done) {
+        let mut claims: Vec<Arc<Claim>> = match std::mem::replace(&mut self.count, Count::Done) {
             Count::Done => return Poll::Ready(()),
             Count::Running(claims) => claims,
             Count::NotBegun => {
