@@ -24,6 +24,12 @@ impl Effort {
     pub const QUICK: Self = Self { rounds: 9, slice: Duration::from_millis(2), jobs: 4, volume: 1 };
     /// As long as it takes for figures that repeat
     pub const FULL: Self = Self { rounds: 25, slice: Duration::from_millis(8), jobs: 9, volume: 3 };
+
+    /// Half as many jobs, for figures that nothing is decided by
+    #[must_use]
+    pub const fn without_target(self) -> Self {
+        Self { jobs: self.jobs.div_ceil(2), ..self }
+    }
 }
 
 /// A call that needs nothing prepared; dropping what it returns counts

@@ -66,6 +66,7 @@ mod store;
 mod transfer;
 mod upload;
 mod verdict;
+mod worker;
 
 pub use breaker::BreakerPolicy;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]

@@ -1,23 +1,19 @@
 //! The destination of a running download: memory or a temporary file, with its digest.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use natsbridge_core::{Digest, DigestStream, Downloaded, Source};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use crate::Target;
 use crate::growing::GrowingFile;
+use crate::worker::{Stage, Worker};
 
-/// Bytes in one batch, which is digested and written together
+/// Bytes in one batch, which is digested and written in one go
 const BATCH: usize = 256 * 1024;
-/// Batches in the queue; with only one, receiving and digesting would wait for each other
-const BATCHES: u32 = 3;
 /// Most pieces in a batch, so that tiny chunks do not fill the memory with their overhead
 const PIECES: usize = 1024;
 /// Most bytes of memory that are reserved for an announced size; the same again when these have arrived
@@ -33,131 +29,23 @@ pub(crate) struct Sink {
     received: u64,
     batch: Vec<Bytes>,
     batched: usize,
-    worker: Worker,
+    digest: Worker<DigestStream>,
+    /// Set if the download goes to a file; it is written while the digest is made, not after it
+    file: Option<Worker<GrowingFile>>,
 }
 
-/// Digests and writes batches on a blocking thread while the next bytes arrive
-///
-/// It uses a thread only while there are batches, so slow downloads occupy none.
-struct Worker {
-    /// One permit for each unfinished batch
-    room: Arc<Semaphore>,
-    work: Arc<Mutex<Work>>,
-}
-
-struct Work {
-    batches: VecDeque<(Vec<Bytes>, OwnedSemaphorePermit)>,
-    /// `None` while the thread runs, and after a failure
-    digester: Option<Digester>,
-    failed: Option<io::Error>,
-}
-
-impl Worker {
-    fn new(digester: Digester) -> Self {
-        let work = Work { batches: VecDeque::new(), digester: Some(digester), failed: None };
-        Self { room: Arc::new(Semaphore::new(all())), work: Arc::new(Mutex::new(work)) }
-    }
-
-    /// Sends a batch to the thread; waits while the queue is full
-    async fn send(&self, batch: Vec<Bytes>) -> io::Result<()> {
-        let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return Err(self.failure()) };
-        let mut work = lock(&self.work);
-        work.batches.push_back((batch, permit));
-        if let Some(digester) = work.digester.take() {
-            let (room, work) = (Arc::clone(&self.room), Arc::clone(&self.work));
-            spawn_blocking(move || run(digester, &room, &work));
-        }
-        Ok(())
-    }
-
-    /// Waits until all batches are finished and takes the digester
-    async fn wait(&self) -> io::Result<Digester> {
-        let Ok(_permits) = self.room.acquire_many(BATCHES).await else { return Err(self.failure()) };
-        let digester = lock(&self.work).digester.take();
-        digester.ok_or_else(|| self.failure())
-    }
-
-    /// Sets the announced size, unless the thread already runs
-    fn expect(&self, size: u64) {
-        if let Some(file) = lock(&self.work).digester.as_mut().and_then(|digester| digester.file.as_mut()) {
-            file.expect(size);
-        }
-    }
-
-    fn put_back(&self, digester: Digester) {
-        lock(&self.work).digester = Some(digester);
-    }
-
-    fn failure(&self) -> io::Error {
-        let failed = lock(&self.work).failed.take();
-        failed.unwrap_or_else(|| io::Error::other("an earlier part of the download could not be kept"))
-    }
-}
-
-/// Closes the queue if the thread panics, so that no one waits for it
-struct ClosedByPanic<'a>(&'a Semaphore);
-
-impl Drop for ClosedByPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.close();
-        }
-    }
-}
-
-/// Processes batches until the queue is empty or one fails
-fn run(mut digester: Digester, room: &Semaphore, work: &Mutex<Work>) {
-    let _closed = ClosedByPanic(room);
-    let mut held = lock(work);
-    while let Some((batch, permit)) = held.batches.pop_front() {
-        drop(held);
-        let taken = digester.update(&batch);
-        held = lock(work);
-        if let Err(error) = taken {
-            held.failed = Some(error);
-            held.batches.clear();
-            room.close();
-            return;
-        }
-        if held.batches.is_empty() {
-            // Return it before the last permit, which signals that it is there.
-            held.digester = Some(digester);
-            drop(permit);
-            return;
-        }
-    }
-}
-
-fn lock(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
-    work.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn all() -> usize {
-    usize::try_from(BATCHES).unwrap_or(1)
-}
-
-struct Digester {
-    digest: DigestStream,
-    file: Option<GrowingFile>,
-}
-
-impl Digester {
-    fn update(&mut self, batch: &[Bytes]) -> io::Result<()> {
-        if let Some(file) = &mut self.file {
-            file.write(batch)?;
-        }
+impl Stage for DigestStream {
+    fn process(&mut self, batch: &[Bytes]) -> io::Result<()> {
         for piece in batch {
-            self.digest.update(piece);
+            self.update(piece);
         }
         Ok(())
     }
+}
 
-    fn restart(mut self) -> io::Result<Self> {
-        if let Some(file) = &mut self.file {
-            file.restart()?;
-        }
-        self.digest = DigestStream::default();
-        Ok(self)
+impl Stage for GrowingFile {
+    fn process(&mut self, batch: &[Bytes]) -> io::Result<()> {
+        self.write(batch)
     }
 }
 
@@ -205,14 +93,24 @@ impl Sink {
                 (None, Some(Temporary { path, keep: false }), Some(GrowingFile::new(file)))
             }
         };
-        let worker = Worker::new(Digester { digest: DigestStream::default(), file });
-        Ok(Self { memory, temporary, expected: 0, received: 0, batch: Vec::new(), batched: 0, worker })
+        Ok(Self {
+            memory,
+            temporary,
+            expected: 0,
+            received: 0,
+            batch: Vec::new(),
+            batched: 0,
+            digest: Worker::new(DigestStream::default()),
+            file: file.map(Worker::new),
+        })
     }
 
     /// Sets the announced size, so that memory or disk space is reserved in advance
     pub(crate) fn expect(&mut self, size: u64) {
         self.expected = usize::try_from(size).unwrap_or(usize::MAX);
-        self.worker.expect(size);
+        if let Some(file) = &self.file {
+            file.change(|file| file.expect(size));
+        }
     }
 
     /// The number of received bytes
@@ -235,7 +133,10 @@ impl Sink {
     async fn flush(&mut self) -> io::Result<()> {
         let batch = std::mem::take(&mut self.batch);
         self.batched = 0;
-        self.worker.send(batch).await
+        if let Some(file) = &self.file {
+            file.send(batch.clone()).await?;
+        }
+        self.digest.send(batch).await
     }
 
     /// Discards all bytes and starts from zero
@@ -243,8 +144,12 @@ impl Sink {
         if self.received == 0 {
             return Ok(());
         }
-        let digester = self.worker.wait().await?;
-        self.worker.put_back(spawn_blocking(move || digester.restart()).await??);
+        self.digest.wait().await?;
+        self.digest.put_back(DigestStream::default());
+        if let Some(worker) = &self.file {
+            let mut file = worker.wait().await?;
+            worker.put_back(spawn_blocking(move || file.restart().map(|()| file)).await??);
+        }
         if let Some(memory) = &mut self.memory {
             memory.clear();
         }
@@ -258,18 +163,20 @@ impl Sink {
         if !self.batch.is_empty() {
             self.flush().await?;
         }
-        let digester = self.worker.wait().await?;
-        let digest = digester.digest.clone().finish();
-        self.worker.put_back(digester);
-        Ok(digest)
+        let digest = self.digest.wait().await?;
+        self.digest.put_back(digest.clone());
+        Ok(digest.finish())
     }
 
     /// Returns the finished download; the caller now owns the file
     pub(crate) async fn finish(mut self) -> io::Result<Downloaded> {
         let sha256 = self.digest().await?;
-        if let Some(mut file) = self.worker.wait().await?.file.filter(GrowingFile::has_spare) {
-            // The length is that of the received bytes, not the announced one.
-            spawn_blocking(move || file.finish()).await?;
+        if let Some(worker) = &self.file {
+            let mut file = worker.wait().await?;
+            if file.has_spare() {
+                // The length is that of the received bytes, not the announced one.
+                spawn_blocking(move || file.finish()).await?;
+            }
         }
         let source = match (self.memory, self.temporary) {
             (_, Some(mut temporary)) => {
@@ -304,10 +211,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("read-only");
         std::fs::write(&path, "").unwrap();
-        let worker = Worker::new(Digester {
-            digest: DigestStream::default(),
-            file: File::open(path).ok().map(GrowingFile::new),
-        });
+        let worker = Worker::new(GrowingFile::new(File::open(path).unwrap()));
         let given = async {
             loop {
                 if let Err(error) = worker.send(vec![Bytes::from_static(b"payload")]).await {
