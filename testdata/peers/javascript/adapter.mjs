@@ -1,10 +1,11 @@
-/** Runs natsbridge.mjs in Node for the conformance tests: `adapter.mjs vectors` and `adapter.mjs live` (docs/peers.md). */
+/** Runs clients/javascript in Node for the conformance tests: `adapter.mjs vectors` and `adapter.mjs live` (docs/peers.md). */
 
 import { readFile } from "node:fs/promises";
 import { register } from "node:module";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 
+import "../../../clients/javascript/src/node.js"; // chooses the platform
 import { Conformance, Live, readLine, writeLine } from "./conform.mjs";
 
 if (process.env.PEER_MODULES) register("./modules.mjs", import.meta.url);

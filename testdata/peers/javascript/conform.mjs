@@ -1,16 +1,21 @@
 /** What the conformance adapters of Node and the browser share (docs/peers.md); whoever runs it brings NATS and the lines. */
 
-import { NATSBridgeError, discard, fetchWithBackoff, internals, parseTimestamp, smartreceive, smartsend } from "./natsbridge.mjs";
+import { NATSBridgeError, discard, fetchWithBackoff, parseTimestamp, smartreceive, smartsend } from "../../../clients/javascript/src/index.js";
+import { arrowLibrary } from "../../../clients/javascript/src/arrow/library.js";
+import { readEnvelope } from "../../../clients/javascript/src/envelope.js";
+import { JsonReader, writeValue } from "../../../clients/javascript/src/json.js";
+import { platform } from "../../../clients/javascript/src/platform.js";
 import { tableOf, valueOf } from "./tables.mjs";
 
-const { JsonReader, arrowLibrary, readEnvelope, sha256, toBase64, writeJson } = internals;
+const toBase64 = (bytes) => platform.toBase64(bytes);
+const sha256 = (bytes) => platform.digest(bytes);
 const BYTES_TYPES = ["image", "audio", "video", "binary"];
 const LONGEST = 4096;
 const utf8 = new TextEncoder();
 
 /** A line of JSON, in which integers are exact */
 export const readLine = (line) => new JsonReader(line, 1000).document().value;
-export const writeLine = (answer) => writeJson(answer, -1000);
+export const writeLine = (answer) => writeValue(answer, -1000);
 
 const unbase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 

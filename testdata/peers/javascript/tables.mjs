@@ -1,8 +1,10 @@
 /** Arrow tables as testdata/README.md writes them: a type by name, each value a string or null. */
 
-import { internals } from "./natsbridge.mjs";
+import { arrowLibrary, withTypes } from "../../../clients/javascript/src/arrow/library.js";
+import { decimalText, shortest, stored } from "../../../clients/javascript/src/arrow/plain.js";
+import { hex } from "../../../clients/javascript/src/digest.js";
+import { JsonReader, writeValue as writeJson } from "../../../clients/javascript/src/json.js";
 
-const { arrowLibrary, decimalText, hex, shortest, stored, withTypes, writeJson, JsonReader } = internals;
 const UNITS = ["s", "ms", "us", "ns"];
 const utf8 = new TextEncoder();
 

@@ -1,7 +1,8 @@
-/** Runs natsbridge.mjs in a page for the conformance tests; driver.mjs bundles it, and passes the lines. */
+/** Runs clients/javascript in a page for the conformance tests; driver.mjs bundles it, and passes the lines. */
 
 import { createInbox, wsconnect } from "@nats-io/nats-core";
 
+import "../../../../clients/javascript/src/browser.js"; // chooses the platform
 import { Conformance, Live, readLine, writeLine } from "../conform.mjs";
 
 const blob = async (sha256) => new Uint8Array(await (await fetch(`/blobs/${sha256}`)).arrayBuffer());

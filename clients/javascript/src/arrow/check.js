@@ -1,0 +1,183 @@
+/** Arrow from a stranger: every message, list and buffer is checked before apache-arrow believes it. */
+
+import { NATSBridgeError } from "../errors.js";
+import { fromUtf8, lossyUtf8 } from "../values.js";
+
+/** Checks that the messages of a stream or file stay inside it, and become no more than is allowed when read */
+export function checkInput(arrow, input) {
+  const view = new DataView(input.buffer);
+  const refuse = (reason) => new NATSBridgeError("undecodable", `it is not a readable Arrow table: ${reason}`);
+  const limit = Math.min(2 ** 30, Math.max(2 ** 24, 1000 * input.length));
+  let needed = 0;
+  /** Checks the message here; answers its end and whether it is a schema, or null where the stream ends */
+  const check = (place) => {
+    if (place < 0 || place + 4 > input.length) return null;
+    const modern = view.getInt32(place, true) === -1;
+    const length = modern && place + 8 > input.length ? 0 : view.getInt32(modern ? place + 4 : place, true);
+    const start = place + (modern ? 8 : 4);
+    if (length === 0) return null;
+    if (length < 0 || start + length > input.length) throw refuse("a message that is longer than the input");
+    const metadata = input.subarray(start, start + length);
+    checkMessage(metadata);
+    const message = arrow.Message.decode(metadata);
+    const bodyAt = start + length;
+    const end = bodyAt + message.bodyLength;
+    if (message.bodyLength < 0 || end > input.length) throw refuse("a body that is longer than the input");
+    const batch = message.isRecordBatch() ? message.header() : message.isDictionaryBatch() ? message.header().data : null;
+    if (batch === null) return { end, isSchema: message.isSchema() };
+    const rows = Number(batch.length);
+    if (rows < 0) throw refuse("a batch with fewer than no rows");
+    if (rows > Math.max(2 ** 24, 8 * input.length)) throw new NATSBridgeError("too_large", "the Arrow table has more rows than bytes");
+    for (const count of batch.variadicBufferCounts ?? []) if (!(count >= 0 && count <= batch.buffers.length)) throw refuse("more buffers than it has");
+    for (const { offset, length: size } of batch.buffers) {
+      if (offset < 0 || size < 0 || offset + size > message.bodyLength) throw refuse("a buffer outside its body");
+      if (batch.compression == null || size === 0) continue;
+      const becomes = size >= 8 ? Number(view.getBigInt64(bodyAt + offset, true)) : -2;
+      if (becomes < -1) throw refuse("a compressed buffer without its length");
+      needed += Math.max(becomes, 0);
+    }
+    if (needed > limit) throw new NATSBridgeError("too_large", `the Arrow table needs ${needed} bytes when read, the limit is ${limit}`);
+    return { end, isSchema: false };
+  };
+
+  const mark = (at) => lossyUtf8(input.subarray(at, at + 6)) === "ARROW1";
+  if (mark(0)) {
+    const end = input.length - 10;
+    const length = end >= 8 && mark(end + 4) ? view.getInt32(end, true) : -1;
+    if (length <= 0 || length > end - 8) throw refuse("a file without its end");
+    for (const place of footerPlaces(input.subarray(end - length, end))) if (check(place) === null) throw refuse("a block without a message");
+    return;
+  }
+  const first = check(0);
+  if (!first?.isSchema) throw refuse("it begins without a schema");
+  for (let message = first; message !== null; ) message = check(message.end);
+}
+
+/**
+ * Reads flatbuffers, checking every list, because apache-arrow believes their lengths: one that leaves the buffer would be
+ * read as millions of zeros. Numbers are those of fields in Arrow's Message.fbs, Schema.fbs and File.fbs.
+ */
+class Flatbuffer {
+  constructor(bytes) {
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength); // throws where something lies outside
+    this.left = bytes.length;
+    this.root = this.follow(0);
+  }
+
+  follow(place) {
+    return place + this.view.getInt32(place, true);
+  }
+
+  /** Where a table has a field, 0 if it has none */
+  place(table, field) {
+    const vtable = table - this.view.getInt32(table, true);
+    if (4 + 2 * field >= this.view.getInt16(vtable, true)) return 0;
+    const offset = this.view.getInt16(vtable + 4 + 2 * field, true);
+    return offset && table + offset;
+  }
+
+  table(table, field) {
+    const place = this.place(table, field);
+    if (!place) throw new RangeError("a message without what it is about");
+    return this.follow(place);
+  }
+
+  byte(table, field) {
+    const place = this.place(table, field);
+    return place && this.view.getUint8(place);
+  }
+
+  /** The places of a list's items */
+  list(table, field, width) {
+    const place = this.place(table, field);
+    if (!place) return [];
+    const start = this.follow(place);
+    const count = this.view.getInt32(start, true);
+    this.left -= count;
+    if (count < 0 || count * width > this.view.byteLength - start - 4 || this.left < 0) throw new RangeError("a list that leaves its message");
+    return Array.from({ length: count }, (_, index) => start + 4 + index * width);
+  }
+
+  checkSchema(schema) {
+    const order = this.place(schema, 0);
+    if (order && this.view.getInt16(order, true) !== 0) throw new RangeError("its numbers are big-endian, which no receiver has to read");
+    for (const field of this.list(schema, 1, 4)) this.checkField(this.follow(field), 0);
+    this.list(schema, 2, 4);
+    this.list(schema, 3, 8);
+  }
+
+  checkField(field, depth) {
+    if (depth > 64) throw new RangeError("a type that nests deeper than 64 levels");
+    const isUnion = this.byte(field, 2) === 14;
+    if (isUnion) this.list(this.table(field, 3), 1, 4);
+    for (const child of this.list(field, 5, 4)) this.checkField(this.follow(child), depth + 1);
+    this.list(field, 6, 4);
+  }
+
+  checkBatch(batch) {
+    for (const [field, width] of [[1, 16], [2, 16], [4, 8]]) this.list(batch, field, width);
+  }
+}
+
+function checkMessage(bytes) {
+  const message = new Flatbuffer(bytes);
+  const [schema, dictionary, batch] = [1, 2, 3];
+  message.list(message.root, 4, 4);
+  const kind = message.byte(message.root, 1);
+  const header = message.table(message.root, 2);
+  if (kind === schema) message.checkSchema(header);
+  else if (kind === dictionary) message.checkBatch(message.table(header, 1));
+  else if (kind === batch) message.checkBatch(header);
+  else throw new RangeError("a message that is no table's");
+}
+
+/** Where a file's dictionaries and batches are */
+function footerPlaces(bytes) {
+  const footer = new Flatbuffer(bytes);
+  footer.checkSchema(footer.table(footer.root, 1));
+  footer.list(footer.root, 4, 4);
+  const blocks = [...footer.list(footer.root, 2, 24), ...footer.list(footer.root, 3, 24)];
+  return blocks.map((block) => Number(footer.view.getBigInt64(block, true)));
+}
+
+/** Checks that the buffers of an array hold what its length says */
+export function checkData(arrow, data, length) {
+  const short = () => new NATSBridgeError("undecodable", `an Arrow column of type ${data.type} is shorter than it says`);
+  const { Type } = arrow;
+  const { typeId } = data.type;
+  if (data.length < length || data.stride < 0 || data.type.listSize < 0) throw short();
+  if (typeId === Type.Decimal && (![32, 64, 128, 256].includes(data.type.bitWidth) || Math.abs(data.type.scale) > 1000)) throw short();
+  if (data.nullCount > 0 && typeId !== Type.Null && typeId !== Type.Union && data.nullBitmap.length < Math.ceil(length / 8)) throw short();
+  if ([Type.Int, Type.Float, Type.Decimal, Type.Date, Type.Time, Type.Timestamp, Type.Interval, Type.Duration, Type.FixedSizeBinary, Type.Dictionary].includes(typeId)) {
+    if (data.values.length < length * (data.stride || 1)) throw short();
+  }
+  const lists = [Type.List, Type.LargeList, Type.FixedSizeList, Type.Map];
+  if (lists.includes(typeId) && (data.type.children.length !== 1 || data.children.length !== 1)) throw short();
+  if (typeId === Type.Map && data.type.children[0].type.children?.length !== 2) throw short();
+  if (typeId === Type.Bool && data.values.length < Math.ceil(length / 8)) throw short();
+  if (typeId === Type.Utf8View || typeId === Type.BinaryView) {
+    if (data.values.length < length * 16) throw short();
+    const views = new DataView(data.values.buffer, data.values.byteOffset);
+    for (let at = 0; at < length * 16; at += 16) {
+      const [size, buffer, offset] = [0, 8, 12].map((field) => views.getInt32(at + field, true));
+      const outside = () => offset < 0 || offset + size > (data.variadicBuffers[buffer]?.length ?? -1);
+      if (data.getValid(at / 16) && (size < 0 || (size > 12 && outside()))) throw short();
+    }
+  }
+  if (typeId === Type.Struct) for (const child of data.children) checkData(arrow, child, length);
+  if (typeId === Type.FixedSizeList) checkData(arrow, data.children[0], length * data.type.listSize);
+  if (typeId === Type.Dictionary) {
+    const known = data.dictionary?.length ?? 0;
+    for (let i = 0; i < length; i += 1) if (data.getValid(i) && !(data.values[i] >= 0 && data.values[i] < known)) throw short();
+    for (const chunk of data.dictionary?.data ?? []) checkData(arrow, chunk, chunk.length);
+  }
+  if ([Type.Utf8, Type.LargeUtf8, Type.Binary, Type.LargeBinary, Type.List, Type.LargeList, Type.Map].includes(typeId) && length > 0) {
+    const ends = data.valueOffsets;
+    if (ends.length < length + 1 || ends[0] < 0) throw short();
+    for (let i = 0; i < length; i += 1) if (ends[i + 1] < ends[i]) throw short();
+    const last = Number(ends[length]);
+    if (data.children.length > 0) checkData(arrow, data.children[0], last);
+    else if (data.values.length < last) throw short();
+    else if (typeId === Type.Utf8 || typeId === Type.LargeUtf8) fromUtf8(data.values.subarray(Number(ends[0]), last));
+  }
+}

@@ -1,0 +1,173 @@
+/** A Bridge: messages with typed payloads over any connection of `@nats-io/nats-core`. */
+
+import { NATSBridgeError, ofMessage, wrongValue } from "../errors.js";
+import { sent } from "../log.js";
+import { platform } from "../platform.js";
+import { discard, prepare } from "../send.js";
+import { DEFAULT_MAX_MESSAGE_SIZE, bridgeSettings, over, receiveSettings } from "../settings.js";
+import { checkText, describe } from "../values.js";
+import { deliver, request } from "./deliver.js";
+import { problemOf, replySubject } from "./message.js";
+import { Replies } from "./replies.js";
+import { Service } from "./serve.js";
+import { Subscription } from "./subscription.js";
+
+/** Bytes that `seq` and `epoch` take in an envelope at most */
+const ROOM = 90;
+/** Subjects whose messages one Bridge counts; messages to further ones carry no numbers */
+const MAX_SUBJECTS = 65_536;
+const HOW = ["acks", "timeout", "first_pause", "longest_pause", "firstPause", "longestPause"];
+
+export class Bridge {
+  #send;
+  #receive;
+  #own;
+  #replies;
+  #epoch = platform.uuid();
+  #numbers = new Map();
+  #subscriptions = new Set();
+  #services = new Set();
+
+  /** @param connection what `connect` or `wsconnect` of a NATS client resolves to; it stays the caller's */
+  constructor(connection, options = {}) {
+    if (typeof connection?.publish !== "function" || typeof connection.subscribe !== "function") {
+      throw wrongValue(`a Bridge is made over a NATS connection, not over ${describe(connection)}`);
+    }
+    const { send, receive, own } = bridgeSettings(options);
+    this.connection = connection;
+    this.#send = { ...send, sender_id: send.sender_id || platform.uuid() };
+    this.#receive = receiveSettings(receive);
+    this.#own = own;
+    this.#replies = new Replies(this, this.#receive, own.inbox_prefix ?? connection.options?.inboxPrefix ?? "_INBOX");
+  }
+
+  /** The identifier that all its messages have as `sender_id` */
+  get senderId() {
+    return this.#send.sender_id;
+  }
+
+  /** Publishes a message; resolves to its envelope */
+  async send(subject, payloads, options = {}) {
+    const outgoing = await this.prepared(subject, payloads, over({}, options));
+    return this.publish(outgoing);
+  }
+
+  /** Publishes a message and waits for the reply: a Message. A NACK is the error `nacked` */
+  async request(subject, payloads, options = {}) {
+    const [how, rest] = apart(options);
+    return request(this, this.#replies, subject, payloads, rest, { timeout: 5_000, ...how });
+  }
+
+  /** Repeats a message until it is acknowledged by `acks` receivers; resolves to `{envelope, acks, repeats}` */
+  async deliver(subject, payloads, options = {}) {
+    const [how, rest] = apart(options);
+    return deliver(this, this.#replies, subject, payloads, rest, how);
+  }
+
+  /** Messages of a subject, as an async iterator */
+  subscribe(subject, options = {}) {
+    const { queue = "", onError = null, ...unknown } = options;
+    for (const name of Object.keys(unknown)) throw wrongValue(`there is no option \`${name}\``);
+    checkText("subject", subject);
+    checkText("queue", queue);
+    const subscription = new Subscription(this, subject, { queue, onError, settings: this.#receive, remembered: this.#own.remembered });
+    this.#subscriptions.add(subscription);
+    return subscription;
+  }
+
+  /** Answers each message of a subject with what `handler` resolves to: payloads, or nothing for an ACK */
+  serve(subject, handler, options = {}) {
+    if (typeof handler !== "function") throw wrongValue("a handler is a function");
+    const { concurrency, grace, ...rest } = options;
+    const service = new Service(this.subscribe(subject, rest), handler, { concurrency, grace });
+    this.#services.add(service);
+    service.ended.then(() => this.#services.delete(service), () => this.#services.delete(service));
+    return service;
+  }
+
+  /** Says no to the sender of a message that could not be read; `error` is what `onError` was given */
+  async nack(error, raw) {
+    if (!error?.envelope) throw new NATSBridgeError("no_reply_subject", "nobody knows who sent it");
+    await this.answer(error.envelope, raw, [], { msg_purpose: "NACK", metadata: problemOf(error) });
+  }
+
+  /** Waits until the server has all that was published */
+  async flush() {
+    await this.connection.flush();
+  }
+
+  /** Ends in order: services and subscriptions handle what has arrived, what was sent is flushed, the connection is drained */
+  async drain() {
+    const stopped = await Promise.allSettled([...this.#services].map((service) => service.stop()));
+    await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.drain()));
+    if (!this.connection.isClosed?.() && !this.connection.isDraining?.()) await this.connection.drain();
+    const failed = stopped.find(({ status }) => status === "rejected");
+    if (failed) throw failed.reason;
+  }
+
+  // What the other rooms use.
+
+  /** A message whose uploads are done */
+  prepared(subject, payloads, options) {
+    const limits = { max_message_size: this.connection.info?.max_payload ?? DEFAULT_MAX_MESSAGE_SIZE };
+    return prepare(subject, payloads, over({ ...limits, ...this.#send }, options), ROOM);
+  }
+
+  /** Numbers, writes and publishes a message; `keep` keeps its uploads and text for a repeat */
+  async publish(outgoing, { reply = undefined, keep = false } = {}) {
+    const { envelope } = outgoing;
+    const isFirst = outgoing.text === undefined;
+    try {
+      outgoing.text ??= outgoing.json(this.#number(envelope));
+      const limit = this.connection.info?.max_payload ?? Infinity;
+      const size = platform.byteLength(outgoing.text);
+      if (size > limit) throw new NATSBridgeError("too_large", `the message has ${size} bytes, the server now takes ${limit}; send it again`);
+      this.connection.publish(envelope.send_to, outgoing.text, reply === undefined ? undefined : { reply });
+    } catch (error) {
+      if (!keep) await discard(envelope);
+      if (error instanceof NATSBridgeError) throw ofMessage(error, envelope);
+      throw ofMessage(new NATSBridgeError("broker_closed", `it can't be published: ${error.message}`, null, error), envelope);
+    }
+    if (isFirst) sent(envelope);
+    return envelope;
+  }
+
+  /** The next number of a subject; a reply goes to a subject of its own, where there is nothing to count */
+  #number({ send_to, reply_to_msg_id }) {
+    const known = this.#numbers.get(send_to) ?? 0;
+    if (reply_to_msg_id !== "" || (known === 0 && this.#numbers.size >= MAX_SUBJECTS)) return null;
+    this.#numbers.set(send_to, known + 1);
+    return { seq: known + 1, epoch: this.#epoch };
+  }
+
+  /** Sends an answer to where a message asks for it */
+  async answer(envelope, raw, payloads, options) {
+    const to = replySubject(envelope, raw, this.#own.reply_subjects);
+    const fields = {
+      correlation_id: envelope.correlation_id, reply_to_msg_id: envelope.msg_id, receiver_name: envelope.sender_name, receiver_id: envelope.sender_id,
+    };
+    const outgoing = await this.prepared(to, payloads, over(fields, options));
+    return this.publish(outgoing);
+  }
+
+  discard(envelope) {
+    return discard(envelope);
+  }
+
+  forget(subscription) {
+    this.#subscriptions.delete(subscription);
+  }
+}
+
+/** Options of a delivery, and those of the message */
+function apart(options) {
+  const [how, rest] = [{}, {}];
+  for (const [name, value] of Object.entries(over({}, options))) {
+    if (HOW.includes(name)) {
+      if (typeof value !== "number" || !(value >= 0)) throw wrongValue(`\`${name}\` is not a number of at least 0`);
+      how[name] = value;
+    } else rest[name] = value;
+  }
+  if (rest.reply_to) throw wrongValue("replies come back on a subject of the Bridge; leave reply_to out, or use send");
+  return [how, rest];
+}

@@ -1,0 +1,49 @@
+/** A payload's value to bytes and back, for each of the eight types. */
+
+import { platform } from "./platform.js";
+import { NATSBridgeError, shownText } from "./errors.js";
+import { readJson, writeJson } from "./json.js";
+import { BYTES_TYPES, describe, fromUtf8, hasLoneSurrogate, isRow, jsonForm } from "./values.js";
+import { arrowBytes, arrowLibrary, arrowTable, asTable } from "./arrow/library.js";
+import { rowsOfTable } from "./arrow/plain.js";
+import { memorySource, sourceOf } from "./sources.js";
+
+/** The source of a value's bytes */
+export async function serialise(value, type, signal) {
+  const wrong = () => new NATSBridgeError("wrong_value", `a payload of type ${type} was given ${describe(value)}`);
+  if (BYTES_TYPES.includes(type)) {
+    const source = await sourceOf(value, signal);
+    if (source === null) throw wrong();
+    return source;
+  }
+  if (type === "text") {
+    if (typeof value !== "string" || hasLoneSurrogate(value)) throw wrong();
+    return memorySource(platform.encode(value));
+  }
+  if (type === "arrowtable") return memorySource(await arrowBytes(value, wrong));
+  let json = value;
+  if (type === "jsontable") {
+    if (Array.isArray(value)) json = Array.from(value, jsonForm);
+    else {
+      const arrow = await arrowLibrary();
+      json = rowsOfTable(arrow, asTable(arrow, value, wrong));
+    }
+    if (!json.every(isRow)) throw wrong();
+  }
+  return memorySource(platform.encode(writeJson(json)));
+}
+
+/** The value of bytes */
+export async function deserialise(body, type) {
+  if (BYTES_TYPES.includes(type)) return body;
+  if (type === "arrowtable") return arrowTable(body);
+  try {
+    const text = fromUtf8(body);
+    if (type === "text") return text;
+    const value = readJson(text);
+    if (type === "dictionary" || (Array.isArray(value) && value.every(isRow))) return value;
+  } catch (error) {
+    throw new NATSBridgeError("undecodable", `it is not ${type === "text" ? "UTF-8" : "JSON"}: ${shownText(error.message, 200)}`, null, error);
+  }
+  throw new NATSBridgeError("undecodable", "a jsontable is an array of objects, one for each row");
+}

@@ -1,0 +1,236 @@
+/** Sending: payloads to bytes, the plan of what travels direct and what by link, uploads, the envelope's JSON. */
+
+import { platform } from "./platform.js";
+import { NATSBridgeError, asError, checkAbort, fenced, ofMessage, redacted, shown, wrongValue } from "./errors.js";
+import { headerJson, payloadJson } from "./envelope.js";
+import { writeJson } from "./json.js";
+import { log, sent } from "./log.js";
+import { timed } from "./metrics.js";
+import { serialise } from "./payloads.js";
+import { inParallel, Timeout } from "./retry.js";
+import { sendSettings } from "./settings.js";
+import { bytesOfSource, digestOfSource, memorySource } from "./sources.js";
+import { plikUpload } from "./uploads.js";
+import { checkSubject, checkText, checkType, describe, kindOfObject } from "./values.js";
+
+/** Bytes that are planned for a link, whose URL is not known before the upload */
+const LINK_ALLOWANCE = 2_048;
+const MICROPYTHON_MAX_PAYLOAD = 50_000;
+
+/** What deletes the uploads of an envelope */
+const deletes = new WeakMap();
+
+/** Deletes what was uploaded for a message that could not be published */
+export async function discard(envelope) {
+  const removals = deletes.get(envelope) ?? [];
+  deletes.delete(envelope);
+  await Promise.all(removals.map((remove) => Promise.resolve().then(remove).catch((error) => log("debug", "an upload was not deleted", { error: String(error?.message) }))));
+}
+
+/**
+ * Serialises `[dataname, data, type]` payloads into one message and uploads what is too large for NATS; resolves to
+ * `[envelope, json]`, the JSON to publish on `subject`. The README lists the options.
+ */
+export async function smartsend(subject, data, options = {}) {
+  const outgoing = await prepare(subject, data, options);
+  const json = outgoing.json();
+  sent(outgoing.envelope);
+  return [outgoing.envelope, json];
+}
+
+/** A message whose uploads are done, so that it can be numbered and written; `reserved` bytes are kept free for that */
+export async function prepare(subject, data, options = {}, reserved = 0) {
+  const plan = await fenced("wrong_value", "the message can't be sent", null, () => planOf(subject, data, options, reserved));
+  try {
+    await upload(plan);
+    return new Outgoing(plan);
+  } catch (error) {
+    await discard(plan.envelope);
+    throw ofMessage(asError(error, "wrong_value", "the message can't be sent"), plan.envelope);
+  } finally {
+    for (const { source } of plan.drafts) await source.release?.();
+  }
+}
+
+/** A message that needs nothing but to be written */
+class Outgoing {
+  constructor({ envelope, drafts, metadataJson }) {
+    Object.assign(this, { envelope, drafts, metadataJson });
+  }
+
+  /** The envelope's JSON; `numbers` go into its metadata */
+  json(numbers = null) {
+    const { envelope, drafts } = this;
+    let metadata = this.metadataJson;
+    if (numbers !== null) {
+      envelope.metadata = { ...envelope.metadata, ...numbers };
+      metadata = writeJson(envelope.metadata);
+    }
+    let text = `${headerJson(envelope)}"metadata":${metadata},"payloads":[`;
+    for (let at = 0; at < drafts.length; at += 1) {
+      const { payload, direct } = drafts[at];
+      if (at > 0) text += ",";
+      text += payloadJson(payload, direct ? `"${payload.data}"` : JSON.stringify(payload.data), writeJson(payload.metadata));
+    }
+    return `${text}]}`;
+  }
+}
+
+async function planOf(subject, data, options, reserved) {
+  const settings = sendSettings(options);
+  const { receiver, metadata, receiver_id, reply_to, one_shot, new_id, max_message_size, size_threshold, links, convert_tables, digest_direct, signal } = settings;
+  checkSettings(subject, settings);
+  checkAbort(signal);
+  const answered = Boolean(settings.awaits_ack) || reply_to !== "";
+  if (one_shot && (receiver_id === "" || answered)) {
+    const why = receiver_id === "" ? "no receiver_id names the one who reads it" : "it may be read again for an acknowledgement or an answer";
+    throw wrongValue(`a link of this message can't be one-shot: ${why}; leave \`one_shot\` out`);
+  }
+  const envelope = {
+    correlation_id: settings.correlation_id || new_id(),
+    msg_id: settings.msg_id || new_id(),
+    timestamp: settings.now().toISOString(),
+    send_to: subject,
+    msg_purpose: settings.msg_purpose,
+    sender_name: settings.sender_name,
+    sender_id: settings.sender_id || new_id(),
+    receiver_name: settings.receiver_name,
+    receiver_id,
+    reply_to,
+    reply_to_msg_id: settings.reply_to_msg_id,
+    broker_url: settings.broker_url.split(",").map((url) => redacted(url.trim())).join(","),
+    metadata,
+    payloads: [],
+  };
+  const drafts = [];
+  try {
+    if (typeof data === "string") throw wrongValue("the payloads are not an array");
+    if (typeof data?.[Symbol.iterator] !== "function") throw wrongValue("the payloads are not an array of [dataname, data, type]");
+    for (const item of data) drafts.push(await draftOf(drafts.length, item, settings));
+    const mayLink = Boolean(links) && receiver !== "micropython";
+    for (const draft of drafts) {
+      draft.direct = !mayLink || draft.size < size_threshold;
+      // A link goes by its source; what is direct has to be in memory.
+      if (draft.direct && draft.source.bytes === undefined) draft.source = await inMemory(draft, max_message_size);
+      if (draft.direct && digest_direct) draft.payload.metadata.sha256 = await digestOfSource(draft.source);
+      draft.baseLength = platform.byteLength(payloadJson(draft.payload, '""', writeJson(draft.payload.metadata)));
+    }
+    const metadataJson = writeJson(metadata);
+    fit(platform.byteLength(headerJson(envelope)) + platform.byteLength(metadataJson) + 26 + reserved, drafts, max_message_size, mayLink);
+    return { envelope, drafts, metadataJson, settings, once: one_shot ?? (receiver_id !== "" && !answered), mayBeOneShot: receiver_id !== "" && !answered };
+  } catch (error) {
+    for (const { source } of drafts) await source.release?.();
+    throw ofMessage(asError(error, "wrong_value", "the message can't be sent"), envelope);
+  }
+}
+
+async function inMemory({ source, size, payload }, limit) {
+  if (size > limit) throw new NATSBridgeError("too_large", `it has ${size} bytes and may not travel as a link; the broker takes ${limit}`, payload.dataname);
+  const bytes = await bytesOfSource(source);
+  await source.release?.();
+  return memorySource(bytes);
+}
+
+function checkSettings(subject, settings) {
+  for (const name of TEXTS) checkText(name, settings[name]);
+  checkSubject("subject", subject);
+  if (settings.reply_to !== "") checkSubject("reply_to", settings.reply_to);
+  if (!["desktop", "browser", "micropython"].includes(settings.receiver)) throw wrongValue("`receiver` is not desktop, browser or micropython");
+  const { metadata } = settings;
+  if (typeof metadata !== "object" || metadata === null || kindOfObject(metadata) !== "Object") throw wrongValue("`metadata` is not an object");
+}
+
+const TEXTS = [
+  "correlation_id", "msg_id", "msg_purpose", "sender_name", "sender_id", "receiver_name", "receiver_id", "reply_to_msg_id",
+  "broker_url", "fileserver_url", "fileserver_token",
+];
+
+async function draftOf(index, item, { receiver, convert_tables, new_id, signal }) {
+  if (!Array.isArray(item) || item.length !== 3) throw wrongValue("it is not [dataname, data, type]", `#${index}`);
+  const [dataname, value, type] = item;
+  checkText("dataname", dataname, `#${index}`);
+  try {
+    checkType(type);
+    let payload_type = type;
+    if (type === "arrowtable" && receiver !== "desktop") {
+      if (!convert_tables) throw new NATSBridgeError("unsupported", `a ${receiver} receiver reads no arrowtable; send it as jsontable`);
+      payload_type = "jsontable";
+    }
+    const source = await serialise(value, payload_type, signal);
+    if (receiver === "micropython" && source.size > MICROPYTHON_MAX_PAYLOAD) {
+      throw new NATSBridgeError("too_large", `it has ${source.size} bytes, a MicroPython receiver takes ${MICROPYTHON_MAX_PAYLOAD}`);
+    }
+    const payload = { id: new_id(), dataname, payload_type, transport: "direct", encoding: "base64", size: 0, data: "", metadata: {} };
+    return { payload, source, size: source.size, direct: true, baseLength: 0 };
+  } catch (error) {
+    throw asError(error, "wrong_value", "it can't be sent", dataname);
+  }
+}
+
+/** Turns the largest direct payloads into links until the envelope fits; `total` begins with what is around them */
+function fit(around, drafts, limit, mayLink) {
+  const directLength = ({ baseLength, size }) => baseLength + String(size).length - 1 + Math.ceil(size / 3) * 4;
+  const linkLength = ({ baseLength }) => baseLength + LINK_ALLOWANCE;
+  let total = around + Math.max(0, drafts.length - 1);
+  for (const draft of drafts) total += draft.direct ? directLength(draft) : linkLength(draft);
+  if (total <= limit) return;
+  const order = drafts.filter(({ direct }) => direct && mayLink).sort((a, b) => b.size - a.size);
+  for (const draft of order) {
+    const saved = directLength(draft) - linkLength(draft);
+    if (total <= limit || saved <= 0) break;
+    total -= saved;
+    draft.direct = false;
+  }
+  if (total > limit) {
+    const sizes = drafts.filter(({ direct }) => direct).map(({ payload, size }) => `${shown(payload.dataname)}: ${size}`).slice(0, 16).join(", ");
+    throw new NATSBridgeError("too_large", `the message needs ${total} bytes, the broker takes ${limit} (direct: ${sizes})`);
+  }
+}
+
+/** Gives each payload its data: base64, or the URL of an upload */
+async function upload({ envelope, drafts, settings, once, mayBeOneShot }) {
+  const removals = [];
+  const linked = drafts.filter(({ direct }) => !direct);
+  if (linked.length > 0) {
+    deletes.set(envelope, removals);
+    const time = new Timeout(settings.signal, Infinity);
+    try {
+      await inParallel(linked, settings.transfers, (draft) =>
+        uploadOne(draft, { ...settings, signal: time.signal, once, mayBeOneShot }, removals).catch((error) => {
+          time.abort(new NATSBridgeError("aborted", "another payload's upload failed"));
+          throw error;
+        }),
+      );
+    } finally {
+      time.end();
+    }
+  }
+  for (const { payload, source, size, direct } of drafts) {
+    payload.size = size;
+    if (direct) payload.data = platform.toBase64(source.bytes);
+    envelope.payloads.push(payload);
+  }
+}
+
+async function uploadOne({ payload, source, size }, settings, removals) {
+  const { fileserver_upload_handler, fileserver_url, fileserver_token, ttl, signal, on_progress, once, mayBeOneShot } = settings;
+  const { dataname } = payload;
+  await fenced("handler", "the upload handler failed", dataname, async () => {
+    const given = {
+      fileserver_url, dataname, size, one_shot: once, ttl, token: fileserver_token, signal, on_progress,
+      data: source.bytes ?? source.blob ?? null, stream: () => source.chunks(), bytes: () => bytesOfSource(source),
+    };
+    const own = fileserver_upload_handler === null;
+    const { max_retries, base_delay, max_delay, idle_timeout, upload_timeout, fetch } = settings;
+    const call = () => (own ? plikUpload({ ...given, source, may_be_one_shot: mayBeOneShot, max_retries, base_delay, max_delay, idle_timeout, upload_timeout, fetch }) : fileserver_upload_handler(given));
+    const answer = await timed("file_upload_duration_seconds", call);
+    const stored = typeof answer === "string" ? { url: answer } : answer;
+    if (typeof stored !== "object" || stored === null) throw new TypeError(`it resolves to a URL, not to ${describe(stored)}`);
+    if (stored.delete) removals.push(stored.delete);
+    checkText("url", stored.url);
+    Object.assign(payload, { transport: "link", encoding: "none", data: stored.url });
+    payload.metadata = { sha256: own ? stored.sha256 : await digestOfSource(source) };
+    if (stored.expires_at) payload.metadata.expires_at = stored.expires_at;
+    if (stored.one_shot) payload.metadata.one_shot = true;
+  });
+}

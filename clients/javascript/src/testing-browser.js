@@ -1,0 +1,5 @@
+/** `natsbridge/testing` in browsers. */
+
+import "./browser.js"; // chooses the platform
+
+export * from "./testing.js";
