@@ -51,7 +51,7 @@ impl Peer {
 
     /// Whether it reads and writes `arrowtable`
     pub(crate) fn has_arrow(&self) -> bool {
-        matches!(self.name, "rust" | "python" | "node")
+        matches!(self.name, "rust" | "python" | "node" | "dart")
     }
 
     /// Whether it follows and makes links

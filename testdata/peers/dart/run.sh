@@ -8,5 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ -e "$dir/installed" ] || { echo "dart: not installed in $dir; run install.sh first" >&2; exit 1; }
 shift
 export NATSBRIDGE_BLOBS=$here/../../blobs
-[ "$1" != check ] || exec "$dir/dart" "$here/check.dart" >&2
-exec "$dir/dart" "$here/adapter.dart" "$@"
+# There is no `dart pub` here: the configuration that it would write names the package's folder.
+packages=--packages=$here/package_config.json
+[ "$1" != check ] || exec "$dir/dart" "$packages" "$here/../../../clients/dart/test/all.dart" >&2
+exec "$dir/dart" "$packages" "$here/adapter.dart" "$@"
