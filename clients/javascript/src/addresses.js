@@ -14,11 +14,14 @@ export const EMBEDDING_NETWORKS = [
   ["2002::/16", 16, false], ["2001::/32", 96, true],
 ];
 
+const zoned = /^[^/?#]*[/\\]+[^/?#]*\[[^\]/?#]*%/;
+
 /** An http or https URL, or null */
 export function webUrl(text) {
   try {
     const url = new URL(text);
-    return ["http:", "https:"].includes(url.protocol) ? url : null;
+    // An address with a zone is none of the URL standard's, but Node 16 takes it and loses the zone.
+    return ["http:", "https:"].includes(url.protocol) && !zoned.test(text) ? url : null;
   } catch {
     return null;
   }

@@ -3,14 +3,38 @@
 import { NATSBridgeError, shown, wrongValue } from "./errors.js";
 import { MAX_DEPTH, describe, hasLoneSurrogate, jsonForm, kindOfObject } from "./values.js";
 
-/** An integer that a double may not hold, in text that may be JSON */
-const longInteger = /(?:^|[[:,\s-])\d{16,}(?:[\s,\]}]|$)/;
-/** Numbers that may be beyond a double, and escapes that may be half of a surrogate pair */
-const dangerous = /\d[eE][-+]?\d{3}|\d{200}|\\u[dD][89a-fA-F]/;
-const longDigits = /\d{16}/;
+/** An exponent that may be beyond a double */
+const longExponent = /\d[eE][-+]?\d{3}/;
+const surrogateEscape = /\\u[dD][89a-fA-F]/;
+/** Digits that a double holds in any integer */
+const EXACT_DIGITS = 15;
+/** Digits with which a number without a long exponent may be beyond a double, or become 0 */
+const MANY_DIGITS = 200;
+
+const isDigit = (code) => code >= 48 && code <= 57;
+
+/** Whether text that may be JSON has an integer of 16 or more digits, or a number of very many */
+function hasLongNumber(text) {
+  // A run of 16 digits covers a multiple of 16, so the others need no look.
+  for (let at = EXACT_DIGITS; at < text.length; at += EXACT_DIGITS + 1) {
+    if (!isDigit(text.charCodeAt(at))) continue;
+    let [start, end] = [at, at + 1];
+    while (isDigit(text.charCodeAt(start - 1))) start -= 1;
+    while (isDigit(text.charCodeAt(end))) end += 1;
+    if (end - start > EXACT_DIGITS) {
+      if (end - start >= MANY_DIGITS) return true;
+      const isFraction = text[start - 1] === "." || ".eE".includes(text[end] ?? ",");
+      if (!isFraction) return true;
+      at = end;
+    }
+  }
+  return false;
+}
 
 /** Whether the platform's parser reads this text without changing a number or taking what no reader should */
-const isPlatformSafe = (text) => !(longDigits.test(text) && (longInteger.test(text) || /\d{200}/.test(text))) && !dangerous.test(text);
+function isPlatformSafe(text) {
+  return !hasLongNumber(text) && !longExponent.test(text) && !(text.includes("\\u") && surrogateEscape.test(text));
+}
 
 /** The value of strict JSON text; integers that a double can't hold are BigInt */
 export function readJson(text, maxDepth = MAX_DEPTH) {
@@ -190,27 +214,32 @@ export function writeJson(value) {
 
 /** Whether JSON.stringify writes a value as `writeValue` does */
 function isSimple(value, levels) {
-  switch (typeof value) {
-    case "string":
-    case "boolean":
-      return true;
-    case "number":
-      return Number.isFinite(value) && (value !== 0 || 1 / value > 0);
-    case "object":
-      break;
-    default:
-      return false;
-  }
-  if (value === null) return true;
+  return isLeaf(value) || (typeof value === "object" && areSimple(value, levels));
+}
+
+const isLeaf = (value) => {
+  const kind = typeof value;
+  return kind === "string" || kind === "boolean" || value === null || (kind === "number" && value - value === 0 && !Object.is(value, -0));
+};
+
+/** The same of all that an object or array holds; leaves are looked at here, as a call for each would double the time */
+function areSimple(value, levels) {
   if (levels === 0) return false;
   if (Array.isArray(value)) {
-    for (let at = 0; at < value.length; at += 1) if (!isSimple(value[at], levels - 1)) return false;
+    for (let at = 0; at < value.length; at += 1) {
+      const item = value[at];
+      if (!isLeaf(item) && (typeof item !== "object" || !areSimple(item, levels - 1))) return false;
+    }
     return value.toJSON === undefined;
   }
   const parent = Object.getPrototypeOf(value);
-  if ((parent !== Object.prototype && parent !== null) || value.toJSON !== undefined || value[Symbol.toStringTag] !== undefined) return false;
-  for (const key in value) if (!isSimple(value[key], levels - 1)) return false;
-  return Object.getOwnPropertySymbols(value).length === 0;
+  // A member named toJSON is a function, which is no leaf.
+  if ((parent !== Object.prototype && parent !== null) || Object.getOwnPropertySymbols(value).length > 0) return false;
+  for (const key in value) {
+    const item = value[key];
+    if (!isLeaf(item) && (typeof item !== "object" || !areSimple(item, levels - 1))) return false;
+  }
+  return true;
 }
 
 /** JSON piece by piece, with an error that names the member; `depth` below 0 is for the conformance adapter */

@@ -3,7 +3,6 @@
 import { NATSBridgeError } from "./errors.js";
 import { matches } from "./bridge/message.js";
 import { platform } from "./platform.js";
-import { bytesOfSource, sourceOf } from "./sources.js";
 
 /** A broker in memory; `connect()` makes what a NATS client's `connect` resolves to, as far as a Bridge uses it */
 export class MemoryBroker {
@@ -118,7 +117,7 @@ export class MemoryStore {
   async upload(upload) {
     this.#fail();
     const url = `http://files.test/file/${platform.uuid()}/payload.bin`;
-    this.files.set(url, { bytes: (await bytesOfSource(await sourceOf(upload.stream()))).slice(), one_shot: upload.one_shot });
+    this.files.set(url, { bytes: (await upload.bytes()).slice(), one_shot: upload.one_shot });
     return { url, one_shot: upload.one_shot, delete: async () => void this.files.delete(url) };
   }
 

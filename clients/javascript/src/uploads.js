@@ -60,15 +60,21 @@ async function attempt(asked) {
   const send = (method, path, body, headers = {}, onSent) => request(asked, method, path, body, { ...credentials, ...headers }, onSent);
   const config = await configOf(asked, send);
   const wish = wishOf(asked, config);
-  const created = json(await send("POST", "/upload", memorySource(platform.encode(JSON.stringify(wish))), { "Content-Type": "application/json" }));
+  const created = json(await send("POST", "/upload", jsonBody(wish), { "Content-Type": "application/json" }));
   if (typeof created.id !== "string" || typeof created.uploadToken !== "string") throw new Failure(failed("rejected", "the answer is not one of this kind of server"));
   const secret = { "X-UploadToken": created.uploadToken };
   const id = encodeURIComponent(created.id);
-  const remove = async () => {
+  const remove = async (again = true) => {
     // The caller may have aborted: what was uploaded is deleted all the same.
-    await request({ ...asked, signal: null, idle_timeout: Math.min(asked.idle_timeout, 5_000) }, "DELETE", `/upload/${id}`, null, { ...credentials, ...secret }).catch((error) => {
-      if (!(error instanceof Failure && error.notThere)) throw error instanceof Failure ? error.error : error;
-    });
+    const patience = { ...asked, signal: null, idle_timeout: Math.min(asked.idle_timeout, 5_000) };
+    try {
+      await request(patience, "DELETE", `/upload/${id}`, null, { ...credentials, ...secret });
+    } catch (failure) {
+      if (failure.notThere) return;
+      // The connection may be the one that broke before.
+      if (!failure.temporary || !again) throw failure.error;
+      await remove(false);
+    }
   };
   try {
     if (created.stream) throw new Failure(failed("rejected", "the server forces streaming, which keeps nothing for a receiver that reads later"));
@@ -89,7 +95,7 @@ async function attempt(asked) {
     if (kept.status !== "uploaded" || Number(kept.fileSize) !== source.size || (kept.fileMd5 && kept.fileMd5.toLowerCase() !== md5)) {
       throw new Failure(failed("digest", "the server stored other bytes than were sent"), true);
     }
-    return { ...storedAt(server, created, kept, asked), sha256: sums.sha256.hex(), delete: remove };
+    return { ...storedAt(server, created, kept, asked), sha256: sums.sha256.hex(), delete: () => remove() };
   } catch (error) {
     await Promise.race([remove().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2_000))]);
     throw error;
@@ -137,6 +143,11 @@ function storedAt(server, created, kept, { one_shot, ttl }) {
   }
   const url = `${base}/file/${[created.id, kept.id, kept.fileName].map(encodeURIComponent).join("/")}`;
   return { url, expires_at: expires?.toISOString(), one_shot: Boolean(created.oneShot) };
+}
+
+function jsonBody(value) {
+  const bytes = platform.encode(JSON.stringify(value));
+  return { length: bytes.length, parts: [bytes], chunks: () => [bytes] };
 }
 
 /** A multipart form with one file, whose sums are made as it passes; a Blob in it stays where it is */

@@ -5,6 +5,7 @@ import { arrowLibrary } from "../../../clients/javascript/src/arrow/library.js";
 import { readEnvelope } from "../../../clients/javascript/src/envelope.js";
 import { JsonReader, writeValue } from "../../../clients/javascript/src/json.js";
 import { platform } from "../../../clients/javascript/src/platform.js";
+import { joined } from "../../../clients/javascript/src/sources.js";
 import { tableOf, valueOf } from "./tables.mjs";
 
 const toBase64 = (bytes) => platform.toBase64(bytes);
@@ -83,7 +84,7 @@ export class Conformance {
     else if (vector.envelope_base64 !== undefined) message = unbase64(vector.envelope_base64);
     else {
       const pieces = await Promise.all(vector.envelope_pieces.map((piece) => (typeof piece === "string" ? utf8.encode(piece) : this.bytesOf(piece))));
-      message = new Uint8Array(await new Blob(pieces).arrayBuffer());
+      message = joined(pieces, pieces.reduce((size, piece) => size + piece.length, 0));
     }
     return message;
   }

@@ -3,9 +3,15 @@
 import { NATSBridgeError, shown } from "../errors.js";
 import { hex } from "../digest.js";
 
+/** Rows that may be made of a table whose columns hold less than a bit for each */
+const MAX_EMPTY_ROWS = 2 ** 20;
+
 /** The rows of an Arrow table */
 export function rowsOfTable(arrow, table) {
   const names = table.schema.fields.map((field) => field.name);
+  // Rows of nulls take no bytes: some hundred of them may say that they are millions.
+  const bytes = table.batches.reduce((sum, batch) => sum + batch.data.byteLength, 0);
+  if (table.numRows > Math.max(MAX_EMPTY_ROWS, 8 * bytes)) throw new NATSBridgeError("too_large", `a table of ${table.numRows} rows that hold nothing is not made into rows`);
   if (new Set(names).size < names.length) throw new NATSBridgeError("unconvertible", "two columns have the same name");
   return table.batches.flatMap((batch) =>
     Array.from({ length: batch.numRows }, (_, row) =>

@@ -158,7 +158,8 @@ async function spool() {
       release: close,
       async *chunks() {
         for (let at = 0; at < sink.size; ) {
-          const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafeSlow(Math.min(CHUNK, sink.size - at)), 0, undefined, at);
+          const wanted = Math.min(CHUNK, sink.size - at);
+          const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafeSlow(wanted), 0, wanted, at);
           if (bytesRead === 0) throw new NATSBridgeError("local_file", "the temporary file lost its end");
           at += bytesRead;
           yield new Uint8Array(buffer.buffer, buffer.byteOffset, bytesRead);

@@ -1,0 +1,3 @@
+/** Types for `import`; they are the same as for `require`. */
+
+export * from "./index.d.cts";

@@ -1,0 +1,3 @@
+/** Types of `natsbridge/testing` for `import`. */
+
+export * from "./testing.d.cts";
