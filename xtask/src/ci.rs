@@ -34,7 +34,9 @@ const STEPS: &[&[&str]] = &[
     &["walkthrough"],
     &["examples"],
     // Julia and Dart come from places that not every machine can reach; the others always can be had.
-    &["conformance", "--require", "rust,python,node,browser,micropython"],
+    &["conformance", "--require", "rust,python,python-pure,node,browser,micropython"],
+    // As above: Julia and Dart are checked where they can be had.
+    &["clients", "--require", "python,javascript,micropython"],
     &["chaos"],
     &["fuzz"],
     &["coverage"],

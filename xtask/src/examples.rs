@@ -32,7 +32,7 @@ pub(crate) fn run(screenshot: Option<&str>) -> Outcome<()> {
 }
 
 fn table_to_python(natsbridge: &Path) -> Outcome<()> {
-    let python = peers::locate("python")?;
+    let python = peers::locate("python-pure")?;
     let program = workspace::built("--example", "table_exchange")?;
     let folder = TempFolder::create()?;
     let deadline = Deadline::after(LIMIT);

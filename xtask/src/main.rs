@@ -6,6 +6,7 @@ mod bench;
 mod chaos;
 mod checks;
 mod ci;
+mod clients;
 mod conformance;
 mod coverage;
 mod demo;
@@ -51,7 +52,10 @@ cargo xtask COMMAND
   conformance [--peers LIST] [--require LIST] [--json FILE]
                   the vectors against every language, then every sender to
                   every receiver over real servers; LIST is of rust, python,
-                  node, browser, micropython, julia, dart
+                  python-pure, node, browser, micropython, julia, dart
+  clients [LANG…] [--require LIST]
+                  the package of each language in clients/: its own check.sh
+                  against real servers, all of them or those named
   chaos [--minutes N] [--seed S] [--round N]
                   servers, networks and programs are broken on purpose; fails
                   where what is lost is not what was reported; 2 minutes and
@@ -108,6 +112,7 @@ fn command(words: &[&str]) -> Outcome<()> {
         ["vectors", "regenerate", "--producer", name] => vectors::regenerate(Some(name)),
         ["bench", rest @ ..] => bench::run(rest),
         ["chaos", rest @ ..] => chaos::run(rest),
+        ["clients", rest @ ..] => clients::run(rest),
         ["conformance", rest @ ..] => conformance::run(rest),
         ["walkthrough"] => walkthrough::run(),
         ["walkthrough", "--readme"] => walkthrough::readme(),

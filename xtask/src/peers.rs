@@ -15,10 +15,27 @@ use crate::failure::{Context, Failure, Outcome};
 use crate::process;
 use crate::servers::clean;
 use crate::tools;
+use crate::vectors::skips;
 use crate::workspace::{built, root};
 
 /// Every peer, in the order of the matrix
-pub(crate) const NAMES: [&str; 7] = ["rust", "python", "node", "browser", "micropython", "julia", "dart"];
+///
+/// `python` is the package of `clients/python`, the engine; `python-pure` shares no code with it.
+pub(crate) const NAMES: [&str; 8] =
+    ["rust", "python", "python-pure", "node", "browser", "micropython", "julia", "dart"];
+
+/// A table that each language with Arrow reads
+const PLAIN_TABLE: &str = "receive/valid/arrowtable_two_columns";
+
+/// What goes into the package `clients/python` beside its own files
+const ENGINE: [&str; 6] = [
+    "Cargo.lock",
+    "clients/python",
+    "crates/natsbridge/src",
+    "crates/natsbridge-core/src",
+    "crates/natsbridge-fileserver/src",
+    "crates/natsbridge-nats/src",
+];
 
 /// A peer that can be started
 #[derive(Debug, Clone)]
@@ -27,6 +44,7 @@ pub(crate) struct Peer {
     program: PathBuf,
     args: Vec<PathBuf>,
     folder: PathBuf,
+    arrow: bool,
 }
 
 impl Peer {
@@ -49,9 +67,9 @@ impl Peer {
         command
     }
 
-    /// Whether it reads and writes `arrowtable`
+    /// Whether it reads and writes `arrowtable`: `skips.json` does not except it from plain tables
     pub(crate) fn has_arrow(&self) -> bool {
-        matches!(self.name, "rust" | "python" | "node" | "dart")
+        self.arrow
     }
 
     /// Whether it follows and makes links
@@ -85,13 +103,17 @@ pub(crate) fn named(list: &str) -> Outcome<Vec<&'static str>> {
 
 /// Finds a peer, and installs what it needs
 pub(crate) fn locate(name: &'static str) -> Outcome<Peer> {
+    if name == "rust" {
+        let program = built("--bin", "natsbridge-peer")?;
+        return Ok(Peer { name, program, args: Vec::new(), folder: root(), arrow: true });
+    }
     // Scripts and home of a language; Node and the browser share one library and its packages.
-    let (folder, home, sources): (_, _, &[&str]) = match name {
-        "rust" => return rust(),
-        "node" => ("javascript", "javascript", &["package-lock.json", "package.json"]),
-        "browser" => ("javascript/browser", "javascript", &["../package-lock.json", "../package.json"]),
-        "python" => ("python", "python", &["requirements.txt"]),
-        other => (other, other, &[]),
+    let (folder, home) = match name {
+        "node" => ("javascript", "javascript"),
+        "browser" => ("javascript/browser", "javascript"),
+        "python" => ("python/package", "python-package"),
+        "python-pure" => ("python", "python"),
+        other => (other, other),
     };
     let folder = root().join("testdata/peers").join(folder);
     let [install, run] = ["install.sh", "run.sh"].map(|script| folder.join(script));
@@ -100,17 +122,21 @@ pub(crate) fn locate(name: &'static str) -> Outcome<Peer> {
             return Err(Failure::new(format!("there is no {}", script.display())));
         }
     }
+    // What is installed is made from these; a change of them installs it again.
+    let sources = match name {
+        "node" => ["package-lock.json", "package.json"].map(|file| folder.join(file)).to_vec(),
+        "browser" => ["../package-lock.json", "../package.json"].map(|file| folder.join(file)).to_vec(),
+        "python" => ENGINE.iter().map(|path| root().join(path)).chain([install.clone()]).collect(),
+        "python-pure" => vec![folder.join("requirements.txt")],
+        _ => vec![install.clone()],
+    };
     if name == "browser" {
         // Its packages may be there by Node's installation; a browser is not.
         chromium()?;
     }
-    let home = if sources.is_empty() {
-        installed(&format!("peer-{home}"), std::slice::from_ref(&install), &install)?
-    } else {
-        let sources: Vec<_> = sources.iter().map(|source| folder.join(source)).collect();
-        installed(&format!("peer-{home}"), &sources, &install)?
-    };
-    Ok(Peer { name, program: PathBuf::from("bash"), args: vec![run, home], folder })
+    let home = installed(&format!("peer-{home}"), &sources, &install)?;
+    let arrow = !skips::load()?.iter().any(|skip| skip.covers(name, PLAIN_TABLE));
+    Ok(Peer { name, program: PathBuf::from("bash"), args: vec![run, home], folder, arrow })
 }
 
 /// Makes sure that there is a browser: it is the one thing that only the system's own packages bring
@@ -127,18 +153,13 @@ fn chromium() -> Outcome<()> {
     Err(Failure::new("no Chromium; install it (apt-get install chromium) or name it in CHROMIUM"))
 }
 
-fn rust() -> Outcome<Peer> {
-    let program = built("--bin", "natsbridge-peer")?;
-    Ok(Peer { name: "rust", program, args: Vec::new(), folder: root() })
-}
-
 /// A folder of the cache, filled by the script when what it is made from has changed
 ///
 /// The stamp is written last, so that half an installation is none.
 fn installed(name: &str, sources: &[PathBuf], install: &Path) -> Outcome<PathBuf> {
     let mut digest = Sha256::new();
     for source in sources {
-        digest.update(fs::read(source).context(|| format!("cannot read {}", source.display()))?);
+        add(&mut digest, source)?;
     }
     let stamp = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let home = tools::cache()?.join(name);
@@ -153,4 +174,52 @@ fn installed(name: &str, sources: &[PathBuf], install: &Path) -> Outcome<PathBuf
     process::output(Command::new("bash").arg(install).arg(&home)).context(|| format!("cannot install {name}"))?;
     fs::write(&mark, stamp).context(|| format!("cannot write {}", mark.display()))?;
     Ok(home)
+}
+
+/// Adds a file, or the files of a folder and of those below, in an order that is always the same
+fn add(digest: &mut Sha256, source: &Path) -> Outcome<()> {
+    let failed = || format!("cannot read {}", source.display());
+    if !source.is_dir() {
+        digest.update(fs::read(source).context(failed)?);
+        return Ok(());
+    }
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(source).context(failed)? {
+        paths.push(entry.context(failed)?.path());
+    }
+    paths.sort();
+    // What builds and tests leave behind is no source.
+    let left = |path: &Path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with('.') || name.ends_with(".so") || ["target", "__pycache__", "dist"].contains(&&*name)
+    };
+    paths.iter().filter(|path| !left(path)).try_for_each(|path| add(digest, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::TempFolder;
+
+    #[test]
+    fn changed_source_in_a_folder_changes_the_stamp_and_a_cache_does_not() {
+        let folder = TempFolder::create().unwrap();
+        let stamp = || {
+            let mut digest = Sha256::new();
+            add(&mut digest, folder.path()).unwrap();
+            digest.finalize()
+        };
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("src/lib.rs", "a");
+        let first = stamp();
+        write("__pycache__/x.pyc", "b");
+        write(".pytest_cache/x", "b");
+        assert_eq!(stamp(), first);
+        write("src/lib.rs", "c");
+        assert_ne!(stamp(), first);
+    }
 }

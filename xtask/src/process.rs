@@ -34,7 +34,8 @@ impl Deadline {
         Self { end: Instant::now() + limit, limit }
     }
 
-    fn check(self, name: &str, doing: &str) -> Outcome<()> {
+    /// Fails once it has passed
+    pub(crate) fn check(self, name: &str, doing: &str) -> Outcome<()> {
         if Instant::now() < self.end {
             return Ok(());
         }

@@ -6,7 +6,7 @@ mod judge;
 mod lint;
 mod regenerate;
 pub(crate) mod run;
-mod skips;
+pub(crate) mod skips;
 #[cfg(test)]
 mod text;
 

@@ -22,14 +22,18 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any, Awaitable, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["smartsend", "smartreceive", "NATSBridgeError", "Envelope", "Upload", "Link", "plik_upload", "fetch_with_backoff", "parse_timestamp"]
+__all__ = [
+    "smartsend", "smartreceive", "ack", "nack", "reply", "NATSBridgeError", "Envelope", "Upload", "Link", "plik_upload",
+    "fetch_with_backoff", "parse_timestamp",
+]  # fmt: skip
 
-DEFAULT_BROKER_URL = os.environ.get("NATS_URL", "nats://localhost:4222")
-DEFAULT_FILESERVER_URL = os.environ.get("FILESERVER_URL", "http://localhost:8080")
-DEFAULT_SIZE_THRESHOLD = int(os.environ.get("SIZE_THRESHOLD", "500000"))
+DEFAULT_BROKER_URL = "nats://localhost:4222"
+DEFAULT_FILESERVER_URL = "http://localhost:8080"
+DEFAULT_SIZE_THRESHOLD = 500_000
 DEFAULT_MAX_MESSAGE_SIZE = 1_048_576
 """NATS's own default; pass `nc.max_payload` where a connection is at hand"""
 LINK_ALLOWANCE = 2_048
@@ -37,6 +41,10 @@ LINK_ALLOWANCE = 2_048
 MICROPYTHON_MAX_PAYLOAD = 50_000
 MAX_DEPTH = 127
 LINK_TTL = 24 * 60 * 60
+MAX_RETRY_AFTER = 30
+"""Seconds that a server may ask to wait; a transfer fails at once if it asks for more"""
+LINK_TIME = 60
+"""Seconds for all links of a message, and one more for each megabyte that they say they hold"""
 
 HEADER_FIELDS = (
     "correlation_id", "msg_id", "timestamp", "send_to", "msg_purpose", "sender_name", "sender_id", "receiver_name",
@@ -53,12 +61,37 @@ _log = logging.getLogger("natsbridge")
 
 
 class NATSBridgeError(Exception):
-    """What went wrong: `code` is a word of the specification's section 9, `dataname` the payload at fault or None"""
+    """What went wrong: `code` is a word of the specification's section 9, `dataname` the payload at fault or None;
+    `msg_id` and `correlation_id` are the message's, None where it could not be read so far"""
 
     def __init__(self, code: str, message: str, dataname: Optional[str] = None):
         super().__init__(message if dataname is None else f"payload `{dataname}`: {message}")
         self.code = code
         self.dataname = dataname
+        self.msg_id: Optional[str] = None
+        self.correlation_id: Optional[str] = None
+
+
+def _setting(variable: str, otherwise: str) -> str:
+    """A default from the environment, read when a call is made"""
+    return os.environ.get(variable) or otherwise
+
+
+def _threshold() -> int:
+    text = _setting("SIZE_THRESHOLD", str(DEFAULT_SIZE_THRESHOLD))
+    if not re.fullmatch("[0-9]{1,18}", text.strip(), re.ASCII):
+        raise NATSBridgeError("wrong_value", f"the variable SIZE_THRESHOLD is not a number of bytes: {_shown(text)}")
+    return int(text)
+
+
+@contextmanager
+def _about(envelope: Dict[str, Any]) -> Iterator[None]:
+    """Tells an error which message it is about"""
+    try:
+        yield
+    except NATSBridgeError as error:
+        error.msg_id, error.correlation_id = envelope.get("msg_id") or None, envelope.get("correlation_id") or None
+        raise
 
 
 @contextmanager
@@ -102,6 +135,9 @@ class Upload:
     one_shot: bool = False
     ttl: int = LINK_TTL
     token: str = ""
+    max_retries: int = 5
+    base_delay: int = 100
+    max_delay: int = 5000
 
 
 @dataclass
@@ -118,8 +154,8 @@ class Link:
     expires_at: Optional[datetime] = None
     allowed_origins: Union[None, str, Tuple[str, ...]] = None
     """The only origins that are asked; None: `fileserver_url`'s alone"""
-    fileserver_url: str = DEFAULT_FILESERVER_URL
-    """`""` where there is no file server: then, without `allowed_origins`, any address that is not on the list"""
+    fileserver_url: Optional[str] = None
+    """None: FILESERVER_URL's; `""` where there is no file server: then, without `allowed_origins`, any address that is not on the list"""
     max_retries: int = 5
     base_delay: int = 100
     max_delay: int = 5000
@@ -137,11 +173,11 @@ async def smartsend(
     subject: str,
     data: Iterable[Payload],
     *,
-    broker_url: str = DEFAULT_BROKER_URL,
-    fileserver_url: str = DEFAULT_FILESERVER_URL,
+    broker_url: Optional[str] = None,
+    fileserver_url: Optional[str] = None,
     fileserver_upload_handler: Optional[UploadHandler] = None,
-    fileserver_token: str = "",
-    size_threshold: int = DEFAULT_SIZE_THRESHOLD,
+    fileserver_token: Optional[str] = None,
+    size_threshold: Optional[int] = None,
     max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE,
     receiver: str = "desktop",
     links: bool = True,
@@ -168,9 +204,14 @@ async def smartsend(
     Returns the envelope and the JSON to publish on `subject`. `receiver` is `desktop`, `browser` or `micropython`. Say
     `awaits_ack` when you repeat the message until it is acknowledged. A link is one-shot when `receiver_id` names one
     receiver who is asked for no acknowledgement and no answer (`reply_to`); `one_shot=False` makes it expire instead, and
-    `one_shot=True` in any other case is an error. Every error is a `NATSBridgeError`.
+    `one_shot=True` in any other case is an error. Defaults of the two URLs, the token and the threshold are the variables
+    NATS_URL, FILESERVER_URL, FILESERVER_TOKEN and SIZE_THRESHOLD. Every error is a `NATSBridgeError`.
     """
     with _fence("wrong_value", "the message can't be sent"):
+        broker_url = _setting("NATS_URL", DEFAULT_BROKER_URL) if broker_url is None else broker_url
+        fileserver_url = _setting("FILESERVER_URL", DEFAULT_FILESERVER_URL) if fileserver_url is None else fileserver_url
+        fileserver_token = _setting("FILESERVER_TOKEN", "") if fileserver_token is None else fileserver_token
+        size_threshold = _threshold() if size_threshold is None else size_threshold
         texts = dict(
             correlation_id=correlation_id, msg_id=msg_id, msg_purpose=msg_purpose, sender_name=sender_name,
             sender_id=sender_id, receiver_name=receiver_name, receiver_id=receiver_id, reply_to_msg_id=reply_to_msg_id,
@@ -211,42 +252,87 @@ async def smartsend(
             payloads=[],
         )
         envelope._deletes = []
-        with _fence("wrong_value", "`metadata` has no JSON form"):
-            _check_json(envelope["metadata"], "too_deep")
-            _dumps(envelope["metadata"]).encode("utf-8")
-        if isinstance(data, (str, bytes)):
-            raise _wrong("the payloads are not a list")
-        drafts = [_draft(index, item, receiver, convert_tables, new_id) for index, item in enumerate(data)]
-        may_link = bool(links) and receiver != "micropython"
-        _plan(envelope, drafts, size_threshold if may_link else math.inf, max_message_size, may_link, bool(digest_direct))
 
-    upload = fileserver_upload_handler or plik_upload
-    try:
-        for draft in drafts:
-            payload = draft.payload
-            payload["size"] = len(draft.body)
-            if draft.direct:
-                payload["data"] = base64.b64encode(draft.body).decode("ascii")
-            else:
-                request = Upload(fileserver_url, payload["dataname"], draft.body, once, ttl, fileserver_token)
-                with _fence("handler", "the upload handler failed", payload["dataname"]):
-                    stored = await upload(request)
-                    stored = {"url": stored} if isinstance(stored, str) else stored
-                    if stored.get("delete"):
-                        envelope._deletes.append(stored["delete"])
-                    _check_text("url", stored["url"])
-                    payload.update(transport="link", encoding="none", data=stored["url"])
-                    payload["metadata"] = {"sha256": hashlib.sha256(draft.body).hexdigest()}
-                    payload["metadata"].update({key: stored[key] for key in ("expires_at", "one_shot") if stored.get(key)})
-            envelope["payloads"].append(payload)
+    with _about(envelope):
         with _fence("wrong_value", "the message can't be sent"):
-            text = _dumps(envelope)
-            text.encode("utf-8")
-    except BaseException:
-        await envelope.discard()
-        raise
+            with _fence("wrong_value", "`metadata` has no JSON form"):
+                _check_json(envelope["metadata"], "too_deep")
+                _dumps(envelope["metadata"]).encode("utf-8")
+            if isinstance(data, (str, bytes)):
+                raise _wrong("the payloads are not a list")
+            drafts = [_draft(index, item, receiver, convert_tables, new_id) for index, item in enumerate(data)]
+            may_link = bool(links) and receiver != "micropython"
+            _plan(envelope, drafts, size_threshold if may_link else math.inf, max_message_size, may_link, bool(digest_direct))
+
+        upload = fileserver_upload_handler or plik_upload
+        try:
+            for draft in drafts:
+                payload = draft.payload
+                payload["size"] = len(draft.body)
+                if draft.direct:
+                    payload["data"] = base64.b64encode(draft.body).decode("ascii")
+                else:
+                    request = Upload(fileserver_url, payload["dataname"], draft.body, once, ttl, fileserver_token)
+                    with _fence("handler", "the upload handler failed", payload["dataname"]):
+                        stored = await upload(request)
+                        stored = {"url": stored} if isinstance(stored, str) else stored
+                        if stored.get("delete"):
+                            envelope._deletes.append(stored["delete"])
+                        _check_text("url", stored["url"])
+                        if stored.get("one_shot") and (not receiver_id or answered):
+                            why = "the store made a link that can be read once, and this message may be read more than once"
+                            raise NATSBridgeError("rejected", why, payload["dataname"])
+                        payload.update(transport="link", encoding="none", data=stored["url"])
+                        payload["metadata"] = {"sha256": hashlib.sha256(draft.body).hexdigest()}
+                        payload["metadata"].update({key: stored[key] for key in ("expires_at", "one_shot") if stored.get(key)})
+                envelope["payloads"].append(payload)
+            with _fence("wrong_value", "the message can't be sent"):
+                text = _dumps(envelope)
+                text.encode("utf-8")
+        except BaseException:
+            await envelope.discard()
+            raise
     _observe("sent", envelope)
     return envelope, text
+
+
+async def reply(received: Dict[str, Any], data: Iterable[Payload], *, reply_subject: str = "", **options: Any) -> Tuple[str, Envelope, str]:
+    """The subject, the envelope and the JSON of an answer to a message that `smartreceive` read; `options` are those of
+    `smartsend`, and `reply_subject` is NATS' own, for a message without `reply_to`"""
+    subject = _reply_subject(received, reply_subject)
+    flow = dict(correlation_id=received["correlation_id"], reply_to_msg_id=received["msg_id"])
+    flow.update(receiver_name=received["sender_name"], receiver_id=received["sender_id"])
+    envelope, text = await smartsend(subject, data, **dict(flow, **options))
+    return subject, envelope, text
+
+
+async def ack(received: Dict[str, Any], *, reply_subject: str = "", **options: Any) -> Tuple[str, str]:
+    """The subject and the JSON of an ACK, to be published once the message has been handled"""
+    subject, _, text = await reply(received, [], reply_subject=reply_subject, msg_purpose="ACK", **options)
+    return subject, text
+
+
+async def nack(
+    received: Dict[str, Any], reason: str, *, code: str = "handler", retryable: bool = False, reply_subject: str = "", **options: Any
+) -> Tuple[str, str]:
+    """The subject and the JSON of a NACK: the message could not be handled, and whether a repeat of it may be"""
+    told = dict(code=code, reason=reason, retryable=bool(retryable))
+    subject, _, text = await reply(received, [], reply_subject=reply_subject, msg_purpose="NACK", metadata=told, **options)
+    return subject, text
+
+
+def _reply_subject(received: Any, reply_subject: str) -> str:
+    if not isinstance(received, dict) or not all(isinstance(received.get(name), str) for name in HEADER_FIELDS):
+        raise _wrong("only a message that smartreceive read can be answered")
+    subject = received["reply_to"] or reply_subject
+    if received["msg_purpose"] in ("ACK", "NACK"):
+        raise _wrong(f"no {received['msg_purpose']} is answered")
+    if not subject:
+        raise _wrong("the message asks for no answer: it has no reply_to")
+    _check_subject("reply_to", subject)
+    if subject.startswith("$"):
+        raise _wrong(f"subjects with $ belong to the server: {_shown(subject)}")
+    return subject
 
 
 def _wrong(message: str, dataname: Optional[str] = None) -> NATSBridgeError:
@@ -342,56 +428,149 @@ def _plan(envelope: Envelope, drafts: List[_Draft], threshold: float, limit: int
 
 
 async def plik_upload(upload: Upload) -> dict:
-    """Stores the bytes on a Plik file server"""
+    """Stores the bytes on a Plik file server; what breaks is done again from the start, after pauses that double"""
     import aiohttp
 
-    base = upload.fileserver_url.rstrip("/")
-    headers = {"User-Agent": USER_AGENT}
-    if upload.token:
-        headers["X-PlikToken"] = upload.token
+    timeout = aiohttp.ClientTimeout(total=1800, sock_connect=5, sock_read=60)
+    delay = upload.base_delay
+    for attempt in range(upload.max_retries + 1):
+        wait: Optional[float] = 0.0
+        try:
+            async with aiohttp.ClientSession(headers={"User-Agent": USER_AGENT}, timeout=timeout) as http:
+                return await _Plik(upload, http, timeout).store()
+        except _Refused as refused:
+            error, wait = refused.error, refused.wait
+            if not refused.temporary:
+                raise error from None
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, LookupError, AttributeError, TypeError, ValueError) as cause:
+            code = "timeout" if isinstance(cause, asyncio.TimeoutError) else "untrusted" if _is_certificate(cause) else "unreachable"
+            error = NATSBridgeError(code, f"failed to upload: {type(cause).__name__}: {cause}", upload.dataname)
+            error.__cause__ = cause
+            if isinstance(cause, aiohttp.InvalidURL) or code == "untrusted":
+                raise error
+        if attempt == upload.max_retries or wait is None:
+            raise error
+        await asyncio.sleep(max(wait, delay * random.uniform(0.5, 1.0) / 1000))
+        delay = min(delay * 2, upload.max_delay)
+    raise AssertionError("the last attempt returns or raises")
 
-    async def ask(session: Any, method: str, path: str, **arguments: Any) -> dict:
-        async with session.request(method, base + path, allow_redirects=False, **arguments) as response:
-            text = await response.text()
-            if response.status != 200:
-                code = {401: "refused", 403: "refused", 413: "too_large"}.get(response.status, "rejected")
-                raise NATSBridgeError(code, f"failed to upload: {response.status} {text.strip()[:200]}", upload.dataname)
-            return json.loads(text) if method == "POST" else {}
 
-    def session() -> Any:
-        return aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60))
+class _Refused(Exception):
+    """An answer of the file server that is no success, and whether another attempt may have one"""
 
-    try:
-        async with session() as http:
-            created = await ask(http, "POST", "/upload", json={"oneShot": upload.one_shot, "ttl": upload.ttl})
-            secret = {"X-UploadToken": created["uploadToken"]}
+    def __init__(self, error: NATSBridgeError, temporary: bool, wait: Optional[float] = 0.0):
+        super().__init__(str(error))
+        self.error, self.temporary, self.wait = error, temporary, wait
 
-            async def delete() -> None:
-                async with session() as http:
-                    await ask(http, "DELETE", f"/upload/{created['id']}", headers=secret)
 
-            form = aiohttp.FormData()
-            form.add_field("file", upload.data, filename="payload.bin", content_type="application/octet-stream")
-            try:
-                kept = await ask(http, "POST", f"/file/{created['id']}", data=form, headers=secret)
-                md5 = kept.get("fileMd5")
-                right = kept.get("status") == "uploaded" and kept.get("fileSize") == len(upload.data)
-                if not right or (md5 and md5 != hashlib.md5(upload.data).hexdigest()):
-                    raise NATSBridgeError("rejected", "failed to upload: the server stored other bytes", upload.dataname)
-            except BaseException:
-                await asyncio.gather(delete(), return_exceptions=True)
+class _Plik:
+    """One attempt to store the bytes"""
+
+    def __init__(self, upload: Upload, http: Any, timeout: Any):
+        self.upload, self.http, self.timeout = upload, http, timeout
+        self.base = upload.fileserver_url.rstrip("/")
+        self.token = {"X-PlikToken": upload.token} if upload.token else {}
+
+    async def ask(self, http: Any, method: str, path: str, headers: Optional[dict] = None, **arguments: Any) -> Any:
+        headers = dict(self.token, **(headers or {}))
+        async with http.request(method, self.base + path, allow_redirects=False, headers=headers, **arguments) as response:
+            text = (await response.content.read(1 << 16)).decode("utf-8", "replace")
+            if response.status == 200:
+                return json.loads(text) if method != "DELETE" else None
+            code = {401: "refused", 403: "refused", 407: "refused", 413: "too_large"}.get(response.status, "rejected")
+            if "too big" in text:
+                code = "too_large"
+            if "anonymous uploads are disabled" in text:
+                code = "refused"
+            error = NATSBridgeError(code, f"failed to upload: {response.status} {_shown(text.strip())}", self.upload.dataname)
+            waits = response.headers.get("Retry-After")
+            # An upload that vanished between two requests is made again.
+            temporary = _is_temporary(response.status, waits) or (response.status == 404 and path.startswith("/file/"))
+            raise _Refused(error, temporary, _seconds(waits))
+
+    def refuse(self, code: str, message: str, temporary: bool = False) -> _Refused:
+        return _Refused(NATSBridgeError(code, f"failed to upload: {message}", self.upload.dataname), temporary)
+
+    async def wish(self) -> dict:
+        """What is asked for: the nearest to the caller's wish that the server's configuration offers"""
+        upload, wish = self.upload, {"oneShot": self.upload.one_shot, "ttl": max(1, math.ceil(self.upload.ttl))}
+        try:
+            config = await self.ask(self.http, "GET", "/config")
+        except _Refused as refused:
+            if refused.temporary:
                 raise
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError, LookupError, TypeError, ValueError) as error:
-        code = "timeout" if isinstance(error, asyncio.TimeoutError) else "unreachable"
-        raise NATSBridgeError(code, f"failed to upload: {type(error).__name__}: {error}", upload.dataname) from error
-    host = (created.get("downloadURL") or created.get("downloadDomain") or base).rstrip("/")
-    expires_at = created.get("expireAt")
-    seconds = created.get("ttl") or 0
-    if expires_at or seconds > 0:
-        expires = parse_timestamp(expires_at) if expires_at else datetime.now(timezone.utc) + timedelta(seconds=seconds)
-        expires_at = _timestamp(expires)
-    url = f"{host}/file/{created['id']}/{kept['id']}/{quote(kept['fileName'], safe='')}"
-    return {"url": url, "expires_at": expires_at, "one_shot": bool(created.get("oneShot")), "delete": delete}
+            return wish
+        except ValueError:
+            return wish
+        if not isinstance(config, dict):
+            return wish
+        number = lambda name: config[name] if isinstance(config.get(name), int) and config[name] > 0 else 0  # noqa: E731
+        if 0 < number("maxFileSize") < len(upload.data):
+            raise self.refuse("too_large", f"the payload has {len(upload.data)} bytes, the server takes {number('maxFileSize')}")
+        if config.get("feature_stream") == "forced":
+            raise self.refuse("rejected", "the server forces streaming, which keeps nothing for a receiver that reads later")
+        if number("maxTTL"):
+            wish["ttl"] = min(wish["ttl"], number("maxTTL"))
+        if config.get("feature_one_shot") == "disabled":
+            wish["oneShot"] = False
+        return wish
+
+    async def store(self) -> dict:
+        import aiohttp
+
+        upload = self.upload
+        wish = await self.wish()
+        created = await self.ask(self.http, "POST", "/upload", json=wish)
+        secret = {"X-UploadToken": created["uploadToken"]}
+
+        async def delete() -> None:
+            async with aiohttp.ClientSession(headers={"User-Agent": USER_AGENT}, timeout=self.timeout) as http:
+                await self.ask(http, "DELETE", f"/upload/{quote(created['id'], safe='')}", headers=secret)
+
+        form = aiohttp.FormData()
+        form.add_field("file", upload.data, filename="payload.bin", content_type="application/octet-stream")
+        try:
+            kept = await self.ask(self.http, "POST", f"/file/{quote(created['id'], safe='')}", data=form, headers=secret)
+            md5 = kept.get("fileMd5")
+            right = kept.get("status") == "uploaded" and kept.get("fileSize") == len(upload.data)
+            if not right or (md5 and md5.lower() != hashlib.md5(upload.data).hexdigest()):
+                raise self.refuse("rejected", "the server stored other bytes", temporary=True)
+        except BaseException:
+            # A broken upload can't be continued; if it can't be deleted either, it expires.
+            await asyncio.gather(asyncio.wait_for(delete(), 2), return_exceptions=True)
+            raise
+        if bool(created.get("oneShot")) != wish["oneShot"] or wish["oneShot"] != upload.one_shot:
+            _log.warning("the file server made links %s", "that can be read once" if created.get("oneShot") else "that can be read more than once")
+        expires_at = parse_timestamp(created["expireAt"]) if created.get("expireAt") else None
+        if expires_at is None and (created.get("ttl") or 0) > 0:
+            expires_at = datetime.now(timezone.utc) + timedelta(seconds=created["ttl"])
+        path = "/".join(quote(part, safe="") for part in (created["id"], kept["id"], kept["fileName"]))
+        return {
+            "url": f"{_link_base(created, self.base)}/file/{path}",
+            "expires_at": _timestamp(expires_at) if expires_at else None,
+            "one_shot": bool(created.get("oneShot")),
+            "delete": delete,
+        }
+
+
+def _link_base(created: dict, base: str) -> str:
+    """Where links begin; administrators forget the scheme, and such links lead nowhere"""
+    found = [str(created.get(name) or "").strip().rstrip("/") for name in ("downloadURL", "downloadDomain")]
+    host = next(filter(None, found), base)
+    return host if "://" in host else f"{base.split('://')[0]}://{host}"
+
+
+def _is_temporary(status: int, retry_after: Optional[str]) -> bool:
+    """Whether the same request may succeed later; 501, 505, 507 and similar are about the request or the disk"""
+    if status == 409:
+        return retry_after is not None
+    return status in (408, 425, 429) or (status >= 500 and status not in (501, 505, 506, 507, 508, 510, 511))
+
+
+def _is_certificate(error: BaseException) -> bool:
+    import ssl
+
+    return isinstance(error, ssl.SSLError) or isinstance(getattr(error, "certificate_error", None), ssl.SSLError)
 
 
 # -------------------------------------------------------------------------------------------------------- receiving
@@ -405,7 +584,7 @@ async def smartreceive(
     base_delay: int = 100,
     max_delay: int = 5000,
     allowed_origins: Union[None, str, Iterable[str]] = None,
-    fileserver_url: str = DEFAULT_FILESERVER_URL,
+    fileserver_url: Optional[str] = None,
     strict: bool = False,
     max_payload_size: int = 10_000_000_000,
 ) -> Envelope:
@@ -418,12 +597,25 @@ async def smartreceive(
     `NATSBridgeError`.
     """
     allowed = _origins(allowed_origins, fileserver_url)
-    with _fence("not_json", "the message is not an envelope"):
-        envelope = _read_envelope(msg_json_str)
+    envelope = Envelope()
+    with _about(envelope), _fence("not_json", "the message is not an envelope"):
+        _read_envelope(msg_json_str, envelope)
     _observe("received", envelope)
-    download = fileserver_download_handler or fetch_with_backoff
+    with _about(envelope):
+        options = (allowed, fileserver_url, max_retries, base_delay, max_delay, strict, max_payload_size)
+        envelope["payloads"] = await _open(envelope["payloads"], fileserver_download_handler or fetch_with_backoff, *options)
+    return envelope
+
+
+async def _open(
+    payloads: List[dict], download: DownloadHandler, allowed: Optional[Tuple[str, ...]], fileserver_url: Optional[str], max_retries: int,
+    base_delay: int, max_delay: int, strict: bool, max_payload_size: int,
+) -> List[Payload]:  # fmt: skip
+    """The payloads, downloaded where they are links, checked, decoded"""
     received = []
-    for payload in envelope["payloads"]:
+    seconds = LINK_TIME + sum(payload["size"] for payload in payloads if payload["body"] is None) / 1_000_000
+    deadline = asyncio.get_running_loop().time() + min(seconds, 86_400)
+    for payload in payloads:
         name, body, metadata = payload["dataname"], payload["body"], payload["metadata"]
         stated = metadata.get("sha256")
         if stated is not None and not (isinstance(stated, str) and re.fullmatch("[0-9a-fA-F]{64}", stated)):
@@ -441,7 +633,11 @@ async def smartreceive(
                 allowed, "" if allowed is None else fileserver_url, max_retries, base_delay, max_delay,
             )  # fmt: skip
             with _fence("handler", "the download failed", name):
-                body = await download(link)
+                left = deadline - asyncio.get_running_loop().time()
+                try:
+                    body = await asyncio.wait_for(download(link), max(left, 0.001))
+                except asyncio.TimeoutError as error:
+                    raise NATSBridgeError("timeout", "its message's links took too long") from error
                 if not isinstance(body, (bytes, bytearray, memoryview)):
                     raise TypeError(f"a download handler returns bytes, not {type(body).__name__}")
                 body = bytes(body)
@@ -457,12 +653,12 @@ async def smartreceive(
             raise NATSBridgeError("digest", "it holds other bytes than were sent", name)
         with _fence("undecodable", f"it is not a readable {payload['payload_type']}", name):
             received.append((name, _deserialise(body, payload["payload_type"]), payload["payload_type"]))
-    envelope["payloads"] = received
-    return envelope
+    return received
 
 
-def _read_envelope(message: Union[str, bytes]) -> Envelope:
+def _read_envelope(message: Union[str, bytes], into: Optional[Envelope] = None) -> Envelope:
     """The envelope with every field; a payload's `body` is its bytes, or None for a link"""
+    envelope = Envelope() if into is None else into
     if not isinstance(message, (str, bytes, bytearray, memoryview)):
         raise _wrong(f"a message is str or bytes, not {type(message).__name__}")
     try:
@@ -478,7 +674,9 @@ def _read_envelope(message: Union[str, bytes]) -> Envelope:
         found = {list: "a JSON array", str: "a JSON string", bool: "a JSON boolean", type(None): "JSON null"}.get(type(raw), "a JSON number")
         raise NATSBridgeError("wrong_type", f"the message is not an envelope: it is {found}, not an object")
     _once(raw, text, HEADER_FIELDS + ("metadata", "payloads"))
-    envelope = Envelope({name: _text(raw, name) or "" for name in HEADER_FIELDS}, metadata=_metadata(raw, text))
+    for name in HEADER_FIELDS:
+        envelope[name] = _text(raw, name) or ""
+    envelope["metadata"] = _metadata(raw, text)
     envelope._deletes = []
     payloads = raw.get("payloads")
     if payloads is None:
@@ -594,6 +792,9 @@ async def fetch_with_backoff(link: Link) -> bytes:
             try:
                 async with http.get(url, allow_redirects=False) as response:
                     status = response.status
+                    coding = response.headers.get("Content-Encoding", "identity")
+                    if status == 200 and coding.lower() != "identity":
+                        raise failed("rejected", f"it is encoded as {_shown(coding)}, which nobody asked for")
                     if status == 200:
                         body = await _read_limited(response, link.limit)
                         if body is None:
@@ -608,23 +809,29 @@ async def fetch_with_backoff(link: Link) -> bytes:
                         if 300 <= status < 400:  # a Plik up to 1.3.8 hides its errors in a redirect
                             status = _hidden_status(location)
                             text = location if status else "a redirect is not followed"
-                        pause = _seconds(response.headers.get("Retry-After"))
-                    code = _refusal(status, text, link)
+                    waits = response.headers.get("Retry-After")
+                    code = _refusal(status, text, link, waits)
                     if code:
-                        raise failed(code, f"{status} {text}")
-                    reason = f"{status} {text}"
+                        raise failed(code, f"{status} {_shown(text)}")
+                    reason = f"{status} {_shown(text)}"
+                    asked = _seconds(waits)
+                    if asked is None:
+                        raise failed("download_retry_exceeded", f"the server asks to wait longer than {MAX_RETRY_AFTER} s: {reason}")
+                    pause = asked
             except aiohttp.InvalidURL as error:
                 raise failed("blocked_origin", "it is no URL") from error
             except UnicodeError as error:
                 raise failed("unreachable", f"no resolver takes its host: {error}") from error
             except refused as error:
+                if _is_certificate(error):
+                    raise failed("untrusted", f"its certificate is not trusted: {error}") from error
                 reason = str(error)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
                 reason = f"{type(error).__name__}: {error}"
                 if link.one_shot:
                     raise failed("consumed", f"a link that can be read once broke ({reason})") from error
             if attempt < link.max_retries:
-                await asyncio.sleep(max(min(pause, 60.0), delay * random.uniform(0.5, 1.0) / 1000))
+                await asyncio.sleep(max(pause, delay * random.uniform(0.5, 1.0) / 1000))
                 delay = min(delay * 2, link.max_delay)
     raise failed("download_retry_exceeded", f"gave up after {link.max_retries} retries: {reason}")
 
@@ -636,28 +843,56 @@ def _hidden_status(location: str) -> int:
 
 async def _read_limited(response: Any, limit: int) -> Optional[bytes]:
     body = bytearray()
+    clock = asyncio.get_running_loop().time
+    since, before = clock(), 0
     async for chunk in response.content.iter_chunked(1 << 16):
         body += chunk
         if len(body) > limit:
             return None
+        if clock() - since > 30:
+            if len(body) - before < 30_000:
+                raise NATSBridgeError("timeout", "it comes with less than 1,000 bytes a second")
+            since, before = clock(), len(body)
     return bytes(body)
 
 
-def _refusal(status: int, text: str, link: Link) -> Optional[str]:
+def _refusal(status: int, text: str, link: Link, retry_after: Optional[str] = None) -> Optional[str]:
     """The code of an answer that another try would not change"""
-    if status in (408, 425, 429):
-        return None
-    if status >= 500:
-        return "consumed" if link.one_shot else None
-    if status in (401, 403, 404, 410) and ("expired" in text or (link.expires_at and link.expires_at < datetime.now(timezone.utc))):
-        return "expired"
+    if _is_temporary(status, retry_after):
+        return "consumed" if link.one_shot and status >= 500 else None
+    if status in (400, 401, 403, 404, 410):
+        ends = [moment for moment in (link.expires_at, _presigned_until(link.url)) if moment]
+        if "expired" in text.lower() or any(moment < datetime.now(timezone.utc) for moment in ends):
+            return "expired"
     if status in (404, 410):
         return "consumed" if link.one_shot else "not_found"
     return {0: "blocked_origin", 401: "refused", 403: "refused", 407: "refused"}.get(status, "rejected")
 
 
-def _seconds(header: Optional[str]) -> float:
-    return float(header) if header and re.fullmatch("[0-9]{1,5}", header) else 0.0
+def _presigned_until(url: str) -> Optional[datetime]:
+    """When a presigned link of S3 ends, as the link says"""
+    begin, seconds = (re.search(f"[?&]X-Amz-{name}=([0-9TZ]+)", url) for name in ("Date", "Expires"))
+    try:
+        moment = datetime.strptime(begin[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc) if begin else None
+        return moment + timedelta(seconds=int(seconds[1])) if moment and seconds else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _seconds(header: Optional[str]) -> Optional[float]:
+    """How long `Retry-After` asks to wait, as seconds or as a date; None where that is too long"""
+    if not header:
+        return 0.0
+    if re.fullmatch("[0-9]+", header.strip(), re.ASCII):
+        wait = float(header.strip()[:18])
+    else:
+        try:
+            moment = parsedate_to_datetime(header)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+            wait = (moment - datetime.now(timezone.utc)).total_seconds()
+        except (TypeError, ValueError, IndexError, OverflowError):
+            return 0.0
+    return None if wait > MAX_RETRY_AFTER else max(0.0, wait)
 
 
 class _Address(NamedTuple):
@@ -731,7 +966,9 @@ def _ipv4(labels: List[str]) -> str:
 def _origins(allowed: Any, fileserver_url: Any) -> Optional[Tuple[str, ...]]:
     """The origins that links may lead to; None where only the list of forbidden addresses decides"""
     if allowed is None:
-        if fileserver_url in ("", None):
+        if fileserver_url is None:
+            fileserver_url = _setting("FILESERVER_URL", DEFAULT_FILESERVER_URL)
+        if fileserver_url == "":
             return None
         allowed = (fileserver_url,)
     try:
@@ -924,12 +1161,19 @@ def _redacted(url: str) -> str:
 
 
 def _observe(event: str, envelope: Envelope) -> None:
-    """The fields that every log of a message has (requirements, NFR-401)"""
-    if _log.isEnabledFor(logging.INFO):
-        names = ("correlation_id", "msg_id", "timestamp", "sender_name", "receiver_name")
-        fields = {name: envelope[name] for name in names}
-        fields["payloads"] = [(payload["payload_type"], payload["transport"]) for payload in envelope["payloads"]]
-        _log.info("%s %s", event, fields, extra={"natsbridge": fields})
+    """One record for each payload, with the seven fields that every log of a message has as attributes"""
+    if not _log.isEnabledFor(logging.INFO):
+        return
+    names = ("correlation_id", "msg_id", "timestamp", "sender_name", "receiver_name")
+    fields = {name: _plain_text(envelope[name]) for name in names}
+    for payload in envelope["payloads"] or [{"payload_type": "", "transport": ""}]:
+        fields.update(payload_type=payload["payload_type"], transport=payload["transport"])
+        _log.info("%s %s", event, " ".join(f"{name}={value}" for name, value in fields.items()), extra=dict(fields))
+
+
+def _plain_text(text: str) -> str:
+    """Strangers' text for a log: cut, and without what a terminal would obey"""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text[:200])
 
 
 # ------------------------------------------------------------------------------------------------------------ Arrow
@@ -952,7 +1196,8 @@ def _as_table(value: Any, wrong: NATSBridgeError) -> Any:
         if isinstance(value, pa.RecordBatch):
             return pa.Table.from_batches([value])
         if type(value).__module__.split(".")[0] == "pandas" and hasattr(value, "columns"):
-            return pa.Table.from_pandas(value)
+            # An index with a name is a column, also where pandas could do without its values.
+            return pa.Table.from_pandas(value, preserve_index=True if any(name is not None for name in value.index.names) else None)
         if isinstance(value, (list, tuple)) and all(isinstance(row, dict) for row in value):
             names = list(dict.fromkeys(name for row in value for name in row))
             columns = [pa.array([row.get(name) for row in value]) for name in names]
@@ -964,6 +1209,10 @@ def _as_table(value: Any, wrong: NATSBridgeError) -> Any:
 
 def _arrow_bytes(value: Any, wrong: NATSBridgeError) -> bytes:
     pa, table = _pyarrow(), _as_table(value, wrong)
+    try:
+        table = table.unify_dictionaries()  # readers that take the first dictionary for all get the right values too
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        pass  # of nested values: they are replaced within the stream
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -1055,6 +1304,9 @@ def _expansion(message: Any, input_length: int) -> int:
 
 def _rows_of_table(value: Any, wrong: NATSBridgeError) -> List[dict]:
     table = _as_table(value, wrong)
+    if type(value).__module__.split(".")[0] == "pandas":
+        # The index of a frame that was filtered has no name and is no column.
+        table = table.select([name for name in table.column_names if not re.fullmatch("__index_level_[0-9]+__", str(name))])
     if len(set(table.column_names)) < table.num_columns:
         raise NATSBridgeError("unconvertible", "two columns have the same name")
     columns = []
@@ -1070,7 +1322,9 @@ def _plain_column(column: Any) -> list:
     pa = _pyarrow()
     is_ = pa.types
     if is_.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+        chunks = [chunk.dictionary.take(chunk.indices) for chunk in column.chunks]
+        column = pa.chunked_array(chunks, column.type.value_type)
+        return _plain_column(column)
     if is_.is_integer(column.type) or is_.is_boolean(column.type) or is_.is_string(column.type) or is_.is_large_string(column.type):
         return column.to_pylist()
     return [_plain(pa, scalar) for scalar in column]
@@ -1136,7 +1390,7 @@ def _plain(pa: Any, scalar: Any) -> Any:
         return {name: _plain(pa, scalar[name]) for name in names}
     if is_.is_map(kind):
         pairs = [(_plain(pa, item["key"]), _plain(pa, item["value"])) for item in scalar.values]
-        texts = is_.is_string(kind.key_type) or is_.is_large_string(kind.key_type)
+        texts = str(kind.key_type) in ("string", "large_string", "string_view")
         if texts and len(dict(pairs)) < len(pairs):
             raise NATSBridgeError("unconvertible", "a key of a map stands twice")
         return dict(pairs) if texts else [{"key": key, "value": value} for key, value in pairs]

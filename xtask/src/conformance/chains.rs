@@ -18,6 +18,14 @@ const ROWS: usize = 100_000;
 /// How long one hop of so many rows may take
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The ways of a data frame from pandas and back, and how each is called
+const FRAMES: [(&[&str], &str); 4] = [
+    (&["rust", "node", "rust"], "100,000 rows pandas, Rust, Node, Rust, pandas"),
+    (&["python"], "100,000 rows pandas, the package, pandas"),
+    (&["julia"], "100,000 rows pandas, Julia, pandas"),
+    (&["dart"], "100,000 rows pandas, Dart, pandas"),
+];
+
 /// Tries each way whose languages are there, and notes it in the cell of its first two
 pub(super) fn run(stage: &mut Stage, cells: &mut [Cell]) -> Outcome<()> {
     let rows = json!([{"name": "rows", "type": "jsontable", "value": {"json": cases::items(ROWS)}}]);
@@ -28,11 +36,15 @@ pub(super) fn run(stage: &mut Stage, cells: &mut [Cell]) -> Outcome<()> {
             cell.note(case, outcome);
         }
     };
-    if there(stage, &["rust", "python", "node"]) {
+    for (way, case) in FRAMES {
+        let has_arrow = |name: &&str| stage.peers.iter().any(|peer| peer.name == **name && peer.has_arrow());
+        if !way.iter().chain(&["python-pure"]).all(has_arrow) {
+            continue;
+        }
         let began = Instant::now();
-        let outcome = frame(stage);
-        println!("100,000 rows pandas → Rust → Node → Rust → pandas: {:.1} s", began.elapsed().as_secs_f64());
-        note("python", "rust", "100,000 rows pandas, Rust, Node, Rust, pandas", outcome);
+        let outcome = frame(stage, way);
+        println!("{case}: {:.1} s", began.elapsed().as_secs_f64());
+        note("python-pure", way.first().unwrap_or(&"rust"), case, outcome);
     }
     if there(stage, &["rust", "browser"]) {
         let outcome = hop(stage, "rust", "browser", &rows).and_then(|rows| hop(stage, "browser", "rust", &rows));
@@ -41,21 +53,23 @@ pub(super) fn run(stage: &mut Stage, cells: &mut [Cell]) -> Outcome<()> {
     Ok(())
 }
 
-/// A data frame that pandas made goes round and is compared by pandas
-fn frame(stage: &mut Stage) -> Outcome<()> {
-    let python = stage.peers.iter().find(|peer| peer.name == "python").cloned();
+/// A data frame that pandas made goes through these languages and back, and is compared by pandas
+fn frame(stage: &mut Stage, way: &[&'static str]) -> Outcome<()> {
+    let python = stage.peers.iter().find(|peer| peer.name == "python-pure").cloned();
     let python = python.ok_or_else(|| Failure::new("no Python"))?;
+    let (Some(first), Some(last)) = (way.first(), way.last()) else { return Err(Failure::new("no way")) };
     let script = root().join("xtask/src/conformance/pandas_chain.py");
     let mut command = python.script(&script);
     command.args(["--nats", &stage.nats, "--files", &stage.files, "--rows", &ROWS.to_string()]);
     let mut pandas = Talk::start("pandas", &mut command)?;
     pandas.hear(PATIENCE, |line| (line["ready"] == true).then_some(()))?;
-    pandas.tell(&json!({"to": "conform.rust"}))?;
+    pandas.tell(&json!({"to": format!("conform.{first}")}))?;
     let msg_id = pandas.hear(PATIENCE, |line| line.get("msg_id").cloned())?;
-    let first = received(stage, "rust", &msg_id)?;
-    let second = hop(stage, "rust", "node", &first)?;
-    let third = hop(stage, "node", "rust", &second)?;
-    send(stage, "rust", "conform.pandas", &third)?;
+    let mut parts = received(stage, first, &msg_id)?;
+    for (sender, receiver) in way.iter().zip(way.iter().skip(1)) {
+        parts = hop(stage, sender, receiver, &parts)?;
+    }
+    send(stage, last, "conform.pandas", &parts)?;
     let verdict = pandas.hear(PATIENCE, |line| line.get("equal").cloned())?;
     pandas.end();
     if verdict == true { Ok(()) } else { Err(Failure::new(format!("pandas says: {verdict}"))) }

@@ -43,12 +43,12 @@ pub(super) fn print_cells(cells: &[Cell], absent: &[(&str, String)]) {
     let row = cells.iter().take_while(|cell| cell.sender == first.sender);
     let receivers: Vec<&str> = row.map(|cell| cell.receiver).collect();
     print!("\n{:<12}", "from \\ to");
-    receivers.iter().for_each(|receiver| print!("{:>9}", receiver.get(..8).unwrap_or(receiver)));
+    receivers.iter().for_each(|receiver| print!("{:>8}", short(receiver)));
     println!();
     for row in cells.chunks(receivers.len().max(1)) {
         print!("{:<12}", row.first().map_or("", |cell| cell.sender));
         for cell in row {
-            print!("{:>9}", format!("{}/{}", cell.passed, cell.passed + cell.failed.len()));
+            print!("{:>8}", format!("{}/{}", cell.passed, cell.passed + cell.failed.len()));
         }
         println!();
     }
@@ -63,6 +63,15 @@ pub(super) fn print_cells(cells: &[Cell], absent: &[(&str, String)]) {
     for (cell, (case, why)) in failures.take(SHOWN) {
         let why: String = why.chars().take(600).collect();
         println!("  {} to {}: {case}: {why}", cell.sender, cell.receiver);
+    }
+}
+
+/// A name that fits its column
+fn short(peer: &str) -> &str {
+    match peer {
+        "python-pure" => "py-pure",
+        "micropython" => "micropy",
+        other => other,
     }
 }
 

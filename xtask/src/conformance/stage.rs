@@ -1,18 +1,15 @@
 //! Two real servers and a running peer of each language.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::sabotage::{self, Relay, Rule};
-use crate::failure::{Context, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::peers::{Peer, Talk};
-use crate::process::{Deadline, Line, Output, Process};
-use crate::servers::clean;
-use crate::tools;
+use crate::process::Deadline;
+use crate::servers::{self, Port, Server};
 use crate::workspace::{self, TempFolder};
 
 /// How long the servers may take to be there
@@ -30,7 +27,7 @@ pub(super) struct Stage {
     pub(super) nats: String,
     websocket: String,
     pub(super) files: String,
-    _servers: [Process; 2],
+    _servers: [Server; 2],
     _folder: TempFolder,
 }
 
@@ -40,16 +37,16 @@ impl Stage {
         let natsbridge = workspace::natsbridge()?;
         let folder = TempFolder::create()?;
         let deadline = Deadline::after(SERVERS);
-        let (nats_server, nats, websocket) = start_nats(&folder, deadline)?;
+        let (nats_server, websocket) = servers::start_nats_with_websocket(folder.path(), deadline)?;
         let stored = folder.path().join("files");
-        let (file_server, files) = start_files(&natsbridge, stored, deadline)?;
+        let file_server = servers::start_public_files(&natsbridge, &stored, Port::Any, deadline)?;
         let mut stage = Self {
             peers: peers.to_vec(),
             talks: BTreeMap::new(),
             relay: None,
-            nats,
+            nats: nats_server.url.clone(),
             websocket,
-            files,
+            files: file_server.url.clone(),
             _servers: [nats_server, file_server],
             _folder: folder,
         };
@@ -110,31 +107,6 @@ impl Stage {
         let talk = self.talks.get_mut(name).ok_or_else(|| Failure::new(format!("{name} does not run")))?;
         talk.hear(START, |line| (line["ready"] == true).then_some(()))
     }
-}
-
-fn start_nats(folder: &TempFolder, deadline: Deadline) -> Outcome<(Process, String, String)> {
-    let config = folder.path().join("nats.conf");
-    let text = "host: 127.0.0.1\nport: -1\nmax_payload: 1MB\n\
-                websocket { host: 127.0.0.1, port: -1, no_tls: true, same_origin: false }\n";
-    std::fs::write(&config, text).context(|| format!("cannot write {}", config.display()))?;
-    let mut server = Process::spawn("nats-server", Command::new(tools::nats_server()?).arg("-c").arg(config))?;
-    // The order of the two lines is the server's own.
-    let listens = |line: &Line, words: &str| line.text.split_once(words).map(|(_, url)| url.trim().to_owned());
-    let websocket = server.wait_for(deadline, |line| listens(line, "Listening for websocket clients on "))?;
-    let nats = server.wait_for(deadline, |line| listens(line, "Listening for client connections on "))?;
-    server.wait_for(deadline, |line| listens(line, "Server is ready"))?;
-    Ok((server, format!("nats://{nats}"), websocket))
-}
-
-/// The embedded file server, which pages of any origin may use
-fn start_files(natsbridge: &std::path::Path, folder: PathBuf, deadline: Deadline) -> Outcome<(Process, String)> {
-    let mut command = clean(natsbridge);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--cors", "*", "--dir"]).arg(folder);
-    let mut server = Process::spawn("natsbridge serve", &mut command)?;
-    let url = server.wait_for(deadline, |line| {
-        line.text.strip_prefix("listening on ").filter(|_| line.output == Output::Out).map(|url| url.trim().to_owned())
-    })?;
-    Ok((server, url))
 }
 
 /// Whether a line is the report of this message's arrival

@@ -9,7 +9,7 @@ use crate::failure::{Context, Failure, Outcome};
 
 /// One entry
 #[derive(Debug)]
-pub(super) struct Skip {
+pub(crate) struct Skip {
     pub(super) runner: String,
     /// A vector's name, where `*` stands for any text
     pub(super) vector: String,
@@ -17,13 +17,13 @@ pub(super) struct Skip {
 }
 
 impl Skip {
-    pub(super) fn covers(&self, runner: &str, vector: &str) -> bool {
+    pub(crate) fn covers(&self, runner: &str, vector: &str) -> bool {
         self.runner == runner && matches(&self.vector, vector)
     }
 }
 
 /// Every entry, in the file's order
-pub(super) fn load() -> Outcome<Vec<Skip>> {
+pub(crate) fn load() -> Outcome<Vec<Skip>> {
     let path = testdata().join("skips.json");
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
     let json: Vec<Value> = serde_json::from_str(&text).context(|| "skips.json is no list".to_owned())?;

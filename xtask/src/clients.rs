@@ -1,0 +1,323 @@
+//! `cargo xtask clients`: the package of each language in `clients/`, checked by its own script against real servers.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::failure::{Context, Failure, Outcome};
+use crate::interrupt;
+use crate::process::Deadline;
+use crate::servers::{self, Port, Server};
+use crate::tools;
+use crate::workspace::{self, TempFolder, root};
+
+/// The exit code of a script whose language can't be had on this machine; its last line says why
+const SKIPPED: i32 = 77;
+
+/// How long one script may take, with everything that it installs on a fresh machine
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// How long the servers may take to start
+const START: Duration = Duration::from_secs(30);
+
+/// How often a wait looks up
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// Lines of a failed script that are shown; the end of it, where the failure is
+const SHOWN: usize = 400;
+
+/// What was asked for on the command line
+#[derive(Debug, Default, PartialEq)]
+struct Options {
+    /// None: each language that has a script
+    languages: Vec<String>,
+    required: Vec<String>,
+}
+
+impl Options {
+    fn read(args: &[&str]) -> Outcome<Self> {
+        let mut options = Self::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            match *arg {
+                "--require" => {
+                    let list = args.next().ok_or_else(|| Failure::new("--require needs a list of languages"))?;
+                    options.required.extend(list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(String::from));
+                }
+                word if word.starts_with('-') => return Err(Failure::new(format!("clients does not know {word}"))),
+                word => options.languages.push(word.to_owned()),
+            }
+        }
+        match options.required.iter().find(|name| !options.languages.is_empty() && !options.languages.contains(name)) {
+            Some(name) => Err(Failure::new(format!("{name} is required and not among the languages to check"))),
+            None => Ok(options),
+        }
+    }
+}
+
+/// What became of a language's script
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Checked,
+    Skipped,
+    Failed,
+}
+
+/// One line of the table
+#[derive(Debug)]
+struct Row {
+    language: String,
+    verdict: Verdict,
+    took: Duration,
+    /// The last line that the script printed
+    said: String,
+}
+
+/// Checks the languages, prints a table, and fails where one failed or a required one was skipped
+pub(crate) fn run(args: &[&str]) -> Outcome<()> {
+    let options = Options::read(args)?;
+    let there = languages(&root().join("clients"))?;
+    let asked = if options.languages.is_empty() { &there } else { &options.languages };
+    if let Some(name) = asked.iter().chain(&options.required).find(|name| !there.contains(name)) {
+        let known = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        return Err(Failure::new(format!("there is no clients/{name}/check.sh; there is {known}")));
+    }
+    if asked.is_empty() {
+        println!("clients/ has no check.sh: nothing to check");
+        return Ok(());
+    }
+    let stage = Stage::set()?;
+    let mut rows = Vec::new();
+    for language in asked {
+        interrupt::check()?;
+        println!("\n== {language}: clients/{language}/check.sh");
+        let work = TempFolder::create()?;
+        let log = TempFolder::create()?;
+        let script = root().join("clients").join(language).join("check.sh");
+        let mut command = stage.command(&script, work.path());
+        let row = check(language, &mut command, &log.path().join("log"), LIMIT)?;
+        println!("{}", row.said);
+        rows.push(row);
+    }
+    print_table(&rows);
+    judge(&rows, &options.required)
+}
+
+/// The folders that have a script
+fn languages(clients: &Path) -> Outcome<Vec<String>> {
+    if !clients.is_dir() {
+        return Ok(Vec::new());
+    }
+    let failed = || format!("cannot read {}", clients.display());
+    let entries = fs::read_dir(clients).context(failed)?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.context(failed)?;
+        if entry.path().join("check.sh").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The servers and programs that every script is told of
+struct Stage {
+    natsbridge: PathBuf,
+    nats_server: PathBuf,
+    tools: PathBuf,
+    websocket: String,
+    nats: Server,
+    files: Server,
+    s3: Server,
+    _folder: TempFolder,
+}
+
+impl Stage {
+    fn set() -> Outcome<Self> {
+        let natsbridge = workspace::natsbridge()?;
+        let folder = TempFolder::create()?;
+        let deadline = Deadline::after(START);
+        let (nats, websocket) = servers::start_nats_with_websocket(folder.path(), deadline)?;
+        let files = servers::start_public_files(&natsbridge, &folder.path().join("files"), Port::Any, deadline)?;
+        let s3 = servers::start_s3(&folder.path().join("s3"), deadline)?;
+        println!("nats-server  {}  {websocket}\nfile server  {}\nS3 server    {}", nats.url, files.url, s3.url);
+        Ok(Self {
+            natsbridge,
+            nats_server: tools::nats_server()?,
+            tools: tools::cache()?,
+            websocket,
+            nats,
+            files,
+            s3,
+            _folder: folder,
+        })
+    }
+
+    /// A script with everything that the contract in docs/peers.md names
+    fn command(&self, script: &Path, work: &Path) -> Command {
+        let mut command = servers::clean(Path::new("bash"));
+        command
+            .arg(script)
+            .current_dir(root())
+            .env("NATS_URL", &self.nats.url)
+            .env("NATS_WS_URL", &self.websocket)
+            .env("FILESERVER_URL", &self.files.url)
+            .env("S3_URL", &self.s3.url)
+            .env("S3_BUCKET", servers::S3_BUCKET)
+            .env("AWS_ACCESS_KEY_ID", servers::S3_ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", servers::S3_SECRET_KEY)
+            .env("NATSBRIDGE", &self.natsbridge)
+            .env("NATS_SERVER", &self.nats_server)
+            .env("TOOLS", &self.tools)
+            .env("WORK", work);
+        // What cargo says to us is about xtask: a build inside the script would take it for its own.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+                command.env_remove(&name);
+            }
+        }
+        command
+    }
+}
+
+/// Runs a script to its end; shows what it printed where it failed
+fn check(language: &str, command: &mut Command, log: &Path, limit: Duration) -> Outcome<Row> {
+    let failed = || format!("cannot write {}", log.display());
+    let output = File::create(log).context(failed)?;
+    command.stdin(Stdio::null()).stdout(output.try_clone().context(failed)?).stderr(output).process_group(0);
+    let began = Instant::now();
+    let mut group = Group(command.spawn().context(|| format!("cannot start {language}'s check.sh"))?);
+    let code = loop {
+        if let Some(status) = group.0.try_wait().context(|| format!("cannot wait for {language}'s check.sh"))? {
+            break status.code();
+        }
+        interrupt::check()?;
+        if began.elapsed() > limit {
+            break None;
+        }
+        thread::sleep(GLANCE);
+    };
+    let in_time = began.elapsed() <= limit;
+    drop(group);
+    let took = began.elapsed();
+    let printed = fs::read(log).context(|| format!("cannot read {}", log.display()))?;
+    let printed = String::from_utf8_lossy(&printed);
+    let said = printed.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned();
+    let (verdict, said) = match code {
+        Some(0) => (Verdict::Checked, said),
+        Some(SKIPPED) => (Verdict::Skipped, said.strip_prefix("skipped:").map_or(said.as_str(), str::trim).to_owned()),
+        _ => (Verdict::Failed, if in_time { said } else { format!("not done after {} s: {said}", limit.as_secs()) }),
+    };
+    if verdict == Verdict::Failed {
+        let lines: Vec<_> = printed.lines().collect();
+        let skipped = lines.len().saturating_sub(SHOWN);
+        if skipped > 0 {
+            println!("  | … {skipped} lines before");
+        }
+        lines.iter().skip(skipped).for_each(|line| println!("  | {line}"));
+    }
+    Ok(Row { language: language.to_owned(), verdict, took, said })
+}
+
+/// A script and whatever it started, all ended on drop
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A server that the script left behind is in its group. There is none to end where all went well.
+        let group = format!("-{}", self.0.id());
+        let _ = Command::new("bash").args(["-c", "kill -KILL -- \"$0\"", &group]).stderr(Stdio::null()).status();
+        let _ = self.0.wait();
+    }
+}
+
+fn print_table(rows: &[Row]) {
+    println!("\n{:<14}{:<9}{:>8}  last line", "client", "result", "seconds");
+    for Row { language, verdict, took, said } in rows {
+        let verdict = format!("{verdict:?}").to_lowercase();
+        let said: String = said.chars().take(46).collect();
+        println!("{language:<14}{verdict:<9}{:>8.1}  {said}", took.as_secs_f64());
+    }
+}
+
+/// Whether what happened is good enough
+fn judge(rows: &[Row], required: &[String]) -> Outcome<()> {
+    let wrong = |row: &&Row| {
+        row.verdict == Verdict::Failed || (row.verdict == Verdict::Skipped && required.contains(&row.language))
+    };
+    let said = |row: &Row| match row.verdict {
+        Verdict::Skipped => format!("{} is required and was skipped: {}", row.language, row.said),
+        _ => format!("{} failed: {}", row.language, row.said),
+    };
+    let wrong: Vec<_> = rows.iter().filter(wrong).map(said).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::new(wrong.join("\n"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(script: &str) -> Row {
+        let folder = TempFolder::create().unwrap();
+        let mut command = Command::new("bash");
+        command.args(["-c", script]).env("LEFT", folder.path().join("left"));
+        check("cobol", &mut command, &folder.path().join("log"), Duration::from_secs(5)).unwrap()
+    }
+
+    #[test]
+    fn exit_code_decides_and_the_last_line_is_kept() {
+        let row = checked("echo a; echo '12 tests, 3 checks' >&2; echo");
+        assert_eq!((row.verdict, row.said.as_str()), (Verdict::Checked, "12 tests, 3 checks"));
+        let row = checked("echo 'skipped: no cobol'; exit 77");
+        assert_eq!((row.verdict, row.said.as_str()), (Verdict::Skipped, "no cobol"));
+        for script in ["exit 1", "echo skipped: x; exit 76", "kill -9 $$"] {
+            assert_eq!(checked(script).verdict, Verdict::Failed, "{script}");
+        }
+    }
+
+    #[test]
+    fn script_that_hangs_fails_and_what_it_started_ends_with_it() {
+        let folder = TempFolder::create().unwrap();
+        let mut command = Command::new("bash");
+        command.args(["-c", "sleep 60 & echo $!; wait"]);
+        let row = check("cobol", &mut command, &folder.path().join("log"), Duration::from_millis(500)).unwrap();
+        assert_eq!(row.verdict, Verdict::Failed);
+        let left = row.said.rsplit(' ').next().unwrap_or_default();
+        // A killed process whose parent is gone stays for a moment.
+        let gone = (0..100).any(|_| {
+            thread::sleep(GLANCE);
+            let state = fs::read_to_string(format!("/proc/{left}/stat")).unwrap_or_default();
+            state.is_empty() || state.contains(") Z ")
+        });
+        assert!(gone, "process {left} is still there");
+    }
+
+    #[test]
+    fn failure_and_a_required_language_that_was_skipped_fail() {
+        let row = |language: &str, verdict| Row {
+            language: language.to_owned(),
+            verdict,
+            took: Duration::ZERO,
+            said: "why".to_owned(),
+        };
+        let required = ["python".to_owned()];
+        assert!(judge(&[row("python", Verdict::Checked), row("dart", Verdict::Skipped)], &required).is_ok());
+        let failure = judge(&[row("python", Verdict::Skipped)], &required).unwrap_err().to_string();
+        assert_eq!(failure, "python is required and was skipped: why");
+        assert!(judge(&[row("dart", Verdict::Failed)], &[]).is_err());
+    }
+
+    #[test]
+    fn options_are_read_and_wrong_ones_named() {
+        let options = Options::read(&["python", "dart", "--require", "python"]).unwrap();
+        assert_eq!((options.languages, options.required), (vec!["python".into(), "dart".into()], vec!["python".into()]));
+        for args in [&["--require"][..], &["--all"], &["dart", "--require", "python"]] {
+            assert!(Options::read(args).is_err(), "{args:?}");
+        }
+    }
+}
