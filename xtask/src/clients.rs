@@ -45,7 +45,9 @@ impl Options {
             match *arg {
                 "--require" => {
                     let list = args.next().ok_or_else(|| Failure::new("--require needs a list of languages"))?;
-                    options.required.extend(list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(String::from));
+                    options
+                        .required
+                        .extend(list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(String::from));
                 }
                 word if word.starts_with('-') => return Err(Failure::new(format!("clients does not know {word}"))),
                 word => options.languages.push(word.to_owned()),
@@ -315,7 +317,10 @@ mod tests {
     #[test]
     fn options_are_read_and_wrong_ones_named() {
         let options = Options::read(&["python", "dart", "--require", "python"]).unwrap();
-        assert_eq!((options.languages, options.required), (vec!["python".into(), "dart".into()], vec!["python".into()]));
+        assert_eq!(
+            (options.languages, options.required),
+            (vec!["python".into(), "dart".into()], vec!["python".into()])
+        );
         for args in [&["--require"][..], &["--all"], &["dart", "--require", "python"]] {
             assert!(Options::read(args).is_err(), "{args:?}");
         }

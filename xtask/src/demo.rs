@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Starts both servers, receives in one process what another sends, and compares
 pub(crate) fn run() -> Outcome<()> {
-    let natsbridge = workspace::natsbridge()?;
+    let natsbridge = workspace::natsbridge_alone()?;
     let folder = TempFolder::create()?;
     let [stored, saved] = ["files", "saved"].map(|name| folder.path().join(name));
     for path in [&stored, &saved] {
@@ -57,7 +57,23 @@ pub(crate) fn run() -> Outcome<()> {
         return Err(Failure::new(format!("the receiver printed {} lines instead of one message", printed.len())));
     };
     let message: Value = serde_json::from_str(line).context(|| "the receiver's line is not JSON".to_owned())?;
-    verify::report(&parts, &message)
+    verify::report(&parts, &message)?;
+    println!("{}", next(&natsbridge));
+    Ok(())
+}
+
+/// What somebody does who has seen this, with the program that is there now
+fn next(natsbridge: &Path) -> String {
+    // As short as it can be: most people stand in the checkout.
+    let shown = natsbridge.strip_prefix(workspace::root()).unwrap_or(natsbridge).display();
+    format!(
+        "\nNext, with the program that was just built:\n\n  \
+         cargo xtask up                                  # servers, until Ctrl-C\n  \
+         {shown} --help\n  \
+         docs/walkthrough.md                             # ten minutes, to a table of your own\n\n\
+         `cargo xtask up` prints the commands that send and receive. To have the program in every\n\
+         folder: cargo install --locked --path crates/natsbridge-cli"
+    )
 }
 
 /// Returns once the receiver's subscription is in place: what is sent from then on arrives
@@ -66,4 +82,21 @@ fn start_receiver(mut command: Command, saved: &Path, deadline: Deadline) -> Out
     let mut receiver = Process::spawn("natsbridge receive", &mut command)?;
     receiver.wait_for(deadline, |line| line.text.contains("listening on demo.>").then_some(()))?;
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_the_program_that_was_built_and_pages_that_exist() {
+        let built = workspace::root().join("target/debug/natsbridge");
+        let advice = next(&built);
+        assert!(advice.contains("  target/debug/natsbridge --help"), "{advice}");
+        assert!(next(Path::new("/elsewhere/natsbridge")).contains("  /elsewhere/natsbridge --help"));
+        for path in ["docs/walkthrough.md", "crates/natsbridge-cli"] {
+            assert!(advice.contains(path) && workspace::root().join(path).exists(), "{path}");
+        }
+        assert!(advice.lines().all(|line| line.chars().count() <= 90), "{advice}");
+    }
 }

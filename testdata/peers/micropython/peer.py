@@ -158,7 +158,7 @@ def sent(given):
         options["max_message_size"] = limits["max_message_size"]
     parts = [part_of(part) for part in given["parts"]]
     draw = lambda: ids.pop(0) if ids else nb.uuid4()  # noqa: E731
-    envelope, text = nb.smartsend(given["subject"], parts, timestamp=given["timestamp"], new_id=draw, **options)
+    envelope, text = nb.smartsend(given["subject"], parts, now=lambda: given["timestamp"], new_id=draw, **options)
     return {"envelope": nb.from_json(text, depth=DEPTH), "transports": [payload["transport"] for payload in envelope["payloads"]]}
 
 
@@ -272,10 +272,10 @@ class Live:
 
     def take(self):
         gc.collect()
-        message = self.nats.next()
+        message = self.nats.next(0)
         if message is None:
             return
-        subject, size, data = message
+        subject, size, data = message[:3]
         message = None  # nobody else holds its bytes
         seen = Seen()
         try:

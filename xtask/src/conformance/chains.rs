@@ -37,7 +37,7 @@ pub(super) fn run(stage: &mut Stage, cells: &mut [Cell]) -> Outcome<()> {
         }
     };
     for (way, case) in FRAMES {
-        let has_arrow = |name: &&str| stage.peers.iter().any(|peer| peer.name == **name && peer.has_arrow());
+        let has_arrow = |name: &&str| stage.peers.iter().any(|peer| peer.name == *name && peer.has_arrow());
         if !way.iter().chain(&["python-pure"]).all(has_arrow) {
             continue;
         }

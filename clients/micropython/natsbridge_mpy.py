@@ -1,6 +1,9 @@
 """NATSBridge for MicroPython: smartsend and smartreceive, without dependencies and with one copy of a payload at a time.
 
 The wire is docs/specification.md. A device has no links, no Arrow and 50,000 bytes for one payload.
+
+`log`, where set, is called as log(event, fields) for each payload that was sent or received; `fields` has the seven
+fields that every log of a message has, and is the same dictionary each time.
 """
 
 import binascii
@@ -10,7 +13,10 @@ import os
 import time
 from collections import OrderedDict
 
+log = None
+
 MAX_PAYLOAD = 50000  # bytes in one payload, serialised
+BROKER_URL = "nats://localhost:4222"
 SIZE_THRESHOLD = 100000  # of the specification; without links it decides nothing
 MAX_MESSAGE_SIZE = 1048576  # NATS's own default
 MAX_SUBJECT = 2000  # bytes in a subject
@@ -25,13 +31,24 @@ _INFINITE = (float("inf"), float("-inf"))
 
 
 class NATSBridgeError(Exception):
-    """What went wrong: `code` is a word of the specification, `dataname` the payload's name or None."""
+    """What went wrong: `code` is a word of the specification, `dataname` the payload's name or None.
 
-    def __init__(self, code, text, dataname=None, msg_id=None):
+    `msg_id` and `correlation_id` are the message's, None where they could not be read. `header` has the fields that were.
+    """
+
+    def __init__(self, code, text, dataname=None):
         super().__init__(text if dataname is None else "payload `%s`: %s" % (dataname, text))
         self.code = code
         self.dataname = dataname
-        self.msg_id = msg_id
+        self.header = {}
+        self.msg_id = self.correlation_id = None
+
+    def about(self, header):
+        """Says which message it is about; returns itself."""
+        self.header = header
+        self.msg_id = header.get("msg_id") or None
+        self.correlation_id = header.get("correlation_id") or None
+        return self
 
 
 # --- sending
@@ -40,7 +57,7 @@ class NATSBridgeError(Exception):
 def smartsend(
     subject,
     data,
-    broker_url="nats://localhost:4222",
+    broker_url=None,
     fileserver_url="",
     fileserver_upload_handler=None,
     size_threshold=SIZE_THRESHOLD,
@@ -56,19 +73,20 @@ def smartsend(
     metadata=None,
     max_message_size=MAX_MESSAGE_SIZE,
     digest_direct=False,
-    timestamp=None,
     new_id=None,
+    now=None,
 ):
     """Makes the message of `data`, a list of (dataname, value, payload_type), and returns (envelope, json).
 
     The caller publishes `json`, a bytearray: text would be a second copy. The envelope's payloads hold their
     serialised bytes as `data`; base64 is only in `json`. The file server's keywords are those of every platform and
-    are not used here. Every error is a NATSBridgeError.
+    are not used here. `new_id()` returns a new UUID as text, `now()` the time as text: for ports that have no random
+    bytes or no calendar. Every error is a NATSBridgeError.
     """
     try:
         return _smartsend(
             subject, data, broker_url, correlation_id, msg_purpose, sender_name, receiver_name, receiver_id, reply_to,
-            reply_to_msg_id, msg_id, sender_id, metadata, max_message_size, digest_direct, timestamp, new_id,
+            reply_to_msg_id, msg_id, sender_id, metadata, max_message_size, digest_direct, new_id or uuid4, now or utc_now,
         )  # fmt: skip
     except NATSBridgeError:
         raise
@@ -81,7 +99,7 @@ def smartsend(
 
 def _smartsend(
     subject, data, broker_url, correlation_id, msg_purpose, sender_name, receiver_name, receiver_id, reply_to,
-    reply_to_msg_id, msg_id, sender_id, metadata, max_message_size, digest_direct, timestamp, new_id,
+    reply_to_msg_id, msg_id, sender_id, metadata, max_message_size, digest_direct, new_id, now,
 ):  # fmt: skip
     _check_subject("subject", subject)
     if reply_to != "":
@@ -90,18 +108,78 @@ def _smartsend(
         raise NATSBridgeError("wrong_value", "`metadata` is not a dict")
     if isinstance(data, (str, bytes)):
         raise NATSBridgeError("wrong_value", "the payloads are not a list")
-    new_id = new_id or uuid4
     envelope = OrderedDict()
     given = (
-        correlation_id or new_id(), msg_id or new_id(), timestamp or now(), subject, msg_purpose, sender_name,
-        sender_id or new_id(), receiver_name, receiver_id, reply_to, reply_to_msg_id, without_secrets(broker_url),
+        correlation_id or new_id(), msg_id or new_id(), now(), subject, msg_purpose, sender_name, sender_id or new_id(),
+        receiver_name, receiver_id, reply_to, reply_to_msg_id, without_secrets(variable("NATS_URL", BROKER_URL, broker_url)),
     )  # fmt: skip
     for field, value in zip(FIELDS, given):
         _check_text(field, value)
         envelope[field] = value
     envelope["metadata"] = metadata or {}
-    envelope["payloads"] = [_payload(index, part, new_id, digest_direct) for index, part in enumerate(data)]
-    return envelope, _envelope_json(envelope, max_message_size)
+    try:
+        envelope["payloads"] = [_payload(index, part, new_id, digest_direct) for index, part in enumerate(data)]
+        json = _envelope_json(envelope, max_message_size)
+    except NATSBridgeError as error:
+        raise error.about(envelope)
+    _observe("sent", envelope, envelope["payloads"])
+    return envelope, json
+
+
+def variable(name, otherwise, given=None):
+    """What the caller gave, else an environment variable where the port has them, else the default."""
+    if given is not None:
+        return given
+    getenv = getattr(os, "getenv", None)
+    return (getenv and getenv(name)) or otherwise
+
+
+def _observe(event, header, payloads):
+    if log is None:
+        return
+    fields = {}
+    for name in ("correlation_id", "msg_id", "timestamp", "sender_name", "receiver_name"):
+        fields[name] = header[name]
+    for payload in payloads or ({"payload_type": "", "transport": ""},):
+        fields["payload_type"], fields["transport"] = payload["payload_type"], payload["transport"]
+        try:
+            log(event, fields)
+        except Exception:  # a message does not depend on its log
+            pass
+
+
+# --- answers: each returns the subject to publish to, and the JSON
+
+
+def reply(received, data, reply_subject="", **options):
+    """An answer to a message that `smartreceive` read; `options` are those of smartsend.
+
+    `reply_subject` is NATS' own, for a message without `reply_to`.
+    """
+    try:
+        subject = received["reply_to"] or reply_subject
+        if received["msg_purpose"] in ("ACK", "NACK"):
+            raise NATSBridgeError("wrong_value", "no ACK and no NACK is answered")
+        if not subject:
+            raise NATSBridgeError("wrong_value", "the message asks for no answer: it has no reply_to")
+        if subject[0] == "$":
+            raise NATSBridgeError("wrong_value", "subjects with $ belong to the server")
+        options["correlation_id"], options["reply_to_msg_id"] = received["correlation_id"], received["msg_id"]
+        options["receiver_name"], options["receiver_id"] = received["sender_name"], received["sender_id"]
+    except (TypeError, KeyError):
+        raise NATSBridgeError("wrong_value", "only a message that smartreceive read can be answered")
+    return subject, smartsend(subject, data, **options)[1]
+
+
+def ack(received, reply_subject="", **options):
+    """An ACK, to be published once the message has been handled."""
+    return reply(received, (), reply_subject, msg_purpose="ACK", **options)
+
+
+def nack(received, reason, code="handler", retryable=False, reply_subject="", **options):
+    """A NACK: the message could not be handled; `retryable` says whether a repeat of it may be."""
+    told = {"code": code, "reason": reason, "retryable": bool(retryable)}
+    return reply(received, (), reply_subject, msg_purpose="NACK", metadata=told, **options)
 
 
 def _check_text(name, value, dataname=None):
@@ -229,6 +307,8 @@ def _payload_head(payload, index):
 
 def uuid4():
     """A random UUID as text."""
+    if not hasattr(os, "urandom"):
+        raise NATSBridgeError("unsupported", "this port has no os.urandom: pass new_id=, a function that returns a new UUID as text")
     drawn = bytearray(os.urandom(16))
     drawn[6] = (drawn[6] & 0x0F) | 0x40
     drawn[8] = (drawn[8] & 0x3F) | 0x80
@@ -236,12 +316,15 @@ def uuid4():
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
-def now():
+def utc_now():
     """The time in UTC with milliseconds, as the device's clock has it."""
-    year, month, day, hour, minute, second = time.gmtime()[:6]
-    return "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ" % (
-        year, month, day, hour, minute, second, time.time_ns() // 1000000 % 1000,
-    )  # fmt: skip
+    if not hasattr(time, "gmtime"):
+        raise NATSBridgeError(
+            "unsupported",
+            "this port has no time.gmtime: pass now=, a function that returns the time as text, such as 2026-05-13T08:15:30.123Z",
+        )
+    millis = time.time_ns() // 1000000 % 1000 if hasattr(time, "time_ns") else 0
+    return "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ" % (tuple(time.gmtime()[:6]) + (millis,))
 
 
 def without_secrets(urls):
@@ -304,13 +387,13 @@ def _smartreceive(msg_json_str, strict, max_payload_size, on_payload):
             raise NATSBridgeError("wrong_type", "the envelope's `payloads` is not an array")
         for index, payload in enumerate(envelope["payloads"]):
             _check_payload(payload, index)
+        _observe("received", out, envelope["payloads"])
         out["payloads"] = []
         for payload in envelope["payloads"]:
             raw = payload.pop("data")
             out["payloads"].append(_open(payload, raw, strict, min(max_payload_size, MAX_PAYLOAD), on_payload))
     except NATSBridgeError as error:
-        error.msg_id = out.get("msg_id")
-        raise
+        raise error.about(out)
     return out
 
 
