@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::connection::{Connection, Meaning};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::{output, session, stores, units};
@@ -41,6 +42,9 @@ pub(crate) struct Bench {
     /// Bytes of the file; 0 leaves the file server out
     #[arg(long, value_name = "SIZE", default_value = "16MB", value_parser = units::size)]
     link_size: u64,
+    /// Subject to use, where permissions allow no other [default: a new one]
+    #[arg(long, value_name = "SUBJECT")]
+    subject: Option<String>,
     /// Print one JSON line
     #[arg(long)]
     json: bool,
@@ -72,16 +76,24 @@ struct Links {
     down: f64,
 }
 
+/// What a break of the connection means
+const MEANING: Meaning =
+    Meaning { gone: "What is measured now is not the server's speed.", back: "Messages may be lost; measure again." };
+
 impl Bench {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        self.subject.as_deref().map_or(Ok(()), session::check_subject)?;
         let config = global.config().await?;
         let bridge = Global::connect(config.clone()).await?;
+        let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned(), MEANING);
         let limits = bridge.limits();
         if self.size >= limits.size_threshold {
             let at_most = units::shown(limits.size_threshold.saturating_sub(1));
             return Err(Failure::Usage(format!("--size is for messages without links: at most {at_most}")));
         }
         let messages = self.messages(&bridge).await?;
+        // What follows is our own leaving.
+        drop(connection);
         session::end(&bridge).await;
         let links = if self.link_size > 0 { Some(self.links(&config).await?) } else { None };
         if self.json {
@@ -91,7 +103,8 @@ impl Bench {
     }
 
     async fn messages(&self, bridge: &Bridge) -> Result<Messages, Failure> {
-        let subject = format!("natsbridge.bench.{}", bridge.sender_id());
+        let own = || format!("natsbridge.bench.{}", bridge.sender_id());
+        let subject = self.subject.clone().unwrap_or_else(own);
         let mut inbox = bridge.subscribe(&subject).await?;
         let payload = Bytes::from(filled(self.size));
         let message = |bridge: &Bridge| bridge.message(&*subject).binary("bench", payload.clone());

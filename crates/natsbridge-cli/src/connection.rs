@@ -13,11 +13,20 @@ pub(crate) struct Connection {
     task: JoinHandle<()>,
 }
 
+/// What a break means for a command
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Meaning {
+    /// Said when the connection is gone
+    pub(crate) gone: &'static str,
+    /// Said when it is back
+    pub(crate) back: &'static str,
+}
+
 impl Connection {
-    /// Tells each break and each return once, from now on
-    pub(crate) fn watch(events: EventStream, server: String) -> Self {
+    /// Tells each break and each return once, from now on, with what that means
+    pub(crate) fn watch(events: EventStream, server: String, meaning: Meaning) -> Self {
         let (sender, up) = watch::channel(true);
-        let task = tokio::spawn(follow(events, sender, server));
+        let task = tokio::spawn(follow(events, sender, server, meaning));
         Self { up, task }
     }
 
@@ -48,16 +57,16 @@ impl Drop for Connection {
     }
 }
 
-async fn follow(mut events: EventStream, sender: watch::Sender<bool>, server: String) {
+async fn follow(mut events: EventStream, sender: watch::Sender<bool>, server: String, meaning: Meaning) {
     let mut up = true;
     while let Some(event) = events.next().await {
         match event {
             Event::Disconnected if up => {
-                output::note(&format!("disconnected from {server}; trying to connect again"));
+                output::problem(&format!("disconnected from {server}; trying to connect again. {}", meaning.gone));
                 up = false;
             }
             Event::Connected if !up => {
-                output::note(&format!("reconnected to {server}"));
+                output::problem(&format!("reconnected to {server}. {}", meaning.back));
                 up = true;
             }
             Event::Closed => up = false,

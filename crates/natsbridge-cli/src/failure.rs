@@ -106,11 +106,12 @@ impl Failure {
         }
         let mut text = format!("{} ", output::stderr_style().red("error:"));
         for (depth, message) in chain(self).into_iter().enumerate() {
+            let before = if depth == 0 { "" } else { "\n  caused by: " };
             // Writing to a string can't fail.
-            let _ = if depth == 0 { write!(text, "{message}") } else { write!(text, "\n  caused by: {message}") };
+            let _ = write!(text, "{before}{}", output::hanging(&message, 12, "    "));
         }
         if let Some(advice) = self.advice() {
-            let _ = write!(text, "\n  help: {advice}");
+            let _ = write!(text, "\n  help: {}", output::hanging(&advice, 8, "    "));
         }
         output::note(&text);
         ExitCode::from(self.exit_code())
@@ -180,7 +181,7 @@ fn broker_advice(error: &BrokerError) -> Option<&'static str> {
         BrokerErrorKind::Refused if websocket => {
             "check the port in --nats or NATS_URL: a server listens for WebSockets on a port of their own"
         }
-        BrokerErrorKind::Refused => "start nats-server there, or name another with --nats or NATS_URL",
+        BrokerErrorKind::Refused => "start nats-server there, or name another with --nats, --profile or NATS_URL",
         BrokerErrorKind::Unreachable => "check the address in --nats or NATS_URL, and what is between here and there",
         BrokerErrorKind::TimedOut if text.starts_with("could not connect") => "check the address in --nats or NATS_URL",
         BrokerErrorKind::TlsFirst => "give --tls-first, or NATS_TLS_FIRST=true",
@@ -202,8 +203,15 @@ fn broker_advice(error: &BrokerError) -> Option<&'static str> {
 fn store_advice(error: &StoreError) -> Option<&'static str> {
     let store = error.store();
     let plik = store.starts_with("plik at ");
+    let put = store.starts_with("http store");
     let local = ["//localhost", "//127.", "//[::1]"].iter().any(|host| store.contains(host));
     Some(match error.kind() {
+        StoreErrorKind::Unreachable | StoreErrorKind::Timeout | StoreErrorKind::Rejected if put => {
+            "check the address and the folder in --store or STORE_URL, and that the server takes PUT there"
+        }
+        StoreErrorKind::Refused if put => {
+            "put a token into FILESERVER_TOKEN, or a user and a password into the URL of --store or STORE_URL"
+        }
         StoreErrorKind::Unreachable | StoreErrorKind::Timeout if !plik => {
             "check the endpoint, the region and the bucket in --s3 or S3_URL, and that the store runs"
         }
@@ -229,13 +237,29 @@ fn store_advice(error: &StoreError) -> Option<&'static str> {
     })
 }
 
+/// An error's text without the system's number for it, which says nothing more: ` (os error 2)`
+pub(crate) fn plain(mut text: String) -> String {
+    const BEFORE: &str = " (os error ";
+    let mut from = 0;
+    while let Some(at) = text.get(from..).and_then(|rest| rest.find(BEFORE)).map(|at| from + at) {
+        let number = text.get(at + BEFORE.len()..).unwrap_or_default();
+        let digits = number.len() - number.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        if digits > 0 && number.get(digits..).is_some_and(|rest| rest.starts_with(')')) {
+            text.replace_range(at..at + BEFORE.len() + digits + 1, "");
+        } else {
+            from = at + 1;
+        }
+    }
+    text
+}
+
 /// An error's text and those of its causes, outermost first, harmless on a terminal
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
-    let mut texts = vec![natsbridge::wire::harmless(&error.to_string()).into_owned()];
+    let mut texts = vec![natsbridge::wire::harmless(&plain(error.to_string())).into_owned()];
     let mut next = error.source();
     while let Some(cause) = next {
         // What a library quotes may be a stranger's.
-        let text = natsbridge::wire::harmless(&cause.to_string()).into_owned();
+        let text = natsbridge::wire::harmless(&plain(cause.to_string())).into_owned();
         // Some libraries' errors hold their causes, word for word; some of ours are told by a level above.
         if texts.iter().all(|told| !told.contains(&text)) {
             texts.push(text);
@@ -257,6 +281,18 @@ mod tests {
 
         let failure = Failure::input("a", "can't be read").because(Repeating(io::Error::other("no space")));
         assert_eq!(chain(&failure), ["payload `a`: can't be read", "IO error: no space"]);
+    }
+
+    #[test]
+    fn number_of_a_system_error_is_left_out() {
+        for (text, left) in [
+            ("a: No such file (os error 2)", "a: No such file"),
+            ("a (os error 2): b (os error 13)!", "a: b!"),
+            ("a (os error x) (os error 2)", "a (os error x)"),
+            ("a", "a"),
+        ] {
+            assert_eq!(plain(text.to_owned()), left);
+        }
     }
 
     #[test]

@@ -9,8 +9,13 @@ use crate::units;
 /// Columns of a terminal that lines have to fit
 pub(crate) const COLUMNS: usize = 80;
 
-/// Columns of what stands below a payload's line, after its indentation
+/// Columns of what is below a payload's line, after its indentation
 pub(crate) const NOTE_COLUMNS: usize = COLUMNS - 4;
+
+/// The same on the terminal that there is, which may be wider
+pub(crate) fn note_columns() -> usize {
+    output::columns().saturating_sub(4)
+}
 
 /// What a line says of a payload
 #[derive(Debug)]
@@ -40,12 +45,12 @@ impl Row<'_> {
 
 /// A line below a payload's
 pub(crate) fn note(text: &str) -> String {
-    format!("    {}", output::cut(&output::harmless(text), NOTE_COLUMNS))
+    format!("    {}", output::cut(&output::harmless(text), note_columns()))
 }
 
 /// Lines below a payload's, with nothing cut
 pub(crate) fn notes(text: &str) -> Vec<String> {
-    let lines = output::wrapped(&output::harmless(text), NOTE_COLUMNS);
+    let lines = output::wrapped(&output::harmless(text), note_columns());
     lines.into_iter().map(|line| format!("    {line}")).collect()
 }
 

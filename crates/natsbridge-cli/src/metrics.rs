@@ -22,6 +22,10 @@ pub(crate) struct Metrics {
 const METRICS: &str = "Serve Prometheus metrics at this address, such as 127.0.0.1:9464";
 
 impl Metrics {
+    pub(crate) const fn is_asked(&self) -> bool {
+        self.metrics.is_some()
+    }
+
     /// Begins to serve them where that was asked for
     pub(crate) fn serve(&self) -> Result<(), Failure> {
         let Some(address) = self.metrics else { return Ok(()) };

@@ -57,6 +57,21 @@ pub(crate) fn note(text: &str) {
     let _ = above_bars(|| writeln!(io::stderr().lock(), "{text}"));
 }
 
+/// Prints text for people on standard error, wrapped where that is a terminal
+pub(crate) fn problem(text: &str) {
+    note(&hanging(text, 0, "  "));
+}
+
+/// Text for standard error, behind something that is so many columns wide: on a terminal wrapped between words, with
+/// further lines indented; else as it is
+pub(crate) fn hanging(text: &str, behind: usize, indent: &str) -> String {
+    if io::stderr().is_terminal() {
+        let columns = columns().saturating_sub(behind.max(indent.width())).max(20);
+        return folded(text, columns).join(&format!("\n{indent}"));
+    }
+    text.to_owned()
+}
+
 /// Whether and how to colour
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style(bool);
@@ -106,6 +121,13 @@ impl Style {
 /// Text as a terminal may be given it: what would move the cursor or turn the writing direction is escaped
 pub(crate) fn harmless(text: &str) -> String {
     natsbridge::wire::harmless(text).into_owned()
+}
+
+/// Columns of the terminal, of standard output or else of standard error; 80 where neither is one
+pub(crate) fn columns() -> usize {
+    let size = terminal_size::terminal_size_of(io::stdout()).or_else(|| terminal_size::terminal_size_of(io::stderr()));
+    // A terminal that does not know its own size says 0.
+    size.map_or(80, |(width, _)| if width.0 < 20 { 80 } else { usize::from(width.0).min(200) })
 }
 
 /// Lines of at most `columns`, broken between words, and within one that is longer than a line; text that goes to a

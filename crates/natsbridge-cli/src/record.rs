@@ -1,7 +1,7 @@
 //! `natsbridge record` and `natsbridge replay`: a subject's messages in a file, byte for byte, and sent again.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
@@ -15,15 +15,19 @@ use natsbridge::wire::Envelope;
 use serde_json::{Map, Value as Json, json};
 use tokio::time::Instant;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Meaning};
 use crate::encoding::{self, NotText};
 use crate::failure::Failure;
 use crate::global::Global;
+use crate::send::exact;
 use crate::signals::{self, Stop};
 use crate::{output, session, units};
 
 /// Messages that are written, or sent, before the next look at signals and confirmations
 const BATCH: usize = 1_000;
+
+/// The longest line of a record: NATS takes messages of at most 64 MiB, which base64 makes a third longer
+const MAX_LINE: u64 = 128 * 1024 * 1024;
 
 /// Record the messages of a subject in a file
 ///
@@ -40,7 +44,7 @@ pub(crate) struct Record {
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
     /// End after this many messages
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = units::count)]
     count: Option<u64>,
     /// End after this time; messages that have arrived are still recorded
     #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
@@ -106,11 +110,22 @@ async fn connect(global: &Global) -> Result<NatsBroker, Failure> {
     Ok(global.config().await?.nats.connect().await.map_err(Error::from)?)
 }
 
+/// What a break of the connection means
+const MEANING: Meaning = Meaning {
+    gone: "What is published meanwhile is not recorded.",
+    back: "It records again; what was published meanwhile is missing.",
+};
+
 impl Record {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         let filter = SubjectFilter::new(&*self.subject).map_err(Error::from)?;
+        if self.to.as_os_str() != "-" && self.to.symlink_metadata().is_ok() {
+            let file = output::harmless(&self.to.to_string_lossy());
+            let why = io::Error::new(io::ErrorKind::AlreadyExists, "the file exists; name another one, or remove it");
+            return Err(Failure::system(format!("cannot write {file}"), why));
+        }
         let broker = connect(global).await?;
-        let connection = Connection::watch(broker.events(), broker.server_url());
+        let connection = Connection::watch(broker.events(), broker.server_url(), MEANING);
         let stop = Stop::watch();
         let mut messages = broker.subscribe(filter, None).await.map_err(Error::from)?;
         let mut file: Box<dyn io::Write + Send> = if self.to.as_os_str() == "-" {
@@ -227,15 +242,40 @@ fn to_line(at_us: u128, delivery: &RawMessage) -> Json {
     Json::Object(line)
 }
 
-/// A recorded message: when, where, what
-fn from_line(text: &str) -> Result<(Duration, String, Bytes), &'static str> {
-    let line: Json = serde_json::from_str(text).map_err(|_| "it is no JSON")?;
+/// Lines, of which none may be longer than [`MAX_LINE`]: what is no record may have no line end at all
+fn lines(mut file: impl io::BufRead) -> impl Iterator<Item = io::Result<Vec<u8>>> {
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match (&mut file).take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) if line.ends_with(b"\n") => {
+                line.pop();
+                Some(Ok(line))
+            }
+            Ok(read) if u64::try_from(read).is_ok_and(|read| read == MAX_LINE) => {
+                let what = format!("a line has more than {MAX_LINE} bytes; is it a record?");
+                Some(Err(io::Error::new(io::ErrorKind::FileTooLarge, what)))
+            }
+            Ok(_) => Some(Ok(line)),
+            Err(error) => Some(Err(error)),
+        }
+    })
+}
+
+/// When, where, what
+type Recorded = (Duration, String, Bytes);
+
+/// A recorded message
+fn from_line(text: &str) -> Result<Recorded, String> {
+    // Of a key that is there twice, one value would be lost.
+    let line = exact::json(text, 1).map_err(|why| why.trim_start_matches("line 1, ").to_owned())?;
     let at = line.get("at_us").and_then(Json::as_u64).ok_or("it has no at_us")?;
     let subject = line.get("subject").and_then(Json::as_str).ok_or("it has no subject")?;
     let payload = match (line.get("payload"), line.get("payload_base64").and_then(Json::as_str)) {
+        (Some(_), Some(_)) => return Err("it has both payload and payload_base64".to_owned()),
         (Some(Json::String(text)), _) => Bytes::from(text.clone()),
         (_, Some(base64)) => BASE64_STANDARD.decode(base64).map_err(|_| "its payload_base64 is no base64")?.into(),
-        _ => return Err("it has neither payload nor payload_base64"),
+        _ => return Err("it has neither payload nor payload_base64".to_owned()),
     };
     Ok((Duration::from_micros(at), subject.to_owned(), payload))
 }
@@ -248,39 +288,20 @@ fn has_one_shot_link(message: &[u8]) -> bool {
 
 impl Replay {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let unreadable = |error| Failure::system(format!("cannot read {}", self.file.display()), error);
-        let file: Box<dyn io::Read + Send> = if self.file.as_os_str() == "-" {
-            Box::new(io::stdin())
-        } else {
-            Box::new(File::open(&self.file).map_err(unreadable)?)
-        };
-        let mut lines = (1..).zip(BufReader::new(file).split(b'\n')).map(|(number, line)| {
-            let line = line.map_err(unreadable)?;
-            // Editors and shells write a mark before the first line.
-            let line = if number == 1 { encoding::unmarked(&line) } else { Ok(&*line) };
-            let text = line.and_then(|line| std::str::from_utf8(line).map_err(|_| NotText::found_in(line)));
-            match text {
-                Ok(text) => Ok((number, text.to_owned())),
-                Err(error) => Err(self.wrong(number, &error.to_string())),
-            }
-        });
-        let head = lines.next().transpose()?;
-        let head: Option<Json> = head.and_then(|(_, head)| serde_json::from_str(&head).ok());
-        if head.and_then(|head| head.get("natsbridge_record").and_then(Json::as_u64)) != Some(1) {
-            return Err(self.wrong(1, "it is not the beginning of a record of version 1"));
+        self.to_subject.as_deref().map_or(Ok(()), session::check_subject)?;
+        // What can be read twice is looked through first, so that a bad line is found before anything is sent.
+        if self.file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            self.messages()?.try_for_each(|message| message.map(drop))?;
         }
+        let messages = self.messages()?;
         let broker = connect(global).await?;
         let start = Instant::now();
         let mut stopped = pin!(signals::stopped());
         let (mut sent, mut bytes) = (0_u64, 0_u64);
         let mut unconfirmed = 0;
         let mut used_up = 0_u64;
-        for line in lines {
-            let (number, line) = line?;
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            let (at, subject, payload) = from_line(&line).map_err(|why| self.wrong(number, why))?;
+        for message in messages {
+            let (at, subject, payload) = message?;
             used_up += u64::from(has_one_shot_link(&payload));
             let subject = self.to_subject.clone().unwrap_or(subject);
             let subject = Subject::new(subject).map_err(Error::from)?;
@@ -317,6 +338,36 @@ impl Replay {
             return output::line(&output::json(&json!({ "sent": sent, "bytes": bytes }))).map_err(Failure::output);
         }
         output::line(&format!("sent {sent} messages, {}", units::shown(bytes))).map_err(Failure::output)
+    }
+
+    /// The messages of the file, each read when it is asked for
+    fn messages(&self) -> Result<impl Iterator<Item = Result<Recorded, Failure>>, Failure> {
+        let unreadable = |error| Failure::system(format!("cannot read {}", self.file.display()), error);
+        let file: Box<dyn io::Read + Send> = if self.file.as_os_str() == "-" {
+            Box::new(io::stdin())
+        } else {
+            Box::new(File::open(&self.file).map_err(unreadable)?)
+        };
+        let mut lines = (1..).zip(lines(BufReader::new(file))).map(move |(number, line)| {
+            let line = line.map_err(unreadable)?;
+            // Editors and shells write a mark before the first line.
+            let line = if number == 1 { encoding::unmarked(&line) } else { Ok(&*line) };
+            let text = line.and_then(|line| std::str::from_utf8(line).map_err(|_| NotText::found_in(line)));
+            match text {
+                Ok(text) => Ok((number, text.to_owned())),
+                Err(error) => Err(self.wrong(number, &error.to_string())),
+            }
+        });
+        let head = lines.next().transpose()?;
+        let head: Option<Json> = head.and_then(|(_, head)| serde_json::from_str(&head).ok());
+        if head.and_then(|head| head.get("natsbridge_record").and_then(Json::as_u64)) != Some(1) {
+            return Err(self.wrong(1, "it is not the beginning of a record, as `natsbridge record` writes it"));
+        }
+        Ok(lines.filter_map(|line| match line {
+            Ok((_, line)) if line.trim_ascii().is_empty() => None,
+            Ok((number, line)) => Some(from_line(&line).map_err(|why| self.wrong(number, &why))),
+            Err(failure) => Some(Err(failure)),
+        }))
     }
 
     fn wrong(&self, line: u64, why: &str) -> Failure {

@@ -21,16 +21,20 @@ use crate::{progress, session, stores, units};
 pub(crate) struct Request {
     /// Subject to publish the request to
     subject: String,
-    #[command(flatten)]
-    message: MessageArgs,
+    // First, so that payloads come first in the help; last among them.
+    /// Send a request without a payload
+    #[arg(long, help_heading = "Payloads", display_order = 900)]
+    empty: bool,
     /// How long to wait for the reply
-    #[arg(long, value_name = "TIME", value_parser = units::some_time, default_value = "5s")]
+    #[arg(long, value_name = "TIME", value_parser = units::some_time, default_value = "5s", help_heading = "Reply")]
     timeout: Duration,
     /// Download from this origin too, besides the file server
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Reply")]
     allow_origin: Vec<String>,
+    #[command(flatten)]
+    message: MessageArgs,
     /// Print the reply as a JSON line
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
@@ -45,6 +49,8 @@ Examples:
 
 impl Request {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        session::check_subject(&self.subject)?;
+        self.message.check_payloads(self.empty)?;
         self.message.check(Some("a request"))?;
         let mut config = global.config().await?;
         self.message.settle(&mut config);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use natsbridge::broker::SubjectFilter;
+use natsbridge::broker::{QueueGroup, Subject, SubjectFilter};
 use natsbridge::wire::Header;
 use natsbridge::{Bridge, Error, Subscriber};
 use serde_json::{Map, Value as Json};
@@ -28,6 +28,18 @@ pub(crate) fn uuid(text: &str) -> Result<String, String> {
         return Ok(text.to_ascii_lowercase());
     }
     Err("write a UUID, such as 3f2b8c1e-6f0a-4c57-9f3e-2d8a51b7c0de; `uuidgen` makes one".to_owned())
+}
+
+/// Refuses what no message can be published to, before anything is connected
+pub(crate) fn check_subject(subject: &str) -> Result<(), Failure> {
+    Ok(Subject::new(subject).map(drop).map_err(Error::from)?)
+}
+
+/// Refuses what nobody can subscribe to, before anything is connected
+pub(crate) fn check_subscription(filter: &str, group: Option<&String>) -> Result<(), Failure> {
+    SubjectFilter::new(filter).map_err(Error::from)?;
+    group.map(|group| QueueGroup::new(group.as_str())).transpose().map_err(Error::from)?;
+    Ok(())
 }
 
 /// The filters of `--reply-to`

@@ -98,7 +98,8 @@ mod system {
         let mut calls = Calls { asked, first: None };
         for signal in Signals::new([SIGINT, SIGTERM])?.forever() {
             if calls.take() {
-                // Without any clean-up, which could wait for what is blocked.
+                // Without any other clean-up, which could wait for what is blocked.
+                crate::watch::keys::restore();
                 signal_hook::low_level::exit(128 + signal);
             }
         }

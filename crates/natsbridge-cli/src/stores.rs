@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use natsbridge::Config;
-use natsbridge::store::{BucketStore, Fetcher, Origin, PlikStore, RootCertificates, Uploader};
+use natsbridge::store::{BucketStore, Fetcher, HttpStore, Origin, PlikStore, RootCertificates, Uploader};
 
 use crate::failure::Failure;
 
@@ -28,7 +28,14 @@ pub(crate) fn fetcher(config: &Config) -> Result<Fetcher, Failure> {
         .root_certificates(config.fileserver_ca.clone());
     match &config.uploader {
         Some(uploader) => {
-            fetcher = uploader.origins().into_iter().fold(fetcher, |fetcher, origin| fetcher.allow(origin))
+            fetcher = uploader.origins().into_iter().fold(fetcher, |fetcher, origin| fetcher.allow(origin));
+            if has_own_downloads(config) {
+                let refused = |error| Failure::Usage(format!("--store can't be used: {error}"));
+                fetcher = match &config.fileserver_token {
+                    Some(token) => fetcher.bearer(origin("--store", &config.fileserver_url)?, token.reveal()),
+                    None => fetcher.server(&config.fileserver_url.replace(ID, "id")).map_err(refused)?,
+                };
+            }
         }
         // A user name and password in it are for downloads too.
         None => {
@@ -42,11 +49,39 @@ pub(crate) fn fetcher(config: &Config) -> Result<Fetcher, Failure> {
     fetcher.build().map_err(|error| Failure::Usage(error.to_string()))
 }
 
+/// Placeholder for the upload's name in a URL
+const ID: &str = "{id}";
+
+/// Whether downloads from the uploader's own server need what `fileserver_url` or the token hold: a store for HTTP PUT
+pub(crate) fn has_own_downloads(config: &Config) -> bool {
+    config.uploader.as_ref().is_some_and(|uploader| uploader.name().starts_with("http store"))
+}
+
+/// The server that takes HTTP PUT: a folder's URL, or one with `{id}` where the name has to be
+pub(crate) fn put(option: &str, url: &str, config: &Config) -> Result<Arc<dyn Uploader>, Failure> {
+    origin(option, &url.replace(ID, "id"))?;
+    let mut template = url.to_owned();
+    if !template.contains(ID) {
+        let (path, query) =
+            url.split_once('?').map_or((url, String::new()), |(path, query)| (path, format!("?{query}")));
+        template = format!("{}/{ID}{query}", path.trim_end_matches('/'));
+    }
+    let mut store = HttpStore::builder(&template).retry(config.retry).root_certificates(config.fileserver_ca.clone());
+    if let Some(token) = &config.fileserver_token {
+        store = store.bearer(token.reveal());
+    }
+    Ok(Arc::new(store.build().map_err(|error| Failure::Usage(format!("{option} can't be used: {error}")))?))
+}
+
 /// The origin of a URL that an option gives
 pub(crate) fn origin(option: &str, url: &str) -> Result<Origin, Failure> {
     url.parse().map_err(|_| {
         let shown = natsbridge::wire::redacted(url);
-        Failure::Usage(format!("{option} can't be used: `{shown}` is not an http or https URL with a host"))
+        let instead = match url.contains("://") || url.contains('@') {
+            true => String::new(),
+            false => format!("; write http://{}", natsbridge::wire::shown(url.trim_start_matches('/'))),
+        };
+        Failure::Usage(format!("{option} can't be used: `{shown}` is not an http or https URL with a host{instead}"))
     })
 }
 

@@ -55,6 +55,11 @@ pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads a number of messages
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    text.trim().parse().ok().filter(|count| *count > 0).ok_or_else(|| "write a number from 1 on".to_owned())
+}
+
 /// Reads an address to listen on: `ADDRESS:PORT`, `localhost:PORT`, or a port of this machine alone
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.trim();
@@ -114,6 +119,17 @@ mod tests {
         }
         for text in ["", "90", "s", "-1s", "soon"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn address_is_a_port_or_has_one() {
+        for text in ["8080", ":8080", "localhost:8080", "127.0.0.1:8080", " 8080 "] {
+            assert_eq!(address(text).map(|address| address.to_string()).as_deref(), Ok("127.0.0.1:8080"), "{text}");
+        }
+        assert_eq!(address("0.0.0.0:8080").map(|address| address.to_string()).as_deref(), Ok("0.0.0.0:8080"));
+        for text in ["", "localhost", "8080x", "70000", "http://localhost:8080"] {
+            assert!(address(text).is_err(), "{text}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod findings;
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::global::Global;
 use crate::listing::{self, NOTE_COLUMNS, Row};
 use crate::output::{self, Style};
+use crate::send::input;
 use crate::{session, stores, units};
 use findings::{Findings, Problem, Seen};
 
@@ -58,6 +59,9 @@ Examples:
   natsbridge inspect --subject 'lab.>' --timeout 1m
   nats sub lab.results --count 1 --raw | natsbridge inspect --json
 ";
+
+/// The largest message that is read: NATS takes none above 64 MiB
+const MOST: u64 = 256 * 1024 * 1024;
 
 impl Inspect {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
@@ -103,11 +107,8 @@ impl Inspect {
     fn read(&self) -> Result<Bytes, Failure> {
         let path = self.file.as_ref().filter(|path| path.as_os_str() != "-");
         let read = match path {
-            Some(path) => std::fs::read(path),
-            None => {
-                let mut bytes = Vec::new();
-                io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-            }
+            Some(path) => std::fs::File::open(path).and_then(|mut file| input::bounded(&mut file, MOST)),
+            None => input::bounded(&mut io::stdin().lock(), MOST),
         };
         let what = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
         let bytes = read.map_err(|source| Failure::system(format!("cannot read {what}"), source))?;

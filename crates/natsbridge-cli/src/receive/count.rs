@@ -1,18 +1,22 @@
-//! How many rows a jsontable has, and its columns, found without building the rows.
+//! How many rows a jsontable has, its columns and first rows, found without building the others.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value as Json};
+
+use super::preview::{Preview, ROWS};
 
 /// Columns whose names are kept; a line for people has room for fewer
-const COLUMNS: usize = 40;
+pub(super) const COLUMNS: usize = 40;
 
 /// What is told of a table
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {
-    pub(super) rows: usize,
+    rows: usize,
     /// Names in the order in which rows first name them
-    pub(super) columns: Vec<String>,
+    columns: Vec<String>,
+    first: Vec<Map<String, Json>>,
 }
 
 impl Counted {
@@ -21,8 +25,9 @@ impl Counted {
         serde_json::from_slice(json).unwrap_or_default()
     }
 
-    pub(super) fn to_line(&self) -> String {
-        format!("{} {} of {}", self.rows, if self.rows == 1 { "row" } else { "rows" }, self.columns.join(", "))
+    pub(super) fn into_preview(self) -> Preview {
+        let columns = self.columns.len();
+        Preview::of_rows(self.columns, columns, self.first, self.rows)
     }
 }
 
@@ -43,7 +48,16 @@ impl<'de> Visitor<'de> for Rows {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Counted, A::Error> {
         let mut counted = Counted::default();
-        while let Some(Keys(keys)) = rows.next_element()? {
+        loop {
+            let keys = if counted.first.len() < ROWS {
+                let Some(row) = rows.next_element::<Map<String, Json>>()? else { break };
+                let keys = row.keys().take(COLUMNS).cloned().collect();
+                counted.first.push(row);
+                keys
+            } else {
+                let Some(Keys(keys)) = rows.next_element()? else { break };
+                keys
+            };
             counted.rows += 1;
             for key in keys {
                 if counted.columns.len() < COLUMNS && !counted.columns.contains(&key) {
@@ -91,8 +105,9 @@ mod tests {
     #[test]
     fn rows_and_columns_are_counted() {
         let counted = Counted::of(br#"[{"a": 1, "b": {"x": [2]}}, {"c": null, "a": "t"}]"#);
-        assert_eq!(counted.to_line(), "2 rows of a, b, c");
-        assert_eq!(Counted::of(b"[{}]").to_line(), "1 row of ");
+        assert_eq!((counted.rows, &counted.columns[..]), (2, &["a".to_owned(), "b".to_owned(), "c".to_owned()][..]));
+        let many = Counted::of(format!("[{}{{}}]", "{\"a\":1},".repeat(20)).as_bytes());
+        assert_eq!((many.rows, many.first.len()), (21, ROWS));
         assert_eq!(Counted::of(b"3"), Counted::default());
     }
 }

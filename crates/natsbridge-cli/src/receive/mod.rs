@@ -1,7 +1,9 @@
 //! `natsbridge receive`: prints every message of a subject, for people or as JSON lines.
 
 mod ahead;
+mod convert;
 mod count;
+mod preview;
 mod report;
 mod run;
 mod show;
@@ -12,13 +14,14 @@ use std::time::Duration;
 use clap::Args;
 use natsbridge::{Bridge, Subscriber};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Meaning};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::metrics::Metrics;
 use crate::signals::Stop;
 use crate::{output, progress, session, stores, units};
 use ahead::Order;
+use convert::TableFile;
 pub(crate) use report::{Printing, Report};
 use run::{End, Run, Tally};
 pub(crate) use show::Form;
@@ -35,7 +38,7 @@ pub(crate) struct Receive {
     /// Subject to subscribe to; `*` matches one token, `>` one or more at the end
     subject: String,
     /// End after this many messages
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = units::count)]
     count: Option<u64>,
     /// End after this time; messages that have arrived are still printed
     #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
@@ -46,9 +49,15 @@ pub(crate) struct Receive {
     /// Save every payload as a file in this folder, made if it is absent
     ///
     /// A file appears under its name when it is complete and checked; if the
-    /// name is taken, it gets a number.
+    /// name is taken, it gets a number. Pictures, sounds and films without an
+    /// extension get the one of their content.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
+    /// Save tables as files of this kind, whatever they came as
+    ///
+    /// A table that has no form in such a file stays as it came.
+    #[arg(long, value_name = "KIND", requires = "save")]
+    save_tables: Option<TableFile>,
     /// Refuse payloads that are larger than this, such as 50MB
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_size: Option<u64>,
@@ -117,11 +126,19 @@ Examples:
   natsbridge receive 'lab.>'
   natsbridge receive lab.results --count 1 --for 10s --json | jq .payloads
   natsbridge receive 'cam.*' --save pictures --queue savers --max-size 50MB
+  natsbridge receive lab.results --save tables --save-tables csv
   natsbridge receive jobs --ack --json >> jobs.ndjson
 ";
 
+/// What a break of the connection means
+const MEANING: Meaning = Meaning {
+    gone: "Messages published meanwhile do not reach this receiver, unless their senders repeat them (send --ack).",
+    back: "It receives again; what was published meanwhile may be missing.",
+};
+
 impl Receive {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        session::check_subscription(&self.subject, self.queue.as_ref())?;
         let mut config = global.config().await?;
         for url in &self.allow_origin {
             stores::origin("--allow-origin", url)?;
@@ -143,7 +160,7 @@ impl Receive {
             sweep(dir).await;
         }
         let bridge = Global::connect(config).await?;
-        let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned());
+        let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned(), MEANING);
         let stop = Stop::watch();
         let inbox = tokio::select! {
             inbox = self.listen(&bridge) => inbox?,

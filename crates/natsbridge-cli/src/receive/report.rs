@@ -10,6 +10,8 @@ use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+use super::convert::{TableFile, convert};
+use super::preview::is_table;
 use super::show::{Body, Budget, Form, READ_BACK, Shown, Unshown};
 use crate::failure::{Failure, chain, fetch_advice};
 use crate::listing::{self, Row};
@@ -27,6 +29,8 @@ const SMALL: u64 = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Printing {
     save: Option<PathBuf>,
+    /// The kind of file that saved tables become
+    tables: Option<TableFile>,
     form: Form,
     scratch: Scratch,
     loading: Semaphore,
@@ -87,7 +91,13 @@ impl From<&Error> for Problem {
 impl Printing {
     pub(crate) fn new(save: Option<PathBuf>, form: Form) -> Self {
         let (loading, showing) = (Semaphore::new(LOADING), Semaphore::new(1));
-        Self { save, form, scratch: Scratch::new(), loading, showing }
+        Self { save, tables: None, form, scratch: Scratch::new(), loading, showing }
+    }
+
+    /// Saves tables as files of this kind
+    pub(super) const fn tables_as(mut self, tables: Option<TableFile>) -> Self {
+        self.tables = tables;
+        self
     }
 
     /// Fetches every payload of a message; where one fails, the others are still read
@@ -160,8 +170,29 @@ impl Printing {
                 unshown = Some(Unshown::too_large());
             }
         }
+        if let (Some(saved), Some(wanted)) = (&mut path, self.tables)
+            && is_table(payload_type)
+        {
+            match self.converted(saved.clone(), payload_type, wanted).await {
+                Ok(file) => *saved = file,
+                Err(problem) => {
+                    let error: &(dyn std::error::Error + 'static) = problem.as_ref();
+                    tracing::warn!(error, dataname, "a table stays in the file that it came as");
+                }
+            }
+        }
         let _folder = folder.map(|(folder, _)| folder);
         Ok(Entry { dataname, payload_type, transport, size, sha256, shown, unshown, path, _folder })
+    }
+
+    async fn converted(
+        &self,
+        saved: PathBuf,
+        payload_type: PayloadType,
+        wanted: TableFile,
+    ) -> Result<PathBuf, Box<dyn std::error::Error + Send + Sync>> {
+        let _turn = self.showing.acquire().await;
+        tokio::task::spawn_blocking(move || convert(&saved, payload_type, wanted)).await?
     }
 
     async fn shown(
@@ -287,8 +318,9 @@ impl Report {
             }
         }
         if let Some(Problem { code, message, help, .. }) = &self.problem {
-            lines.push(format!("  {} {}", style.red(&format!("can't be read ({code}):")), output::harmless(message)));
-            lines.extend(help.iter().map(|help| format!("  help: {}", output::harmless(help))));
+            lines.push(format!("  {}", style.red(&format!("can't be read ({code}):"))));
+            lines.extend(listing::notes(message));
+            lines.extend(help.iter().flat_map(|help| listing::notes(&format!("help: {help}"))));
         }
         lines.push(String::new());
         lines

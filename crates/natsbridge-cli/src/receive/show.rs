@@ -11,6 +11,8 @@ use natsbridge::{Error, PayloadType, Table};
 use serde_json::{Value as Json, json};
 
 use super::count::Counted;
+use super::preview::Preview;
+use crate::listing;
 
 /// Links up to this size are read back to be shown, in bytes
 pub(super) const READ_BACK: u64 = 64 * 1024 * 1024;
@@ -207,10 +209,7 @@ fn lines_of(
         PayloadType::ArrowTable => {
             let limits = TableLimits::default().max_bytes(most);
             match Table::from_ipc(bytes, &limits) {
-                Ok(table) => {
-                    let columns = table.schema().fields().iter().map(|field| field.name().clone()).collect();
-                    vec![Counted { rows: table.num_rows(), columns }.to_line()]
-                }
+                Ok(table) => Preview::of_table(&table).lines(listing::note_columns()),
                 Err(error @ CodecError::TableTooLarge { .. }) => {
                     let unshown = Unshown::of(&[error]);
                     return Ok((Shown::Nothing, unshown));
@@ -221,7 +220,7 @@ fn lines_of(
         }
         PayloadType::JsonTable => {
             part.json_view(most)?;
-            vec![Counted::of(bytes).to_line()]
+            Counted::of(bytes).into_preview().lines(listing::note_columns())
         }
         PayloadType::Dictionary => {
             let view = part.json_view(most)?;

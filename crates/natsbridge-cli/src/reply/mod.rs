@@ -13,7 +13,7 @@ use natsbridge::{Bridge, Error, HandlerError, Message, MessageBuilder, Purpose, 
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Meaning};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::metrics::Metrics;
@@ -120,8 +120,16 @@ struct Handled {
     took: Duration,
 }
 
+/// What a break of the connection means
+const MEANING: Meaning = Meaning {
+    gone: "Requests sent meanwhile get no reply from here.",
+    back: "It answers again; who asked meanwhile has no reply.",
+};
+
 impl Reply {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        session::check_subscription(&self.subject, self.queue.as_ref())?;
+        program::check(&self.exec)?;
         let mut config = global.config().await?;
         for url in &self.allow_origin {
             stores::origin("--allow-origin", url)?;
@@ -134,7 +142,7 @@ impl Reply {
         config.reply_subjects = session::reply_subjects(&self.reply_to)?;
         self.metrics.serve()?;
         let bridge = Global::connect(config).await?;
-        let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned());
+        let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned(), MEANING);
         let stop = Stop::watch();
         let mut inbox = tokio::select! {
             inbox = self.listen(&bridge) => inbox?,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::failure::chain;
+use crate::failure::{Failure, chain};
+use crate::output;
 use crate::scratch::Scratch;
 
 /// The longest answer, in bytes: it is held in memory
@@ -62,6 +63,29 @@ impl From<Error> for Refusal {
         let (told, retryable) = (error.nack_reason(), error.is_retryable());
         Self { code: error.code(), reason: chain(&error).join(": "), told, retryable }
     }
+}
+
+/// Finds out whether there is such a program, as far as that is known before it is run
+pub(super) fn check(path: &Path) -> Result<(), Failure> {
+    let shown = || output::harmless(&path.to_string_lossy());
+    let found = if path.components().count() > 1 {
+        path.is_file()
+    } else {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        // Windows looks in further places, and adds extensions.
+        cfg!(windows) || std::env::split_paths(&folders).any(|folder| folder.join(path).is_file())
+    };
+    if found {
+        return Ok(());
+    }
+    let hint = if path.to_string_lossy().contains(' ') {
+        "; --exec takes the program alone, its arguments stand behind `--`"
+    } else if Path::new(".").join(path).is_file() {
+        "; write ./ before the name of a file in this folder"
+    } else {
+        ""
+    };
+    Err(Failure::Usage(format!("--exec can't be used: there is no program `{}`{hint}", shown())))
 }
 
 impl Program {

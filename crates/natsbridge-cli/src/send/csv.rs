@@ -10,7 +10,7 @@ use csv::{ReaderBuilder, StringRecord};
 use natsbridge::Table;
 use natsbridge::wire::shown;
 
-use super::columns::{Column, Guess};
+use super::columns::{Column, Guess, Kind};
 
 /// Rows in a batch: large enough that a batch's own bytes do not count
 const BATCH_ROWS: usize = 65_536;
@@ -32,8 +32,8 @@ pub(super) fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
-/// Reads a table with a header line; empty cells are null
-pub(super) fn read(text: &str, given: Option<u8>) -> Result<Table, Box<dyn Error + Send + Sync>> {
+/// Reads a table with a header line; empty cells are null, and all others stay text where that is asked for
+pub(super) fn read(text: &str, given: Option<u8>, as_text: bool) -> Result<Table, Box<dyn Error + Send + Sync>> {
     if let Some(at) = text.find('\0') {
         let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
         return Err(format!("line {line} holds a NUL byte: these are binary data, or text of another encoding").into());
@@ -62,7 +62,7 @@ pub(super) fn read(text: &str, given: Option<u8>) -> Result<Table, Box<dyn Error
         Ok(())
     })?;
 
-    let kinds: Vec<_> = guesses.iter().map(Guess::kind).collect();
+    let kinds: Vec<_> = guesses.iter().map(|guess| if as_text { Kind::Text } else { guess.kind() }).collect();
     let fields = header.iter().zip(&kinds).map(|(name, kind)| Field::new(name, kind.data_type(), true));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let mut columns: Vec<_> = kinds.into_iter().map(Column::new).collect();
@@ -193,11 +193,11 @@ mod tests {
     use super::*;
 
     fn rows(text: &str, given: Option<u8>) -> Json {
-        read(text, given).unwrap().to_rows().unwrap().into_vec().into()
+        read(text, given, false).unwrap().to_rows().unwrap().into_vec().into()
     }
 
     fn refusal(text: &str) -> String {
-        read(text, None).unwrap_err().to_string()
+        read(text, None, false).unwrap_err().to_string()
     }
 
     #[test]
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn table_of_many_rows_arrives_whole() {
         let text: String = std::iter::once("n\n".to_owned()).chain((0..150_000).map(|n| format!("{n}\n"))).collect();
-        let table = read(&text, None).unwrap();
+        let table = read(&text, None, false).unwrap();
         assert_eq!(table.num_rows(), 150_000);
     }
 

@@ -18,7 +18,7 @@ const DIGITS: usize = 17;
 ///
 /// # Errors
 /// What is wrong, counting lines from `first`, the line that the text begins in.
-pub(super) fn json(text: &str, first: usize) -> Result<Json, String> {
+pub(crate) fn json(text: &str, first: usize) -> Result<Json, String> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Exact.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     let value = value.map_err(|error| wrong(&error, first))?;

@@ -8,6 +8,14 @@ use bytes::Bytes;
 use natsbridge::wire::harmless;
 use tempfile::{NamedTempFile, TempPath};
 
+use crate::units;
+
+/// The most bytes of a text, a dictionary or a table, which are held in memory
+const MOST: u64 = 1024 * 1024 * 1024;
+
+/// What is said of a device
+const NO_END: &str = "it is a device, which may have no end; cut it, as in: head -c 1MB /dev/zero | natsbridge …";
+
 /// Where a payload's content is
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
@@ -63,6 +71,9 @@ impl Input {
             let what = "it is a directory; pack it first, such as with tar, and send that with @-";
             return Err(io::Error::new(io::ErrorKind::IsADirectory, what));
         }
+        if is_device(&metadata) && !is_null(&metadata) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, NO_END));
+        }
         if metadata.is_file() { File::open(path).map(drop) } else { Ok(()) }
     }
 
@@ -75,14 +86,14 @@ impl Input {
         }
     }
 
+    /// The content in memory, up to a limit: a stream may never end
     pub(super) fn bytes(&self) -> io::Result<Bytes> {
         match self {
             Self::Here(text) => Ok(Bytes::from(text.clone())),
-            Self::File(path) => fs::read(path).map(Bytes::from),
+            Self::File(path) => bounded(&mut File::open(path)?, MOST).map(Bytes::from),
             Self::Stdin => {
-                let mut bytes = Vec::new();
-                io::stdin().lock().read_to_end(&mut bytes)?;
-                Ok(bytes.into())
+                no_device()?;
+                bounded(&mut io::stdin().lock(), MOST).map(Bytes::from)
             }
         }
     }
@@ -91,11 +102,60 @@ impl Input {
     pub(super) fn stored(&self) -> io::Result<Stored> {
         match self {
             Self::Here(text) => spooled(&mut text.as_bytes()),
-            Self::Stdin => spooled(&mut io::stdin().lock()),
+            Self::Stdin => {
+                no_device()?;
+                spooled(&mut io::stdin().lock())
+            }
             Self::File(path) if self.is_stream() => spooled(&mut File::open(path)?),
             Self::File(path) => Ok(Stored::There(path.clone())),
         }
     }
+}
+
+/// Reads to the end, which has to come before so many bytes
+pub(crate) fn bounded(content: &mut dyn io::Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = content.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > most {
+        let what = format!("it has more than {}, and is held in memory", units::shown(most));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(bytes)
+}
+
+/// Whether it is a device, such as one that gives zeros without end
+#[cfg(unix)]
+fn is_device(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    let kind = metadata.file_type();
+    kind.is_block_device() || kind.is_char_device()
+}
+
+#[cfg(not(unix))]
+const fn is_device(_: &fs::Metadata) -> bool {
+    false
+}
+
+/// Refuses a standard input that is a device; a terminal and `/dev/null` have an end
+fn no_device() -> io::Result<()> {
+    use io::IsTerminal as _;
+    let Ok(metadata) = fs::metadata("/dev/stdin") else { return Ok(()) };
+    if !is_device(&metadata) || io::stdin().is_terminal() || is_null(&metadata) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, NO_END))
+}
+
+/// Whether it is the device that is always empty
+#[cfg(unix)]
+fn is_null(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == metadata.rdev())
+}
+
+#[cfg(not(unix))]
+const fn is_null(_: &fs::Metadata) -> bool {
+    false
 }
 
 fn spooled(content: &mut dyn io::Read) -> io::Result<Stored> {

@@ -22,45 +22,49 @@ pub(crate) struct MessageArgs {
     /// Character between the cells of a CSV, or `tab`; detected by default
     #[arg(long, value_name = "CHAR", value_parser = csv::delimiter, help_heading = "Payloads")]
     delimiter: Option<u8>,
+    /// Keep every cell of a CSV as text
+    #[arg(long, help_heading = "Payloads")]
+    csv_text: bool,
+    /// Turn Arrow tables into JSON tables where the receiver can't read Arrow
+    #[arg(long, help_heading = "Payloads")]
+    convert_tables: bool,
+    /// Add a SHA-256 to small payloads too; links always have one
+    #[arg(long, help_heading = "Payloads")]
+    digest_direct: bool,
+    #[arg(long, value_name = "SIZE", value_parser = units::size, help = THRESHOLD, help_heading = "Links")]
+    threshold: Option<u64>,
+    /// How long links work, such as 90s, 24h or 7d [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = units::some_time, help_heading = "Links")]
+    link_ttl: Option<Duration>,
+    /// Make links work once, for one reader; needs --receiver-id
+    #[arg(long, help_heading = "Links")]
+    one_shot: bool,
+    /// Refuse to send what this kind of receiver can't read
+    #[arg(long, value_name = "KIND", default_value = "desktop", help_heading = "Message")]
+    receiver: ReceiverKind,
     /// Name of the receiving program
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Message")]
     receiver_name: Option<String>,
     /// Identifier of the only receiver; without --ack or --reply-to, its links
     /// work once
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = "Message")]
     receiver_id: Option<String>,
+    /// This program's name in the message
+    #[arg(long, value_name = "NAME", help_heading = "Message")]
+    sender_name: Option<String>,
     /// Identifier of the message that this one replies to
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = "Message")]
     reply_to_msg_id: Option<String>,
     /// Identifier shared by messages that belong together; new by default
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = "Message")]
     correlation_id: Option<String>,
     /// Purpose: chat, ACK, NACK, updateStatus, shutdown
-    #[arg(long, value_name = "WORD", default_value = "chat")]
+    #[arg(long, value_name = "WORD", default_value = "chat", help_heading = "Message")]
     purpose: String,
-    /// This program's name in the message
-    #[arg(long, value_name = "NAME")]
-    sender_name: Option<String>,
-    /// Refuse to send what this kind of receiver can't read
-    #[arg(long, value_name = "KIND", default_value = "desktop")]
-    receiver: ReceiverKind,
-    /// Turn Arrow tables into JSON tables where the receiver can't read Arrow
-    #[arg(long)]
-    convert_tables: bool,
-    /// Add a SHA-256 to small payloads too; links always have one
-    #[arg(long)]
-    digest_direct: bool,
-    /// Make links work once, for one reader; needs --receiver-id
-    #[arg(long)]
-    one_shot: bool,
-    /// How long links work, such as 90s, 24h or 7d [default: 24h]
-    #[arg(long, value_name = "TIME", value_parser = units::some_time)]
-    link_ttl: Option<Duration>,
-    #[arg(long, value_name = "BYTES", value_parser = units::size, help = THRESHOLD)]
-    threshold: Option<u64>,
 }
 
-const THRESHOLD: &str = "Size from which a payload becomes a link [env: SIZE_THRESHOLD] [default: 500000]";
+const THRESHOLD: &str =
+    "Size from which a payload becomes a link, such as 0.5MB [env: SIZE_THRESHOLD, in bytes] [default: 500kB]";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "lower")]
@@ -109,14 +113,27 @@ impl MessageArgs {
 
     /// Reads the payloads, so that a bad one is found before anything is sent
     pub(crate) fn read(&self) -> Result<Ready, Failure> {
-        self.parts.read(table::How { wanted: self.table_as, delimiter: self.delimiter })
+        self.parts.read(table::How { wanted: self.table_as, delimiter: self.delimiter, text: self.csv_text })
+    }
+
+    /// Refuses a message that says nothing, unless that was asked for
+    pub(crate) fn check_payloads(&self, empty: bool) -> Result<(), Failure> {
+        let why = match (empty, self.is_empty()) {
+            (true, false) => "--empty sends a message without a payload; leave the payloads out",
+            // A purpose such as `shutdown` says all there is to say.
+            (false, true) if self.is_chat() => {
+                "there is no payload; give one, such as --text note='hello', or --empty for a message without any"
+            }
+            _ => return Ok(()),
+        };
+        Err(Failure::Usage(why.to_owned()))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    pub(crate) fn is_chat(&self) -> bool {
+    fn is_chat(&self) -> bool {
         Purpose::from(&*self.purpose) == Purpose::Chat
     }
 

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::io;
 
-use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use natsbridge::wire::shown;
 use natsbridge::{MessageBuilder, PayloadType, Value};
@@ -19,7 +18,7 @@ use crate::output;
 const OPTIONS: [(&str, Kind, &str, &str); 7] = [
     ("text", Kind::Text, "NAME=VALUE", "Text"),
     ("dict", Kind::Dictionary, "NAME=JSON|@FILE", "Dictionary: any JSON value"),
-    ("table", Kind::Table, "NAME=@FILE", "Table: .csv, .tsv, .arrow, .json or .ndjson"),
+    ("table", Kind::Table, "NAME=@FILE", "Table: .csv, .tsv, .parquet, .arrow, .json or .ndjson"),
     ("image", Kind::File(PayloadType::Image), "NAME=@FILE", "Image, sent as it is"),
     ("audio", Kind::File(PayloadType::Audio), "NAME=@FILE", "Sound, sent as it is"),
     ("video", Kind::File(PayloadType::Video), "NAME=@FILE", "Video, sent as it is"),
@@ -72,18 +71,7 @@ impl FromArgMatches for Parts {
             }));
         }
         given.sort_by_key(|(place, _)| *place);
-        let given: Vec<_> = given.into_iter().map(|(_, given)| given).collect();
-        let mut streams = HashSet::new();
-        for given in &given {
-            if let Input::Stdin | Input::File(_) = given.input
-                && given.input.is_stream()
-                && !streams.insert(given.input.shown())
-            {
-                let text = format!("{} can be one payload only, since it can be read once\n", given.input.shown());
-                return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
-            }
-        }
-        Ok(Self(given))
+        Ok(Self(given.into_iter().map(|(_, given)| given).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -111,12 +99,26 @@ impl Parts {
     pub(super) fn read(&self, how: table::How) -> Result<Ready, Failure> {
         // All are looked at before the first is read, which may be a pipe that has yet to be written.
         self.0.iter().try_for_each(Given::check)?;
+        self.check_streams()?;
         self.warn_of_twins();
         let mut ready = Ready(Vec::with_capacity(self.0.len()));
         for given in &self.0 {
             ready.0.push((given.name.clone(), given.read(how)?));
         }
         Ok(ready)
+    }
+
+    /// Refuses a stream that is given twice: it can be read once
+    fn check_streams(&self) -> Result<(), Failure> {
+        let mut streams = HashSet::new();
+        let mut inputs = self.0.iter().map(|given| &given.input);
+        match inputs.find(|input| input.is_stream() && !streams.insert(input.shown())) {
+            None => Ok(()),
+            Some(twice) => Err(Failure::Usage(format!(
+                "{} can be one payload only, since it can be read once; save it in a file first",
+                twice.shown()
+            ))),
+        }
     }
 
     /// Two payloads of one name are allowed, and seldom meant
@@ -267,8 +269,16 @@ mod tests {
 
     #[test]
     fn payload_without_name_and_second_stdin_are_refused() {
-        for words in [&["--text", "hello"][..], &["--text", "=hello"], &["--text", "a=@-", "--file", "b=@-"]] {
+        for words in [&["--text", "hello"][..], &["--text", "=hello"]] {
             assert!(parsed(words).is_err(), "{words:?}");
         }
+        let given = |name: &str| Given {
+            option: "file",
+            kind: Kind::File(PayloadType::Binary),
+            name: name.to_owned(),
+            input: Input::Stdin,
+        };
+        assert!(Parts(vec![given("a")]).check_streams().is_ok());
+        assert!(Parts(vec![given("a"), given("b")]).check_streams().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Tables from files: CSV, Arrow, JSON and newline-delimited JSON, as the payload type that suits them.
+//! Tables from files: CSV, Parquet, Arrow, JSON and newline-delimited JSON, as the payload type that suits them.
 
 use std::error::Error;
 use std::path::Path;
@@ -10,7 +10,7 @@ use natsbridge::{PayloadType, Rows, Table, Value};
 use serde_json::{Map, Value as Json};
 
 use super::{csv, exact};
-use crate::encoding;
+use crate::{encoding, parquet};
 
 type Problem = Box<dyn Error + Send + Sync>;
 
@@ -20,6 +20,7 @@ pub(super) enum Format {
     Csv,
     /// Cells with tabs between them
     Tsv,
+    Parquet,
     Arrow,
     Json,
     JsonLines,
@@ -40,6 +41,8 @@ pub(super) struct How {
     pub(super) wanted: Option<TableType>,
     /// What stands between the cells of a CSV
     pub(super) delimiter: Option<u8>,
+    /// Whether every cell of a CSV stays text
+    pub(super) text: bool,
 }
 
 impl Format {
@@ -56,14 +59,14 @@ impl Format {
             "arrow" | "arrows" | "ipc" | "feather" => return Ok(Self::Arrow),
             "json" => return Ok(Self::Json),
             "ndjson" | "jsonl" => return Ok(Self::JsonLines),
-            "parquet" | "pq" => Foreign::Parquet,
+            "parquet" | "pq" => return Ok(Self::Parquet),
             "xlsx" | "xls" | "xlsm" | "ods" => Foreign::Sheet,
             "gz" | "zst" | "bz2" | "xz" | "zip" => Foreign::Compressed,
             "orc" | "avro" | "h5" | "hdf5" | "sqlite" | "db" | "pkl" | "npy" => Foreign::Other,
             _ => {
                 return Err(
-                    "its name does not end with .csv, .tsv, .arrow, .json or .ndjson: rename it if it is one of \
-                            these, or send it as it is with --file"
+                    "its name does not end with .csv, .tsv, .parquet, .arrow, .json or .ndjson: rename it if it is one \
+                            of these, or send it as it is with --file"
                         .to_owned(),
                 );
             }
@@ -76,6 +79,9 @@ impl Format {
         if bytes.starts_with(b"ARROW1") || bytes.starts_with(&[0xff; 4]) {
             return Self::Arrow;
         }
+        if bytes.starts_with(PARQUET) {
+            return Self::Parquet;
+        }
         let text = encoding::text(bytes).unwrap_or_default();
         match text.trim_ascii_start().bytes().next() {
             Some(b'[') => Self::Json,
@@ -85,10 +91,12 @@ impl Format {
     }
 }
 
+/// What every Parquet file begins with
+const PARQUET: &[u8] = b"PAR1";
+
 /// A file of tables that is read elsewhere
 #[derive(Debug, Clone, Copy)]
 enum Foreign {
-    Parquet,
     Sheet,
     Compressed,
     Other,
@@ -97,8 +105,7 @@ enum Foreign {
 impl Foreign {
     /// What the first bytes show
     fn sniffed(bytes: &[u8]) -> Option<Self> {
-        let marks: [(&[u8], Self); 9] = [
-            (b"PAR1", Self::Parquet),
+        let marks: [(&[u8], Self); 8] = [
             (b"PK\x03\x04", Self::Sheet),
             (b"\xd0\xcf\x11\xe0", Self::Sheet),
             (b"\x1f\x8b", Self::Compressed),
@@ -113,10 +120,6 @@ impl Foreign {
 
     const fn advice(self) -> &'static str {
         match self {
-            Self::Parquet => {
-                "it is Parquet: convert it to Arrow first, in Python by pyarrow.feather.write_feather(\
-                 pyarrow.parquet.read_table('t.parquet'), 't.arrow'), or send it as it is with --file"
-            }
             Self::Sheet => {
                 "it is a spreadsheet or an archive: save the sheet as CSV first, or send it as it is with --file"
             }
@@ -135,8 +138,11 @@ pub(super) fn read(bytes: &Bytes, format: Format, how: How) -> Result<(PayloadTy
         return Err(foreign.advice().into());
     }
     let value = match format {
-        Format::Csv => Value::Table(csv::read(&encoding::text(bytes)?, how.delimiter)?),
-        Format::Tsv => Value::Table(csv::read(&encoding::text(bytes)?, how.delimiter.or(Some(b'\t')))?),
+        // Whatever the file's name says.
+        _ if bytes.starts_with(PARQUET) => Value::Table(parquet::read(bytes)?),
+        Format::Parquet => return Err("it is no Parquet file: it does not begin with PAR1".into()),
+        Format::Csv => Value::Table(csv::read(&encoding::text(bytes)?, how.delimiter, how.text)?),
+        Format::Tsv => Value::Table(csv::read(&encoding::text(bytes)?, how.delimiter.or(Some(b'\t')), how.text)?),
         Format::Arrow => Value::Table(Table::from_ipc(bytes, &TableLimits::default())?),
         Format::Json | Format::JsonLines => Value::Rows(from_json(&encoding::text(bytes)?, format)?),
     };
@@ -194,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    const JSON_TABLE: How = How { wanted: Some(TableType::JsonTable), delimiter: None };
+    const JSON_TABLE: How = How { wanted: Some(TableType::JsonTable), delimiter: None, text: false };
 
     fn rows(text: &'static str, format: Format) -> Json {
         match read(&Bytes::from_static(text.as_bytes()), format, JSON_TABLE).unwrap() {
@@ -240,7 +246,7 @@ mod tests {
     #[test]
     fn rows_become_arrow_where_asked() {
         let bytes = Bytes::from_static(b"[{\"a\":1},{\"a\":null}]");
-        let how = How { wanted: Some(TableType::ArrowTable), delimiter: None };
+        let how = How { wanted: Some(TableType::ArrowTable), delimiter: None, text: false };
         let (payload_type, value) = read(&bytes, Format::Json, how).unwrap();
         assert_eq!(payload_type, PayloadType::ArrowTable);
         assert!(matches!(value, Value::Table(table) if table.num_rows() == 2));
@@ -266,7 +272,6 @@ mod tests {
     #[test]
     fn unsupported_formats_are_refused_with_what_to_do() {
         for (name, text) in [
-            ("t.parquet", "convert it to Arrow"),
             ("t.xlsx", "as CSV"),
             ("t.csv.gz", "unpack it"),
             ("t.orc", "convert it"),
@@ -276,7 +281,9 @@ mod tests {
             let refused = Format::of(Path::new(name)).unwrap_err();
             assert!(refused.contains(text) && refused.contains("--file"), "{name}: {refused}");
         }
-        assert!(refusal(b"PAR1\x15\x04", Format::Csv).contains("Parquet"));
+        assert_eq!(Format::of(Path::new("t.parquet")), Ok(Format::Parquet));
+        assert!(refusal(b"PAR1\x15\x04", Format::Csv).to_lowercase().contains("parquet"));
+        assert!(refusal(b"a,b\n1,2\n", Format::Parquet).contains("no Parquet file"));
         assert!(refusal(b"\x1f\x8b\x08\0", Format::Json).contains("compressed"));
     }
 }

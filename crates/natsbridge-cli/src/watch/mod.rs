@@ -1,5 +1,6 @@
 //! `natsbridge watch`: what passes on a subject, second by second, without reading a link.
 
+pub(crate) mod keys;
 mod table;
 
 use std::io::{self, IsTerminal as _};
@@ -10,19 +11,20 @@ use natsbridge::{Message, Subscriber};
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Meaning};
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::metrics::Metrics;
 use crate::signals::Stop;
 use crate::{output, session, units};
+use keys::Keys;
 use table::Flows;
 
 /// Watch the messages of a subject, second by second
 ///
 /// On a terminal, a table of the busiest subjects is updated each second;
 /// elsewhere, a line is printed. It downloads no link and sends no reply.
-/// Ctrl-C and SIGTERM end it.
+/// The key q, Ctrl-C and SIGTERM end it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Watch {
@@ -51,12 +53,19 @@ Examples:
 /// How often a line is printed, or the table is drawn
 const EACH: Duration = Duration::from_secs(1);
 
+/// What a break of the connection means
+const MEANING: Meaning = Meaning {
+    gone: "What passes meanwhile is not counted.",
+    back: "It counts again; what passed meanwhile is missing.",
+};
+
 impl Watch {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
+        session::check_subscription(&self.subject, None)?;
         let config = global.config().await?;
         self.metrics.serve()?;
         let bridge = Global::connect(config).await?;
-        let mut connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned());
+        let mut connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned(), MEANING);
         let stop = Stop::watch();
         let listening = async {
             let inbox = bridge.subscribe(&self.subject).await?.lazy();
@@ -67,8 +76,14 @@ impl Watch {
             inbox = listening => inbox?,
             _ = stop.requested() => return Ok(()),
         };
-        output::note(&format!("watching {}", self.subject));
-        let done = self.watch(&mut connection, &stop, &mut inbox).await;
+        let live = !self.json && io::stdout().is_terminal() && output::moves_cursor();
+        let keys = if live { Keys::start() } else { None };
+        let end = if keys.is_some() { "q" } else { "Ctrl-C" };
+        output::note(&format!("watching {}; {end} ends it", self.subject));
+        let mut screen = Screen { drawn: 0, live };
+        let done = self.watch(&mut connection, &stop, &mut inbox, keys.as_ref(), &mut screen).await;
+        // Gives the terminal back before anything else is printed.
+        drop(keys);
         let connected = connection.is_up();
         // What follows is our own leaving.
         drop(connection);
@@ -78,20 +93,33 @@ impl Watch {
         done
     }
 
-    async fn watch(&self, connection: &mut Connection, stop: &Stop, inbox: &mut Subscriber) -> Result<(), Failure> {
+    async fn watch(
+        &self,
+        connection: &mut Connection,
+        stop: &Stop,
+        inbox: &mut Subscriber,
+        keys: Option<&Keys>,
+        screen: &mut Screen,
+    ) -> Result<(), Failure> {
         let deadline = self.lasting.and_then(|lasting| Instant::now().checked_add(lasting));
         let mut ticks = tokio::time::interval_at(Instant::now() + EACH, EACH);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut flows = Flows::default();
-        let mut screen = Screen { drawn: 0, live: !self.json && io::stdout().is_terminal() && output::moves_cursor() };
         loop {
+            let quit = async {
+                match keys {
+                    Some(keys) => keys.quit().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
-                _ = stop.requested() => return self.show(&mut flows, inbox, &mut screen),
+                () = quit => return self.show(&mut flows, inbox, screen),
+                _ = stop.requested() => return self.show(&mut flows, inbox, screen),
                 // A line stands below the table: what was drawn stays above it.
                 () = connection.changed() => screen.drawn = 0,
-                () = session::until(deadline) => return self.show(&mut flows, inbox, &mut screen),
-                _ = ticks.tick() => self.show(&mut flows, inbox, &mut screen)?,
+                () = session::until(deadline) => return self.show(&mut flows, inbox, screen),
+                _ = ticks.tick() => self.show(&mut flows, inbox, screen)?,
                 message = inbox.next() => match message {
                     None => return Err(Failure::ConnectionClosed),
                     Some(Ok(message)) => flows.note(message.subject().as_str(), &Passed::of(&message)),

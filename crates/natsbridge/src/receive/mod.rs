@@ -5,6 +5,7 @@ pub(crate) mod losses;
 pub(crate) mod payload;
 pub(crate) mod read;
 pub(crate) mod save;
+mod suffix;
 pub(crate) mod transfer;
 pub(crate) mod unfinished;
 pub(crate) mod window;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use natsbridge_core::{PayloadType, harmless};
 use uuid::Uuid;
 
+use crate::receive::suffix;
 use crate::receive::unfinished::Unfinished;
 
 /// Room for a number and an extension below the 255 bytes that file systems take
@@ -30,7 +31,10 @@ pub(crate) fn place(
     dataname: &str,
     payload_type: PayloadType,
 ) -> io::Result<PathBuf> {
-    let (stem, extension) = file_name(dataname, payload_type);
+    let (stem, mut extension) = file_name(dataname, payload_type);
+    if extension.is_empty() {
+        extension.push_str(suffix::of(&head(file.path())?));
+    }
     for number in 1..=2 * NUMBERED {
         let name = match number {
             1 => format!("{stem}{extension}"),
@@ -48,9 +52,18 @@ pub(crate) fn place(
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free name was found for it; clear the folder"))
 }
 
+/// The first bytes of a file
+fn head(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let mut head = Vec::with_capacity(suffix::LOOKED_AT);
+    let looked_at = u64::try_from(suffix::LOOKED_AT).unwrap_or(u64::MAX);
+    std::fs::File::open(path)?.take(looked_at).read_to_end(&mut head)?;
+    Ok(head)
+}
+
 /// Stem and extension of a safe file name: never a path, never hidden, never a device, never too long
 ///
-/// A name without an extension gets the one that fits the type.
+/// A name without an extension gets the one that fits the type; pictures, sounds, films and bytes have none.
 fn file_name(dataname: &str, payload_type: PayloadType) -> (String, String) {
     let kept = dataname.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = kept
@@ -150,6 +163,21 @@ mod tests {
     fn name_without_extension_gets_the_usual_one() {
         assert_eq!(file_name("note", PayloadType::Text), ("note".into(), ".txt".into()));
         assert_eq!(file_name("t.arrow", PayloadType::ArrowTable), ("t".into(), ".arrow".into()));
+    }
+
+    #[tokio::test]
+    async fn picture_without_extension_gets_the_one_of_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        for (dataname, content, expected) in [
+            ("photo", &b"\x89PNG\r\n\x1a\n..."[..], "photo.png"),
+            ("photo.dat", b"\x89PNG\r\n\x1a\n...", "photo.dat"),
+            ("bytes", b"anything", "bytes"),
+        ] {
+            let file = Unfinished::new(dir.path()).await.unwrap();
+            std::fs::write(file.path(), content).unwrap();
+            let path = place(file, dir.path(), dataname, PayloadType::Binary).unwrap();
+            assert_eq!(path, dir.path().join(expected));
+        }
     }
 
     #[tokio::test]
