@@ -69,7 +69,7 @@ end
 "What is read is looked at too: every value can be shown"
 function look_at(table)
     for column in NATSBridge.columns_of(table), item in Iterators.take(column, 3)
-        hash(item)
+        show(IOContext(devnull, :limit => true), item)
     end
 end
 
@@ -94,7 +94,7 @@ function mutate(count, seconds, seed)
             end
         end
     end
-    println("$done damaged Arrow streams of $(length(all)) seeds in $(round(time() - began; digits=1)) s: $tables tables, ", join(("$n $code" for (code, n) in codes), ", "), ", $wrong other errors")
+    println("$done damaged Arrow streams of $(length(all)) seeds in $(round(time() - began; digits=1)) s: $tables tables, ", join(("$n $code" for (code, n) in codes), ", "), ", $wrong other errors; $(Sys.maxrss() >> 20) MB at most")
     wrong == 0 && keys(codes) ⊆ ("undecodable", "unsupported", "too_large")
 end
 
