@@ -95,8 +95,11 @@ class Bridge {
 
   static const _remembered = 10000;
 
-  /// Messages that were handled (true) or are being handled (false), the latest last
-  final _known = LinkedHashMap<String, bool>();
+  /// How long a message is taken for being handled: its repeat may come through afterwards
+  static const _patience = Duration(seconds: 30);
+
+  /// Messages that were handled (null) or are being handled since a moment, the latest last
+  final _known = LinkedHashMap<String, DateTime?>();
   final _working = <Future<void>>{};
   final _subscriptions = <NatsSubscription>{};
 
@@ -180,7 +183,8 @@ class Bridge {
     return sent;
   }
 
-  static void _name(NATSBridgeException error, Sent sent) {
+  static void _name(NATSBridgeException error, Sent? sent) {
+    if (sent == null) return;
     error.msg_id = sent['msg_id'];
     error.correlation_id = sent['correlation_id'];
   }
@@ -209,7 +213,7 @@ class Bridge {
       } on NATSBridgeException {
         return; // not an answer
       }
-      if (sent == null || answer['reply_to_msg_id'] != sent!['msg_id'] || done.isCompleted) return;
+      if (answer['reply_to_msg_id'] != sent?['msg_id'] || done.isCompleted) return;
       if (answer['msg_purpose'] == 'ACK') {
         from.add(answer['sender_id']);
         if (from.length >= acks) done.complete();
@@ -221,7 +225,7 @@ class Bridge {
     // It may fail while nobody waits for it.
     unawaited(done.future.then((_) {}, onError: (Object _) {}));
     try {
-      sent = await _make(subject, data,
+      final made = sent = await _make(subject, data,
           reply_to: answers.subject,
           awaits_ack: true,
           correlation_id: correlation_id,
@@ -234,7 +238,7 @@ class Bridge {
           throw refusal ?? NATSBridgeException('timeout', '${from.length} of $acks receivers acknowledged in ${timeout.inMilliseconds} ms');
         }
         try {
-          nats.publish(subject, sent!.bytes);
+          nats.publish(subject, made.bytes);
         } on NATSBridgeException catch (error) {
           if (error.code != 'unreachable') rethrow; // it is sent when the server is back
         }
@@ -243,7 +247,7 @@ class Bridge {
       await done.future;
       return from;
     } on NATSBridgeException catch (error) {
-      if (sent != null) _name(error, sent!);
+      _name(error, sent);
       rethrow;
     } finally {
       await listening.cancel();
@@ -280,7 +284,7 @@ class Bridge {
       }
       throw NATSBridgeException('unreachable', 'the connection was closed');
     } on NATSBridgeException catch (error) {
-      if (sent != null) _name(error, sent);
+      _name(error, sent);
       rethrow;
     } finally {
       answers.unsubscribe();
@@ -301,30 +305,64 @@ class Bridge {
     return _messages(subscription, leave_links, on_error);
   }
 
+  /// No `async*`: its cancellation would wait for the next message.
   Stream<BridgeMessage> _messages(
-      NatsSubscription subscription, bool leaveLinks, void Function(NATSBridgeException error)? onError) async* {
-    try {
-      await for (final raw in subscription.messages) {
-        final BridgeMessage message;
-        try {
-          message = BridgeMessage._(this, await _read(raw, leave_links: leaveLinks), raw.subject, raw.reply);
-        } on NATSBridgeException catch (error) {
-          await _refuse(raw, error);
-          onError?.call(error);
-          continue;
-        }
-        final state = _known[_key(message)];
-        if (state == true) {
-          await message.ack();
-        } else if (state == null) {
-          _remember(message, false);
-          yield message;
-        }
-      }
-    } finally {
+      NatsSubscription subscription, bool leaveLinks, void Function(NATSBridgeException error)? onError) {
+    late StreamSubscription<NatsMessage> taking;
+    late StreamController<BridgeMessage> out;
+    var working = Future<void>.value();
+    void end() {
       subscription.unsubscribe();
       _subscriptions.remove(subscription);
     }
+
+    Future<void> take(NatsMessage raw) async {
+      try {
+        final message = await _taken(raw, leaveLinks, onError);
+        if (message != null && !out.isClosed) out.add(message);
+      } catch (error) {
+        tell(log, LogRecord('warning', message: 'a message was not handled: ${harmless('$error')}'));
+      }
+    }
+
+    out = StreamController<BridgeMessage>(
+        onListen: () => taking = subscription.messages.listen((raw) {
+              taking.pause();
+              working = take(raw).whenComplete(taking.resume);
+            }, onDone: () async {
+              end();
+              await working;
+              await out.close();
+            }),
+        onPause: () => taking.pause(),
+        onResume: () => taking.resume(),
+        onCancel: () {
+          end();
+          return taking.cancel();
+        });
+    return out.stream;
+  }
+
+  /// The message to give; null for one that can't be read, or was handled before
+  Future<BridgeMessage?> _taken(
+      NatsMessage raw, bool leaveLinks, void Function(NATSBridgeException error)? onError) async {
+    final BridgeMessage message;
+    try {
+      message = BridgeMessage._(this, await _read(raw, leave_links: leaveLinks), raw.subject, raw.reply);
+    } on NATSBridgeException catch (error) {
+      await _refuse(raw, error);
+      onError?.call(error);
+      return null;
+    }
+    final key = _key(message);
+    final since = _known[key];
+    if (_known.containsKey(key) && since == null) {
+      await message.ack();
+      return null;
+    }
+    if (since != null && DateTime.now().difference(since) <= _patience) return null;
+    _remember(message, DateTime.now());
+    return message;
   }
 
   /// Answers each message of a subject with what [handler] makes of it: payloads, or null for an ACK alone. What it throws is
@@ -394,15 +432,15 @@ class Bridge {
 
   static String _key(Received message) => '${message['sender_id']} ${message['msg_id']}';
 
-  void _remember(Received message, bool handled) {
+  void _remember(Received message, DateTime? since) {
     final key = _key(message);
     if (message['msg_id'].isEmpty) return;
     _known.remove(key);
-    _known[key] = handled;
+    _known[key] = since;
     if (_known.length > _remembered) _known.remove(_known.keys.first);
   }
 
-  void _handled(Received message) => _remember(message, true);
+  void _handled(Received message) => _remember(message, null);
 
   void _forget(Received message) => _known.remove(_key(message));
 

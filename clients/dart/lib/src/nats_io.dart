@@ -124,6 +124,10 @@ class Nats {
   Timer? _alive;
   var _unanswered = 0;
   Completer<void>? _greeted;
+
+  /// Whether the server asks for a secret
+  var _guarded = false;
+  static const _refused = 'the NATS server refuses user name, password or token';
   var _connected = Completer<void>();
   List<String>? _head; // of the message whose bytes are awaited
 
@@ -162,6 +166,7 @@ class Nats {
     _need = 0;
     _head = null;
     _unanswered = 0;
+    _guarded = false;
     final greeted = _greeted = Completer<void>();
     void end(String reason) {
       if (identical(_socket, socket)) _end(reason);
@@ -314,6 +319,11 @@ class Nats {
 
   void _end(String reason, [String code = 'unreachable']) {
     final was = _connected.isCompleted;
+    if (!was && _guarded && code == 'unreachable') {
+      // What the server said may be lost with its connection.
+      reason = _refused;
+      code = 'refused';
+    }
     _socket?.destroy();
     _socket = null;
     _alive?.cancel();
@@ -408,7 +418,7 @@ class Nats {
         break;
       case '-ERR':
         final refused = RegExp('authori|authenti', caseSensitive: false).hasMatch(line) && !line.contains('Permissions');
-        if (refused) return _end('the NATS server refuses user name, password or token', 'refused');
+        if (refused) return _end(_refused, 'refused');
         tell(log, LogRecord('warning', message: 'the NATS server says ${harmless(line)}'));
         break;
     }
@@ -422,6 +432,7 @@ class Nats {
       return _end('the server is no NATS server');
     }
     if (info is! Map) return _end('the server is no NATS server');
+    _guarded = info['auth_required'] == true;
     final most = info['max_payload'];
     if (most is int && most > 0) max_payload = most;
     if (info['tls_required'] == true) return _end('the server wants TLS, which this client has not', 'unsupported');
