@@ -1,4 +1,4 @@
-/// One HTTP request on a connection of its own, by dart:io: no redirects, no proxies, bounded, its bytes passed on as they come.
+/// One HTTP request on a connection of its own: no redirects, no proxies, bounded. GET goes its own way, the rest by dart:io's client.
 library natsbridge.http_io;
 
 import 'dart:async';
@@ -6,17 +6,13 @@ import 'dart:io';
 import 'dart:typed_data';
 
 import 'errors.dart';
-import 'policy.dart';
+import 'http_raw.dart';
 
 /// A Plik up to 1.3.8 redirects other agents to a web page when it fails
 const userAgent = 'plik_client/natsbridge-dart';
 
 /// Bytes of an error's text that are read
-const _errorText = 4096;
-
-/// A body has to bring this many bytes in this time
-const _leastBytes = 30000;
-const _window = Duration(seconds: 30);
+const errorText = 4096;
 
 /// Why a body is not whole
 enum Cut { limit, early, slow }
@@ -76,7 +72,7 @@ Future<Answer> ask(Request request) {
 
   runZonedGuarded(() async {
     try {
-      final answer = await _exchange(request, request.guard ? await _guarded(request.uri) : request.uri);
+      final answer = request.method == 'GET' ? await fetchRaw(request) : await _exchange(request);
       if (!done.isCompleted) done.complete(answer);
     } catch (error, stack) {
       fail(error, stack);
@@ -85,39 +81,31 @@ Future<Answer> ask(Request request) {
   return done.future;
 }
 
-Future<Answer> _exchange(Request wanted, Uri target) async {
+Future<Answer> _exchange(Request wanted) async {
   final client = HttpClient()
     ..connectionTimeout = const Duration(seconds: 5)
     ..autoUncompress = false
     ..userAgent = userAgent
     ..findProxy = (_) => 'DIRECT';
   var sent = false;
-  final late = wanted.deadline?.difference(DateTime.now());
-  final watch = late == null ? null : Timer(late.isNegative ? Duration.zero : late, () => client.close(force: true));
-  bool isLate() => wanted.deadline != null && !DateTime.now().isBefore(wanted.deadline!);
   try {
-    final request = await client.openUrl(wanted.method, target);
+    final request = await client.openUrl(wanted.method, wanted.uri);
     request.followRedirects = false;
     request.persistentConnection = false;
-    request.headers.set('Host', wanted.uri.authority);
     wanted.headers.forEach(request.headers.set);
-    if (wanted.method != 'GET') request.contentLength = wanted.length;
+    request.contentLength = wanted.length;
     sent = true;
     if (wanted.body != null) await request.addStream(_steady(wanted.body!, wanted.length, client));
     final response = await request.close().timeout(const Duration(seconds: 120));
-    return await _read(wanted, response, isLate);
+    return await _read(response, response.statusCode == 200 ? wanted.limit : errorText);
   } on TimeoutException {
     throw HttpFailure('no answer in time', timeout: true, sent: sent);
   } on FileSystemException {
     rethrow; // of the caller's file, not of the connection
   } on IOException catch (error) {
-    if (isLate()) throw HttpFailure('no answer in time', timeout: true, sent: sent, code: 'timeout');
-    if (error is HandshakeException || error is CertificateException) {
-      if ('$error'.contains('CERTIFICATE_VERIFY_FAILED')) throw HttpFailure('its certificate is not trusted', code: 'untrusted');
-    }
+    if (isUntrusted(error)) throw HttpFailure('its certificate is not trusted', code: 'untrusted');
     throw HttpFailure(sent ? 'the connection broke' : 'no connection (${error.runtimeType})', sent: sent);
   } finally {
-    watch?.cancel();
     client.close(force: true);
   }
 }
@@ -135,64 +123,26 @@ Stream<List<int>> _steady(Stream<List<int>> body, int length, HttpClient client)
   if (passed < length) throw HttpFailure('the data has $passed bytes, not $length', code: 'wrong_value');
 }
 
-Future<Answer> _read(Request wanted, HttpClientResponse response, bool Function() isLate) async {
+Future<Answer> _read(HttpClientResponse response, int limit) async {
   final headers = <String, String>{};
   response.headers.forEach((name, values) => headers[name.toLowerCase()] = values.last);
-  final passes = wanted.sink != null && response.statusCode == 200;
   final read = BytesBuilder(copy: false);
-  final limit = response.statusCode == 200 ? wanted.limit : _errorText;
-  var total = 0, inWindow = 0;
-  final clock = Stopwatch()..start();
   Cut? cut;
   try {
-    await for (final piece in response.timeout(_window)) {
-      total += piece.length;
-      inWindow += piece.length;
-      if (total > limit) {
+    await for (final piece in response.timeout(const Duration(seconds: 30))) {
+      read.add(piece);
+      if (read.length > limit) {
         cut = Cut.limit;
         break;
-      }
-      passes ? wanted.sink!(piece) : read.add(piece);
-      if (clock.elapsed >= _window) {
-        if (inWindow < _leastBytes) {
-          cut = Cut.slow;
-          break;
-        }
-        inWindow = 0;
-        clock.reset();
       }
     }
   } on TimeoutException {
     cut = Cut.slow;
-  } on NATSBridgeException {
-    rethrow; // the sink's own
-  } on FileSystemException {
-    rethrow;
   } on Exception {
-    cut = isLate() ? Cut.slow : Cut.early;
+    cut = Cut.early;
   }
-  if (cut == null && isLate()) cut = Cut.slow;
-  if (cut == null && response.contentLength >= 0 && total < response.contentLength) cut = Cut.early;
+  if (cut == null && response.contentLength >= 0 && read.length < response.contentLength) cut = Cut.early;
   return Answer(response.statusCode, headers, read.takeBytes(), cut);
-}
-
-/// The URL with an address that may be connected to. With http it is this one; with https the name stays, since the
-/// certificate is for it.
-Future<Uri> _guarded(Uri uri) async {
-  final List<InternetAddress> found;
-  try {
-    found = await InternetAddress.lookup(uri.host);
-  } on SocketException {
-    throw HttpFailure('the name can not be resolved');
-  }
-  final safe = [
-    for (final address in found)
-      if (!isForbidden(address.rawAddress)) address
-  ];
-  if (safe.isEmpty || (uri.isScheme('https') && safe.length < found.length)) {
-    throw HttpFailure('it leads to an address that no link may lead to', code: 'blocked_origin');
-  }
-  return uri.isScheme('https') ? uri : uri.replace(host: safe.first.address);
 }
 
 /// Seconds that an answer asks to wait for: a number or an HTTP date
@@ -206,6 +156,8 @@ double retryAfter(Answer answer) {
     return 0;
   }
 }
+
+bool isUntrusted(Object error) => error is TlsException && '$error'.contains('CERTIFICATE_VERIFY_FAILED');
 
 /// Whether another try may help (specification, section 8)
 bool isTemporary(int status, Map<String, String> headers) {

@@ -1,6 +1,7 @@
 /// A batch's columns: every node, buffer, bitmap and offset is checked before a value is touched.
 library natsbridge.arrow.columns;
 
+import 'dart:math';
 import 'dart:typed_data';
 
 import '../errors.dart';
@@ -12,15 +13,19 @@ import 'types.dart';
 
 /// What one table may become: few bytes can stand for very many values
 class Budget {
+  /// For a table of so many bytes: a bit may be a value, and a column of nulls has none
+  Budget(int bytes) : _most = min(mostValues, 5000000 + 16 * bytes);
+
   static const mostValues = 50000000;
   static const mostBytes = 1 << 29;
 
+  final int _most;
   int _values = 0;
   int _bytes = 0;
 
   void take(int values) {
-    if (values > mostValues || (_values += values) > mostValues) {
-      throw NATSBridgeException('too_large', 'the table has more than $mostValues values');
+    if (values > _most || (_values += values) > _most) {
+      throw NATSBridgeException('too_large', 'the table has more than $_most values');
     }
   }
 

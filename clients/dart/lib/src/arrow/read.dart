@@ -48,7 +48,7 @@ class _Tables {
   final Uint8List bytes;
   final ByteData view;
   Schema? schema;
-  final budget = Budget();
+  late final budget = Budget(bytes.length);
   final dictionaries = <int, List<Object?>>{};
   final columns = <List<Object?>>[];
   int rows = 0;
