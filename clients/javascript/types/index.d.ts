@@ -1,3 +1,3 @@
 /** Types for `import`; they are the same as for `require`. */
 
-export * from "./index.d.cts";
+export * from "./index.cjs";

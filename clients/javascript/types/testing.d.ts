@@ -1,3 +1,3 @@
 /** Types of `natsbridge/testing` for `import`. */
 
-export * from "./testing.d.cts";
+export * from "./testing.cjs";
