@@ -57,7 +57,7 @@ fn table_to_python(natsbridge: &Path) -> Outcome<()> {
 /// The page sends to Rust, then Rust to the page; the servers are set up as the page's README says
 fn page(natsbridge: &Path, screenshot: Option<&str>) -> Outcome<()> {
     let browser = peers::locate("browser")?;
-    let web = root().join("testdata/peers/javascript/web");
+    let web = root().join("clients/javascript/web");
     let folder = TempFolder::create()?;
     let [large, config, saved] = ["large.bin", "nats.conf", "saved"].map(|name| folder.path().join(name));
     let noise: Vec<u8> = (0_u32..).flat_map(|n| Sha256::digest(n.to_le_bytes())).take(LARGE).collect();

@@ -140,7 +140,7 @@ fn documents_show_commands_and_options_that_exist() {
         "docs/operations/README.md",
     ];
     let mut seen = 0;
-    for name in documents.iter().chain(&["testdata/peers/javascript/web/README.md"]) {
+    for name in documents.iter().chain(&["clients/javascript/web/README.md"]) {
         for (command, options) in shown_in(&std::fs::read_to_string(root.join(name)).unwrap()) {
             let help = run(program().args(&command).arg("--help")).stdout;
             for option in options.iter().filter(|option| option.len() > 2) {

@@ -1,14 +1,13 @@
 /** Runs clients/javascript in Node for the conformance tests: `adapter.mjs vectors` and `adapter.mjs live` (docs/peers.md). */
 
 import { readFile } from "node:fs/promises";
-import { register } from "node:module";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 
 import "../../../clients/javascript/src/node.js"; // chooses the platform
 import { Conformance, Live, readLine, writeLine } from "./conform.mjs";
 
-if (process.env.PEER_MODULES) register("./modules.mjs", import.meta.url);
+await import("./modules.mjs");
 
 const blob = async (sha256) => new Uint8Array(await readFile(new URL(`../../blobs/${sha256}`, import.meta.url)));
 const say = (answer) => process.stdout.write(`${writeLine(answer)}\n`);

@@ -1,6 +1,8 @@
-/** Finds packages in the folder that PEER_MODULES names, for tests that keep them outside the checkout. */
+/** Finds packages in the folder that PEER_MODULES names, for tests that keep them outside the checkout; also by `--import`. */
 
+import { register } from "node:module";
 import { pathToFileURL } from "node:url";
+import { isMainThread } from "node:worker_threads";
 
 const elsewhere = pathToFileURL(`${process.env.PEER_MODULES}/package.json`).href;
 
@@ -12,3 +14,6 @@ export async function resolve(specifier, context, next) {
     return next(specifier, { ...context, parentURL: elsewhere });
   }
 }
+
+// The hooks run in a thread of their own, which loads this file as well.
+if (isMainThread && process.env.PEER_MODULES) register(import.meta.url);

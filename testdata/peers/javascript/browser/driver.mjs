@@ -1,5 +1,5 @@
 /**
- * Runs natsbridge.mjs in a real page for the conformance tests: `driver.mjs vectors` and `driver.mjs live` (docs/peers.md).
+ * Runs clients/javascript in a real page for the conformance tests: `driver.mjs vectors` and `driver.mjs live` (docs/peers.md).
  *
  * The page is served on 127.0.0.1, shown by a headless Chromium, and talks to NATS by its websocket listener.
  */
@@ -7,14 +7,13 @@
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
-import { register } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
-if (process.env.PEER_MODULES) register("../modules.mjs", import.meta.url);
+await import("../modules.mjs");
 const { build } = await import("esbuild");
 const { chromium } = await import("playwright-core");
 
@@ -30,7 +29,7 @@ function browserPath() {
   return found;
 }
 
-/** The page's program in one file; what only Node has stays outside, and is not found there */
+/** The page's program in one file */
 async function bundle() {
   const { outputFiles } = await build({
     entryPoints: [fileURLToPath(new URL("page.mjs", import.meta.url))],
@@ -38,7 +37,6 @@ async function bundle() {
     write: false,
     format: "esm",
     platform: "browser",
-    external: ["apache-arrow", "fzstd", "node:*"],
     nodePaths: process.env.PEER_MODULES ? [join(process.env.PEER_MODULES, "node_modules")] : [],
     logLevel: "warning",
   });

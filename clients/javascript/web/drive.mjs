@@ -1,21 +1,20 @@
 /**
  * Drives the page in a headless Chromium, as a person would: fills the form, sends, and reads what others send.
  *
- * `drive.mjs --port N --ws URL --files URL --image FILE --file FILE [--screenshot FILE]` prints `{"sent": …}` when the page
+ * `drive.mjs [--host NAME] --port N --ws URL --files URL --image FILE --file FILE [--screenshot FILE]` prints `{"sent": …}` when the page
  * shows its own message, and `{"shown": …}` when it shows one of somebody else. Run by `cargo xtask examples`.
  */
 
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { register } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { serve } from "./serve.mjs";
 
-if (process.env.PEER_MODULES) register("../modules.mjs", import.meta.url);
+if (process.env.PEER_MODULES) await import("../../../testdata/peers/javascript/modules.mjs");
 const { chromium } = await import("playwright-core");
 
 const FLAGS = [
@@ -23,8 +22,8 @@ const FLAGS = [
   "--disable-component-update", "--disable-sync",
 ];
 const string = { type: "string" };
-const options = { port: string, ws: string, files: string, image: string, file: string, screenshot: string };
-const { port, ws, files, image, file, screenshot } = parseArgs({ options }).values;
+const options = { host: string, port: string, ws: string, files: string, image: string, file: string, screenshot: string };
+const { host = "127.0.0.1", port, ws, files, image, file, screenshot } = parseArgs({ options }).values;
 
 const known = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const executablePath = known.find((path) => path && existsSync(path));
@@ -67,7 +66,7 @@ const page = await context.newPage();
 try {
   page.on("pageerror", (error) => process.stderr.write(`${error.stack}\n`));
   page.on("console", (message) => process.stderr.write(`${message.text()}\n`));
-  await page.goto(`http://127.0.0.1:${port}/?${new URLSearchParams({ ws, files, name: "a page" })}`);
+  await page.goto(`http://${host}:${port}/?${new URLSearchParams({ ws, files, name: "a page" })}`);
   await page.getByText("connected", { exact: true }).waitFor();
 
   await page.getByLabel("Text").fill("hello from a page, grüß dich");

@@ -2,12 +2,11 @@
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { register } from "node:module";
 import { join } from "node:path";
 import { argv } from "node:process";
 import { fileURLToPath } from "node:url";
 
-if (process.env.PEER_MODULES) register("../modules.mjs", import.meta.url);
+if (process.env.PEER_MODULES) await import("../../../testdata/peers/javascript/modules.mjs");
 const { build } = await import("esbuild");
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
@@ -20,7 +19,6 @@ export async function serve(port) {
     write: false,
     format: "esm",
     platform: "browser",
-    external: ["apache-arrow", "fzstd", "node:*"], // natsbridge.mjs asks for these in Node only
     nodePaths: process.env.PEER_MODULES ? [join(process.env.PEER_MODULES, "node_modules")] : [],
     logLevel: "warning",
   });
