@@ -16,7 +16,9 @@ Future<void> main(List<String> arguments) async {
   ]);
   for (final payload in (await heard).payloads) {
     final data = payload.data;
-    final shown = data is RemotePayload ? 'saved as ${await data.save('${Directory.systemTemp.path}/')}' : '$data';
+    var shown = '$data';
+    if (data is List<int>) shown = '${data.length} bytes';
+    if (data is RemotePayload) shown = 'saved as ${await data.save('${Directory.systemTemp.path}/')}';
     print('${payload.dataname} (${payload.payload_type}): $shown');
   }
   await bridge.drain();
