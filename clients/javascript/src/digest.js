@@ -70,7 +70,8 @@ export class Sha256 extends Digest {
     const { words, state } = this;
     for (let i = 0; i < 16; i += 1) words[i] = view.getInt32(at + i * 4, false);
     for (let i = 16; i < 64; i += 1) {
-      const [x, y] = [words[i - 15], words[i - 2]];
+      const x = words[i - 15];
+      const y = words[i - 2];
       const first = ((x >>> 7) | (x << 25)) ^ ((x >>> 18) | (x << 14)) ^ (x >>> 3);
       const second = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10);
       words[i] = (words[i - 16] + first + words[i - 7] + second) | 0;
@@ -112,14 +113,21 @@ export class Md5 extends Digest {
     const { state } = this;
     let a = state[0] | 0, b = state[1] | 0, c = state[2] | 0, d = state[3] | 0;
     for (let i = 0; i < 64; i += 1) {
-      const round = i >> 4;
-      let mixed, word;
-      if (round === 0) [mixed, word] = [(b & c) | (~b & d), i];
-      else if (round === 1) [mixed, word] = [(d & b) | (~d & c), (5 * i + 1) & 15];
-      else if (round === 2) [mixed, word] = [b ^ c ^ d, (3 * i + 5) & 15];
-      else [mixed, word] = [c ^ (b | ~d), (7 * i) & 15];
-      const sum = (a + mixed + MD5_K[i] + view.getInt32(at + word * 4, true)) | 0;
-      const shift = MD5_SHIFTS[round * 4 + (i & 3)];
+      let mixed = 0;
+      let word = i;
+      if (i < 16) mixed = (b & c) | (~b & d);
+      else if (i < 32) {
+        mixed = (d & b) | (~d & c);
+        word = 5 * i + 1;
+      } else if (i < 48) {
+        mixed = b ^ c ^ d;
+        word = 3 * i + 5;
+      } else {
+        mixed = c ^ (b | ~d);
+        word = 7 * i;
+      }
+      const sum = (a + mixed + MD5_K[i] + view.getInt32(at + (word & 15) * 4, true)) | 0;
+      const shift = MD5_SHIFTS[((i >> 4) << 2) | (i & 3)];
       a = d;
       d = c;
       c = b;

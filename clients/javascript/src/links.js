@@ -7,7 +7,7 @@ import { log } from "./log.js";
 import { count, timed } from "./metrics.js";
 import { Retries, Watch, retryAfter } from "./retry.js";
 import { receiveSettings } from "./settings.js";
-import { joined } from "./sources.js";
+import { Breaths, joined } from "./sources.js";
 import { lossyUtf8, parseTimestamp } from "./values.js";
 
 const MAX_ERROR = 4_096;
@@ -126,6 +126,7 @@ async function readBody(response, link, sink, watch) {
   if (length !== null && length > link.limit) return stop("too_large", `the server offers ${length} bytes, this receiver takes ${link.limit}`);
   const hash = link.sha256 === null ? null : platform.hasher("sha256");
   await sink.restart();
+  const breaths = new Breaths();
   let total = 0;
   for await (const chunk of response.chunks()) {
     total += chunk.length;
@@ -134,6 +135,7 @@ async function readBody(response, link, sink, watch) {
     watch.touch(chunk.length, true);
     hash?.update(chunk);
     await sink.write(chunk);
+    await breaths.take();
     watch.touch(0, true);
     link.on_progress?.({ dataname: link.dataname, operation: "download", done: total, total: link.size || length });
   }

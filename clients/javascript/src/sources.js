@@ -127,12 +127,36 @@ export async function bytesOfSource(source) {
 export async function digestOfSource(source) {
   if (source.bytes && source.bytes.length <= CHUNK) return platform.digest(source.bytes);
   const hash = platform.hasher("sha256");
+  const breaths = new Breaths();
   for await (const chunk of source.chunks()) {
     hash.update(chunk);
-    if (source.bytes) await breath(); // memory yields all at once
+    await breaths.take();
   }
   return hash.hex();
 }
 
 /** Lets other events have their turn */
-export const breath = () => new Promise((resolve) => (typeof setImmediate === "function" ? setImmediate(resolve) : setTimeout(resolve)));
+export const breath = () => new Promise(typeof setImmediate === "function" ? setImmediate : later);
+
+/** A page's timers wait for some milliseconds, its messages do not */
+function later(resolve) {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    port1.close();
+    resolve();
+  };
+  port2.postMessage(null);
+}
+
+/** Lets others have their turn where work has gone on for some milliseconds */
+export class Breaths {
+  constructor() {
+    this.last = Date.now();
+  }
+
+  async take() {
+    if (Date.now() - this.last < 8) return;
+    await breath();
+    this.last = Date.now();
+  }
+}

@@ -7,7 +7,7 @@ import { beginning, isTemporary } from "./links.js";
 import { log } from "./log.js";
 import { Retries, Timeout, Watch, retryAfter } from "./retry.js";
 import { sendSettings } from "./settings.js";
-import { breath, joined, memorySource, sourceOf } from "./sources.js";
+import { Breaths, joined, memorySource, sourceOf } from "./sources.js";
 import { lossyUtf8, parseTimestamp } from "./values.js";
 
 const MAX_ANSWER = 1024 * 1024;
@@ -156,12 +156,13 @@ function formBody(source, sums) {
   const head = platform.encode(`--${mark}\r\nContent-Disposition: form-data; name="file"; filename="${FILE_NAME}"\r\nContent-Type: application/octet-stream\r\n\r\n`);
   const tail = platform.encode(`\r\n--${mark}--\r\n`);
   const hashed = async function* () {
+    const breaths = new Breaths();
     for await (const chunk of source.chunks()) {
       sums.sha256.update(chunk);
       sums.md5.update(chunk);
       sums.size += chunk.length;
       yield chunk;
-      if (source.bytes || platform.isBrowser) await breath();
+      await breaths.take();
     }
   };
   const inBrowser = platform.isBrowser;

@@ -221,3 +221,17 @@ test("records have the seven fields, and strangers' text is harmless in them", a
     assert.equal(record.sender_name, "s\\u{1b}[31m\\u{a}");
   }
 });
+
+test("a server that takes less than before gets a link, and no number is lost", async () => {
+  const { broker, sender, receiver, store } = pair();
+  const inbox = receiver.subscribe("lab.x");
+  let asked = 0;
+  Object.defineProperty(broker, "max_payload", { get: () => ((asked += 1), asked === 1 ? 1_000_000 : 50_000) });
+  const big = new Uint8Array(100_000);
+  const envelope = await sender.send("lab.x", [["raw", big, "binary"]]);
+  assert.deepEqual([envelope.payloads[0].transport, envelope.metadata.seq, store.files.size], ["link", 1, 1]);
+  asked = 0;
+  assert.equal(await codeOf(sender.send("lab.x", [["raw", (async function* () { yield big; })(), "binary"]])), "too_large");
+  assert.equal((await sender.send("lab.x", [])).metadata.seq, 2);
+  assert.equal((await (await inbox.take()).get("raw")).length, 100_000);
+});

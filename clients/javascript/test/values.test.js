@@ -121,3 +121,39 @@ test("errors of handlers are the library's too", async () => {
   }
   for (const message of [undefined, null, 7, {}, [], new Map()]) assert.equal((await errorOf(smartreceive(message))).code, "wrong_value");
 });
+
+test("variables are read when a call is made, and a bad one is named", async () => {
+  const { SIZE_THRESHOLD, NATS_URL, FILESERVER_URL } = process.env;
+  try {
+    process.env.SIZE_THRESHOLD = "500kB";
+    const error = await errorOf(send("x", "text"));
+    assert.ok(error.code === "configuration" && error.message.includes("SIZE_THRESHOLD"), error.message);
+    assert.equal((await send("x", "text", { sizeThreshold: 10 }))[0].payloads[0].transport, "direct");
+    process.env.SIZE_THRESHOLD = "1";
+    process.env.NATS_URL = "nats://user:secret@one:4222,nats://two:4222?x=1";
+    const [envelope] = await send("xy", "text", { fileserver_upload_handler: async ({ fileserver_url }) => `${fileserver_url}/f` });
+    assert.equal(envelope.broker_url, "nats://one:4222,nats://two:4222");
+    assert.equal(envelope.payloads[0].transport, "link");
+  } finally {
+    for (const [name, value] of Object.entries({ SIZE_THRESHOLD, NATS_URL, FILESERVER_URL })) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
+});
+
+test("options have both spellings, and one that does not exist is named", async () => {
+  for (const options of [{ senderName: "s" }, { sender_name: "s" }]) assert.equal((await send("x", "text", options))[0].sender_name, "s");
+  for (const [call, name] of [[() => send("x", "text", { sizeLimit: 1 }), "sizeLimit"], [() => smartreceive("{}", { senderName: "x" }), "senderName"]]) {
+    const error = await errorOf(call());
+    assert.ok(error.code === "wrong_value" && error.message.includes(name), error.message);
+  }
+});
+
+test("a table without rows or columns is one", async () => {
+  for (const rows of [[], [{}], [{ a: null }, {}]]) {
+    const table = await received(rows);
+    assert.ok(table.numRows <= rows.length);
+  }
+  assert.equal(await sent([], "jsontable"), "[]");
+});

@@ -16,6 +16,8 @@ import { Subscription } from "./subscription.js";
 const ROOM = 90;
 /** Subjects whose messages one Bridge counts; messages to further ones carry no numbers */
 const MAX_SUBJECTS = 65_536;
+/** How often a message is planned at most, where the server takes less each time */
+const PLANS = 4;
 const HOW = ["acks", "timeout", "first_pause", "longest_pause", "firstPause", "longestPause"];
 
 export class Bridge {
@@ -48,8 +50,16 @@ export class Bridge {
 
   /** Publishes a message; resolves to its envelope */
   async send(subject, payloads, options = {}) {
-    const outgoing = await this.prepared(subject, payloads, over({}, options));
-    return this.publish(outgoing);
+    const parts = Array.isArray(payloads) || typeof payloads?.[Symbol.iterator] !== "function" ? payloads : [...payloads];
+    for (let plans = 1; ; plans += 1) {
+      const outgoing = await this.prepared(subject, parts, over({}, options));
+      try {
+        return await this.publish(outgoing);
+      } catch (error) {
+        // The server takes less than it did: what was direct becomes a link. A stream can't be read again.
+        if (error.code !== "too_large" || plans === PLANS || parts.some(([, value]) => isStream(value))) throw error;
+      }
+    }
   }
 
   /** Publishes a message and waits for the reply: a Message. A NACK is the error `nacked` */
@@ -117,13 +127,17 @@ export class Bridge {
   async publish(outgoing, { reply = undefined, keep = false } = {}) {
     const { envelope } = outgoing;
     const isFirst = outgoing.text === undefined;
+    const numbers = isFirst ? this.#number(envelope) : null;
     try {
-      outgoing.text ??= outgoing.json(this.#number(envelope));
+      outgoing.text ??= outgoing.json(numbers);
       const limit = this.connection.info?.max_payload ?? Infinity;
       const size = platform.byteLength(outgoing.text);
       if (size > limit) throw new NATSBridgeError("too_large", `the message has ${size} bytes, the server now takes ${limit}; send it again`);
       this.connection.publish(envelope.send_to, outgoing.text, reply === undefined ? undefined : { reply });
     } catch (error) {
+      // A number that nobody has seen is not missing.
+      if (numbers !== null && this.#numbers.get(envelope.send_to) === numbers.seq) this.#numbers.set(envelope.send_to, numbers.seq - 1);
+      if (isFirst) outgoing.text = undefined;
       if (!keep) await discard(envelope);
       if (error instanceof NATSBridgeError) throw ofMessage(error, envelope);
       throw ofMessage(new NATSBridgeError("broker_closed", `it can't be published: ${error.message}`, null, error), envelope);
@@ -158,6 +172,8 @@ export class Bridge {
     this.#subscriptions.delete(subscription);
   }
 }
+
+const isStream = (value) => typeof value?.getReader === "function" || typeof value?.[Symbol.asyncIterator] === "function";
 
 /** Options of a delivery, and those of the message */
 function apart(options) {

@@ -63,7 +63,7 @@ export async function uses(): Promise<void> {
   // @ts-expect-error a payload has three parts
   await smartsend("x", [["a", "b"]]);
   // @ts-expect-error there is no such option
-  await smartsend("x", [], { sizeTreshold: 1 });
+  await smartsend("x", [], { sizeLimit: 1 });
   // @ts-expect-error there is no such kind of receiver
   await smartsend("x", [], { receiver: "toaster" });
   // @ts-expect-error there is no such code
