@@ -1,6 +1,7 @@
 //! `cargo xtask clients`: the package of each language in `clients/`, checked by its own script against real servers.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -147,6 +148,7 @@ impl Stage {
         let files = servers::start_public_files(&natsbridge, &folder.path().join("files"), Port::Any, deadline)?;
         let s3 = servers::start_s3(&folder.path().join("s3"), deadline)?;
         println!("nats-server  {}  {websocket}\nfile server  {}\nS3 server    {}", nats.url, files.url, s3.url);
+        let natsbridge = plain(&natsbridge, folder.path())?;
         Ok(Self {
             natsbridge,
             nats_server: tools::nats_server()?,
@@ -185,6 +187,16 @@ impl Stage {
         }
         command
     }
+}
+
+/// The program as scripts start it: `S3_URL` is an address for them, and the program would store everything there
+fn plain(natsbridge: &Path, folder: &Path) -> Outcome<PathBuf> {
+    let path = folder.join("natsbridge");
+    let script = format!("#!/bin/sh\nunset S3_URL\nexec '{}' \"$@\"\n", natsbridge.display());
+    fs::write(&path, script).context(|| format!("cannot write {}", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+        .context(|| format!("cannot change {}", path.display()))?;
+    Ok(path)
 }
 
 /// Runs a script to its end; shows what it printed where it failed
