@@ -188,6 +188,13 @@ test("strangers' subjects are not replied to", async () => {
   }
   assert.deepEqual(asked, ["reply_refused", "reply_refused", "sent", "reply_refused"]);
   watch.unsubscribe();
+  const open = new Bridge(broker.connect());
+  const all = open.subscribe("lab.y");
+  for (const reply_to of ["$SYS.REQ", "$JS.API.STREAM.DELETE.x"]) {
+    const [, json] = await smartsend("lab.y", [], { reply_to: "back.x" });
+    broker.publish("lab.y", Buffer.from(json.replace("back.x", reply_to)));
+    assert.equal(await codeOf((await all.take()).ack()), "reply_refused");
+  }
 });
 
 test("answers can be made for a connection of one's own", async () => {

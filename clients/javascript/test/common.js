@@ -48,7 +48,7 @@ export const linked = (url, payload = {}) =>
 /** Plik's API in memory, which may be told to fail; `uploads` counts what was begun */
 export class Plik {
   constructor() {
-    Object.assign(this, { files: new Map(), uploads: 0, deleted: [], asked: [], onFile: null, onConfig: null, created: {} });
+    Object.assign(this, { files: new Map(), uploads: 0, deleted: [], asked: [], onFile: null, onConfig: null, created: {}, kept: {} });
     this.handler = (request, response) => this.answer(request, response).catch(() => response.destroy());
   }
 
@@ -76,7 +76,7 @@ export class Plik {
       const id = `f-${upload}`;
       this.files.set(`/file/${upload}/${id}/payload.bin`, bytes);
       const { createHash } = await import("node:crypto");
-      return json({ id, fileName: "payload.bin", fileSize: bytes.length, fileMd5: createHash("md5").update(bytes).digest("hex"), status: "uploaded" });
+      return json({ id, fileName: "payload.bin", fileSize: bytes.length, fileMd5: createHash("md5").update(bytes).digest("hex"), status: "uploaded", ...this.kept });
     }
     const found = this.files.get(url);
     return found ? response.end(found) : response.writeHead(404).end("gone");

@@ -56,5 +56,13 @@ test("messages read plainly and letter by letter are the same", async () => {
   assert.equal(Buffer.from(readEnvelope(odd).payloads[0].body).toString(), "#1");
   const twice = json.replace('"data":"', '"data":"AAAA","data":"');
   assert.throws(() => readEnvelope(twice), { code: "not_json" });
+  const [, ordinary] = await smartsend("lab.x", parts, { metadata: { nested: { a: 1 } } });
+  for (const [found, wanted] of [['"size":5,', '"size":5,"size":5,'], ['"msg_purpose":"chat",', '"msg_purpose":"ACK","msg_purpose":"chat",'], ['"nested":{', '"nested":1,"nested":{']]) {
+    assert.ok(ordinary.includes(found));
+    assert.throws(() => readEnvelope(ordinary.replace(found, wanted)), { code: "not_json" }, wanted);
+  }
+  // Unknown fields may stand twice, and an integer of the metadata stays exact.
+  assert.equal(readEnvelope(ordinary.replace('"nested":{', '"n":9007199254740993,"nested":{')).metadata.n, 9007199254740993n);
+  assert.equal(readEnvelope(ordinary.replace('{"id":', '{"x":1,"x":2,"id":')).payloads.length, 4);
   assert.throws(() => readEnvelope(json.replace('"metadata":{"data"', '"metadata":{"data":"#9","data"')), { code: "not_json" });
 });

@@ -138,6 +138,15 @@ test("what the server refuses for good is not tried again", async () => {
   assert.equal(plik.uploads, 0);
 });
 
+test("a server that stored other bytes is not believed", async () => {
+  for (const answer of [{ fileMd5: "0".repeat(32) }, { fileSize: large.length - 1 }, { status: "uploading" }]) {
+    const plik = new Plik();
+    plik.kept = answer;
+    assert.equal(await codeOf(uploaded(plik, large, { max_retries: 1 }, () => {})), "digest");
+    assert.deepEqual([plik.uploads, plik.deleted.length], [2, 2]);
+  }
+});
+
 test("the server's own rules: shorter lives, download domains, forced one-shot links", async () => {
   const plik = new Plik();
   plik.onConfig = { maxTTL: 3600 };
