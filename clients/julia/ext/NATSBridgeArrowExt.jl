@@ -2,7 +2,14 @@
 
 module NATSBridgeArrowExt
 
-import Arrow, Dates, NATSBridge
+import Dates, NATSBridge
+
+# Before 1.9 there are no weak dependencies: the package is taken as it was loaded.
+@static if isdefined(Base, :get_extension)
+    import Arrow
+else
+    const Arrow = Base.require(Base.PkgId(Base.UUID(NATSBridge.ARROW_ID), "Arrow"))
+end
 
 "Arrow.jl names units by values of an enumeration: SECOND, MILLISECOND, MICROSECOND, NANOSECOND"
 named_unit(unit) = Dict("SECOND" => :s, "MILLISECOND" => :ms, "MICROSECOND" => :us, "NANOSECOND" => :ns)[string(unit)]

@@ -2,7 +2,14 @@
 
 module NATSBridgeTablesExt
 
-import NATSBridge, Tables
+import NATSBridge
+
+# Before 1.9 there are no weak dependencies: the package is taken as it was loaded.
+@static if isdefined(Base, :get_extension)
+    import Tables
+else
+    const Tables = Base.require(Base.PkgId(Base.UUID(NATSBridge.TABLES_ID), "Tables"))
+end
 
 const Table = NATSBridge.Table
 

@@ -8,6 +8,7 @@ using Dates
 using Random: RandomDevice, randstring
 using SHA: SHA, sha256
 using Sockets: Sockets, IPAddr, IPv4, IPv6, TCPSocket, getalladdrinfo
+import Sockets: send
 using Unicode
 using UUIDs: UUID, uuid4
 

@@ -261,7 +261,7 @@ function subscribe(bridge::Bridge, subject; queue="")
     subscription = subscribe_raw(bridge.connection, subject; queue=queue)
     flush_raw(bridge.connection)
     messages = Channel{Message}(64)
-    task = @async begin
+    task = background() do
         for raw in subscription
             message = read_or_nack(bridge, raw)
             message === nothing || put!(messages, message)
@@ -294,16 +294,18 @@ end
 function handle(f, bridge, subject, queue)
     subscription = subscribe_raw(bridge.connection, subject; queue=queue)
     flush_raw(bridge.connection)
-    task = @async for raw in subscription
-        message = read_or_nack(bridge, raw)
-        message === nothing && continue
-        try
-            f(message)
-        catch error
-            error isa InterruptException && rethrow()
-            why = harmless(error isa NATSBridgeError ? error.message : sprint(showerror, error), 300)
-            @warn "a handler failed: $why"
-            told(() -> nack(message, "handler", "the handler failed"))
+    task = background() do
+        for raw in subscription
+            message = read_or_nack(bridge, raw)
+            message === nothing && continue
+            try
+                f(message)
+            catch error
+                error isa InterruptException && rethrow()
+                why = harmless(error isa NATSBridgeError ? error.message : sprint(showerror, error), 300)
+                @warn "a handler failed: $why"
+                told(() -> nack(message, "handler", "the handler failed"))
+            end
         end
     end
     push!(bridge.handlers, (subscription, task))

@@ -98,7 +98,7 @@ function NatsConnection(url::AbstractString; user="", password="", token="", nam
         end
     end
     failure === nothing || throw(failure)
-    @async keep_connected(connection)
+    background(() -> keep_connected(connection))
     connection.pinger = Timer(_ -> ping_or_give_up(connection), PING_SECONDS; interval=PING_SECONDS)
     subscribe_raw(connection, connection.inbox * ".*")
     connection
@@ -165,6 +165,13 @@ function open_socket!(connection, server)
         connection.state = :connected
     end
     tell(connection, :connected)
+end
+
+"A task that does not end in silence when something is wrong with it"
+background(f) = @async try
+    f()
+catch error
+    @error "a task of NATSBridge ended" exception = (error, catch_backtrace())
 end
 
 function tell(connection, event)

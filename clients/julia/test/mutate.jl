@@ -5,7 +5,8 @@ using NATSBridge, Base64, Random
 using NATSBridge: from_json, read_arrow, write_arrow
 using Dates
 
-const TESTDATA = get(ENV, "NATSBRIDGE_TESTDATA", joinpath(@__DIR__, "..", "..", "..", "testdata"))
+@isdefined(TESTDATA) || (const TESTDATA = get(ENV, "NATSBRIDGE_TESTDATA", joinpath(@__DIR__, "..", "..", "..", "testdata")))
+
 
 "Small streams of every type: this package's own, and those of the vectors where they are there"
 function seeds()

@@ -6,4 +6,38 @@ using Dates, Sockets
 
 const TESTDATA = get(ENV, "NATSBRIDGE_TESTDATA", joinpath(@__DIR__, "..", "..", "..", "testdata"))
 
-include("wire.jl")
+
+# The parts to run can be named: julia runtests.jl tables
+const PARTS = isempty(ARGS) ? ["wire", "tables", "servers"] : ARGS
+
+message_of(f) = try
+    f()
+    ""
+catch error
+    sprint(showerror, error)
+end
+
+"The code of the error, which has to be the library's own"
+function code_of(f)
+    try
+        f()
+    catch error
+        error isa NATSBridgeError || rethrow()
+        return error.code
+    end
+    "taken"
+end
+
+"A table of a package without Tables.jl, as a DataFrame is one"
+struct Frame
+    a::Vector{Int}
+    b::Vector{String}
+end
+
+include("mutate.jl")
+@testset "NATSBridge" begin
+    for part in PARTS
+        println("# ", part)
+        include(part * ".jl")
+    end
+end

@@ -5,25 +5,7 @@ const ID = "7a512910-bf40-4c64-a088-d2975d3d09ed"
 
 linked(url) = json(Dict("payloads" => [Dict("dataname" => "x", "payload_type" => "text", "transport" => "link", "data" => url)]))
 
-message_of(f) = try
-    f()
-    ""
-catch error
-    sprint(showerror, error)
-end
-
-"The code of the error, which has to be the library's own"
-function code_of(f)
-    try
-        f()
-    catch error
-        error isa NATSBridgeError || rethrow()
-        return error.code
-    end
-    "taken"
-end
-
-send(value, kind="dictionary"; options...) = smartsend("lab.x", [("x", value, kind)]; options...)
+send_one(value, kind="dictionary"; options...) = smartsend("lab.x", [("x", value, kind)]; options...)
 
 isfile(ADDRESSES) || @info "skipped: addresses: testdata/addresses.json of the repository is not here"
 isfile(ADDRESSES) && @testset "addresses" begin
@@ -70,18 +52,18 @@ end
         (metadata=Dict(:a => 1, "a" => 2),), (metadata=Dict("a" => NaN),), (msg_purpose=1,), (receiver="toaster",),
         (size_threshold="500kB",), (correlation_id=Dict(),), (sender_name="\xff",), (new_id=() -> error("no"),), (timestamp=7,),
     )
-        @test (keys(options), code_of(() -> send(1; options...))) == (keys(options), "wrong_value")
+        @test (keys(options), code_of(() -> send_one(1; options...))) == (keys(options), "wrong_value")
     end
     for kind in (7, nothing, "Text", [])
-        @test code_of(() -> send("x", kind)) == "unknown_payload_type"
+        @test code_of(() -> send_one("x", kind)) == "unknown_payload_type"
     end
     for data in (nothing, 7, [7], [("x",)], [("x", "y")], "xyz")
         @test code_of(() -> smartsend("lab.x", data)) == "wrong_value"
     end
     for value in (Dict(:a => 1, "a" => 2), Dict(1 => 2), Dict("d" => [Dict(:a => 1, "a" => 2)]), NaN, Set([1]), 'a', "\xff", [1 2; 3 4], big"1e400")
-        @test code_of(() -> send(value)) == "wrong_value"
+        @test code_of(() -> send_one(value)) == "wrong_value"
     end
-    @test code_of(() -> send([Dict(:a => 1, "a" => 2)], "jsontable")) == "wrong_value"
+    @test code_of(() -> send_one([Dict(:a => 1, "a" => 2)], "jsontable")) == "wrong_value"
 end
 
 @testset "links that are read again are never one-shot" begin
@@ -92,12 +74,12 @@ end
         (NamedTuple(), false), ((receiver_id=ID,), true), ((receiver_id=ID, awaits_ack=true), false), ((receiver_id=ID, reply_to="r"), false),
         ((receiver_id=ID, one_shot=false), false), ((receiver_id=ID, one_shot=true), true),
     )
-        envelope, _ = send("x", "text"; always..., options...)
+        envelope, _ = send_one("x", "text"; always..., options...)
         @test get(envelope["payloads"][1]["metadata"], "one_shot", false) == once
     end
     empty!(uploads)
     for options in ((one_shot=true,), (one_shot=true, receiver_id=ID, awaits_ack=true), (one_shot=true, receiver_id=ID, reply_to="r"), (one_shot=true, receiver_name="r"))
-        @test code_of(() -> send("x", "text"; always..., options...)) == "wrong_value"
+        @test code_of(() -> send_one("x", "text"; always..., options...)) == "wrong_value"
     end
     @test isempty(uploads)
 end
@@ -107,7 +89,7 @@ end
         @test code_of(() -> smartreceive(linked("http://f/x"); fileserver_download_handler=handler)) == "handler"
     end
     for handler in (_ -> error("mine"), _ -> 7, _ -> nothing, _ -> Dict())
-        @test code_of(() -> send("x", "text"; fileserver_upload_handler=handler, size_threshold=0)) == "handler"
+        @test code_of(() -> send_one("x", "text"; fileserver_upload_handler=handler, size_threshold=0)) == "handler"
     end
     for message in (nothing, 7, Dict(), [])
         @test code_of(() -> smartreceive(message)) == "wrong_value"
@@ -129,26 +111,26 @@ end
 
 @testset "variables are read when a call is made" begin
     withenv("SIZE_THRESHOLD" => "500kB") do
-        @test code_of(() -> send("x", "text")) == "wrong_value"
-        @test occursin("SIZE_THRESHOLD", message_of(() -> send("x", "text")))
+        @test code_of(() -> send_one("x", "text")) == "wrong_value"
+        @test occursin("SIZE_THRESHOLD", message_of(() -> send_one("x", "text")))
     end
     withenv("FILESERVER_URL" => "ftp://bob:secret@x") do
         text = message_of(() -> smartreceive("{}"))
         @test occursin("FILESERVER_URL", text) && !occursin("secret", text)
     end
     withenv("NATS_URL" => "nats://bob:secret@n:1,tok@n:2", "SIZE_THRESHOLD" => "3") do
-        envelope, _ = send("long", "text"; fileserver_upload_handler=_ -> "http://f/x")
+        envelope, _ = send_one("long", "text"; fileserver_upload_handler=_ -> "http://f/x")
         @test envelope["broker_url"] == "nats://n:1,n:2"
         @test envelope["payloads"][1]["transport"] == "link"
     end
     withenv("FILESERVER_TOKEN" => "a\r\nX: y") do
-        @test code_of(() -> send("x", "text")) == "wrong_value"
+        @test code_of(() -> send_one("x", "text")) == "wrong_value"
     end
 end
 
 @testset "logs have seven fields" begin
     entries = []
-    _, text = send("x", "text"; on_log=entry -> push!(entries, entry), sender_name="a\e")
+    _, text = send_one("x", "text"; on_log=entry -> push!(entries, entry), sender_name="a\e")
     smartreceive(text; on_log=entry -> push!(entries, entry))
     @test [entry.event for entry in entries] == ["sent", "received"]
     for entry in entries

@@ -37,8 +37,8 @@ function bits_of(flags)
 end
 
 "Rows, nulls and validity of a column; says how many are null"
-function begin_column!(enc, values)
-    nulls = count(absent, values)
+function begin_column!(enc, @nospecialize values)
+    nulls = values isa Vector{Any} ? count(absent, values) : 0
     node!(enc, length(values), nulls)
     span!(enc, nulls == 0 ? UInt8[] : bits_of(Bool[!absent(item) for item in values]))
     nulls
@@ -76,9 +76,9 @@ function write_arrow(table::Table)
         field = written_field(field, name, column)
         type = numbered(field.type, next_id)
         # A column that got a null since it arrived may have it.
-        nullable = field.nullable || any(absent, column)
+        nullable = field.nullable || any(absent, is_fast(column) ? () : any_vector(column))
         push!(fields, ArrowField(name, type, nullable, field.metadata))
-        encode!(enc, fields[end].type, column)
+        encode!(enc, fields[end].type, is_fast(column) ? column : any_vector(column))
     end
     out = message_bytes(1, schema_written(fields, metadata_of(table)), UInt8[])
     foreach(message -> append!(out, message), dictionaries)
@@ -86,9 +86,12 @@ function write_arrow(table::Table)
     append!(out, reinterpret(UInt8, [Int32(-1), Int32(0)]))
 end
 
+"Columns of numbers alone, which are copied as they are"
+is_fast(@nospecialize column) = column isa Vector && haskey(NATURAL, eltype(column))
+
 "The field as it is written: a column that took in other values since it arrived is looked at again"
-function written_field(field, name, column)
-    field.type.name === :null && any(!absent, column) ? guessed(name, column) : field
+function written_field(field, name, @nospecialize column)
+    field.type.name === :null && !all(absent, any_vector(column)) ? guessed(name, column) : field
 end
 
 function message_bytes(kind, header, body)
@@ -103,7 +106,7 @@ batch_written(enc, rows) = FlatNew(
     4 => isempty(enc.variadic) ? nothing : FlatItems(reinterpret(UInt8, enc.variadic), length(enc.variadic)),
 )
 
-function encode!(enc, type::ArrowType, values)
+function encode!(enc, type::ArrowType, @nospecialize values)
     name = type.name
     if name === :null
         all(absent, values) || throw(unfit(enc, first(Iterators.filter(!absent, values)), type))
@@ -140,12 +143,12 @@ function encode!(enc, type::ArrowType, values)
 end
 
 stored_integers(enc, ::Type{T}, type, values::Vector{T}) where {T} = stored(identity, T, values)
-stored_integers(enc, ::Type{T}, type, values) where {T} = stored(T, values) do item
+stored_integers(enc, ::Type{T}, type, values) where {T} = stored(T, any_vector(values)) do item
     item isa Integer && !(item isa Bool) && typemin(T) <= item <= typemax(T) ? T(item) : throw(unfit(enc, item, type))
 end
 
 stored_floats(enc, ::Type{T}, type, values::Vector{T}) where {T} = stored(identity, T, values)
-stored_floats(enc, ::Type{T}, type, values) where {T} = stored(T, values) do item
+stored_floats(enc, ::Type{T}, type, values) where {T} = stored(T, any_vector(values)) do item
     item isa Union{AbstractFloat,Integer} && !(item isa Bool) || throw(unfit(enc, item, type))
     number = T(item)
     (item isa Integer && number != item) || (isinf(number) && !isinf(item)) ? throw(unfit(enc, item, type)) : number

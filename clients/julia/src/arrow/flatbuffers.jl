@@ -111,7 +111,7 @@ end
 FlatNew(fields::Pair...) = FlatNew(Pair{Int,Any}[slot => value for (slot, value) in fields if value !== nothing])
 
 pad!(out, alignment, ahead=0) = append!(out, zeros(UInt8, mod(-(length(out) + ahead), alignment)))
-put!(out, number) = append!(out, reinterpret(UInt8, [htol(number)]))
+add!(out, number) = append!(out, reinterpret(UInt8, [htol(number)]))
 set!(out, at, number) = copyto!(out, at + 1, reinterpret(UInt8, [htol(number)]))
 
 "Writes a table and everything that it points to, all of it behind the table; says where it begins"
@@ -121,13 +121,13 @@ function flat_write!(out::Vector{UInt8}, table::FlatNew)
     vtable = length(out)
     append!(out, zeros(UInt8, 4 + 2 * slots))
     start = length(out)
-    put!(out, Int32(start - vtable))
+    add!(out, Int32(start - vtable))
     later = Pair{Int,Any}[]
     for (slot, value) in table.fields
         pad!(out, value isa Number ? sizeof(value) : 4)
         set!(out, vtable + 4 + 2 * slot, UInt16(length(out) - start))
         value isa Number || push!(later, length(out) => value)
-        put!(out, value isa Bool ? UInt8(value) : value isa Number ? value : UInt32(0))
+        add!(out, value isa Bool ? UInt8(value) : value isa Number ? value : UInt32(0))
     end
     set!(out, vtable, UInt16(4 + 2 * slots))
     set!(out, vtable + 2, UInt16(length(out) - start))
@@ -141,7 +141,7 @@ end
 function flat_write!(out::Vector{UInt8}, text::AbstractString)
     pad!(out, 4)
     start = length(out)
-    put!(out, UInt32(sizeof(text)))
+    add!(out, UInt32(sizeof(text)))
     append!(out, codeunits(text))
     push!(out, 0x00)
     start
@@ -150,7 +150,7 @@ end
 function flat_write!(out::Vector{UInt8}, list::FlatItems)
     pad!(out, 8, 4)
     start = length(out)
-    put!(out, UInt32(list.count))
+    add!(out, UInt32(list.count))
     append!(out, list.bytes)
     start
 end
@@ -158,7 +158,7 @@ end
 function flat_write!(out::Vector{UInt8}, tables::Vector{FlatNew})
     pad!(out, 4)
     start = length(out)
-    put!(out, UInt32(length(tables)))
+    add!(out, UInt32(length(tables)))
     append!(out, zeros(UInt8, 4 * length(tables)))
     for (index, table) in enumerate(tables)
         at = start + 4 * index

@@ -19,12 +19,13 @@ mutable struct Guess
 end
 
 "The field of a column; values of mixed kinds have no Arrow type"
-function guessed(name, column::AbstractVector, path=name)
+function guessed(name, @nospecialize(column), path=name)
     T = nonmissingtype(eltype(column))
     haskey(NATURAL, T) && return ArrowField(name, ArrowType(NATURAL[T]))
     T === Bool && return ArrowField(name, ArrowType(:bool))
-    T !== Union{} && T <: Union{AbstractString,Symbol} && return ArrowField(name, ArrowType(text_type(column)))
+    T !== Union{} && T <: Union{AbstractString,Symbol} && return ArrowField(name, ArrowType(text_type(any_vector(column))))
     guess = Guess(:null, Set{Any}(), 0, 0, 0, 1)
+    column = any_vector(column)
     for item in column
         item === missing || item === nothing || take_in!(guess, item, path)
     end
@@ -56,7 +57,7 @@ kind_of(_) = :other
 "Kinds that one column may hold together, and what it is then"
 const TOGETHER = Dict((:integer, :float) => :float, (:date, :datetime) => :datetime)
 
-function take_in!(guess, item, path)
+function take_in!(guess, @nospecialize(item), path)
     kind = kind_of(item)
     kind === :other && throw(unconvertible(path, "holds a $(typeof(item)), for which Arrow has no type"))
     if guess.kind !== kind && guess.kind !== :null

@@ -24,15 +24,15 @@ function table_json(table::Table)
     take!(io)
 end
 
-function json_column(field, column, path)
+function json_column(field, @nospecialize(column), path)
     type = written_field(field, path, column).type
     is_json_already(type) && return column
-    Any[json_value(type, field, item, path) for item in column]
+    Any[json_value(type, field, item, path) for item in any_vector(column)]
 end
 
 is_json_already(type) = haskey(INTEGERS, type.name) || type.name in (:bool, :null) || type.name in TEXTS
 
-function json_value(type, field, item, path)
+function json_value(type, field, @nospecialize(item), path)
     absent(item) && return nothing
     name = type.name
     if is_json_already(type)

@@ -77,14 +77,14 @@ field_of(row, name) = Symbol(name) in propertynames(row) ? getproperty(row, Symb
 is_row(row) = row isa Union{NamedTuple,AbstractDict}
 
 "Names and columns of a table of any shape; `nothing` if it is none"
-function columns_in(value)
+function columns_in(@nospecialize value)
     value isa Table && return names_of(value), columns_of(value)
     value isa AbstractString && return nothing
     if value isa AbstractVector && all(is_row, value)
         return columns_of_rows(value)
     end
     if value isa Union{NamedTuple,AbstractDict} && all(column -> column isa AbstractVector, values(value))
-        return even([String(name) for name in keys(value)], Any[values(value)...])
+        return even(String[String(name) for name in keys(value)], Any[column for column in values(value)])
     end
     Tables = tables_package()
     if Tables !== nothing
@@ -105,13 +105,13 @@ end
 
 column_of(column) = column isa AbstractVector ? column : collect(column)
 
-function even(names, columns)
+function even(names, columns::Vector{Any})
     length(unique(map(length, columns))) <= 1 || throw(wrong_value("the columns of a table have different lengths"))
     names, columns
 end
 
 "Columns in the order in which rows first name them"
-function columns_of_rows(rows)
+function columns_of_rows(@nospecialize rows)
     names, places, columns = String[], Dict{String,Int}(), Any[]
     for (at, row) in enumerate(rows)
         for (name, value) in pairs(row)
@@ -134,7 +134,7 @@ function Table(data; types=())
     Table(data, found, types)
 end
 
-function Table(data, (names, columns)::Tuple, types)
+function Table(@nospecialize(data), (names, columns)::Tuple, types)
     given = Dict{String,ArrowType}(String(name) => arrow_type(type) for (name, type) in (types isa Union{AbstractDict,NamedTuple} ? pairs(types) : types))
     for name in keys(given)
         name in names || throw(wrong_value("`types` names $(shown(name)), which is no column"))
@@ -151,7 +151,7 @@ function Table(data, (names, columns)::Tuple, types)
 end
 
 "A column without wrappers: `nothing` is `missing`, a categorical value is what it stands for"
-function plain_column(column)
+function plain_column(@nospecialize column)
     T = nonmissingtype(eltype(column))
     is_own = isconcretetype(T) && parentmodule(T) in (Core, Base, Dates, @__MODULE__)
     is_own || (column = Base.invokelatest(unwrapped, column, data_api()))
@@ -160,7 +160,18 @@ function plain_column(column)
 end
 
 "Values of other packages as what they stand for"
-function unwrapped(column, api)
+function unwrapped(@nospecialize(column), api)
     unwrap = api !== nothing && isdefined(api, :unwrap) ? api.unwrap : identity
     any(item -> plain_value(unwrap(item)) !== item, column) ? [plain_value(unwrap(item)) for item in column] : column
+end
+
+"The same values in a vector of any, so that what follows is compiled once and not for each type of column"
+function any_vector(@nospecialize column)
+    column isa Vector{Any} && return column
+    out = Vector{Any}(undef, length(column))
+    at = 0
+    for item in column
+        out[at+=1] = item
+    end
+    out
 end
