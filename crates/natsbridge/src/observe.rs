@@ -154,6 +154,12 @@ pub(crate) fn received(envelope: &Envelope) {
     }
 }
 
+/// Counts and logs a message of [`open`](crate::open) that the program can't read; what [`smartreceive`](crate::smartreceive)
+/// and a [`Subscriber`](crate::Subscriber) report is counted already
+pub fn count_unreadable(error: &Error, header: Option<&Header>) {
+    unreadable(error, header.map_or("", Header::send_to), header);
+}
+
 /// Counts and logs a message that can't be handed out
 pub(crate) fn unreadable(error: &Error, subject: &str, header: Option<&Header>) {
     metrics::counter!(MESSAGES_UNREADABLE, "code" => error.code()).increment(1);

@@ -67,6 +67,7 @@ macro_rules! payload_methods {
             match data.into() {
                 Data::Value(value) => self.value(name, value, payload_type),
                 Data::File(path) => self.file(name, path, payload_type),
+                Data::Serialized(source) => self.part(Part::from_source(name.into(), payload_type, source)),
             }
         }
     };

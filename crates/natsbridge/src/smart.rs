@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use natsbridge_core::{
     Envelope, Header, LinkLifetime, Metadata, OutboundMessage, Part, PayloadType, Purpose, ReceivePolicy, ReceiverKind,
-    Sender, Value,
+    Sender, Source, Value, redacted,
 };
 use natsbridge_fileserver::{Downloader, Fetcher, RetryPolicy, RootCertificates, Uploader};
 
@@ -28,6 +28,8 @@ pub enum Data {
     Value(Value),
     /// The path of a file that holds the serialised payload; streamed when it is large
     File(PathBuf),
+    /// Bytes that are serialised already, as the payload type says; they are not looked at
+    Serialized(Source),
 }
 
 /// Declares what data is made from.
@@ -58,6 +60,7 @@ data_from! {
     Value(arrow_array::RecordBatch),
     File(PathBuf),
     File(&std::path::Path),
+    Serialized(Source),
 }
 
 /// Options of [`smartsend`], with the names and defaults of the other languages
@@ -106,6 +109,11 @@ impl SendOptions {
         receiver: ReceiverKind => |options, value| options.config.limits.receiver = value;
         /// Sets whether an arrowtable becomes a jsontable for a receiver that can't read Arrow; default false
         convert_tables: bool => |options, value| options.config.limits.convert_tables = value;
+        /// Sets whether payloads may become links; default true
+        links: bool => |options, value| options.config.limits.links = value;
+        /// Sets whether the message will be sent again until it is acknowledged, so that its links are never one-shot;
+        /// default false
+        awaits_ack: bool => |options, value| options.message.awaits_ack = value;
         /// Sets the flow that the message belongs to; default a new one
         correlation_id: impl Into<String> => |options, value| options.message.correlation_id = Some(value.into().into());
         /// Sets why it is sent; default `chat`
@@ -183,6 +191,7 @@ where
         message.parts.push(match data.into() {
             Data::Value(value) => Part::new(name.into(), payload_type, value)?,
             Data::File(path) => files::part_of_file(&name.into(), payload_type, &path, &config.limits).await?,
+            Data::Serialized(source) => Part::from_source(name.into(), payload_type, source),
         });
     }
     let limits = &config.limits;
@@ -200,6 +209,7 @@ where
 pub struct ReceiveOptions {
     retry: RetryPolicy,
     checks: ReceivePolicy,
+    fileserver_url: Option<String>,
     allowed_origins: Vec<String>,
     roots: RootCertificates,
     message_timeout: Duration,
@@ -212,6 +222,7 @@ impl Default for ReceiveOptions {
         Self {
             retry: RetryPolicy::default(),
             checks: ReceivePolicy::default(),
+            fileserver_url: None,
             allowed_origins: Vec::new(),
             roots: RootCertificates::default(),
             message_timeout: Config::MESSAGE_TIMEOUT,
@@ -231,6 +242,9 @@ impl ReceiveOptions {
         base_delay: Duration => |options, value| options.retry = options.retry.base_delay(value);
         /// Sets the longest pause before a retry; default 5,000 ms
         max_delay: Duration => |options, value| options.retry = options.retry.max_delay(value);
+        /// Sets the file server whose links are followed, and no others; default none. A user name and password in the URL
+        /// are sent to it alone
+        fileserver_url: impl Into<String> => |options, value| options.fileserver_url = Some(value.into());
         /// Allows links to an origin such as `https://files.example.com`; from the first on, to no other
         allow_origin: impl Into<String> => |options, value| options.allowed_origins.push(value.into());
         /// Sets authorities that file servers' certificates may be of, besides those that the system trusts; default none
@@ -254,6 +268,7 @@ impl fmt::Debug for ReceiveOptions {
         f.debug_struct("ReceiveOptions")
             .field("retry", &self.retry)
             .field("checks", &self.checks)
+            .field("fileserver_url", &self.fileserver_url.as_deref().map(redacted))
             .field("allowed_origins", &config::shown(&self.allowed_origins))
             .field("roots", &self.roots)
             .field("message_timeout", &self.message_timeout)
@@ -319,7 +334,7 @@ pub async fn smartreceive(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> R
 }
 
 fn unreadable(error: Error, header: Option<&Header>) -> Error {
-    observe::unreadable(&error, header.map_or("", Header::send_to), header);
+    observe::count_unreadable(&error, header);
     error
 }
 
@@ -342,14 +357,15 @@ fn unreadable(error: Error, header: Option<&Header>) -> Error {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header, Vec<Payload>), Error> {
-    let ReceiveOptions { retry, checks, allowed_origins, roots, message_timeout, downloader, progress } = options;
+    let ReceiveOptions { retry, checks, fileserver_url, allowed_origins, roots, message_timeout, downloader, progress } =
+        options;
     let envelope = Envelope::from_json(json.as_ref()).map_err(|error| unreadable(error.into(), None))?;
     observe::received(&envelope);
     let builder = || {
         let builder = Fetcher::builder().retry(*retry).max_payload_size(checks.max_payload_size);
         builder.root_certificates(roots.clone())
     };
-    let downloader = made_once(downloader, || fetcher(builder(), None, None, allowed_origins))?;
+    let downloader = made_once(downloader, || fetcher(builder(), None, fileserver_url.as_deref(), allowed_origins))?;
     let downloader = match progress {
         Some(hook) => hook.downloader(downloader),
         None => downloader,

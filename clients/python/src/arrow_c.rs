@@ -1,0 +1,75 @@
+//! Arrow's C interface in Python's capsules: tables from whoever has `__arrow_c_stream__` or `__arrow_c_array__`, and to them.
+#![allow(
+    unsafe_code,
+    reason = "the only file of the project that has to: a capsule holds a C structure behind a pointer"
+)]
+
+use std::ffi::CStr;
+
+use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
+use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
+use arrow_array::{Array as _, RecordBatch, RecordBatchIterator, RecordBatchReader as _, StructArray};
+use arrow_schema::{ArrowError, DataType, Schema};
+use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
+
+const STREAM: &CStr = c"arrow_array_stream";
+const SCHEMA: &CStr = c"arrow_schema";
+const ARRAY: &CStr = c"arrow_array";
+
+/// The schema and the batches that a stream's capsule holds; it is empty afterwards
+pub(crate) fn batches_of_stream(
+    capsule: &Bound<'_, PyCapsule>,
+) -> PyResult<Result<(arrow_schema::SchemaRef, Vec<RecordBatch>), ArrowError>> {
+    let pointer = capsule.pointer_checked(Some(STREAM))?.cast::<FFI_ArrowArrayStream>();
+    // SAFETY: a capsule of this name holds this structure (Arrow's PyCapsule interface); `from_raw` moves it out and leaves a
+    // released one behind, so that the capsule's destructor does nothing.
+    let stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.as_ptr()) };
+    Ok(RecordBatchStreamReader::try_new(stream).and_then(|reader| {
+        let schema = reader.schema();
+        Ok((schema, reader.collect::<Result<Vec<_>, _>>()?))
+    }))
+}
+
+/// The batch that the two capsules of `__arrow_c_array__` hold; the array's is empty afterwards
+pub(crate) fn batch_of_array(
+    schema: &Bound<'_, PyCapsule>,
+    array: &Bound<'_, PyCapsule>,
+) -> PyResult<Result<RecordBatch, ArrowError>> {
+    let schema = schema.pointer_checked(Some(SCHEMA))?.cast::<FFI_ArrowSchema>();
+    let array = array.pointer_checked(Some(ARRAY))?.cast::<FFI_ArrowArray>();
+    // SAFETY: capsules of these names hold these structures; the schema is only read while its capsule lives.
+    let schema = Schema::try_from(unsafe { schema.as_ref() });
+    // SAFETY: as for the stream above.
+    let array = unsafe { FFI_ArrowArray::from_raw(array.as_ptr()) };
+    Ok(schema.and_then(|schema| {
+        let fields = DataType::Struct(schema.fields().clone());
+        // SAFETY: the array is of the schema that came with it, as the interface demands of whoever made both.
+        let data = unsafe { from_ffi_and_data_type(array, fields) }?;
+        let columns = StructArray::from(data);
+        if columns.null_count() > 0 {
+            return Err(ArrowError::InvalidArgumentError(
+                "a row that is null as a whole is no row of a table".to_owned(),
+            ));
+        }
+        RecordBatch::from(columns).with_schema(schema.into())
+    }))
+}
+
+/// A capsule with a stream of these batches
+pub(crate) fn stream_of<'py>(
+    py: Python<'py>,
+    schema: arrow_schema::SchemaRef,
+    batches: Vec<RecordBatch>,
+) -> PyResult<Bound<'py, PyCapsule>> {
+    let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);
+    PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), STREAM)
+}
+
+/// A capsule with this schema
+pub(crate) fn schema_of<'py>(py: Python<'py>, schema: &Schema) -> PyResult<Result<Bound<'py, PyCapsule>, ArrowError>> {
+    match FFI_ArrowSchema::try_from(schema) {
+        Ok(schema) => PyCapsule::new_with_value(py, schema, SCHEMA).map(Ok),
+        Err(error) => Ok(Err(error)),
+    }
+}

@@ -1,0 +1,639 @@
+//! The bridge in Python: connections, sending, subscriptions, services and events.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::Stream as _;
+use natsbridge::broker::{ConnectOptions, Event, EventStream, MemoryBroker, SubjectFilter};
+use natsbridge::store::RetryPolicy;
+use natsbridge::{Config, DeliverOptions, HandlerError, MessageBuilder, Reply, ServeOptions, Subscriber};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::engine::{Job, Work, handle, locked, try_now, with_python};
+use crate::failure::{Failure, Raised};
+use crate::handlers::{Function, UploadFunction, downloader};
+use crate::inputs::inputs;
+use crate::message::Message;
+use crate::observe;
+use crate::options::Keywords;
+use crate::outcome::Outcome;
+use crate::smart::subject_of;
+use crate::stores::Store;
+
+/// A broker in memory, for tests
+#[pyclass(frozen, module = "natsbridge._natsbridge")]
+pub(crate) struct Broker(MemoryBroker);
+
+#[pymethods]
+impl Broker {
+    #[new]
+    #[pyo3(signature = (seed=0, drop=0.0, duplicate=0.0, reorder=0.0, max_payload=1_048_576))]
+    fn new(seed: u64, drop: f64, duplicate: f64, reorder: f64, max_payload: u64) -> Self {
+        let builder = MemoryBroker::builder().seed(seed).drop(drop).duplicate(duplicate).reorder(reorder);
+        Self(builder.max_payload(max_payload).build())
+    }
+
+    /// Messages that it lost, repeated and delayed on purpose
+    #[getter]
+    fn faults(&self) -> (u64, u64) {
+        (self.0.faults_dropped(), self.0.faults_duplicated())
+    }
+}
+
+/// Connects, or uses a broker in memory
+#[pyfunction]
+#[pyo3(signature = (options=None, event_loop=None))]
+pub(crate) fn connect<'py>(
+    py: Python<'py>,
+    options: Option<&Bound<'py, PyDict>>,
+    event_loop: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    observe::refresh(py);
+    let made = Keywords::new(options).and_then(|mut given| {
+        let broker = given.take("broker");
+        let config = config(given, event_loop)?;
+        Ok((broker, config))
+    });
+    let (broker, config) = made.map_err(|failure| failure.raise(py))?;
+    let Some(broker) = broker else {
+        let work = async { Ok(Outcome::Bridge(natsbridge::Bridge::connect(config).await?)) };
+        return Ok(Bound::new(py, Job::new(work))?.into_any());
+    };
+    let inner = broker.getattr("_broker").unwrap_or(broker);
+    let broker = inner.cast_into::<Broker>()?.get().0.clone();
+    try_now(py, Box::pin(async { Ok(Outcome::Bridge(natsbridge::Bridge::with_broker(broker, config)?)) }))
+}
+
+/// The settings: the environment's, and in front of them the keywords
+fn config(mut given: Keywords<'_>, event_loop: Option<&Bound<'_, PyAny>>) -> Result<Config, Failure> {
+    let url = given.maybe_text("url")?;
+    const LOGIN: [&str; 8] =
+        ["token", "user", "password", "nkey", "nkey_file", "credentials", "credentials_file", "jwt"];
+    let own_login = LOGIN.iter().any(|name| given.has(name));
+    // Who names a server or a login in the program does not mean those of the environment.
+    let ignored = |name: &str| match name {
+        "NATS_URL" => url.is_some(),
+        "NATS_CREDS" | "NATS_NKEY" | "NATS_TOKEN" | "NATS_USER" | "NATS_PASSWORD" => own_login || url.is_some(),
+        _ => false,
+    };
+    let mut config = Config::from_variables(|name| match (ignored(name), &url) {
+        (true, Some(url)) if name == "NATS_URL" => Ok(url.clone()),
+        (true, _) => Err(std::env::VarError::NotPresent),
+        (false, _) => std::env::var(name),
+    })?;
+    config.nats = nats(config.nats, &mut given)?;
+    let (url, token) = (given.some_text("fileserver_url")?, given.some_text("fileserver_token")?);
+    if let Some(url) = url {
+        config = config.fileserver_url(url);
+    }
+    if let Some(token) = token {
+        config = config.fileserver_token(token);
+    }
+    if let Some(path) = given.take("fileserver_ca") {
+        let path: std::path::PathBuf = path.extract().map_err(Failure::Python)?;
+        let roots = std::fs::read(&path).map_err(|error| error.to_string());
+        let roots =
+            roots.and_then(|pem| natsbridge::store::RootCertificates::from_pem(pem).map_err(|error| error.to_string()));
+        let refused = |text| Failure::own("Configuration", "configuration", format!("`fileserver_ca`: {text}"));
+        config = config.fileserver_ca(roots.map_err(refused)?);
+    }
+    if let Some(bytes) = given.number("size_threshold")? {
+        config = config.size_threshold(bytes);
+    }
+    if let Some(receiver) = given.receiver()? {
+        config.limits.receiver = receiver;
+    }
+    if let Some(convert) = given.flag("convert_tables")? {
+        config.limits.convert_tables = convert;
+    }
+    if let Some(name) = given.some_text("sender_name")? {
+        config = config.sender_name(name);
+    }
+    if let Some(id) = given.some_text("sender_id")? {
+        config = config.sender_id(id);
+    }
+    config.allowed_origins.extend(given.texts("allowed_origins")?.unwrap_or_default());
+    for filter in given.texts("reply_subjects")?.unwrap_or_default() {
+        config = config.allow_replies_to(SubjectFilter::new(&*filter).map_err(natsbridge::Error::from)?);
+    }
+    let mut retry = RetryPolicy::default();
+    if let Some(retries) = given.number("max_retries")? {
+        retry = retry.max_retries(u32::try_from(retries).unwrap_or(u32::MAX));
+    }
+    if let Some(base) = given.milliseconds("base_delay")? {
+        retry = retry.base_delay(base);
+    }
+    if let Some(longest) = given.milliseconds("max_delay")? {
+        retry = retry.max_delay(longest);
+    }
+    config = config.retry(retry);
+    if let Some(strict) = given.flag("strict")? {
+        config.checks.strict = strict;
+    }
+    if let Some(most) = given.number("max_payload_size")? {
+        config.checks.max_payload_size = most;
+    }
+    if let Some(transfers) = given.number("transfers")? {
+        config.transfers = usize::try_from(transfers).unwrap_or(usize::MAX);
+    }
+    if let Some(bytes) = given.number("links_ahead")? {
+        config.links_ahead = bytes;
+    }
+    if let Some(timeout) = given.seconds("message_timeout")? {
+        config.message_timeout = timeout;
+    }
+    if let Some(timeout) = given.seconds("order_timeout")? {
+        config.order_timeout = timeout;
+    }
+    if let Some(fallback) = given.flag("direct_fallback")? {
+        config.direct_fallback = fallback;
+    }
+    if let Some(store) = given.take("store") {
+        config.uploader = Some(Store::uploader_of(&store)?);
+        if let Some(memory) = Store::memory_of(&store)? {
+            config = config.downloader(memory);
+        }
+    }
+    if let Some(handler) = given.take("fileserver_upload_handler") {
+        let token = config.fileserver_token.as_ref().map(|token| token.reveal().to_owned()).unwrap_or_default();
+        let function = Function::new(&handler, event_loop);
+        let url = config.fileserver_url.clone();
+        config = config.uploader(UploadFunction::new(function, url, token));
+    }
+    if let Some(handler) = given.take("fileserver_download_handler") {
+        let limit = config.checks.max_payload_size;
+        config = config.downloader(downloader(Function::new(&handler, event_loop), limit));
+    }
+    if let Some(hook) = given.take("on_progress") {
+        let hook = Function::new(&hook, event_loop);
+        config = config.on_progress(move |progress| hook.tell(progress));
+    }
+    given.finish("connect")?;
+    Ok(config)
+}
+
+fn nats(mut nats: ConnectOptions, given: &mut Keywords<'_>) -> Result<ConnectOptions, Failure> {
+    let path = |value: Bound<'_, PyAny>| value.extract::<std::path::PathBuf>().map_err(Failure::Python);
+    if let Some(name) = given.maybe_text("name")? {
+        nats = nats.name(name);
+    }
+    if let Some(token) = given.maybe_text("token")? {
+        nats = nats.token(token);
+    }
+    let refused = |text: &str| Failure::own("Configuration", "configuration", text);
+    match (given.maybe_text("user")?, given.maybe_text("password")?) {
+        (Some(user), Some(password)) => nats = nats.user_and_password(user, password),
+        (None, None) => {}
+        _ => return Err(refused("`user` and `password` go together")),
+    }
+    match (given.maybe_text("jwt")?, given.maybe_text("nkey")?) {
+        (Some(jwt), Some(seed)) => nats = nats.jwt(jwt, seed),
+        (None, Some(seed)) => nats = nats.nkey(seed),
+        (Some(_), None) => return Err(refused("`jwt` needs the seed of its key as `nkey`")),
+        (None, None) => {}
+    }
+    if let Some(file) = given.take("nkey_file") {
+        nats = nats.nkey_file(path(file)?);
+    }
+    if let Some(text) = given.maybe_text("credentials")? {
+        nats = nats.credentials(text);
+    }
+    if let Some(file) = given.take("credentials_file") {
+        nats = nats.credentials_file(path(file)?);
+    }
+    if let Some(file) = given.take("ca") {
+        nats = nats.root_certificates(path(file)?).require_tls();
+    }
+    match (given.take("client_cert"), given.take("client_key")) {
+        (Some(chain), Some(key)) => nats = nats.client_certificate(path(chain)?, path(key)?).require_tls(),
+        (None, None) => {}
+        _ => return Err(refused("`client_cert` and `client_key` go together")),
+    }
+    if given.flag("require_tls")? == Some(true) {
+        nats = nats.require_tls();
+    }
+    if given.flag("tls_first")? == Some(true) {
+        nats = nats.tls_first();
+    }
+    if let Some(timeout) = given.seconds("connect_timeout")? {
+        nats = nats.connect_timeout(timeout);
+    }
+    if let Some(timeout) = given.seconds("confirm_timeout")? {
+        nats = nats.confirm_timeout(timeout);
+    }
+    if let Some(timeout) = given.seconds("drain_timeout")? {
+        nats = nats.drain_timeout(timeout);
+    }
+    if let Some(interval) = given.seconds("ping_interval")? {
+        nats = nats.ping_interval(interval);
+    }
+    if let Some(prefix) = given.maybe_text("inbox_prefix")? {
+        nats = nats.inbox_prefix(natsbridge::Subject::new(&*prefix).map_err(natsbridge::Error::from)?);
+    }
+    Ok(nats)
+}
+
+/// A connection; `natsbridge.Bridge` is made of it
+#[pyclass(frozen, module = "natsbridge._natsbridge")]
+pub(crate) struct Bridge(natsbridge::Bridge);
+
+impl Bridge {
+    pub(crate) const fn of(bridge: natsbridge::Bridge) -> Self {
+        Self(bridge)
+    }
+
+    fn builder(
+        &self,
+        subject: &Bound<'_, PyAny>,
+        data: &Bound<'_, PyAny>,
+        given: &mut Keywords<'_>,
+        event_loop: Option<&Bound<'_, PyAny>>,
+        answered: bool,
+    ) -> Result<MessageBuilder, Failure> {
+        let mut builder = self.0.message(subject_of(subject, "subject")?);
+        for (name, data, payload_type) in inputs(data)? {
+            builder = builder.data(name, data, payload_type);
+        }
+        macro_rules! texts {
+            ($($name:ident),+) => {
+                $(if let Some(text) = given.some_text(stringify!($name))? { builder = builder.$name(text); })+
+            };
+        }
+        texts!(receiver_name, reply_to_msg_id, correlation_id);
+        let (mut one_reader, mut answered) = (false, answered);
+        if let Some(id) = given.some_text("receiver_id")? {
+            one_reader = true;
+            builder = builder.receiver_id(id);
+        }
+        if let Some(reply_to) = given.some_text("reply_to")? {
+            answered = true;
+            builder = builder.reply_to(reply_to);
+        }
+        if let Some(purpose) = given.purpose()? {
+            builder = builder.purpose(purpose);
+        }
+        if let Some(metadata) = given.metadata("metadata")? {
+            builder = builder.metadata(metadata);
+        }
+        if given.flag("digest_direct")? == Some(true) {
+            builder = builder.digest_direct();
+        }
+        if let Some(receiver) = given.receiver()? {
+            builder = builder.receiver(receiver);
+        }
+        if given.flag("convert_tables")? == Some(true) {
+            builder = builder.convert_tables();
+        }
+        if let Some(lifetime) = given.lifetime(one_reader && !answered)? {
+            builder = builder.link_lifetime(lifetime);
+        }
+        if let Some(hook) = given.take("on_progress") {
+            let hook = Function::new(&hook, event_loop);
+            builder = builder.on_progress(move |progress| hook.tell(progress));
+        }
+        Ok(builder)
+    }
+}
+
+#[pymethods]
+impl Bridge {
+    /// Sends: `send`, `confirmed`, `deliver` or `request`
+    #[pyo3(signature = (way, subject, data, options=None, event_loop=None))]
+    fn send<'py>(
+        &self,
+        py: Python<'py>,
+        way: &str,
+        subject: &Bound<'py, PyAny>,
+        data: &Bound<'py, PyAny>,
+        options: Option<&Bound<'py, PyDict>>,
+        event_loop: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        observe::refresh(py);
+        let work = || -> Result<Work, Failure> {
+            let mut given = Keywords::new(options)?;
+            let answered = matches!(way, "deliver" | "request");
+            let builder = self.builder(subject, data, &mut given, event_loop, answered)?;
+            Ok(match way {
+                "deliver" => {
+                    let mut how = DeliverOptions::default();
+                    if let Some(acks) = given.number("acks")? {
+                        how = how.acks(usize::try_from(acks).unwrap_or(usize::MAX));
+                    }
+                    if let Some(timeout) = given.seconds("timeout")? {
+                        how = how.deadline(timeout);
+                    }
+                    let (first, longest) = (given.seconds("first_pause")?, given.seconds("longest_pause")?);
+                    how = how.pauses(first.unwrap_or(how.first_pause), longest.unwrap_or(how.longest_pause));
+                    given.finish(way)?;
+                    Box::pin(async move { Ok(Outcome::Delivered(Box::new(builder.deliver(&how).await?))) })
+                }
+                "request" => {
+                    let timeout = given.seconds("timeout")?.unwrap_or(Duration::from_secs(10));
+                    given.finish(way)?;
+                    Box::pin(async move { Ok(Outcome::Message(Box::new(builder.request(timeout).await?))) })
+                }
+                "confirmed" => {
+                    given.finish("send_confirmed")?;
+                    Box::pin(async move { Ok(Outcome::Published(Box::new(builder.send_confirmed().await?))) })
+                }
+                _ => {
+                    given.finish(way)?;
+                    Box::pin(async move { Ok(Outcome::Published(Box::new(builder.send().await?))) })
+                }
+            })
+        };
+        try_now(py, work().map_err(|failure| failure.raise(py))?)
+    }
+
+    /// Subscribes to a filter
+    fn subscribe<'py>(
+        &self,
+        py: Python<'py>,
+        filter: String,
+        options: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let work = || -> Result<Work, Failure> {
+            let mut given = Keywords::new(Some(options))?;
+            let group = given.maybe_text("queue")?;
+            let (lazy, order) = (given.flag("lazy")?.unwrap_or(false), given.flag("ordered")?);
+            given.finish("subscribe")?;
+            let bridge = self.0.clone();
+            Ok(Box::pin(async move {
+                let mut subscriber = match group {
+                    Some(group) => bridge.queue_subscribe(&filter, &group).await?,
+                    None => bridge.subscribe(&filter).await?,
+                };
+                if lazy {
+                    subscriber = subscriber.lazy();
+                }
+                subscriber = match order {
+                    Some(true) => subscriber.ordered(),
+                    Some(false) => subscriber.unordered(),
+                    None => subscriber,
+                };
+                Ok(Outcome::Subscription(Subscription(Arc::new(Mutex::new(subscriber)))))
+            }))
+        };
+        try_now(py, work().map_err(|failure| failure.raise(py))?)
+    }
+
+    /// Answers the messages of a subject by a function
+    fn serve<'py>(
+        &self,
+        py: Python<'py>,
+        subject: String,
+        handler: &Bound<'py, PyAny>,
+        options: &Bound<'py, PyDict>,
+        event_loop: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let work = || -> Result<Work, Failure> {
+            let mut given = Keywords::new(Some(options))?;
+            let mut how = ServeOptions::default();
+            if let Some(handlers) = given.number("concurrency")? {
+                how = how.concurrency(usize::try_from(handlers).unwrap_or(usize::MAX));
+            }
+            if let Some(group) = given.maybe_text("queue")? {
+                how = how.queue_group(group);
+            }
+            if given.flag("lazy")? == Some(true) {
+                how = how.lazy();
+            }
+            if given.flag("stop_when_asked")? == Some(true) {
+                how = how.stop_when_asked();
+            }
+            if let Some(grace) = given.seconds("grace")? {
+                how = how.grace(grace);
+            }
+            given.finish("serve")?;
+            let function = Function::new(handler, event_loop);
+            let bridge = self.0.clone();
+            let answer = move |message| answered(Arc::clone(&function), message);
+            Ok(Box::pin(async move {
+                let service = bridge.serve(&subject, how, answer).await?;
+                Ok(Outcome::Service(Service(Arc::new(tokio::sync::RwLock::new(Some(service))))))
+            }))
+        };
+        try_now(py, work().map_err(|failure| failure.raise(py))?)
+    }
+
+    /// Waits until the server has processed what was published
+    fn confirm<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let bridge = self.0.clone();
+        try_now(py, Box::pin(async move { Ok(bridge.confirm().await.map(|()| Outcome::Nothing)?) }))
+    }
+
+    /// Drains the connection
+    fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let bridge = self.0.clone();
+        try_now(py, Box::pin(async move { Ok(bridge.drain().await.map(|()| Outcome::Nothing)?) }))
+    }
+
+    /// What happens to the connection from now on
+    fn events(&self) -> Events {
+        Events(Arc::new(Mutex::new(self.0.events())))
+    }
+
+    /// This program's identifier
+    #[getter]
+    fn sender_id(&self) -> &str {
+        self.0.sender_id()
+    }
+
+    /// The server's URL, without secrets
+    #[getter]
+    fn broker_url(&self) -> &str {
+        self.0.broker_url()
+    }
+
+    /// The most bytes of one message
+    #[getter]
+    fn max_message_size(&self) -> u64 {
+        self.0.limits().max_message_size
+    }
+
+    /// The size from which a payload becomes a link
+    #[getter]
+    fn size_threshold(&self) -> u64 {
+        self.0.limits().size_threshold
+    }
+}
+
+/// What a function of the user's replies to a message
+async fn answered(function: Arc<Function>, message: natsbridge::Message) -> Result<Reply, HandlerError> {
+    let argument = |py: Python<'_>| -> PyResult<Py<PyAny>> {
+        let message = Bound::new(py, Message::new(message))?;
+        Ok(py.import("natsbridge._handlers")?.getattr("_message")?.call1((message,))?.unbind())
+    };
+    let answer = function.call(argument).await;
+    let reply = with_python(|py| -> Result<Reply, PyErr> {
+        let answer = answer.map_err(|Raised(error)| error)?.into_bound(py);
+        if answer.is_none() {
+            return Ok(Reply::ack());
+        }
+        let mut reply = Reply::new();
+        for (name, data, payload_type) in inputs(&answer).map_err(|failure| failure.raise(py))? {
+            reply = reply.data(name, data, payload_type);
+        }
+        Ok(reply)
+    });
+    let error = match reply {
+        Some(Ok(reply)) => return Ok(reply),
+        Some(Err(error)) => error,
+        None => return Err(HandlerError::new("the receiver is shutting down")),
+    };
+    let words = with_python(|py| -> PyResult<(String, String, bool)> {
+        py.import("natsbridge._handlers")?.getattr("_refusal")?.call1((error.value(py),))?.extract()
+    });
+    match words {
+        Some(Ok((code, reason, retryable))) => {
+            let refusal = HandlerError::new(reason).code(code);
+            Err(if retryable { refusal } else { refusal.permanent() })
+        }
+        _ => Err(HandlerError::new("the handler failed")),
+    }
+}
+
+/// A subscription; `natsbridge.Subscription` is made of it
+#[pyclass(frozen, module = "natsbridge._natsbridge")]
+pub(crate) struct Subscription(Arc<Mutex<Subscriber>>);
+
+#[pymethods]
+impl Subscription {
+    /// The next message; `None` at the end
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let subscriber = Arc::clone(&self.0);
+        let next = async move {
+            match poll_fn(|cx| Pin::new(&mut *locked(&subscriber)).poll_next(cx)).await {
+                None => Ok(Outcome::Next(None)),
+                Some(Ok(message)) => Ok(Outcome::Next(Some(Box::new(message)))),
+                Some(Err(error)) => Err(error.into()),
+            }
+        };
+        try_now(py, Box::pin(next))
+    }
+
+    /// Unsubscribes; what has arrived can still be read
+    #[pyo3(signature = (grace=None))]
+    fn drain(&self, py: Python<'_>, grace: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let grace = grace.map(|grace| crate::options::seconds(grace, "grace")).transpose();
+        let drained = grace.and_then(|grace| {
+            let _inside = handle()?;
+            let _inside = _inside.enter();
+            let mut subscriber = locked(&self.0);
+            match grace {
+                Some(grace) => subscriber.drain_within(grace),
+                None => subscriber.drain(),
+            }
+            Ok(())
+        });
+        drained.map_err(|failure| failure.raise(py))
+    }
+
+    /// Missing, repeated and reordered messages; dropped ones; reconnects; messages not handed out
+    fn counts(&self) -> (u64, u64, u64, u64, u64, u64) {
+        let subscriber = locked(&self.0);
+        let losses = subscriber.losses();
+        let (dropped, interruptions) = (subscriber.dropped(), subscriber.interruptions());
+        (losses.missing, losses.duplicates, losses.reordered, dropped, interruptions, subscriber.unhandled())
+    }
+}
+
+/// A running service; `natsbridge.Service` is made of it
+#[pyclass(frozen, module = "natsbridge._natsbridge")]
+pub(crate) struct Service(Arc<tokio::sync::RwLock<Option<natsbridge::Service>>>);
+
+#[pymethods]
+impl Service {
+    /// Stops in order
+    fn stop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let service = Arc::clone(&self.0);
+        let stop = async move {
+            let running = service.write().await.take();
+            match running {
+                Some(running) => Ok(running.stop().await.map(|()| Outcome::Nothing)?),
+                None => Ok(Outcome::Nothing),
+            }
+        };
+        try_now(py, Box::pin(stop))
+    }
+
+    /// Waits until it ends by itself
+    fn ended<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let service = Arc::clone(&self.0);
+        let ended = async move {
+            loop {
+                // Looked at now and then, so that `stop` can be called meanwhile.
+                let running = service.read().await;
+                let Some(running) = running.as_ref() else { return Ok(Outcome::Nothing) };
+                if let Ok(ended) = tokio::time::timeout(Duration::from_millis(100), running.ended()).await {
+                    return Ok(ended.map(|()| Outcome::Nothing)?);
+                }
+            }
+        };
+        try_now(py, Box::pin(ended))
+    }
+}
+
+/// What happens to a connection; `natsbridge.Events` is made of it
+#[pyclass(frozen, module = "natsbridge._natsbridge")]
+pub(crate) struct Events(Arc<Mutex<EventStream>>);
+
+#[pymethods]
+impl Events {
+    /// The next event; `None` at the end
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let events = Arc::clone(&self.0);
+        let next = async move { Ok(Outcome::Event(poll_fn(|cx| Pin::new(&mut *locked(&events)).poll_next(cx)).await)) };
+        try_now(py, Box::pin(next))
+    }
+
+    /// Events that were not read in time
+    #[getter]
+    fn missed(&self) -> u64 {
+        locked(&self.0).missed()
+    }
+}
+
+/// An event as `(kind, fields)`
+pub(crate) fn event(py: Python<'_>, event: Option<Event>) -> PyResult<Bound<'_, PyAny>> {
+    let Some(event) = event else { return Ok(py.None().into_bound(py)) };
+    let fields = PyDict::new(py);
+    let kind = match event {
+        Event::Connected => "connected",
+        Event::Disconnected => "disconnected",
+        Event::ReconnectFailed(reason) => {
+            fields.set_item("reason", reason)?;
+            "reconnect_failed"
+        }
+        Event::Interrupted { cause, lasted, times, subscriptions } => {
+            fields.set_item("reason", cause)?;
+            fields.set_item("lasted", lasted.as_secs_f64())?;
+            fields.set_item("times", times)?;
+            fields.set_item("subscriptions", subscriptions)?;
+            "interrupted"
+        }
+        Event::SlowConsumer { filter, dropped } => {
+            fields.set_item("subject", filter)?;
+            fields.set_item("dropped", dropped)?;
+            "slow_consumer"
+        }
+        Event::PermissionDenied(reason) => {
+            fields.set_item("reason", reason)?;
+            "permission_denied"
+        }
+        Event::LameDuck => "lame_duck",
+        Event::ServerError(reason) => {
+            fields.set_item("reason", reason)?;
+            "server_error"
+        }
+        Event::Closed => "closed",
+        other => {
+            fields.set_item("reason", format!("{other:?}"))?;
+            "other"
+        }
+    };
+    Ok((kind, fields).into_pyobject(py)?.into_any())
+}

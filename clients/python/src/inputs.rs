@@ -1,0 +1,162 @@
+//! What a payload is given as in Python, to what the library sends.
+
+use bytes::Bytes;
+use natsbridge::store::Source;
+use natsbridge::{Data, PayloadType, Value};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyByteArray, PyBytes, PyList, PyString, PyTuple};
+
+use crate::encode::{self, named};
+use crate::failure::Failure;
+use crate::table::Table;
+
+/// Bytes up to which a copy is cheaper than a reference to Python's own
+const COPIED: usize = 4096;
+
+/// One payload to send
+pub(crate) type Input = (String, Data, PayloadType);
+
+/// The payloads of `data`: an iterable of `(dataname, data, type)`
+pub(crate) fn inputs(data: &Bound<'_, PyAny>) -> Result<Vec<Input>, Failure> {
+    let no_list = || Failure::wrong("the payloads are no list of (dataname, data, type)");
+    if data.is_instance_of::<PyString>() || data.is_instance_of::<PyBytes>() {
+        return Err(no_list());
+    }
+    let items = data.try_iter().map_err(|_| no_list())?;
+    items.enumerate().map(|(at, item)| input(at, &item.map_err(Failure::Python)?)).collect()
+}
+
+fn input(at: usize, item: &Bound<'_, PyAny>) -> Result<Input, Failure> {
+    let place = format!("#{at}");
+    let triple = || Failure::wrong("it is no (dataname, data, type)").about(&place);
+    let [name, data, word] = match (item.cast::<PyTuple>(), item.cast::<PyList>()) {
+        (Ok(tuple), _) => <[_; 3]>::try_from(tuple.iter().collect::<Vec<_>>()).map_err(|_| triple())?,
+        (_, Ok(list)) => <[_; 3]>::try_from(list.iter().collect::<Vec<_>>()).map_err(|_| triple())?,
+        _ => return Err(triple()),
+    };
+    let name = text(&name, "dataname").map_err(|failure| failure.about(&place))?;
+    let Some(payload_type) = word.cast::<PyString>().ok().and_then(|word| PayloadType::from_word(&word.to_cow().ok()?))
+    else {
+        let shown = word.str().map(|word| word.to_string()).unwrap_or_default();
+        let shown = natsbridge::wire::shown(&shown);
+        let text = format!(
+            "unknown payload type `{shown}`; the types are text, dictionary, arrowtable, jsontable, image, audio, video and \
+             binary"
+        );
+        return Err(Failure::own("WrongType", "unknown_payload_type", text).about(&name));
+    };
+    let data = data_of(&data, payload_type).map_err(|failure| failure.about(&name))?;
+    Ok((name, data, payload_type))
+}
+
+/// Text that every receiver reads
+pub(crate) fn text(value: &Bound<'_, PyAny>, what: &str) -> Result<String, Failure> {
+    let Ok(text) = value.cast::<PyString>() else {
+        return Err(Failure::wrong(format!("`{what}` is no string but {}", named(value))));
+    };
+    match text.to_cow() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(Failure::wrong(format!("`{what}` has a lone surrogate"))),
+    }
+}
+
+fn data_of(value: &Bound<'_, PyAny>, payload_type: PayloadType) -> Result<Data, Failure> {
+    static CONVERT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if let Some(data) = plain(value, payload_type)? {
+        return Ok(data);
+    }
+    let convert = CONVERT.import(value.py(), "natsbridge._inputs", "convert").map_err(Failure::Python)?;
+    let converted = convert.call1((value, payload_type.as_str())).map_err(Failure::Python)?;
+    match plain(&converted, payload_type)? {
+        Some(data) => Ok(data),
+        None => Err(Failure::wrong(format!(
+            "a payload of type {payload_type} holds {}, but was given {}",
+            expected(payload_type),
+            named(value)
+        ))),
+    }
+}
+
+const fn expected(payload_type: PayloadType) -> &'static str {
+    match payload_type {
+        PayloadType::Text => "text (str, or a Path)",
+        PayloadType::Dictionary => "a JSON value",
+        PayloadType::JsonTable => "rows (a list of dictionaries), columns or a table",
+        PayloadType::ArrowTable => "a table: a DataFrame, anything of Arrow's, rows or columns",
+        _ => "bytes: bytes, a buffer, a Path, a file or an iterator of bytes (a str is none: encode it)",
+    }
+}
+
+/// What needs no conversion
+fn plain(value: &Bound<'_, PyAny>, payload_type: PayloadType) -> Result<Option<Data>, Failure> {
+    let serialized = |bytes: Bytes| Ok(Some(Data::Serialized(Source::Bytes(bytes))));
+    match payload_type {
+        PayloadType::Text => {
+            if let Ok(text) = value.cast::<PyString>() {
+                let lone = |_| Failure::wrong("text with a lone surrogate, which is no Unicode");
+                return serialized(text.to_cow().map_err(lone)?.into_owned().into());
+            }
+        }
+        PayloadType::Dictionary => {
+            if path(value)?.is_none() {
+                return serialized(encode::dictionary(value)?.into());
+            }
+        }
+        PayloadType::JsonTable | PayloadType::ArrowTable => {
+            if let Ok(table) = value.cast::<Table>() {
+                return Ok(Some(Data::Value(Value::Table(table.get().inner().clone()))));
+            }
+            if payload_type == PayloadType::JsonTable
+                && (value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>())
+            {
+                return serialized(encode::rows(value)?.into());
+            }
+        }
+        _ => {
+            if let Ok(bytes) = value.cast::<PyBytes>() {
+                let slice = bytes.as_bytes();
+                if slice.len() <= COPIED {
+                    return serialized(Bytes::copy_from_slice(slice));
+                }
+                return serialized(Bytes::from_owner(PyBackedBytes::from(bytes.clone())));
+            }
+            if let Ok(bytes) = value.cast::<PyByteArray>() {
+                return serialized(bytes.to_vec().into());
+            }
+        }
+    }
+    Ok(path(value)?.map(Data::File))
+}
+
+/// A path, where it is one and no text
+fn path(value: &Bound<'_, PyAny>) -> Result<Option<std::path::PathBuf>, Failure> {
+    if value.is_instance_of::<PyString>() || !value.hasattr(pyo3::intern!(value.py(), "__fspath__")).unwrap_or(false) {
+        return Ok(None);
+    }
+    value.extract().map(Some).map_err(Failure::Python)
+}
+
+/// Bytes that are surely sent inside the message, each payload below the threshold, or nothing where it can't be known
+pub(crate) fn direct_bytes(inputs: &[Input], threshold: u64) -> Option<u64> {
+    let mut sum: u64 = 0;
+    for (name, data, _) in inputs {
+        let size = match data {
+            Data::Serialized(source @ Source::Bytes(_)) => source.len(),
+            Data::Value(Value::Table(table)) => {
+                let bytes = table.batches().iter().map(natsbridge::arrow::array::RecordBatch::get_array_memory_size);
+                // As JSON or with its schema a table is larger than in memory; small ones are far below every limit.
+                u64::try_from(bytes.sum::<usize>()).unwrap_or(u64::MAX).saturating_mul(4).saturating_add(8192)
+            }
+            _ => return None,
+        };
+        if size >= threshold {
+            return None;
+        }
+        // Base64, and what stands around it.
+        let name = u64::try_from(name.len()).unwrap_or(u64::MAX);
+        sum = sum.saturating_add(size / 3 * 4).saturating_add(512).saturating_add(name.saturating_mul(6));
+    }
+    Some(sum)
+}

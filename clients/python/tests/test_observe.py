@@ -1,0 +1,48 @@
+"""Logs with the seven fields, and metrics as a dictionary and as Prometheus text."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+import natsbridge
+from natsbridge import NATSBridgeError, sync
+
+FIELDS = ("correlation_id", "msg_id", "timestamp", "sender_name", "receiver_name", "payload_type", "transport")
+
+
+def test_records_have_the_seven_fields(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="natsbridge"):
+        natsbridge._native.flush()
+        envelope, text = sync.smartsend("lab.x", [("a", "b", "text"), ("c", b"d", "binary")], receiver_name="you")
+        sync.smartreceive(text)
+    records: Any = [record for record in caplog.records if record.name == "natsbridge"]
+    assert len(records) == 4
+    for record in records:
+        assert all(isinstance(getattr(record, name), str) for name in FIELDS)
+    assert [(record.payload_type, record.transport) for record in records[:2]] == [("text", "direct"), ("binary", "direct")]
+    assert records[0].msg_id == envelope["msg_id"] and records[0].receiver_name == "you"
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="natsbridge"):
+        natsbridge._native.flush()
+        sync.smartsend("lab.x", [("a", "b", "text")])
+        assert [record for record in caplog.records if record.name == "natsbridge"] == []
+        with pytest.raises(NATSBridgeError):
+            sync.smartreceive("{")
+    records = [record for record in caplog.records if record.name == "natsbridge"]
+    assert [record.levelname for record in records] == ["WARNING"] and records[0].code == "not_json"
+
+
+def test_metrics_are_counted() -> None:
+    before = natsbridge.metrics()
+    _, text = sync.smartsend("lab.x", [("a", "b", "text")])
+    sync.smartreceive(text)
+    with pytest.raises(NATSBridgeError):
+        sync.smartreceive(json.dumps({"payloads": 7}))
+    after = natsbridge.metrics()
+    assert after["messages_sent_total"] == before["messages_sent_total"] + 1
+    assert after["messages_received_total"] == before["messages_received_total"] + 1
+    assert after["messages_unreadable_total"]["code=wrong_type"] >= 1
+    text = natsbridge.metrics_text()
+    assert "# TYPE messages_sent_total counter" in text and "retry_attempts_total" in text
