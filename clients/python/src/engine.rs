@@ -193,15 +193,32 @@ impl Job {
     }
 }
 
+impl Drop for Job {
+    fn drop(&mut self) {
+        dispose(locked(&self.work).take());
+    }
+}
+
+/// Drops work that nobody waits for on a thread of ours, where its uploads can be deleted
+fn dispose(work: Option<Work>) {
+    if let Some(work) = work
+        && let Ok(handle) = handle()
+    {
+        handle.spawn(async move { drop(work) });
+    }
+}
+
 /// Tries work once on this thread: what is ready needs no other
 ///
 /// The result, or a job for the rest.
 pub(crate) fn try_now<'py>(py: Python<'py>, mut work: Work) -> PyResult<Bound<'py, PyAny>> {
     let handle = handle().map_err(|failure| failure.raise(py))?;
-    let polled = {
+    // Without the interpreter's lock: a transfer that begins here may call a hook on another thread.
+    let (polled, work) = py.detach(move || {
         let _inside = handle.enter();
-        work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    };
+        let polled = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        (polled, work)
+    });
     match polled {
         Poll::Ready(done) => {
             observe::deliver(py);
@@ -259,7 +276,7 @@ impl Job {
 
     /// Ends it: transfers stop, and what was uploaded is deleted
     fn cancel(&self) {
-        locked(&self.work).take();
+        dispose(locked(&self.work).take());
         if let Some(running) = locked(&self.running).take() {
             running.abort();
             *locked(&CANCELLED) = Some(Instant::now());

@@ -13,6 +13,7 @@ mod message;
 mod observe;
 mod options;
 mod outcome;
+mod settings;
 mod smart;
 mod stores;
 mod table;

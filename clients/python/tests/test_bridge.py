@@ -28,7 +28,7 @@ async def test_messages_arrive_with_their_values() -> None:
             message["z"]
         assert isinstance(caught.value, KeyError)
         with pytest.raises(AttributeError):
-            message.nothing
+            message.nothing  # type: ignore[attr-defined]
         assert "lab.a" in repr(message) and "dictionary" in repr(message.payloads[0])
         assert bytes(message.payloads[0].view()) == b'{"x":1}'
         with pytest.raises(asyncio.TimeoutError):

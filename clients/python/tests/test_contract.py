@@ -29,7 +29,7 @@ def test_keywords_and_defaults_are_those_of_the_requirements() -> None:
         assert list(known)[0] == "msg_json_str"
         assert {name: known[name].default for name in received} == received
     with pytest.raises(TypeError, match="unexpected keyword"):
-        sync.smartsend("a", [], colour="red")
+        sync.smartsend("a", [], **{"colour": "red"})  # type: ignore[arg-type]
 
 
 def test_every_type_goes_there_and_back() -> None:
@@ -65,14 +65,15 @@ def test_direct_payloads_need_no_thread_and_no_task_switch() -> None:
 
 
 async def test_options_reach_the_envelope() -> None:
-    options = {
+    options: Any = {
         "correlation_id": "c-1", "msg_id": "m-1", "sender_id": "s-1", "sender_name": "me", "receiver_name": "you",
         "receiver_id": "r-1", "reply_to": "lab.reply", "reply_to_msg_id": "m-0", "msg_purpose": "updateStatus",
         "broker_url": "nats://ann:secret@host:4222", "metadata": {"run": 7},
     }  # fmt: skip
     envelope, _ = await smartsend("lab.x", [], **options)
     expected = dict(options, broker_url="nats://host:4222")
-    assert {name: envelope[name] for name in expected} == expected
+    found: Any = envelope
+    assert {name: found[name] for name in expected} == expected
     envelope, _ = await smartsend("lab.x", [("a", "b", "text")], digest_direct=True)
     assert len(envelope["payloads"][0]["metadata"]["sha256"]) == 64
 
@@ -105,12 +106,14 @@ def test_senders_refuse_what_receivers_refuse() -> None:
     )  # fmt: skip
     for options in odd:
         refused(lambda options=options: send(1, **options), "wrong_value")
-    for kind in (7, None, "Text", [], {}):
+    kinds: Any = (7, None, "Text", [], {})
+    for kind in kinds:
         error = refused(lambda kind=kind: send("x", kind), "unknown_payload_type")
         assert error.dataname == "x"
     for data in (None, 7, [7], [("x",)], [("x", "y")], "xyz", ["xyz"], b"abc"):
         refused(lambda data=data: sync.smartsend("lab.x", data), "wrong_value")
-    for kind, value in (("text", 7), ("text", b"x"), ("binary", "text"), ("binary", 7), ("image", None), ("jsontable", [1]), ("jsontable", "x")):
+    pairs: Any = (("text", 7), ("text", b"x"), ("binary", "text"), ("binary", 7), ("image", None), ("jsontable", [1]), ("jsontable", "x"))
+    for kind, value in pairs:
         error = refused(lambda kind=kind, value=value: send(value, kind), "wrong_value")
         assert error.dataname == "x" and "`x`" in str(error)
 

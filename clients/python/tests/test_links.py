@@ -95,27 +95,32 @@ def test_links_that_are_read_again_are_never_one_shot() -> None:
         return {"url": "http://f/x", "one_shot": given.one_shot}
 
     always: Any = {"fileserver_upload_handler": upload, "size_threshold": 0}
-    for options, once in (
+    asked: Any = (
         ({}, False), ({"receiver_id": ID}, True), ({"receiver_id": ID, "awaits_ack": True}, False),
         ({"receiver_id": ID, "reply_to": "r"}, False), ({"receiver_id": ID, "one_shot": False}, False),
         ({"receiver_id": ID, "one_shot": True, "ttl": 60}, True), ({"receiver_id": ID, "ttl": 60}, True),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for options, once in asked:
         envelope, _ = sync.smartsend("a", [("x", "y", "text")], **always, **options)
         assert envelope["payloads"][0]["metadata"].get("one_shot", False) == once, options
     seen.clear()
-    for options in ({"one_shot": True}, {"one_shot": True, "receiver_id": ID, "awaits_ack": True}, {"one_shot": True, "receiver_id": ID, "reply_to": "r"}):
+    asked = ({"one_shot": True}, {"one_shot": True, "receiver_id": ID, "awaits_ack": True}, {"one_shot": True, "receiver_id": ID, "reply_to": "r"})
+    for options in asked:
         refused(lambda options=options: sync.smartsend("a", [("x", "y", "text")], **always, **options), "configuration", "wrong_value")
     assert seen == []
 
 
 def test_links_are_followed_to_the_configured_origin_alone() -> None:
     other = linked("http://127.0.0.1:9/f")
-    for options in ({}, {"allowed_origins": []}, {"allowed_origins": "http://127.0.0.1:10"}, {"fileserver_url": "http://files.test"}):
+    blocked: Any = ({}, {"allowed_origins": []}, {"allowed_origins": "http://127.0.0.1:10"}, {"fileserver_url": "http://files.test"})
+    for options in blocked:
         refused(lambda options=options: sync.smartreceive(other, **options), "blocked_origin")
-    for odd in ("127.0.0.1:9", "*", ["x"], [1], 7, b"http://x"):
+    wrong: Any = ("127.0.0.1:9", "*", ["x"], [1], 7, b"http://x")
+    for odd in wrong:
         refused(lambda odd=odd: sync.smartreceive(other, allowed_origins=odd), "wrong_value")
     here = "http://127.0.0.1:9"
-    for options in ({"allowed_origins": here}, {"fileserver_url": here}, {"fileserver_url": ""}, {"allowed_origins": ["http://localhost:9"]}):
+    tried: Any = ({"allowed_origins": here}, {"fileserver_url": here}, {"fileserver_url": ""}, {"allowed_origins": ["http://localhost:9"]})
+    for options in tried:
         refused(lambda options=options: sync.smartreceive(other, max_retries=0, **options), "download_retry_exceeded", "unreachable")
     for url in ("http://a..b/x", "http://[::1/", "x", "", "http://169.254.169.254/", "http://[fd00:ec2::23]/", "http://\u0661/"):
         error = refused(lambda url=url: sync.smartreceive(linked(url), fileserver_url="", max_retries=0), "blocked_origin", "download_retry_exceeded", "unreachable")

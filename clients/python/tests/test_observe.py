@@ -8,13 +8,14 @@ import pytest
 
 import natsbridge
 from natsbridge import NATSBridgeError, sync
+from natsbridge._natsbridge import flush
 
 FIELDS = ("correlation_id", "msg_id", "timestamp", "sender_name", "receiver_name", "payload_type", "transport")
 
 
 def test_records_have_the_seven_fields(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="natsbridge"):
-        natsbridge._native.flush()
+        flush()
         envelope, text = sync.smartsend("lab.x", [("a", "b", "text"), ("c", b"d", "binary")], receiver_name="you")
         sync.smartreceive(text)
     records: Any = [record for record in caplog.records if record.name == "natsbridge"]
@@ -25,7 +26,7 @@ def test_records_have_the_seven_fields(caplog: pytest.LogCaptureFixture) -> None
     assert records[0].msg_id == envelope["msg_id"] and records[0].receiver_name == "you"
     caplog.clear()
     with caplog.at_level(logging.WARNING, logger="natsbridge"):
-        natsbridge._native.flush()
+        flush()
         sync.smartsend("lab.x", [("a", "b", "text")])
         assert [record for record in caplog.records if record.name == "natsbridge"] == []
         with pytest.raises(NATSBridgeError):

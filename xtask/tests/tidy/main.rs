@@ -78,6 +78,25 @@ fn rust_version_in_the_documents_is_the_one_that_cargo_checks() {
     }
 }
 
+#[test]
+fn unsafe_code_is_allowed_in_one_file() {
+    let allowing = concat!("allow(", "unsafe_code");
+    let found: Vec<_> = rust_files()
+        .into_iter()
+        .filter(|(_, text)| text.contains(allowing))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    assert_eq!(found, ["clients/python/src/arrow_c.rs"], "Arrow's C interface is the one reason");
+    let forbids = |text: &str| text.contains("[lints]\nworkspace = true");
+    let other: Vec<_> = files()
+        .into_iter()
+        .filter(|(path, text)| path.ends_with("Cargo.toml") && text.contains("[package]") && !forbids(text))
+        .map(|(path, _)| path.display().to_string())
+        .filter(|path| path != "clients/python/Cargo.toml" && !path.contains("fuzz"))
+        .collect();
+    none(&other, "a package has the workspace's lints, which forbid unsafe code");
+}
+
 /// The code of an error, and the variant that has it
 fn codes(source: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
