@@ -123,7 +123,7 @@ async def receive_vector(vector):
     received = await smartreceive(message, fileserver_download_handler=links_of(vector), **vector.get("given", {}))
     try:
         raw = json.loads(message)["payloads"]
-    except RecursionError:  # Python's own reader is less patient
+    except (RecursionError, ValueError):  # Python's own reader is less patient
         raw = []
     parts = [
         {"name": name, "type": kind, "transport": payload["transport"], "value": value_of(data, kind)}

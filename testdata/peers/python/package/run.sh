@@ -3,7 +3,7 @@
 set -euo pipefail
 
 [ $# -ge 2 ] || { echo "usage: run.sh DIR vectors|live|check …" >&2; exit 2; }
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1 MUTATIONS=${MUTATIONS:-5000}
 dir=$1
 shift
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
