@@ -2,7 +2,7 @@
 
 import { platform } from "./platform.js";
 import { NATSBridgeError, shownText, wrongValue } from "./errors.js";
-import { JsonReader } from "./json.js";
+import { JsonReader, isDeeper } from "./json.js";
 import { fromBase64, strictBase64 } from "./base64.js";
 import { BYTES_TYPES, PAYLOAD_TYPES, describe, fromUtf8, hasLoneSurrogate, isRow, viewOf } from "./values.js";
 
@@ -55,7 +55,7 @@ function readPlainly(text) {
   } catch {
     return null;
   }
-  if (!isRow(raw) || !Array.isArray(raw.payloads) || JSON.stringify(raw) !== skeleton || hasLoneSurrogate(skeleton)) return null;
+  if (!isRow(raw) || !Array.isArray(raw.payloads) || isDeeper(raw, MAX_DEPTH) || JSON.stringify(raw) !== skeleton || hasLoneSurrogate(skeleton)) return null;
   let used = 0;
   for (const item of raw.payloads) {
     if (!isRow(item)) return null;

@@ -51,7 +51,7 @@ export function readJson(text, maxDepth = MAX_DEPTH) {
 }
 
 /** Whether a value nests deeper than a number of levels */
-function isDeeper(value, levels) {
+export function isDeeper(value, levels) {
   if (typeof value !== "object" || value === null) return false;
   if (levels === 0) return true;
   if (Array.isArray(value)) {

@@ -67,6 +67,12 @@ async function corpus() {
   return { messages, bodies };
 }
 
+/** The milliseconds that this process has worked; a busy machine makes the clock's longer */
+function busy() {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 const enveloped = (payload_type, body) => JSON.stringify({ payloads: [{ dataname: "x", payload_type, transport: "direct", data: body.toString("base64") }] });
 
 test("damaged messages", async () => {
@@ -82,7 +88,7 @@ test("damaged messages", async () => {
     if (kind < 2) message = damaged(messages[draw(messages.length)]);
     else if (kind === 2) message = enveloped("arrowtable", damaged(bodies[draw(bodies.length)]));
     else message = enveloped(draw(2) ? "dictionary" : "jsontable", damaged(messages[draw(messages.length)]));
-    const start = Date.now();
+    const start = busy();
     try {
       const { payloads } = await smartreceive(message, { ...options, strict: draw(2) === 1 });
       for (const [, value, type] of payloads) if (type === "arrowtable") await smartsend("x", [["t", value, "jsontable"]], { size_threshold: 1e9, max_message_size: 1e9 });
@@ -91,9 +97,10 @@ test("damaged messages", async () => {
       assert.ok(error instanceof NATSBridgeError, `${error?.stack}\nof ${Buffer.from(message).toString("base64").slice(0, 4000)}`);
       codes[error.code] = (codes[error.code] ?? 0) + 1;
     }
-    if (Date.now() - start > slowest) [slowest, worst] = [Date.now() - start, Buffer.from(message).toString("base64").slice(0, 2000)];
+    const took = Math.round(busy() - start);
+    if (took > slowest) [slowest, worst] = [took, Buffer.from(message).toString("base64").slice(0, 2000)];
   }
-  console.log(`# ${MESSAGES} damaged messages: ${read} read, ${Object.entries(codes).map(([code, times]) => `${code} ${times}`).join(", ")}; the slowest took ${slowest} ms`);
+  console.log(`# ${MESSAGES} damaged messages: ${read} read, ${Object.entries(codes).map(([code, times]) => `${code} ${times}`).join(", ")}; the slowest took ${slowest} ms of work`);
   assert.ok(read > 0 && Object.keys(codes).length > 8);
   assert.ok(slowest < 5_000, `none takes long, as this did: ${worst}`);
 });

@@ -61,6 +61,10 @@ test("messages read plainly and letter by letter are the same", async () => {
     assert.ok(ordinary.includes(found));
     assert.throws(() => readEnvelope(ordinary.replace(found, wanted)), { code: "not_json" }, wanted);
   }
+  const deep = (levels) => `{"metadata":{"a":${"[".repeat(levels)}${"]".repeat(levels)}},"payloads":[]}`;
+  assert.equal(readEnvelope(deep(198)).payloads.length, 0);
+  assert.throws(() => readEnvelope(deep(199)), { code: "not_json" });
+  assert.throws(() => readEnvelope(deep(30_000)), { code: "not_json" });
   // Unknown fields may stand twice, and an integer of the metadata stays exact.
   assert.equal(readEnvelope(ordinary.replace('"nested":{', '"n":9007199254740993,"nested":{')).metadata.n, 9007199254740993n);
   assert.equal(readEnvelope(ordinary.replace('{"id":', '{"x":1,"x":2,"id":')).payloads.length, 4);
