@@ -1,8 +1,11 @@
 //! Whether the connection to NATS stands: told on standard error when it breaks and when it is back.
 
+use std::time::Duration;
+
 use natsbridge::broker::{Event, EventStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::output;
 
@@ -58,15 +61,32 @@ impl Drop for Connection {
 }
 
 async fn follow(mut events: EventStream, sender: watch::Sender<bool>, server: String, meaning: Meaning) {
-    let mut up = true;
-    while let Some(event) = events.next().await {
+    let mut told = Told { server, meaning, last: None, often: false, hushed: false };
+    let (mut up, mut next) = (true, None);
+    loop {
+        let event = match next.take() {
+            Some(event) => event,
+            None => match events.next().await {
+                Some(event) => event,
+                None => break,
+            },
+        };
         match event {
             Event::Disconnected if up => {
-                output::problem(&format!("disconnected from {server}; trying to connect again. {}", meaning.gone));
+                told.gone();
                 up = false;
             }
             Event::Connected if !up => {
-                output::problem(&format!("reconnected to {server}. {}", meaning.back));
+                // Why it broke is known by now, and told at once.
+                let why = match tokio::time::timeout(MOMENT, events.next()).await {
+                    Ok(Some(Event::Interrupted { cause, lasted, .. })) => Some((cause, lasted)),
+                    Ok(other) => {
+                        next = other;
+                        None
+                    }
+                    Err(_) => None,
+                };
+                told.back(why);
                 up = true;
             }
             Event::Closed => up = false,
@@ -75,4 +95,45 @@ async fn follow(mut events: EventStream, sender: watch::Sender<bool>, server: St
         sender.send_replace(up);
     }
     sender.send_replace(false);
+}
+
+/// How long the reason of a break is waited for
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// Breaks that follow each other within this time are told as one
+const EPISODE: Duration = Duration::from_secs(10);
+
+/// What was told of the connection
+struct Told {
+    server: String,
+    meaning: Meaning,
+    last: Option<Instant>,
+    /// Whether it was told that the connection breaks often
+    often: bool,
+    /// Whether the present break was not told, so that its end is not told either
+    hushed: bool,
+}
+
+impl Told {
+    fn gone(&mut self) {
+        self.hushed = self.last.replace(Instant::now()).is_some_and(|last| last.elapsed() < EPISODE);
+        let Self { server, meaning, .. } = &*self;
+        if !self.hushed {
+            output::problem(&format!("disconnected from {server}; trying to connect again. {}", meaning.gone));
+            self.often = false;
+        } else if !self.often {
+            output::problem(&format!("the connection to {server} breaks again and again. {}", meaning.gone));
+            self.often = true;
+        }
+    }
+
+    fn back(&self, why: Option<(String, Duration)>) {
+        if self.hushed {
+            return;
+        }
+        let why = why.map_or_else(String::new, |(cause, lasted)| {
+            format!(" after {}.{} s ({cause})", lasted.as_secs(), lasted.subsec_millis() / 100)
+        });
+        output::problem(&format!("reconnected to {}{why}. {}", self.server, self.meaning.back));
+    }
 }

@@ -6,7 +6,7 @@ mod support;
 
 use support::{program, run};
 
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 22] = [
     &[],
     &["send"],
     &["receive"],
@@ -21,6 +21,12 @@ const COMMANDS: [&[&str]; 16] = [
     &["replay"],
     &["bench"],
     &["doctor"],
+    &["profile"],
+    &["profile", "save"],
+    &["profile", "use"],
+    &["profile", "list"],
+    &["profile", "show"],
+    &["profile", "remove"],
     &["completions"],
     &["man"],
 ];
@@ -47,6 +53,10 @@ fn commands_with_output_print_it_as_json_too() {
         if [&[][..], &["files"], &["completions"], &["man"]].contains(&command) {
             continue;
         }
+        // These print one sentence, and that only for people.
+        if command.starts_with(&["profile"]) && !["list", "show"].iter().any(|shown| command.contains(shown)) {
+            continue;
+        }
         let help = run(program().args(command).arg("-h")).stdout;
         assert!(help.contains("--json"), "{command:?}: {help}");
     }
@@ -71,6 +81,48 @@ fn terminal_gets_colours_unless_no_color_is_set() {
         shown.contains('\u{1b}')
     };
     assert_eq!([None, Some(""), Some("1")].map(coloured), [true, true, false]);
+}
+
+#[test]
+fn program_alone_is_one_screen_and_payloads_come_first() {
+    let alone = run(&mut program());
+    assert_eq!((alone.code, alone.stdout.as_str()), (Some(2), ""));
+    assert!(alone.stderr.lines().count() <= 24, "{}", alone.stderr);
+    for command in ["send", "request"] {
+        let help = run(program().args([command, "--help"])).stdout;
+        let at = |text: &str| help.find(text).unwrap_or_else(|| panic!("{text}: {help}"));
+        assert!(at("--text") < at("--json") && at("--file") < at("--nats") && at("--nats") < at("--verbose"));
+        assert!(help.contains("\nPayloads:\n") && !help.contains("\nOptions:\n"), "{help}");
+    }
+}
+
+#[test]
+fn options_are_only_where_they_do_something() {
+    for (command, absent) in [
+        (&["watch"][..], &["--fileserver", "--s3", "--store"][..]),
+        (&["record"], &["--fileserver", "--s3", "--store"]),
+        (&["replay"], &["--fileserver", "--s3", "--store"]),
+        (&["serve"], &["--nats", "--profile", "--s3"]),
+        (&["files", "sweep"], &["--nats", "--fileserver", "--verbose"]),
+        (&["completions"], &["--nats", "--fileserver", "--verbose"]),
+        (&["man"], &["--nats", "--fileserver", "--verbose"]),
+    ] {
+        let help = run(program().args(command).arg("--help")).stdout;
+        for option in absent {
+            assert!(
+                !help.contains(&format!("{option} ")) && !help.contains(&format!("{option}\n")),
+                "{command:?}: {option}"
+            );
+        }
+    }
+}
+
+#[test]
+fn short_names_are_the_same_commands() {
+    for (short, long) in [("pub", "send"), ("sub", "receive"), ("req", "request"), ("publish", "send")] {
+        let [short, long] = [short, long].map(|name| run(program().args([name, "--help"])));
+        assert_eq!((short.code, short.stdout), (Some(0), long.stdout));
+    }
 }
 
 #[test]

@@ -41,9 +41,12 @@ pub fn program() -> Command {
         "RUST_LOG",
         "NO_COLOR",
         "S3_URL",
+        "STORE_URL",
     ] {
         command.env_remove(name);
     }
+    // The caller's profile in use is not ours.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1").stdin(Stdio::null());
     command
 }

@@ -155,6 +155,7 @@ impl Signals {
             let (hub, cause) = (Arc::clone(&self.hub), cause.clone());
             move |times| {
                 tracing::warn!(
+                    target: CONNECTION,
                     times,
                     "subscriptions were interrupted again and again; messages that were published meanwhile are lost"
                 );
@@ -163,7 +164,7 @@ impl Signals {
         };
         if self.episodes.begins("subscriptions", at_its_end) {
             let text = "subscriptions were interrupted; messages that were published meanwhile are lost";
-            tracing::warn!(subscriptions, ?lasted, %cause, "{text}");
+            tracing::warn!(target: CONNECTION, subscriptions, ?lasted, %cause, "{text}");
             self.hub.send(&Event::Interrupted { cause, lasted, times: 1, subscriptions });
         }
     }
