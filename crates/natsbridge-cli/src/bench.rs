@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 use natsbridge::store::{Digest, Downloader as _, Link, Object, Source, Target};
-use natsbridge::{Bridge, Error, LinkLifetime, PayloadType, Subscriber};
+use natsbridge::{Bridge, Direction, Error, LinkLifetime, PayloadType, Subscriber};
 use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::connection::{Connection, Meaning};
 use crate::failure::Failure;
 use crate::global::Global;
-use crate::{output, session, stores, units};
+use crate::{output, progress, session, stores, units};
 
 /// Messages on their way at once, so that none is dropped
 const ON_THEIR_WAY: usize = 4_096;
@@ -151,14 +151,21 @@ impl Bench {
         let sha256 = Digest::of(&content);
         let object = Object::new("natsbridge bench", PayloadType::Binary, self.link_size);
         let object = object.link_lifetime(LinkLifetime::expiring(Duration::from_secs(3_600)));
+        let bar = progress::Single::new();
+        let object = object.on_progress(bar.hook("natsbridge bench", Direction::Upload));
         let start = Instant::now();
-        let stored = uploader.upload(&object, &Source::Bytes(content)).await.map_err(Error::from)?;
+        let stored = uploader.upload(&object, &Source::Bytes(content)).await;
         let up = start.elapsed();
+        drop(bar);
+        let stored = stored.map_err(Error::from)?;
         let mut link = Link::new("natsbridge bench", &*stored.uploaded.url);
         (link.size, link.sha256) = (Some(self.link_size), Some(sha256));
+        let bar = progress::Single::new();
+        let link = link.on_progress(bar.hook("natsbridge bench", Direction::Download));
         let start = Instant::now();
         let downloaded = fetcher.download(&link, Target::File(dir.path().join("bench"))).await;
         let down = start.elapsed();
+        drop(bar);
         if let Err(error) = uploader.delete(&stored.receipt).await {
             tracing::warn!(%error, "the file stays at the file server for an hour");
         }

@@ -201,8 +201,8 @@ fn mistakes_are_reported_with_a_remedy_before_connecting() {
     world.file("uneven.csv", "a,b\n1,2\n3\n");
     assert!(Command::new("mkfifo").arg(world.path("pipe")).status().unwrap().success());
     for (words, code, text) in [
-        (&["--table", "t=@t.parquet"][..], 5, "convert it to Arrow"),
-        (&["--table", "t=@renamed.csv"], 5, "convert it to Arrow"),
+        (&["--table", "t=@t.parquet"][..], 5, "Parquet"),
+        (&["--table", "t=@renamed.csv"], 5, "Parquet"),
         (&["--table", "t=@one.json"], 5, "send it with --dict"),
         (&["--table", "t=@notes.txt"], 5, "rename it"),
         (&["--table", "t=@uneven.csv"], 5, "line 3"),

@@ -260,5 +260,9 @@ fn output_for_people_fits_80_columns_without_escapes() {
         assert!(unicode_width::UnicodeWidthStr::width(line) <= 80, "{line}");
         assert!(!line.chars().any(char::is_control), "{line:?}");
     }
-    assert!(ended.stdout.contains("1 row of a, b") && ended.stdout.contains("saved/d.json"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("1 row of 2 columns\n    a  b\n    1  x\n") && ended.stdout.contains("saved/d.json"),
+        "{}",
+        ended.stdout
+    );
 }

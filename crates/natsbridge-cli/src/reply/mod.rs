@@ -19,7 +19,7 @@ use crate::global::Global;
 use crate::metrics::Metrics;
 use crate::scratch::Scratch;
 use crate::signals::Stop;
-use crate::{listing, output, session, stores, units};
+use crate::{listing, output, progress, session, stores, units};
 use program::{Program, Refusal};
 
 /// Reply to each message with the output of a program
@@ -141,6 +141,7 @@ impl Reply {
         config.message_timeout = self.message_timeout;
         config.reply_subjects = session::reply_subjects(&self.reply_to)?;
         self.metrics.serve()?;
+        config = progress::watch(config);
         let bridge = Global::connect(config).await?;
         let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned(), MEANING);
         let stop = Stop::watch();
