@@ -77,10 +77,10 @@ pub(crate) fn natsbridge() -> Outcome<PathBuf> {
     built("--bin", "natsbridge")
 }
 
-/// As [`natsbridge`], but nothing else: what a newcomer waits for
+/// As [`natsbridge`], but nothing else and without features that can be left out: what a newcomer waits for
 pub(crate) fn natsbridge_alone() -> Outcome<PathBuf> {
-    println!("building natsbridge alone (the first time takes a minute or two)");
-    build(&["--bin", "natsbridge", "--package", "natsbridge-cli"], "natsbridge")
+    println!("building natsbridge alone, without Parquet (the first time takes a minute or two)");
+    build(&["--bin", "natsbridge", "--package", "natsbridge-cli", "--no-default-features"], "natsbridge")
 }
 
 /// Builds one of the workspace's programs (`--bin`) or examples (`--example`) and says where it is

@@ -35,7 +35,10 @@ def value_of(table):
     """The reverse of `table_of`"""
     columns = []
     for field, column in zip(table.schema, table.columns):
-        columns.append({"name": field.name, "type": name_of(field.type), "values": texts_of(column)})
+        if isinstance(column.type, pa.BaseExtensionType):
+            stored = column.type.storage_type
+            column = pa.chunked_array([chunk.storage for chunk in column.chunks], stored)
+        columns.append({"name": field.name, "type": name_of(column.type), "values": texts_of(column)})
     return {"columns": columns}
 
 
