@@ -34,12 +34,19 @@ impl Fault {
         if self.path.is_empty() {
             return self.failure;
         }
+        let place: String = self.path.iter().rev().map(String::as_str).collect();
+        let place = natsbridge::wire::shown(&place);
         match self.failure {
             Failure::Own(mut own) => {
-                let place: String = self.path.iter().rev().map(String::as_str).collect();
-                own.text = format!("at {}: {}", natsbridge::wire::shown(&place), own.text);
+                own.text = format!("at {place}: {}", own.text);
                 Failure::Own(own)
             }
+            // One that `natsbridge._values` raised; its place is added to its text.
+            Failure::Python(error) => Python::attach(|py| {
+                let at = py.import("natsbridge._errors").and_then(|errors| errors.getattr("_at"));
+                let _ = at.and_then(|at| at.call1((error.value(py), &*place)));
+                Failure::Python(error)
+            }),
             other => other,
         }
     }

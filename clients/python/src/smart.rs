@@ -40,7 +40,9 @@ pub(crate) fn smartsend<'py>(
     event_loop: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     observe::refresh(py);
-    send(py, subject, data, options, event_loop).map_err(|failure| failure.raise(py))
+    let sent = send(py, subject, data, options, event_loop);
+    observe::deliver(py);
+    sent.map_err(|failure| failure.raise(py))
 }
 
 fn send<'py>(
@@ -59,7 +61,6 @@ fn send<'py>(
         let poll = |work: &mut Work| work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let polled = if bytes > LARGE { py.detach(|| poll(&mut work)) } else { poll(&mut work) };
         if let Poll::Ready(done) = polled {
-            observe::deliver(py);
             return done?.into_python(py).map_err(Failure::Python);
         }
     }
@@ -197,7 +198,9 @@ pub(crate) fn smartreceive<'py>(
     event_loop: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     observe::refresh(py);
-    receive(py, message, options, event_loop).map_err(|failure| failure.raise(py))
+    let received = receive(py, message, options, event_loop);
+    observe::deliver(py);
+    received.map_err(|failure| failure.raise(py))
 }
 
 fn receive<'py>(
@@ -220,9 +223,7 @@ fn receive<'py>(
         // Nothing that is in memory has to be waited for.
         Poll::Pending => return Bound::new(py, Job::boxed(work)).map(Bound::into_any).map_err(Failure::Python),
     };
-    let made = done.and_then(|outcome| outcome.into_python(py).map_err(Failure::Python));
-    observe::deliver(py);
-    made
+    done.and_then(|outcome| outcome.into_python(py).map_err(Failure::Python))
 }
 
 /// The payloads in memory

@@ -217,8 +217,10 @@ async def test_links_by_the_embedded_server(files_url: str, tmp_path: pathlib.Pa
     seen: List[Progress] = []
     path = tmp_path / "film"
     path.write_bytes(LARGE)
-    for value in (LARGE, path, open(path, "rb"), iter([LARGE[:600_000], LARGE[600_000:]])):
+    for value in (LARGE, path, path.open("rb"), iter([LARGE[:600_000], LARGE[600_000:]])):
         envelope, text = await smartsend("lab.x", [("x", value, "binary")], fileserver_url=files_url, on_progress=seen.append)
+        if hasattr(value, "close"):
+            value.close()
         assert envelope["payloads"][0]["data"].startswith("http")
         received = await smartreceive(text, fileserver_url=files_url, on_progress=seen.append)
         assert received["payloads"][0][1] == LARGE

@@ -222,6 +222,12 @@ _KINDS: Dict[str, Type[NATSBridgeError]] = {
 }
 
 
+def _at(error: BaseException, place: str) -> None:
+    """Says where in a value it is"""
+    if isinstance(error, NATSBridgeError):
+        error.args = (f"at {place}: {error}",)
+
+
 def _about(error: BaseException, dataname: str) -> BaseException:
     """The exception with the payload that it is about; one of another library becomes the cause of ours"""
     if not isinstance(error, Exception):
