@@ -83,7 +83,7 @@ fn unsafe_code_is_allowed_in_one_file() {
     let allowing = concat!("allow(", "unsafe_code");
     let found: Vec<_> = rust_files()
         .into_iter()
-        .filter(|(_, text)| text.contains(allowing))
+        .filter(|(_, text)| text.split_whitespace().collect::<String>().contains(allowing))
         .map(|(path, _)| path.display().to_string())
         .collect();
     assert_eq!(found, ["clients/python/src/arrow_c.rs"], "Arrow's C interface is the one reason");
