@@ -2,6 +2,7 @@
 import 'dart:typed_data';
 
 import 'package:natsbridge/natsbridge.dart';
+import 'package:natsbridge/src/arrow/flat_out.dart';
 import 'package:natsbridge/src/arrow_io.dart';
 
 import 'runner.dart';
@@ -227,4 +228,71 @@ Future<void> rules() async {
   }
 }
 
-final groups = {'round trips': roundTrips, 'guessed types': guesses, 'refused tables': refusals, 'rules of the reader': rules};
+/// A stream of messages that no writer makes
+Uint8List stream(List<MapEntry<int, Table>> messages, {int version = 4, int? bodyLength, Uint8List? body}) {
+  final out = BytesBuilder();
+  for (final message in messages) {
+    final data = message.key == 1 ? Uint8List(0) : (body ?? Uint8List(0));
+    final flat = FlatOut().message({0: short(version), 1: byte(message.key), 2: message.value, 3: long(bodyLength ?? data.length)});
+    final padded = (flat.length + 7) & ~7;
+    out.add(Uint8List.sublistView(ByteData(8)
+      ..setInt32(0, -1)
+      ..setInt32(4, padded, Endian.little)));
+    out.add(flat);
+    out.add(Uint8List(padded - flat.length + data.length)..setRange(padded - flat.length, padded - flat.length + data.length, data));
+  }
+  return out.takeBytes();
+}
+
+/// What stands in the messages: versions, byte order, numbers of rows, nulls and bytes
+Future<void> frames() async {
+  Table schema({int endian = 0, Object? fields}) => {
+        if (endian != 0) 0: short(endian),
+        1: fields ??
+            <Table>[
+              {
+                0: 'n',
+                1: byte(1),
+                2: byte(2),
+                3: <int, Object?>{0: word(32), 1: byte(1)}
+              }
+            ],
+      };
+  Table batch({int rows = 2, List<int> node = const [2, 0], List<int> places = const [0, 0, 0, 8]}) =>
+      {0: long(rows), 1: Longs(node, 2), 2: Longs(places, 2)};
+  Future<String> code(Table begin, [Table? rows, int version = 4, int? bodyLength]) => codeOf(() => readArrow(stream(
+      [MapEntry(1, begin), if (rows != null) MapEntry(3, rows)],
+      version: version, bodyLength: bodyLength, body: Uint8List(8))));
+  same(await code(schema(), batch()), 'taken', 'as it should be');
+  for (var version = 0; version < 7; version++) {
+    same(await code(schema(), null, version), version == 3 || version == 4 ? 'taken' : 'undecodable', 'V${version + 1}');
+  }
+  same(await code(schema(endian: 1)), 'undecodable', 'high byte first');
+  for (final wrong in {
+    'rows below 0': batch(rows: -1, node: const [-1, 0]),
+    'a node below 0': batch(node: const [-2, 0]),
+    'more nulls than values': batch(node: const [2, 3]),
+    'nulls below 0': batch(node: const [2, -1]),
+    'nulls without a bitmap': batch(node: const [2, 1]),
+    'another number of rows': batch(rows: 3),
+    'too few bytes': batch(rows: 3, node: const [3, 0]),
+    'no node': batch(node: const []),
+    'no buffers': batch(places: const []),
+    'a buffer beyond': batch(places: const [0, 0, 8, 8]),
+    'a buffer before': batch(places: const [0, 0, -8, 8]),
+    'a buffer of less than nothing': batch(places: const [0, 0, 0, -8]),
+    'numbers whose sum wraps': batch(places: const [0, 0, 9223372036854775800, 8]),
+  }.entries) {
+    same(await code(schema(), wrong.value), 'undecodable', wrong.key);
+  }
+  same(await code(schema(), batch(), 4, 1 << 60), 'undecodable', 'a body of an exabyte');
+  same(await code(schema(), batch(), 4, -8), 'undecodable', 'a body below 0');
+  same(await code(schema(fields: <Table>[{0: 'u', 2: byte(14), 3: <int, Object?>{}}])), 'unsupported', 'unions');
+  same(await code(schema(fields: <Table>[{0: 'u', 2: byte(99), 3: <int, Object?>{}}])), 'unsupported', 'a type of tomorrow');
+  same(await code(schema(fields: <Table>[{0: 'n', 2: byte(1), 3: <int, Object?>{}}]), {0: long(1 << 40), 1: const Longs([1 << 40, 0], 2)}), 'too_large', 'nulls without end');
+  final two = stream([MapEntry(1, schema()), MapEntry(1, schema())]);
+  same(await codeOf(() => readArrow(two)), 'undecodable', 'two schemas');
+  same(await codeOf(() => readArrow(stream([MapEntry(3, batch())], body: Uint8List(8)))), 'undecodable', 'no schema');
+}
+
+final groups = {'round trips': roundTrips, 'guessed types': guesses, 'refused tables': refusals, 'rules of the reader': rules, 'frames': frames};
