@@ -22,6 +22,7 @@ const RUST: &str = "1.95";
 
 const HEAD: &str = "\
 Everything public in the published libraries with all features, derived implementations left out.
+Each item is there once: methods of traits stand at the trait, and the traits of a type at the end of its library.
 Written by `cargo xtask api`; CI compares. A line that changes here changes programs of users.
 ";
 

@@ -120,7 +120,7 @@ fn measured(quick: bool) -> Outcome<Vec<Value>> {
 fn programs() -> Outcome<[PathBuf; 2]> {
     println!("building, optimised (the first time takes some minutes)");
     let output = cargo()
-        .args(["build", "--release", "-p", "natsbridge-bench", "-p", "natsbridge-cli", "--bins"])
+        .args(["build", "--profile", "measured", "-p", "natsbridge-bench", "-p", "natsbridge-cli", "--bins"])
         .args(["--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

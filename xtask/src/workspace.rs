@@ -77,9 +77,9 @@ pub(crate) fn natsbridge() -> Outcome<PathBuf> {
     built("--bin", "natsbridge")
 }
 
-/// As [`natsbridge`], but nothing else and without features that can be left out: what a newcomer waits for
+/// As [`natsbridge`], but nothing else, and without buckets, Parquet and compressed tables: what a newcomer waits for
 pub(crate) fn natsbridge_alone() -> Outcome<PathBuf> {
-    println!("building natsbridge alone, without Parquet (the first time takes a minute or two)");
+    println!("building natsbridge alone, with what a first message needs (the first time takes a minute or two)");
     build(&["--bin", "natsbridge", "--package", "natsbridge-cli", "--no-default-features"], "natsbridge")
 }
 

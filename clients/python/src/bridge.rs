@@ -157,7 +157,8 @@ impl Bridge {
                         how = how.deadline(timeout);
                     }
                     let (first, longest) = (given.seconds("first_pause")?, given.seconds("longest_pause")?);
-                    how = how.pauses(first.unwrap_or(how.first_pause), longest.unwrap_or(how.longest_pause));
+                    how = how
+                        .pauses(first.unwrap_or(Duration::from_millis(500)), longest.unwrap_or(Duration::from_secs(5)));
                     given.finish(way)?;
                     Box::pin(async move { Ok(Outcome::Delivered(Box::new(builder.deliver(&how).await?))) })
                 }
@@ -282,13 +283,13 @@ impl Bridge {
     /// The most bytes of one message
     #[getter]
     fn max_message_size(&self) -> u64 {
-        self.0.limits().max_message_size
+        self.0.limits().message_limit()
     }
 
     /// The size from which a payload becomes a link
     #[getter]
     fn size_threshold(&self) -> u64 {
-        self.0.limits().size_threshold
+        self.0.limits().threshold()
     }
 }
 

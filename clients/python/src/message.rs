@@ -128,7 +128,7 @@ impl Message {
     ) -> PyResult<Bound<'py, PyAny>> {
         let built = inputs(data).and_then(|inputs| {
             let mut given = Keywords::new(options)?;
-            let mut builder = self.message.reply()?;
+            let mut builder = self.message.reply();
             for (name, data, payload_type) in inputs {
                 builder = builder.data(name, data, payload_type);
             }

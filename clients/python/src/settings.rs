@@ -3,6 +3,7 @@
 use natsbridge::Config;
 use natsbridge::broker::{ConnectOptions, SubjectFilter};
 use natsbridge::store::RetryPolicy;
+use natsbridge::wire::ReceivePolicy;
 use pyo3::prelude::*;
 
 use crate::failure::Failure;
@@ -27,7 +28,8 @@ pub(crate) fn config(mut given: Keywords<'_>, event_loop: Option<&Bound<'_, PyAn
         (true, _) => Err(std::env::VarError::NotPresent),
         (false, _) => std::env::var(name),
     })?;
-    config.nats = nats(config.nats, &mut given)?;
+    let options = nats(config.connect_options().clone(), &mut given)?;
+    config = config.nats(options);
     let (url, token) = (given.some_text("fileserver_url")?, given.some_text("fileserver_token")?);
     if let Some(url) = url {
         config = config.fileserver_url(url);
@@ -47,10 +49,12 @@ pub(crate) fn config(mut given: Keywords<'_>, event_loop: Option<&Bound<'_, PyAn
         config = config.size_threshold(bytes);
     }
     if let Some(receiver) = given.receiver()? {
-        config.limits.receiver = receiver;
+        let limits = config.message_limits().receiver(receiver);
+        config = config.limits(limits);
     }
     if let Some(convert) = given.flag("convert_tables")? {
-        config.limits.convert_tables = convert;
+        let limits = config.message_limits().convert_tables(convert);
+        config = config.limits(limits);
     }
     if let Some(name) = given.some_text("sender_name")? {
         config = config.sender_name(name);
@@ -58,7 +62,9 @@ pub(crate) fn config(mut given: Keywords<'_>, event_loop: Option<&Bound<'_, PyAn
     if let Some(id) = given.some_text("sender_id")? {
         config = config.sender_id(id);
     }
-    config.allowed_origins.extend(given.texts("allowed_origins")?.unwrap_or_default());
+    for origin in given.texts("allowed_origins")?.unwrap_or_default() {
+        config = config.allow_origin(origin);
+    }
     for filter in given.texts("reply_subjects")?.unwrap_or_default() {
         config = config.allow_replies_to(SubjectFilter::new(&*filter).map_err(natsbridge::Error::from)?);
     }
@@ -73,41 +79,43 @@ pub(crate) fn config(mut given: Keywords<'_>, event_loop: Option<&Bound<'_, PyAn
         retry = retry.max_delay(longest);
     }
     config = config.retry(retry);
+    let mut checks = ReceivePolicy::default();
     if let Some(strict) = given.flag("strict")? {
-        config.checks.strict = strict;
+        checks = checks.strict(strict);
     }
     if let Some(most) = given.number("max_payload_size")? {
-        config.checks.max_payload_size = most;
+        checks = checks.max_payload_size(most);
     }
+    config = config.checks(checks);
     if let Some(transfers) = given.number("transfers")? {
-        config.transfers = usize::try_from(transfers).unwrap_or(usize::MAX);
+        config = config.transfers(usize::try_from(transfers).unwrap_or(usize::MAX));
     }
     if let Some(bytes) = given.number("links_ahead")? {
-        config.links_ahead = bytes;
+        config = config.links_ahead(bytes);
     }
     if let Some(timeout) = given.seconds("message_timeout")? {
-        config.message_timeout = timeout;
+        config = config.message_timeout(timeout);
     }
     if let Some(timeout) = given.seconds("order_timeout")? {
-        config.order_timeout = timeout;
+        config = config.order_timeout(timeout);
     }
     if let Some(fallback) = given.flag("direct_fallback")? {
-        config.direct_fallback = fallback;
+        config = config.direct_fallback(fallback);
     }
     if let Some(store) = given.take("store") {
-        config.uploader = Some(Store::uploader_of(&store)?);
+        config = config.uploader(Store::uploader_of(&store)?);
         if let Some(memory) = Store::memory_of(&store)? {
             config = config.downloader(memory);
         }
     }
     if let Some(handler) = given.take("fileserver_upload_handler") {
-        let token = config.fileserver_token.as_ref().map(|token| token.reveal().to_owned()).unwrap_or_default();
+        let token = config.upload_token().unwrap_or_default().to_owned();
         let function = Function::new(&handler, event_loop);
-        let url = config.fileserver_url.clone();
+        let url = config.upload_url().to_owned();
         config = config.uploader(UploadFunction::new(function, url, token));
     }
     if let Some(handler) = given.take("fileserver_download_handler") {
-        let limit = config.checks.max_payload_size;
+        let limit = checks.max_payload_size;
         config = config.downloader(downloader(Function::new(&handler, event_loop), limit));
     }
     if let Some(hook) = given.take("on_progress") {

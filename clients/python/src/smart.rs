@@ -94,10 +94,10 @@ fn send_options(
         if let Ok(broker) = std::env::var("NATS_URL") {
             options = options.broker_url(broker);
         }
-        threshold = config.limits.size_threshold;
-        options = options.size_threshold(threshold).fileserver_ca(config.fileserver_ca.clone());
-        url.clone_from(&config.fileserver_url);
-        token = config.fileserver_token.as_ref().map(|token| token.reveal().to_owned()).unwrap_or_default();
+        threshold = config.message_limits().threshold();
+        options = options.size_threshold(threshold).fileserver_ca(config.root_certificates().clone());
+        config.upload_url().clone_into(&mut url);
+        token = config.upload_token().unwrap_or_default().to_owned();
     }
     macro_rules! texts {
         ($($name:ident),+) => {
@@ -174,7 +174,7 @@ fn send_options(
             }
             // Kept from call to call, with its connections; a URL that can't be used is reported when a link needs it.
             match environment
-                .is_none_or(|config| config.fileserver_ca == natsbridge::store::RootCertificates::default())
+                .is_none_or(|config| *config.root_certificates() == natsbridge::store::RootCertificates::default())
             {
                 true => match plik(&url, &token) {
                     Some(store) => options.fileserver_upload_handler(store),
@@ -285,8 +285,8 @@ fn receive_options(
     let mut configured = None;
     let mut roots = natsbridge::store::RootCertificates::default();
     if let Some(config) = &environment {
-        configured = std::env::var_os("FILESERVER_URL").map(|_| config.fileserver_url.clone());
-        roots.clone_from(&config.fileserver_ca);
+        configured = std::env::var_os("FILESERVER_URL").map(|_| config.upload_url().to_owned());
+        roots.clone_from(config.root_certificates());
     }
     let default = || configured.clone().unwrap_or_else(|| Config::FILESERVER_URL.to_owned());
     // The origins of `allowed_origins` alone where it is given; else the file server's, or any where there is none.

@@ -127,8 +127,7 @@ pub(crate) async fn message(job: &Job) -> Result<Vec<f64>, Failure> {
 
 async fn by_link(job: &Job) -> Result<Vec<f64>, Failure> {
     let store = Arc::new(Tidy::new(&job.files_url)?);
-    let mut config = Config::new(&job.nats_url);
-    config.uploader = Some(Arc::<Tidy>::clone(&store));
+    let config = Config::new(&job.nats_url).uploader(Arc::<Tidy>::clone(&store));
     let bridge = Bridge::connect(config).await?;
     let mut inbox = bridge.subscribe("bench.link").await?;
     let payload = workload::bytes(job.size);

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::connection::{Connection, Meaning};
 use crate::failure::Failure;
 use crate::global::Global;
-use crate::{output, progress, session, stores, units};
+use crate::{output, progress, session, units};
 
 /// Messages on their way at once, so that none is dropped
 const ON_THEIR_WAY: usize = 4_096;
@@ -87,8 +87,8 @@ impl Bench {
         let bridge = Global::connect(config.clone()).await?;
         let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned(), MEANING);
         let limits = bridge.limits();
-        if self.size >= limits.size_threshold {
-            let at_most = units::shown(limits.size_threshold.saturating_sub(1));
+        if limits.is_link(self.size) {
+            let at_most = units::shown(limits.threshold().saturating_sub(1));
             return Err(Failure::Usage(format!("--size is for messages without links: at most {at_most}")));
         }
         let messages = self.messages(&bridge).await?;
@@ -145,7 +145,7 @@ impl Bench {
     }
 
     async fn links(&self, config: &natsbridge::Config) -> Result<Links, Failure> {
-        let (uploader, fetcher) = (stores::uploader(config)?, stores::fetcher(config)?);
+        let (uploader, fetcher) = (config.to_uploader()?, config.to_fetcher()?);
         let dir = tempfile::tempdir().map_err(|error| Failure::system("cannot make a temporary folder", error))?;
         let content = Bytes::from(filled(self.link_size));
         let sha256 = Digest::of(&content);

@@ -175,7 +175,8 @@ impl Global {
                 return Err(self.renamed(&settings, name, why));
             }
         }
-        config.nats = config.nats.name("natsbridge");
+        let nats = config.connect_options().clone().name("natsbridge");
+        config = config.nats(nats);
         if !self.stores {
             return Ok(config);
         }
@@ -202,9 +203,8 @@ impl Global {
                         format!("{option} can't be used: it has to start with s3://; for HTTP PUT there is --store");
                     return Err(Failure::Usage(why));
                 }
-                config.uploader = Some(stores::put(option, &url, &config)?);
-                // Its user and password, or the token, are for downloads too.
-                config.fileserver_url = url;
+                let store = stores::put(option, &url, value("FILESERVER_TOKEN"), config.root_certificates())?;
+                config = config.uploader(store);
             }
             Some((option, url)) if matches!(option, "--store" | "STORE_URL") && !url.starts_with("s3://") => {
                 return Err(Failure::Usage(format!(
@@ -212,9 +212,10 @@ impl Global {
                 )));
             }
             Some((option, url)) => {
-                config.uploader = Some(stores::bucket(option, &url, &config.fileserver_ca).await?);
+                let bucket = stores::bucket(option, &url, config.root_certificates()).await?;
+                config = config.uploader(bucket);
             }
-            None => drop(stores::origin("FILESERVER_URL", &config.fileserver_url)?),
+            None => {}
         }
         Ok(config)
     }
@@ -311,10 +312,7 @@ impl Global {
     }
 
     /// Connects, and says what to do where that fails
-    pub(crate) async fn connect(mut config: Config) -> Result<Bridge, Failure> {
-        if config.uploader.is_some() && config.downloader.is_none() && stores::has_own_downloads(&config) {
-            config.downloader = Some(std::sync::Arc::new(stores::fetcher(&config)?));
-        }
+    pub(crate) async fn connect(config: Config) -> Result<Bridge, Failure> {
         Ok(Bridge::connect(config).await?)
     }
 }

@@ -107,7 +107,7 @@ fn speed(text: &str) -> Result<Speed, String> {
 }
 
 async fn connect(global: &Global) -> Result<NatsBroker, Failure> {
-    Ok(global.config().await?.nats.connect().await.map_err(Error::from)?)
+    Ok(global.config().await?.connect_options().clone().connect().await.map_err(Error::from)?)
 }
 
 /// What a break of the connection means

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use natsbridge::error::DeliveryError;
+use natsbridge::error::Refusal;
 use natsbridge::{Error, ErrorKind, Message};
 
 use crate::failure::Failure;
@@ -52,12 +52,8 @@ impl Request {
         session::check_subject(&self.subject)?;
         self.message.check_payloads(self.empty)?;
         self.message.check(Some("a request"))?;
-        let mut config = global.config().await?;
-        self.message.settle(&mut config);
-        for url in &self.allow_origin {
-            stores::origin("--allow-origin", url)?;
-        }
-        config.allowed_origins.clone_from(&self.allow_origin);
+        let mut config = self.message.settle(global.config().await?);
+        config = stores::allow(config, &self.allow_origin)?;
         config = progress::watch(config);
         let ready = self.message.read()?;
         let bridge = Global::connect(config).await?;
@@ -83,7 +79,7 @@ impl Request {
         }
         match answer {
             Err(error) if refused => Err(match error.inner() {
-                Error::Delivery(delivery) => refusal(delivery).unwrap_or_else(|| error.into()),
+                Error::Delivery(delivery) => delivery.refusal().map(refusal).unwrap_or_else(|| error.into()),
                 _ => error.into(),
             }),
             _ if report.is_error() => Err(Failure::Unread { unread: 1, seen: 1 }),
@@ -99,11 +95,6 @@ fn unanswered(error: Error) -> Failure {
     }
 }
 
-fn refusal(error: &DeliveryError) -> Option<Failure> {
-    match error {
-        DeliveryError::Refused { receiver, code, reason, .. } => {
-            Some(Failure::Refused { receiver: receiver.clone(), code: code.clone(), reason: reason.clone() })
-        }
-        _ => None,
-    }
+fn refusal(Refusal { receiver, code, reason, .. }: &Refusal) -> Failure {
+    Failure::Refused { receiver: receiver.clone(), code: code.clone(), reason: reason.clone() }
 }

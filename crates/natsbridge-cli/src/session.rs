@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use natsbridge::broker::{QueueGroup, Subject, SubjectFilter};
 use natsbridge::wire::Header;
-use natsbridge::{Bridge, Error, Subscriber};
+use natsbridge::{Bridge, Config, Error, Subscriber};
 use serde_json::{Map, Value as Json};
 use tokio::time::Instant;
 
@@ -43,9 +43,10 @@ pub(crate) fn check_subscription(filter: &str, group: Option<&String>) -> Result
 }
 
 /// The filters of `--reply-to`
-pub(crate) fn reply_subjects(filters: &[String]) -> Result<Vec<SubjectFilter>, Failure> {
-    let filter = |text: &String| SubjectFilter::new(text.as_str()).map_err(Error::from);
-    Ok(filters.iter().map(filter).collect::<Result<_, _>>()?)
+pub(crate) fn allow_replies(config: Config, filters: &[String]) -> Result<Config, Failure> {
+    filters.iter().try_fold(config, |config, text| {
+        Ok(config.allow_replies_to(SubjectFilter::new(text.as_str()).map_err(Error::from)?))
+    })
 }
 
 /// What came again and what did not come, as far as that is known

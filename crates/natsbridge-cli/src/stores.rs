@@ -3,62 +3,30 @@
 use std::sync::Arc;
 
 use natsbridge::Config;
-use natsbridge::store::{BucketStore, Fetcher, HttpStore, Origin, PlikStore, RootCertificates, Uploader};
+#[cfg(feature = "s3")]
+use natsbridge::store::BucketStore;
+use natsbridge::store::{HttpStore, Origin, RootCertificates, Uploader};
 
 use crate::failure::Failure;
 
-/// The configured store: the bucket, or the file server
-pub(crate) fn uploader(config: &Config) -> Result<Arc<dyn Uploader>, Failure> {
-    if let Some(uploader) = &config.uploader {
-        return Ok(Arc::clone(uploader));
-    }
-    let mut plik =
-        PlikStore::builder(&config.fileserver_url).retry(config.retry).root_certificates(config.fileserver_ca.clone());
-    if let Some(token) = &config.fileserver_token {
-        plik = plik.user_token(token.reveal());
-    }
-    Ok(Arc::new(plik.build().map_err(|error| Failure::Usage(error.to_string()))?))
-}
-
-/// The safe fetcher, for links to the configured store and to the allowed origins
-pub(crate) fn fetcher(config: &Config) -> Result<Fetcher, Failure> {
-    let mut fetcher = Fetcher::builder()
-        .retry(config.retry)
-        .max_payload_size(config.checks.max_payload_size)
-        .root_certificates(config.fileserver_ca.clone());
-    match &config.uploader {
-        Some(uploader) => {
-            fetcher = uploader.origins().into_iter().fold(fetcher, |fetcher, origin| fetcher.allow(origin));
-            if has_own_downloads(config) {
-                let refused = |error| Failure::Usage(format!("--store can't be used: {error}"));
-                fetcher = match &config.fileserver_token {
-                    Some(token) => fetcher.bearer(origin("--store", &config.fileserver_url)?, token.reveal()),
-                    None => fetcher.server(&config.fileserver_url.replace(ID, "id")).map_err(refused)?,
-                };
-            }
-        }
-        // A user name and password in it are for downloads too.
-        None => {
-            let refused = |error| Failure::Usage(format!("FILESERVER_URL can't be used: {error}"));
-            fetcher = fetcher.server(&config.fileserver_url).map_err(refused)?;
-        }
-    }
-    for allowed in &config.allowed_origins {
-        fetcher = fetcher.allow(origin("--allow-origin", allowed)?);
-    }
-    fetcher.build().map_err(|error| Failure::Usage(error.to_string()))
+/// Settings that allow links to these origins, as `--allow-origin` gives them
+pub(crate) fn allow(config: Config, origins: &[String]) -> Result<Config, Failure> {
+    origins.iter().try_fold(config, |config, url| {
+        origin("--allow-origin", url)?;
+        Ok(config.allow_origin(url))
+    })
 }
 
 /// Placeholder for the upload's name in a URL
 const ID: &str = "{id}";
 
-/// Whether downloads from the uploader's own server need what `fileserver_url` or the token hold: a store for HTTP PUT
-pub(crate) fn has_own_downloads(config: &Config) -> bool {
-    config.uploader.as_ref().is_some_and(|uploader| uploader.name().starts_with("http store"))
-}
-
 /// The server that takes HTTP PUT: a folder's URL, or one with `{id}` where the name has to be
-pub(crate) fn put(option: &str, url: &str, config: &Config) -> Result<Arc<dyn Uploader>, Failure> {
+pub(crate) fn put(
+    option: &str,
+    url: &str,
+    token: Option<String>,
+    authorities: &RootCertificates,
+) -> Result<HttpStore, Failure> {
     origin(option, &url.replace(ID, "id"))?;
     let mut template = url.to_owned();
     if !template.contains(ID) {
@@ -66,11 +34,11 @@ pub(crate) fn put(option: &str, url: &str, config: &Config) -> Result<Arc<dyn Up
             url.split_once('?').map_or((url, String::new()), |(path, query)| (path, format!("?{query}")));
         template = format!("{}/{ID}{query}", path.trim_end_matches('/'));
     }
-    let mut store = HttpStore::builder(&template).retry(config.retry).root_certificates(config.fileserver_ca.clone());
-    if let Some(token) = &config.fileserver_token {
-        store = store.bearer(token.reveal());
+    let mut store = HttpStore::builder(&template).root_certificates(authorities.clone());
+    if let Some(token) = token {
+        store = store.bearer(token);
     }
-    Ok(Arc::new(store.build().map_err(|error| Failure::Usage(format!("{option} can't be used: {error}")))?))
+    store.build().map_err(|error| Failure::Usage(format!("{option} can't be used: {error}")))
 }
 
 /// The origin of a URL that an option gives
@@ -86,6 +54,7 @@ pub(crate) fn origin(option: &str, url: &str) -> Result<Origin, Failure> {
 }
 
 /// The bucket of `s3://BUCKET[/PREFIX][?endpoint=URL][&region=REGION]`
+#[cfg(feature = "s3")]
 pub(crate) async fn bucket(
     option: &str,
     url: &str,
@@ -124,4 +93,11 @@ pub(crate) async fn bucket(
     // Signs a link, so that links to this bucket can be followed; missing keys are found out here.
     store.discover().await.map_err(natsbridge::Error::from)?;
     Ok(Arc::new(store))
+}
+
+/// Says that buckets are not in this program
+#[cfg(not(feature = "s3"))]
+pub(crate) async fn bucket(option: &str, _: &str, _: &RootCertificates) -> Result<Arc<dyn Uploader>, Failure> {
+    let why = "this program was built without buckets; build it with its feature s3";
+    std::future::ready(Err(Failure::Usage(format!("{option} can't be used: {why}")))).await
 }

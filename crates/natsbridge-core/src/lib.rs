@@ -54,6 +54,7 @@ mod open;
 mod plan;
 mod rows;
 mod sequence;
+mod setters;
 mod source;
 #[cfg(feature = "arrow")]
 mod table;
@@ -66,7 +67,7 @@ mod words;
 pub use codec::{decode, encode};
 pub use digest::{Digest, DigestStream, ParseDigestError};
 pub use envelope::{Envelope, Payload};
-pub use error::{CodecError, EnvelopeError, PayloadError, PayloadErrorKind, PayloadFault, PlanError};
+pub use error::{CodecError, EnvelopeError, PayloadError, PlanError};
 pub use harmless::{harmless, shown};
 pub use header::Header;
 pub use limits::{Limits, ReceiverKind};

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::PayloadType;
+use crate::setters::setters;
 
 /// What the receiver of a message can read: any desktop program, a browser, a MicroPython device
 ///
@@ -20,24 +21,19 @@ pub enum ReceiverKind {
 }
 
 impl ReceiverKind {
-    /// Returns the maximum size of one payload in bytes, if there is one
-    #[must_use]
-    pub const fn max_payload(self) -> Option<u64> {
+    /// The maximum size of one payload in bytes, if there is one
+    pub(crate) const fn max_payload(self) -> Option<u64> {
         match self {
             Self::MicroPython => Some(50_000),
             Self::Desktop | Self::Browser => None,
         }
     }
 
-    /// Returns whether it follows links
-    #[must_use]
-    pub const fn follows_links(self) -> bool {
+    pub(crate) const fn follows_links(self) -> bool {
         !matches!(self, Self::MicroPython)
     }
 
-    /// Returns whether it reads payloads of this type
-    #[must_use]
-    pub const fn reads(self, payload_type: PayloadType) -> bool {
+    pub(crate) const fn reads(self, payload_type: PayloadType) -> bool {
         match self {
             Self::Desktop => true,
             Self::Browser | Self::MicroPython => !matches!(payload_type, PayloadType::ArrowTable),
@@ -56,91 +52,74 @@ impl fmt::Display for ReceiverKind {
 }
 
 /// Limits that decide whether a payload travels direct or as a link (`docs/specification.md`, section 4)
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// A payload of this many bytes or more becomes a link; default [`Limits::SIZE_THRESHOLD`]
-    pub size_threshold: u64,
-    /// Maximum size of a message in bytes, NATS headers included; default [`Limits::MAX_MESSAGE_SIZE`]
-    pub max_message_size: u64,
-    /// Bytes reserved for a link's URL and metadata before the URL is known; default [`Limits::LINK_ALLOWANCE`]
-    pub link_allowance: u64,
-    /// Bytes reserved for metadata that is added to the header after planning; default 0
-    pub header_allowance: u64,
-    /// The kind of receiver; default [`ReceiverKind::Desktop`]
-    pub receiver: ReceiverKind,
-    /// Whether payloads may become links; default true
-    pub links: bool,
-    /// Whether an `arrowtable` becomes a `jsontable` for a receiver that can't read Arrow; default false
-    pub convert_tables: bool,
+    pub(crate) size_threshold: u64,
+    pub(crate) max_message_size: u64,
+    pub(crate) link_allowance: u64,
+    pub(crate) header_allowance: u64,
+    pub(crate) receiver: ReceiverKind,
+    pub(crate) links: bool,
+    pub(crate) convert_tables: bool,
 }
 
 impl Limits {
-    /// 500,000 bytes
+    /// The default of [`Limits::size_threshold`]
     pub const SIZE_THRESHOLD: u64 = 500_000;
-    /// 100,000 bytes, the threshold for [`ReceiverKind::MicroPython`]
-    pub const MICROPYTHON_THRESHOLD: u64 = 100_000;
-    /// 1 MiB, NATS' default `max_payload`, for messages without a known server
+    const MICROPYTHON_THRESHOLD: u64 = 100_000;
+    /// 1 MiB, NATS' default `max_payload`
     pub const MAX_MESSAGE_SIZE: u64 = 1_048_576;
-    /// 2,048 bytes, enough for a presigned URL with a session token
-    pub const LINK_ALLOWANCE: u64 = 2_048;
+    /// Enough for a presigned URL with a session token
+    const LINK_ALLOWANCE: u64 = 2_048;
 
-    /// Sets the size in bytes from which a payload becomes a link
-    #[must_use]
-    pub const fn size_threshold(mut self, bytes: u64) -> Self {
-        self.size_threshold = bytes;
-        self
+    setters! {
+        /// Sets the size in bytes from which a payload becomes a link; default 500,000, and always 100,000 for
+        /// [`ReceiverKind::MicroPython`]
+        fn size_threshold(self, bytes: u64) { self.size_threshold = bytes }
+
+        /// Sets the maximum size of a message in bytes, NATS headers included; default 1,048,576
+        fn max_message_size(self, bytes: u64) { self.max_message_size = bytes }
+
+        /// Sets the bytes reserved for a link's URL and metadata before the URL is known; default 2,048
+        fn link_allowance(self, bytes: u64) { self.link_allowance = bytes }
+
+        /// Sets the bytes reserved for metadata that is added to the header after planning; default 0
+        fn header_allowance(self, bytes: u64) { self.header_allowance = bytes }
+
+        /// Sets the kind of receiver; default [`ReceiverKind::Desktop`]
+        fn receiver(self, receiver: ReceiverKind) { self.receiver = receiver }
+
+        /// Sets whether payloads may become links; default true
+        fn links(self, allowed: bool) { self.links = allowed }
+
+        /// Sets whether an `arrowtable` becomes a `jsontable` for a receiver that can't read Arrow; default false
+        fn convert_tables(self, convert: bool) { self.convert_tables = convert }
     }
 
-    /// Sets the maximum size of a message in bytes, NATS headers included
+    /// Returns the size in bytes from which a payload becomes a link for this receiver
     #[must_use]
-    pub const fn max_message_size(mut self, bytes: u64) -> Self {
-        self.max_message_size = bytes;
-        self
-    }
-
-    /// Sets the bytes reserved for each link
-    #[must_use]
-    pub const fn link_allowance(mut self, bytes: u64) -> Self {
-        self.link_allowance = bytes;
-        self
-    }
-
-    /// Sets the bytes reserved for metadata that is added to the header after planning
-    #[must_use]
-    pub const fn header_allowance(mut self, bytes: u64) -> Self {
-        self.header_allowance = bytes;
-        self
-    }
-
-    /// Sets the kind of receiver
-    #[must_use]
-    pub const fn receiver(mut self, receiver: ReceiverKind) -> Self {
-        self.receiver = receiver;
-        self
-    }
-
-    /// Sets whether payloads may become links
-    #[must_use]
-    pub const fn links(mut self, allowed: bool) -> Self {
-        self.links = allowed;
-        self
-    }
-
-    /// Sets whether an `arrowtable` becomes a `jsontable` for a receiver that can't read Arrow
-    #[must_use]
-    pub const fn convert_tables(mut self, convert: bool) -> Self {
-        self.convert_tables = convert;
-        self
-    }
-
-    /// The threshold in force for this receiver
-    pub(crate) const fn threshold(&self) -> u64 {
+    pub const fn threshold(&self) -> u64 {
         match self.receiver {
             // Without links, only the maximum size of one payload matters.
             ReceiverKind::MicroPython => Self::MICROPYTHON_THRESHOLD,
             ReceiverKind::Desktop | ReceiverKind::Browser => self.size_threshold,
         }
+    }
+
+    /// Returns the maximum size of a message in bytes, NATS headers included
+    #[must_use]
+    pub const fn message_limit(&self) -> u64 {
+        self.max_message_size
+    }
+
+    /// Returns whether a payload of this size becomes a link by its size alone
+    #[must_use]
+    pub const fn is_link(&self, size: u64) -> bool {
+        size >= self.threshold() && self.allow_links()
+    }
+
+    pub(crate) const fn allow_links(&self) -> bool {
+        self.links && self.receiver.follows_links()
     }
 }
 

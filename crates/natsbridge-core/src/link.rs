@@ -8,6 +8,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::harmless::shown_within;
+use crate::setters::setters;
 use crate::{Digest, PayloadType, Source};
 
 /// Lifetime of a link: when it expires, and whether it can be downloaded once only (`docs/specification.md`, section 8)
@@ -66,18 +67,14 @@ impl Object {
         Self { dataname, payload_type, size, link_lifetime, on_progress }
     }
 
-    /// Sets the lifetime
-    #[must_use]
-    pub const fn link_lifetime(mut self, life: LinkLifetime) -> Self {
-        self.link_lifetime = life;
-        self
-    }
+    setters! {
+        /// Sets the lifetime
+        fn link_lifetime(self, life: LinkLifetime) { self.link_lifetime = life }
 
-    /// Sets the function that [`Object::report`] calls with the bytes done and the total size, default none
-    #[must_use]
-    pub fn on_progress(mut self, hook: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
-        self.on_progress = Hook(Some(Arc::new(hook)));
-        self
+        /// Sets the function that [`Object::report`] calls with the bytes done and the total size, default none
+        fn on_progress(self, hook: impl Fn(u64, u64) + Send + Sync + 'static) {
+            self.on_progress = Hook(Some(Arc::new(hook)))
+        }
     }
 
     /// Reports how many bytes have been sent so far
@@ -140,18 +137,12 @@ impl Uploaded {
         Self { url: url.into(), size, sha256, expires_at: None, one_shot: false }
     }
 
-    /// Sets when the link expires
-    #[must_use]
-    pub const fn expires_at(mut self, at: Option<OffsetDateTime>) -> Self {
-        self.expires_at = at;
-        self
-    }
+    setters! {
+        /// Sets when the link expires
+        fn expires_at(self, at: Option<OffsetDateTime>) { self.expires_at = at }
 
-    /// Sets whether the link can be downloaded once only
-    #[must_use]
-    pub const fn one_shot(mut self, one_shot: bool) -> Self {
-        self.one_shot = one_shot;
-        self
+        /// Sets whether the link can be downloaded once only
+        fn one_shot(self, one_shot: bool) { self.one_shot = one_shot }
     }
 }
 
@@ -201,13 +192,13 @@ impl Link {
         }
     }
 
-    /// Sets the function that [`Link::report`] calls with the bytes done and the total size, default none
-    ///
-    /// The total size is 0 if `size` is `None`.
-    #[must_use]
-    pub fn on_progress(mut self, hook: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
-        self.on_progress = Hook(Some(Arc::new(hook)));
-        self
+    setters! {
+        /// Sets the function that [`Link::report`] calls with the bytes done and the total size, default none
+        ///
+        /// The total size is 0 if `size` is `None`.
+        fn on_progress(self, hook: impl Fn(u64, u64) + Send + Sync + 'static) {
+            self.on_progress = Hook(Some(Arc::new(hook)))
+        }
     }
 
     /// Reports how many bytes have been received so far

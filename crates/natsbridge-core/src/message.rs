@@ -7,9 +7,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{PayloadError, PayloadErrorKind};
+use crate::error::{CodecFault, PartFault, PayloadError};
 use crate::link::without_secrets;
 use crate::metadata::{Metadata, PayloadMetadata};
+use crate::setters::setters;
 use crate::{CodecError, JsonView, LinkLifetime, PayloadType, Purpose, Source, Value, codec};
 
 /// One named value of a message, serialised as its type says
@@ -25,8 +26,8 @@ impl Part {
     /// Serialises a value
     ///
     /// # Errors
-    /// [`PayloadErrorKind::Codec`] under the part's name: a value of another kind than the type, JSON too deep, a table
-    /// that can't be converted.
+    /// Naming the part: a value of another kind than the type (`wrong_value`), JSON too deep (`too_deep`), a table that can't
+    /// be converted (`unconvertible`).
     pub fn new(
         name: impl Into<Box<str>>,
         payload_type: PayloadType,
@@ -60,11 +61,9 @@ impl Part {
     /// ```
     ///
     /// # Errors
-    /// [`PayloadErrorKind::Codec`] under the part's name: JSON nested deeper than 127 levels
-    /// ([`CodecError::TooDeep`]), integers beyond 64 bits ([`CodecError::WrongNumber`]), rows that are not objects
-    /// ([`CodecError::NotRows`]), map keys that are no strings and what the type itself says ([`CodecError::Serialize`]),
-    /// columns of mixed types in an `arrowtable` ([`CodecError::Unconvertible`]), and another payload type
-    /// ([`CodecError::WrongValue`]).
+    /// Naming the part: JSON nested deeper than 127 levels (`too_deep`), integers beyond 64 bits (`wrong_value`), rows that
+    /// are not objects (`undecodable`), map keys that are no strings and what the type itself says (`wrong_value`), columns
+    /// of mixed types in an `arrowtable` (`unconvertible`), and another payload type (`wrong_value`).
     pub fn serialize<T: Serialize + ?Sized>(
         name: impl Into<Box<str>>,
         payload_type: PayloadType,
@@ -90,11 +89,9 @@ impl Part {
         Self { name: name.into(), payload_type, source, metadata: PayloadMetadata::default() }
     }
 
-    /// Adds metadata of the sender's own; the keys of the specification are written by the library
-    #[must_use]
-    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
-        self.metadata = metadata.into();
-        self
+    setters! {
+        /// Adds metadata of the sender's own; the keys of the specification are written by the library
+        fn with_metadata(self, metadata: Metadata) { self.metadata = metadata.into() }
     }
 
     /// The sender's name for it; any Unicode, never a path
@@ -150,12 +147,11 @@ impl Part {
     /// given as they are in JSON, such as timestamps as text (docs/specification.md, section 3).
     ///
     /// # Errors
-    /// [`PayloadErrorKind::Codec`] under the part's name: [`CodecError::Mismatch`] for a sound value of another shape than
-    /// the type's and for an image, audio, video or binary, and what [`Part::into_value`] says.
+    /// Naming the part: a sound value of another shape than the type's, and an image, audio, video or binary
+    /// (`wrong_value`), and what [`Part::into_value`] says.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        let named = |error| named(&self.name, error);
-        let bytes = self.source.clone().into_bytes().ok_or_else(|| named(CodecError::InFile))?;
-        codec::decode_as(self.payload_type, bytes).map_err(named)
+        let bytes = self.source.clone().into_bytes().ok_or_else(|| in_file(&self.name))?;
+        codec::decode_as(self.payload_type, bytes).map_err(|error| named(&self.name, error))
     }
 
     /// The value as JSON text that is written while it is made; see [`JsonView`]
@@ -166,22 +162,26 @@ impl Part {
     /// # Errors
     /// As [`Part::into_value`].
     pub fn json_view(&self, max_bytes: u64) -> Result<JsonView, PayloadError> {
-        let Some(bytes) = self.source.clone().into_bytes() else { return Err(named(&self.name, CodecError::InFile)) };
+        let bytes = self.source.clone().into_bytes().ok_or_else(|| in_file(&self.name))?;
         JsonView::of(self.payload_type, bytes, max_bytes).map_err(|error| named(&self.name, error))
     }
 
     /// Reads the value; text and bytes without copying where nobody else holds them
     ///
     /// # Errors
-    /// [`PayloadErrorKind::Codec`] under the part's name: bytes that are not what the type says, or that are in a file.
+    /// Naming the part: bytes that are not what the type says (`undecodable`), or that are in a file (`in_file`).
     pub fn into_value(self) -> Result<Value, PayloadError> {
-        let Some(bytes) = self.source.into_bytes() else { return Err(named(&self.name, CodecError::InFile)) };
+        let bytes = self.source.into_bytes().ok_or_else(|| in_file(&self.name))?;
         codec::decode(self.payload_type, bytes).map_err(|error| named(&self.name, error))
     }
 }
 
 fn named(name: &str, error: CodecError) -> PayloadError {
-    PayloadError { dataname: name.to_owned(), fault: PayloadErrorKind::Codec(error) }
+    PayloadError { dataname: name.to_owned(), fault: PartFault::Codec(error) }
+}
+
+fn in_file(name: &str) -> PayloadError {
+    named(name, CodecError(CodecFault::InFile))
 }
 
 /// Who sends: what all messages of a program have in common
@@ -195,25 +195,15 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Sets the program's name
-    #[must_use]
-    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.name = name.into();
-        self
-    }
+    setters! {
+        /// Sets the program's name
+        fn name(self, name: impl Into<Cow<'static, str>>) { self.name = name.into() }
 
-    /// Sets the program's identifier
-    #[must_use]
-    pub fn id(mut self, id: impl Into<Box<str>>) -> Self {
-        self.id = Some(id.into());
-        self
-    }
+        /// Sets the program's identifier
+        fn id(self, id: impl Into<Box<str>>) { self.id = Some(id.into()) }
 
-    /// Sets its NATS URL; user names, passwords and tokens in it are left out
-    #[must_use]
-    pub fn broker_url(mut self, url: &str) -> Self {
-        self.broker_url = without_secrets(url).into();
-        self
+        /// Sets its NATS URL; user names, passwords and tokens in it are left out
+        fn broker_url(self, url: &str) { self.broker_url = without_secrets(url).into() }
     }
 }
 
@@ -278,11 +268,9 @@ impl OutboundMessage {
         }
     }
 
-    /// Adds a part
-    #[must_use]
-    pub fn part(mut self, part: Part) -> Self {
-        self.parts.push(part);
-        self
+    setters! {
+        /// Adds a part
+        fn part(self, part: Part) { self.parts.push(part) }
     }
 
     /// Whether exactly one receiver is named, and no acknowledgement is asked for: only such a message may have one-shot

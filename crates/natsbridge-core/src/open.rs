@@ -3,43 +3,35 @@
 use serde_json::Value as Json;
 
 use crate::envelope::{Body, Envelope, Payload};
-use crate::error::{PayloadError, PayloadErrorKind};
+use crate::error::{PartFault, PayloadError};
 use crate::header::Header;
 use crate::metadata::{Metadata, PayloadMetadata};
+use crate::setters::setters;
 use crate::{Digest, Downloaded, Link, Part, PayloadType, Source, Transport, timestamp};
 
-/// How suspicious a receiver is
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Checks applied to incoming payloads
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivePolicy {
     /// Refuse a link without a digest, and a direct payload whose stated size is wrong; default false
     pub strict: bool,
-    /// The most bytes taken in one payload; default [`ReceivePolicy::MAX_PAYLOAD_SIZE`]
+    /// The most bytes taken in one payload; default 10,000,000,000, the default maximum of a Plik server
     pub max_payload_size: u64,
 }
 
 impl ReceivePolicy {
-    /// 10 GB, the default maximum of a Plik server
-    pub const MAX_PAYLOAD_SIZE: u64 = 10_000_000_000;
+    setters! {
+        /// Sets whether links without digests and wrong sizes are refused
+        fn strict(self, strict: bool) { self.strict = strict }
 
-    /// Sets whether links without digests and wrong sizes are refused
-    #[must_use]
-    pub const fn strict(mut self, strict: bool) -> Self {
-        self.strict = strict;
-        self
-    }
-
-    /// Sets the most bytes taken in one payload
-    #[must_use]
-    pub const fn max_payload_size(mut self, bytes: u64) -> Self {
-        self.max_payload_size = bytes;
-        self
+        /// Sets the most bytes taken in one payload
+        fn max_payload_size(self, bytes: u64) { self.max_payload_size = bytes }
     }
 }
 
 impl Default for ReceivePolicy {
     fn default() -> Self {
-        Self { strict: false, max_payload_size: Self::MAX_PAYLOAD_SIZE }
+        Self { strict: false, max_payload_size: 10_000_000_000 }
     }
 }
 
@@ -98,13 +90,13 @@ impl Download {
     /// Turns what was downloaded into the part
     ///
     /// # Errors
-    /// [`PayloadErrorKind::Size`] and [`PayloadErrorKind::Digest`] when it is not what the envelope says.
+    /// Another size (`size_mismatch`) or digest (`digest`) than the envelope says.
     pub fn downloaded(self, downloaded: Downloaded) -> Result<Part, PayloadError> {
         let Downloaded { source, sha256 } = downloaded;
         let found = source.len();
         let fault = match (self.link.size, self.link.sha256) {
-            (Some(stated), _) if stated != found => Some(PayloadErrorKind::Size { stated, found }),
-            (_, Some(stated)) if stated != sha256 => Some(PayloadErrorKind::Digest { stated, found: sha256 }),
+            (Some(stated), _) if stated != found => Some(PartFault::Size { stated, found }),
+            (_, Some(stated)) if stated != sha256 => Some(PartFault::Digest { stated, found: sha256 }),
             _ => None,
         };
         match fault {
@@ -158,12 +150,12 @@ fn arrival(payload: Payload, checks: &ReceivePolicy) -> Arrival {
 }
 
 /// The digest that the sender wrote; what is no digest must not switch the check off
-fn stated_digest(metadata: &PayloadMetadata) -> Result<Option<Digest>, PayloadErrorKind> {
+fn stated_digest(metadata: &PayloadMetadata) -> Result<Option<Digest>, PartFault> {
     match metadata.get("sha256") {
         None | Some(Json::Null) => Ok(None),
         Some(stated) => {
             let digest = stated.as_str().and_then(|text| text.parse().ok());
-            digest.map(Some).ok_or(PayloadErrorKind::DigestForm)
+            digest.map(Some).ok_or(PartFault::DigestForm)
         }
     }
 }
@@ -173,33 +165,29 @@ fn check_direct(
     stated: Option<Digest>,
     stated_size: Option<u64>,
     checks: &ReceivePolicy,
-) -> Result<Option<Digest>, PayloadErrorKind> {
+) -> Result<Option<Digest>, PartFault> {
     let found = crate::source::size_of_bytes(bytes);
     if found > checks.max_payload_size {
-        return Err(PayloadErrorKind::TooLarge { size: found, limit: checks.max_payload_size });
+        return Err(PartFault::TooLarge { size: found, limit: checks.max_payload_size });
     }
     if let Some(stated) = stated_size.filter(|_| checks.strict) {
-        return Err(PayloadErrorKind::Size { stated, found });
+        return Err(PartFault::Size { stated, found });
     }
     if let Some(stated) = stated {
         let found = Digest::of(bytes);
         if found != stated {
-            return Err(PayloadErrorKind::Digest { stated, found });
+            return Err(PartFault::Digest { stated, found });
         }
     }
     Ok(stated)
 }
 
-const fn check_link(
-    size: u64,
-    stated: Option<Digest>,
-    checks: &ReceivePolicy,
-) -> Result<Option<Digest>, PayloadErrorKind> {
+const fn check_link(size: u64, stated: Option<Digest>, checks: &ReceivePolicy) -> Result<Option<Digest>, PartFault> {
     if size > checks.max_payload_size {
-        return Err(PayloadErrorKind::TooLarge { size, limit: checks.max_payload_size });
+        return Err(PartFault::TooLarge { size, limit: checks.max_payload_size });
     }
     match stated {
-        None if checks.strict => Err(PayloadErrorKind::DigestMissing),
+        None if checks.strict => Err(PartFault::DigestMissing),
         stated => Ok(stated),
     }
 }

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::envelope::{Body, Envelope, Payload};
-use crate::error::PlanError;
+use crate::error::{PlanError, PlanFault};
 use crate::fields::FIELDS;
 use crate::header::Header;
 use crate::id::{Id, UUID_LEN};
@@ -61,10 +61,14 @@ impl Step {
     /// Name and size in bytes, where it travels direct
     fn direct(&self) -> Option<(&str, u64)> {
         match self {
-            Self::Ready(payload) if payload.url().is_none() => Some((payload.dataname(), payload.size())),
-            Self::Ready(_) | Self::Upload(_) => None,
+            Self::Ready(payload) => direct(payload),
+            Self::Upload(_) => None,
         }
     }
+}
+
+fn direct(payload: &Payload) -> Option<(&str, u64)> {
+    payload.bytes().map(|_| (payload.dataname(), payload.size()))
 }
 
 /// A payload that has to be uploaded before it can travel as a link
@@ -98,7 +102,11 @@ impl Upload {
     fn finish(self, uploaded: Uploaded) -> Result<Payload, PlanError> {
         let Self { object, mut payload, .. } = self;
         if uploaded.size != object.size {
-            return Err(PlanError::StoredSize { dataname: object.dataname, sent: object.size, stored: uploaded.size });
+            return Err(PlanError(PlanFault::StoredSize {
+                dataname: object.dataname,
+                sent: object.size,
+                stored: uploaded.size,
+            }));
         }
         payload.metadata.insert("sha256", uploaded.sha256.to_string());
         if let Some(at) = uploaded.expires_at {
@@ -126,11 +134,8 @@ pub fn plan(
     draw: &mut impl Draw,
 ) -> Result<Plan, PlanError> {
     let lifetime = message.lifetime();
-    let header = header(&mut message, sender, draw).ok_or_else(|| PlanError::MessageTooLarge {
-        size: u64::from(u32::MAX),
-        limit: limits.max_message_size,
-        direct: Vec::new(),
-        links_allowed: links_allowed(limits),
+    let header = header(&mut message, sender, draw).ok_or_else(|| {
+        too_large(u64::from(u32::MAX), limits.max_message_size, std::iter::empty(), limits.allow_links())
     })?;
     let mut steps = Vec::with_capacity(message.parts.len());
     for part in message.parts {
@@ -147,13 +152,33 @@ impl Envelope {
     /// Links stay as they are, and so do all identifiers and the sequence number.
     ///
     /// # Errors
-    /// [`PlanError::MessageTooLarge`] if it does not fit.
+    /// It does not fit (`too_large`).
     pub fn plan_again(&self, limits: &Limits, lifetime: LinkLifetime) -> Result<Plan, PlanError> {
         let Self { header, payloads } = self.clone();
         let mut plan = Plan { header, steps: payloads.into_iter().map(Step::Ready).collect() };
         plan.fit(limits, lifetime)?;
         Ok(plan)
     }
+
+    /// Compares the length of the JSON with what the broker takes, where URLs may be longer than the room planned for them
+    ///
+    /// # Errors
+    /// It is longer (`too_large`).
+    pub fn check_size(&self, json: &[u8], limit: u64) -> Result<(), PlanError> {
+        let size = u64::try_from(json.len()).unwrap_or(u64::MAX);
+        if size <= limit { Ok(()) } else { Err(too_large(size, limit, self.payloads.iter().filter_map(direct), true)) }
+    }
+}
+
+/// A message that exceeds the limit, with the payloads that travel direct
+fn too_large<'a>(
+    size: u64,
+    limit: u64,
+    direct: impl Iterator<Item = (&'a str, u64)>,
+    links_allowed: bool,
+) -> PlanError {
+    let direct = direct.map(|(name, size)| (name.to_owned(), size)).collect();
+    PlanError(PlanFault::MessageTooLarge { size, limit, direct, links_allowed })
 }
 
 impl Plan {
@@ -171,15 +196,14 @@ impl Plan {
     /// Makes the envelope of all payloads; `uploaded` holds the store's response for each of [`Plan::uploads`], in that order
     ///
     /// # Errors
-    /// [`PlanError::NotUploaded`] if a response is missing, [`PlanError::StoredSize`] if the store holds another number of
-    /// bytes.
+    /// A response is missing (`not_uploaded`), or the store holds another number of bytes (`size_mismatch`).
     pub fn finish(self, uploaded: impl IntoIterator<Item = Uploaded>) -> Result<Envelope, PlanError> {
         let mut uploaded = uploaded.into_iter();
         let payload = |step| match step {
             Step::Ready(payload) => Ok(payload),
             Step::Upload(upload) => match uploaded.next() {
                 Some(uploaded) => upload.finish(uploaded),
-                None => Err(PlanError::NotUploaded { dataname: upload.object.dataname }),
+                None => Err(PlanError(PlanFault::NotUploaded { dataname: upload.object.dataname })),
             },
         };
         let payloads = self.steps.into_iter().map(payload).collect::<Result<_, _>>()?;
@@ -189,7 +213,7 @@ impl Plan {
     /// Turns the largest direct payloads into links until the envelope fits
     fn fit(&mut self, limits: &Limits, lifetime: LinkLifetime) -> Result<(), PlanError> {
         let (mut size, limit) = (self.len(limits), limits.max_message_size);
-        if size > limit && links_allowed(limits) {
+        if size > limit && limits.allow_links() {
             let sized = |(index, step): (usize, &Step)| step.direct().map(|(_, size)| (index, size));
             let mut largest: Vec<_> = self.steps.iter().enumerate().filter_map(sized).collect();
             // A stable sort: of two equal payloads the first becomes the link.
@@ -211,8 +235,7 @@ impl Plan {
         if size <= limit {
             return Ok(());
         }
-        let direct = self.steps.iter().filter_map(Step::direct).map(|(name, size)| (name.to_owned(), size)).collect();
-        Err(PlanError::MessageTooLarge { size, limit, direct, links_allowed: links_allowed(limits) })
+        Err(too_large(size, limit, self.steps.iter().filter_map(Step::direct), limits.allow_links()))
     }
 
     /// Bytes of the envelope with everything that is still to come: URLs, and what is added to the header
@@ -264,16 +287,16 @@ fn step(
     let size = source.len();
     if let Some(limit) = limits.receiver.max_payload().filter(|limit| size > *limit) {
         let receiver = limits.receiver;
-        return Err(PlanError::PayloadTooLarge { dataname: dataname.into(), size, limit, receiver });
+        return Err(PlanError(PlanFault::PayloadTooLarge { dataname: dataname.into(), size, limit, receiver }));
     }
     metadata.remove(&["sha256", "expires_at", "one_shot"]);
     let (id, body) = (Id::from(draw.new_id()), Body::default());
     let mut payload = Payload { id, dataname, payload_type, metadata, stated_size: None, body };
-    let wants_link = size >= limits.threshold() && links_allowed(limits);
+    let wants_link = limits.is_link(size);
     let bytes = match source {
-        Source::File { .. } if !links_allowed(limits) => {
+        Source::File { .. } if !limits.allow_links() => {
             let (dataname, reason) = (payload.dataname.into(), no_links(limits));
-            return Err(PlanError::LinksNotAllowed { dataname, size, reason });
+            return Err(PlanError(PlanFault::LinksNotAllowed { dataname, size, reason }));
         }
         Source::Bytes(bytes) if !wants_link => bytes,
         // Only large tables are in pieces; one travels direct only if the threshold was raised.
@@ -285,10 +308,6 @@ fn step(
     }
     payload.body = Body::Direct(bytes);
     Ok(Step::Ready(payload))
-}
-
-const fn links_allowed(limits: &Limits) -> bool {
-    limits.links && limits.receiver.follows_links()
 }
 
 const fn no_links(limits: &Limits) -> &'static str {
@@ -303,11 +322,11 @@ const fn no_links(limits: &Limits) -> &'static str {
 fn readable(part: Part, limits: &Limits) -> Result<Part, PlanError> {
     let Part { name, payload_type, source, metadata } = part;
     let Some(bytes) = Some(source).filter(|_| limits.convert_tables).and_then(Source::into_bytes) else {
-        return Err(PlanError::UnreadableType { dataname: name.into(), receiver: limits.receiver });
+        return Err(PlanError(PlanFault::UnreadableType { dataname: name.into(), receiver: limits.receiver }));
     };
     let rows = codec::decode(payload_type, bytes).and_then(|table| codec::encode(PayloadType::JsonTable, table));
     match rows {
         Ok(rows) => Ok(Part { name, payload_type: PayloadType::JsonTable, source: rows.into(), metadata }),
-        Err(source) => Err(PlanError::Convert { dataname: name.into(), source }),
+        Err(source) => Err(PlanError(PlanFault::Convert { dataname: name.into(), source })),
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize as _;
 
 use crate::codec;
+use crate::error::CodecFault;
 use crate::json_text::{Harmless, write_compact};
 use crate::{CodecError, PayloadType};
 #[cfg(feature = "arrow")]
@@ -66,11 +67,11 @@ impl JsonView {
             #[cfg(feature = "arrow")]
             PayloadType::ArrowTable => match Table::from_ipc(&bytes, &table_limits(&bytes)) {
                 Ok(table) => Held::Table(table),
-                Err(error @ CodecError::TableTooLarge { .. }) => return Ok(Self::null(error)),
+                Err(error @ CodecError(CodecFault::TableTooLarge { .. })) => return Ok(Self::null(error)),
                 Err(error) => return Err(error),
             },
             #[cfg(not(feature = "arrow"))]
-            PayloadType::ArrowTable => return Err(CodecError::NoArrow),
+            PayloadType::ArrowTable => return Err(CodecError(CodecFault::NoArrow)),
             PayloadType::Image | PayloadType::Audio | PayloadType::Video | PayloadType::Binary => Held::Null,
         };
         Self::measured(held, max_bytes)
@@ -82,8 +83,8 @@ impl JsonView {
         match held.write(&mut count) {
             Ok(Ok(problems)) => Ok(Self { held, len: count.bytes, problems }),
             // Only the limit ends the count.
-            Ok(Err(_)) => Ok(Self::null(CodecError::TooLargeToShow { limit: max_bytes })),
-            Err(error @ CodecError::Unconvertible { .. }) => Ok(Self::null(error)),
+            Ok(Err(_)) => Ok(Self::null(CodecError(CodecFault::TooLargeToShow { limit: max_bytes }))),
+            Err(error @ CodecError(CodecFault::Unconvertible { .. })) => Ok(Self::null(error)),
             Err(error) => Err(error),
         }
     }
@@ -95,8 +96,8 @@ impl JsonView {
     /// What is `null` though the payload holds a value: the whole, where it can't be shown or would be too long, or some
     /// values of a column
     ///
-    /// [`CodecError::Unconvertible`] names the column; [`CodecError::TooLargeToShow`] and [`CodecError::TableTooLarge`]
-    /// are of the whole. The payload itself is sound.
+    /// One with the code `unconvertible` names the [`column`](CodecError::column); one with `too_large` is about the whole.
+    /// The payload itself is sound.
     #[must_use]
     pub fn problems(&self) -> &[CodecError] {
         &self.problems
@@ -131,7 +132,7 @@ impl Table {
     /// `max_bytes` of text, or with two columns of one name, the whole is.
     ///
     /// # Errors
-    /// [`CodecError::Table`] for a table that can't be walked.
+    /// A table that can't be walked (`undecodable`).
     pub fn json_view(&self, max_bytes: u64) -> Result<JsonView, CodecError> {
         JsonView::measured(Held::Table(self.clone()), max_bytes)
     }
@@ -164,7 +165,7 @@ impl Held {
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, CodecError> {
-    std::str::from_utf8(bytes).map_err(|error| CodecError::Utf8 { at: error.valid_up_to() })
+    std::str::from_utf8(bytes).map_err(|error| CodecError(CodecFault::Utf8 { at: error.valid_up_to() }))
 }
 
 /// A table is shown when it takes 32 MiB or 16 times its bytes in memory, not more

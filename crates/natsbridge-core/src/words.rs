@@ -16,8 +16,8 @@ macro_rules! words {
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// All words, in the order of the specification
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            #[cfg(test)]
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             /// Returns the word as it is written on the wire
             #[must_use]
@@ -117,12 +117,6 @@ impl PayloadType {
     pub const fn is_bytes(self) -> bool {
         matches!(self, Self::Image | Self::Audio | Self::Video | Self::Binary)
     }
-
-    /// Returns whether the payload is a table
-    #[must_use]
-    pub const fn is_table(self) -> bool {
-        matches!(self, Self::ArrowTable | Self::JsonTable)
-    }
 }
 
 impl<'de> Deserialize<'de> for PayloadType {
@@ -198,6 +192,9 @@ mod tests {
         }
         for &word in Encoding::ALL {
             assert_eq!(Encoding::from_word(word.as_str()), Some(word));
+        }
+        for &word in Transport::ALL {
+            assert_eq!(Transport::from_word(word.as_str()), Some(word));
         }
         assert_eq!(Transport::from_word("Direct"), None, "words are case-sensitive");
     }

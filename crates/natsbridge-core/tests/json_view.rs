@@ -105,8 +105,8 @@ fn invalid_times_are_null_and_named() {
     ]));
     let (shown, problems) = rows(&table);
     assert_eq!(shown, json!([{ "t": "24:00:00", "n": 1 }, { "t": null, "n": 2 }, { "t": null, "n": 3 }]));
-    let [CodecError::Unconvertible { column, reason }] = &*problems else { panic!("{problems:?}") };
-    assert_eq!((&**column, &**reason), ("t", "row 1 is no time of a day"));
+    let [problem] = &*problems else { panic!("{problems:?}") };
+    assert_eq!(problem.to_string(), "column `t` can't be converted: row 1 is no time of a day");
     assert_eq!(table.to_rows().unwrap_err(), problems[0]);
 }
 
@@ -142,7 +142,7 @@ fn columns_of_one_name_are_shown_or_reported() {
         let table = column(array);
         let (found, problems) = rows(&table);
         assert_eq!(found, shown);
-        assert!(matches!(&*problems, [CodecError::Unconvertible { column, .. }] if column == "c"), "{problems:?}");
+        assert!(matches!(&*problems, [problem] if problem.column() == Some("c")), "{problems:?}");
         assert_eq!(table.to_rows().unwrap_err(), problems[0]);
         assert_eq!(problems[0].code(), "unconvertible");
     }
@@ -152,7 +152,7 @@ fn columns_of_one_name_are_shown_or_reported() {
     let twice = Table::from(batch(vec![("n", int64(vec![Some(1)])), ("n", int64(vec![Some(2)]))]));
     let (found, problems) = rows(&twice);
     assert_eq!(found, Json::Null);
-    assert!(matches!(&*problems, [CodecError::Unconvertible { column, .. }] if column == "n"));
+    assert!(matches!(&*problems, [problem] if problem.column() == Some("n")));
 }
 
 #[test]
@@ -162,8 +162,9 @@ fn keys_of_strangers_command_no_terminal() {
     assert_eq!(text(&view), r#"[{"a\u001b\u202e\u009b":1}]"#);
     let view = part(PayloadType::Text, "\u{2066}\u{7f}\n\"é").json_view(LIMIT).unwrap();
     assert_eq!(text(&view), r#""\u2066\u007f\n\"é""#);
-    let error = CodecError::Unconvertible { column: "\u{1b}]0;".to_owned(), reason: "r".to_owned() };
-    assert_eq!(error.to_string(), "column `\\u{1b}]0;` can't be converted: r");
+    let times = Arc::new(Time32SecondArray::from(vec![-1])) as ArrayRef;
+    let error = Table::from(batch(vec![("\u{1b}]0;", times)])).to_rows().unwrap_err();
+    assert!(error.to_string().starts_with("column `\\u{1b}]0;` can't be converted: "), "{error}");
 }
 
 #[test]
@@ -193,8 +194,9 @@ fn text_beyond_the_limit_is_not_shown() {
         let part = part(payload_type, bytes);
         assert_eq!(text(&part.json_view(8).unwrap()), "\"abcdef\"");
         let view = part.json_view(7).unwrap();
-        assert_eq!((text(&view).as_str(), view.problems()), ("null", &[CodecError::TooLargeToShow { limit: 7 }][..]));
-        assert_eq!(view.problems()[0].code(), "too_large");
+        assert_eq!(text(&view), "null");
+        let [problem] = view.problems() else { panic!("{:?}", view.problems()) };
+        assert_eq!(problem.code(), "too_large");
     }
 }
 

@@ -100,7 +100,7 @@ fn bomb_of_zeros_is_refused_by_its_expansion() {
     for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
         let bomb = stream(&batch(vec![("n", Arc::new(Int64Array::from(vec![0; 8 << 20])))]), Some(compression));
         let error = read(&bomb, &TableLimits::default().max_expansion(100)).0.unwrap_err();
-        assert!(matches!(error, CodecError::TableTooLarge { needed, .. } if needed == 64 << 20), "{error}");
+        assert!(error.code() == "too_large" && reason(&error).contains(&(64 << 20).to_string()), "{error}");
         // Declared small, in truth large: the reader stops at what was declared.
         let body = messages(&bomb).pop().unwrap().2;
         let lie = replaced(&patched(&bomb, body.start, 1 << 20), 8 << 20, 1 << 17);
@@ -431,7 +431,7 @@ fn table_beyond_the_byte_limit_is_refused() {
     let _turn = turn();
     let bytes = stream(&rows(1000), None);
     let error = read(&bytes, &TableLimits::default().max_bytes(7999)).0.unwrap_err();
-    assert!(matches!(error, CodecError::TableTooLarge { needed: 8000, limit: 7999 }), "{error}");
+    assert!(reason(&error).contains("8000") && reason(&error).contains("7999"), "{error}");
     assert!(read(&bytes, &TableLimits::default().max_bytes(8000)).0.is_ok());
 }
 

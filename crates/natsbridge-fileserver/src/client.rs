@@ -138,11 +138,13 @@ pub(crate) fn build(
     })
 }
 
-/// Credentials for the `Authorization` header
+/// Credentials of a request, which no log or error may show
 #[derive(Clone)]
 pub(crate) enum Credentials {
     Bearer(String),
     Basic(String, String),
+    /// The header of a Plik's users
+    PlikToken(String),
 }
 
 impl Credentials {
@@ -150,13 +152,14 @@ impl Credentials {
         match self {
             Self::Bearer(token) => request.bearer_auth(token),
             Self::Basic(login, password) => request.basic_auth(login, Some(password)),
+            Self::PlikToken(token) => request.header("X-PlikToken", token),
         }
     }
 
     /// Whether a header can hold them; Basic is encoded in base64 and always fits
     pub(crate) fn is_sendable(&self) -> bool {
         match self {
-            Self::Bearer(token) => reqwest::header::HeaderValue::from_str(token).is_ok(),
+            Self::Bearer(token) | Self::PlikToken(token) => reqwest::header::HeaderValue::from_str(token).is_ok(),
             Self::Basic(..) => true,
         }
     }

@@ -146,7 +146,7 @@ impl FetcherBuilder {
         })
     }
 
-    fn credentials(mut self, origin: Origin, credentials: Credentials) -> Self {
+    pub(crate) fn credentials(mut self, origin: Origin, credentials: Credentials) -> Self {
         self.credentials.insert(origin.clone(), credentials);
         self.allow(origin)
     }

@@ -14,8 +14,8 @@ use crate::body::{Reading, report_progress};
 use crate::client::{ClientOptions, Credentials, GivenUrl, client_option_setters};
 use crate::upload::{Failure, Server, parse_server_url};
 use crate::{
-    ConfigError, ExpiryRule, LifetimeRules, OneShotRule, Origin, Receipt, StoreError, StoreErrorKind as Kind, Stored,
-    Uploader,
+    ConfigError, ExpiryRule, FetcherBuilder, LifetimeRules, OneShotRule, Origin, Receipt, StoreError,
+    StoreErrorKind as Kind, Stored, Uploader,
 };
 
 /// Placeholder for the upload's name in the URL template
@@ -171,6 +171,14 @@ impl Uploader for HttpStore {
 
     fn origins(&self) -> Vec<Origin> {
         vec![self.0.server.origin.clone()]
+    }
+
+    fn allow_downloads(&self, fetcher: FetcherBuilder) -> FetcherBuilder {
+        let origin = self.0.server.origin.clone();
+        match &self.0.credentials {
+            Some(credentials) => fetcher.credentials(origin, credentials.clone()),
+            None => fetcher.allow(origin),
+        }
     }
 
     fn lifetime_rules(&self) -> LifetimeRules {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use natsbridge_core::{Object, Source, Uploaded};
-use reqwest::header::HeaderValue;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -52,7 +51,7 @@ struct Plik {
     /// Without a slash at its end
     base: String,
     scheme: String,
-    user_token: Option<HeaderValue>,
+    user_token: Option<Credentials>,
     credentials: Option<Credentials>,
     config: OnceCell<Option<Config>>,
 }
@@ -94,18 +93,9 @@ impl PlikStore {
 #[derive(Debug, Clone)]
 pub struct PlikStoreBuilder {
     base_url: GivenUrl,
-    user_token: Option<Secret>,
+    user_token: Option<Credentials>,
     credentials: Option<Credentials>,
     client: ClientOptions,
-}
-
-#[derive(Clone)]
-struct Secret(String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 client_option_setters!(PlikStoreBuilder);
@@ -114,7 +104,7 @@ impl PlikStoreBuilder {
     /// Sets the user token, sent as `X-PlikToken`; a server without anonymous uploads requires it
     #[must_use]
     pub fn user_token(mut self, token: impl Into<String>) -> Self {
-        self.user_token = Some(Secret(token.into()));
+        self.user_token = Some(Credentials::PlikToken(token.into()));
         self
     }
 
@@ -132,11 +122,9 @@ impl PlikStoreBuilder {
     pub fn build(self) -> Result<PlikStore, ConfigError> {
         let (url, user_info) = parse_server_url("plik", &self.base_url.0)?;
         let server = Server::new("plik", &url, self.client)?;
-        let token = self.user_token.map(|Secret(token)| HeaderValue::from_str(&token)).transpose();
-        let user_token = token.map_err(|error| {
-            ConfigError::new("plik", "the user token contains characters that an HTTP header can't hold")
-                .with_source(error)
-        })?;
+        if self.user_token.as_ref().is_some_and(|token| !token.is_sendable()) {
+            return Err(ConfigError::new("plik", "the user token contains characters that an HTTP header can't hold"));
+        }
         let mut base = url.clone();
         base.set_query(None);
         base.set_fragment(None);
@@ -144,10 +132,7 @@ impl PlikStoreBuilder {
             server,
             base: base.as_str().trim_end_matches('/').to_owned(),
             scheme: url.scheme().to_owned(),
-            user_token: user_token.map(|mut token| {
-                token.set_sensitive(true);
-                token
-            }),
+            user_token: self.user_token,
             credentials: self.credentials.or(user_info),
             config: OnceCell::new(),
         })))
@@ -163,14 +148,8 @@ struct Key {
 
 impl Plik {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let mut request = self.server.client.request(method, format!("{}{path}", self.base));
-        if let Some(token) = &self.user_token {
-            request = request.header("X-PlikToken", token.clone());
-        }
-        match &self.credentials {
-            Some(credentials) => credentials.apply(request),
-            None => request,
-        }
+        let request = self.server.client.request(method, format!("{}{path}", self.base));
+        [&self.user_token, &self.credentials].into_iter().flatten().fold(request, |request, given| given.apply(request))
     }
 
     /// Returns the server's configuration, which is read once; `None` if the server has none

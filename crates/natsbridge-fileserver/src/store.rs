@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use natsbridge_core::{Downloaded, Link, Object, Source, Uploaded};
 
-use crate::{FetchError, LifetimeRules, Origin, StoreError};
+use crate::{FetchError, FetcherBuilder, LifetimeRules, Origin, StoreError};
 
 /// Uploads payloads to a file server, where receivers download them by a link
 ///
@@ -39,6 +39,12 @@ pub trait Uploader: Send + Sync + Debug {
 
     /// Returns the origins of this store's links, as far as they are known; receivers have to allow them
     fn origins(&self) -> Vec<Origin>;
+
+    /// Allows a fetcher to download this store's links, with credentials where the server asks for them; by default its
+    /// origins without credentials
+    fn allow_downloads(&self, fetcher: FetcherBuilder) -> FetcherBuilder {
+        self.origins().into_iter().fold(fetcher, FetcherBuilder::allow)
+    }
 
     /// Returns which lifetimes this store offers, as far as they are known; by default they are unknown
     ///
@@ -72,6 +78,9 @@ impl<T: Uploader + ?Sized> Uploader for Arc<T> {
     }
     fn origins(&self) -> Vec<Origin> {
         (**self).origins()
+    }
+    fn allow_downloads(&self, fetcher: FetcherBuilder) -> FetcherBuilder {
+        (**self).allow_downloads(fetcher)
     }
     fn lifetime_rules(&self) -> LifetimeRules {
         (**self).lifetime_rules()

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::auth::{Auth, Secret};
+use crate::auth::Auth;
 use crate::error::{BrokerError, BrokerErrorKind};
 
 /// A server's URL without credentials, query and fragment.
@@ -35,9 +35,9 @@ impl Address {
         }
         let user = percent_decoded(url.username());
         let auth = match url.password().map(percent_decoded) {
-            Some(password) => Some(Auth::UserPassword { user, password: Secret::new(password) }),
+            Some(password) => Some(Auth::UserPassword { user, password }),
             None if user.is_empty() => None,
-            None => Some(Auth::Token(Secret::new(user))),
+            None => Some(Auth::Token(user)),
         };
         // Neither fails: the URL has a host.
         let _ = url.set_username("");
@@ -77,23 +77,7 @@ impl Address {
 }
 
 fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let decoded = (first == b'%')
-            .then(|| tail.get(..2))
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        if let Some(byte) = decoded {
-            bytes.push(byte);
-            rest = &tail[2..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -105,7 +89,7 @@ mod tests {
         let (address, auth) = Address::parse("nats://ann:p%40ss@127.0.0.1:4333?x=1").unwrap();
         assert_eq!(address.as_str(), "nats://127.0.0.1:4333");
         let Some(Auth::UserPassword { user, password }) = auth else { panic!("no user and password") };
-        assert_eq!((user.as_str(), password.reveal()), ("ann", "p@ss"));
+        assert_eq!((user.as_str(), password.as_str()), ("ann", "p@ss"));
     }
 
     #[test]
@@ -113,7 +97,7 @@ mod tests {
         let (address, auth) = Address::parse("s3cr3t@example.org").unwrap();
         assert_eq!(address.as_str(), "nats://example.org");
         let Some(Auth::Token(token)) = auth else { panic!("no token") };
-        assert_eq!(token.reveal(), "s3cr3t");
+        assert_eq!(token, "s3cr3t");
         assert!(address.has_port(4222));
     }
 

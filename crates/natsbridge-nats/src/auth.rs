@@ -1,35 +1,21 @@
-//! Credentials for NATS, and text that no log or error may show.
+//! Credentials for NATS, which no log or error may show.
 
 use std::fmt;
 use std::path::PathBuf;
 
 /// Credentials to log in with
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Auth {
-    Token(Secret),
-    UserPassword { user: String, password: Secret },
-    Nkey(Secret),
+    Token(String),
+    UserPassword { user: String, password: String },
+    Nkey(String),
     NkeyFile(PathBuf),
-    Credentials(Secret),
+    Credentials(String),
     CredentialsFile(PathBuf),
 }
 
-/// Text that no log or error may show
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
+impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
+        f.write_str("Auth(…)")
     }
 }

@@ -33,6 +33,7 @@ mod nats;
 mod observe;
 mod options;
 mod random;
+mod setters;
 mod subject;
 mod subscription;
 

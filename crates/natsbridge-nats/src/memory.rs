@@ -13,6 +13,7 @@ use crate::error::BrokerError;
 use crate::event::{Event, EventHub, EventStream};
 use crate::message::{Publish, RawMessage};
 use crate::random::Random;
+use crate::setters::setters;
 use crate::subject::{QueueGroup, Subject, SubjectFilter};
 use crate::subscription::{Feed, Subscription, SubscriptionLimits};
 
@@ -71,48 +72,26 @@ pub struct MemoryBrokerBuilder {
 }
 
 impl MemoryBrokerBuilder {
-    /// Sets the seed of the faults, and of the choice among the members of a queue group; 0 by default
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
+    setters! {
+        /// Sets the seed of the faults, and of the choice among the members of a queue group; 0 by default
+        fn seed(self, seed: u64) { self.seed = seed }
 
-    /// Sets the probability that a message is lost, from 0 to 1; 0 by default
-    #[must_use]
-    pub fn drop(mut self, probability: f64) -> Self {
-        self.drop = probability;
-        self
-    }
+        /// Sets the probability that a message is lost, from 0 to 1; 0 by default
+        fn drop(self, probability: f64) { self.drop = probability }
 
-    /// Sets the probability that a message arrives twice, from 0 to 1; 0 by default
-    #[must_use]
-    pub fn duplicate(mut self, probability: f64) -> Self {
-        self.duplicate = probability;
-        self
-    }
+        /// Sets the probability that a message arrives twice, from 0 to 1; 0 by default
+        fn duplicate(self, probability: f64) { self.duplicate = probability }
 
-    /// Sets the probability that the next message overtakes a message, from 0 to 1; 0 by default
-    ///
-    /// A message that is held back for this arrives with the next publish, request, confirm or drain.
-    #[must_use]
-    pub fn reorder(mut self, probability: f64) -> Self {
-        self.reorder = probability;
-        self
-    }
+        /// Sets the probability that the next message overtakes a message, from 0 to 1; 0 by default
+        ///
+        /// A message that is held back for this arrives with the next publish, request, confirm or drain.
+        fn reorder(self, probability: f64) { self.reorder = probability }
 
-    /// Sets the largest message, in bytes; 1,048,576 by default, as in nats-server
-    #[must_use]
-    pub fn max_payload(mut self, bytes: u64) -> Self {
-        self.max_payload = bytes;
-        self
-    }
+        /// Sets the largest message, in bytes; 1,048,576 by default, as in nats-server
+        fn max_payload(self, bytes: u64) { self.max_payload = bytes }
 
-    /// Sets how much may wait in each subscription before messages are dropped and counted
-    #[must_use]
-    pub fn subscription_limits(mut self, limits: SubscriptionLimits) -> Self {
-        self.limits = limits;
-        self
+        /// Sets how much may wait in each subscription before messages are dropped and counted
+        fn subscription_limits(self, limits: SubscriptionLimits) { self.limits = limits }
     }
 
     /// Makes the broker

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::auth::{Auth, Secret};
+use crate::auth::Auth;
+use crate::setters::setters;
 use crate::subject::Subject;
 use crate::subscription::SubscriptionLimits;
 
@@ -76,39 +77,23 @@ impl ConnectOptions {
         }
     }
 
-    /// Sets the connection's name, shown in the server's monitoring
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
+    setters! {
+        /// Sets the connection's name, shown in the server's monitoring
+        fn name(self, name: impl Into<String>) { self.name = Some(name.into()) }
 
-    /// Authenticates with a token
-    #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.auth = Some(Auth::Token(Secret::new(token.into())));
-        self
-    }
+        /// Authenticates with a token
+        fn token(self, token: impl Into<String>) { self.auth = Some(Auth::Token(token.into())) }
 
-    /// Authenticates with a user name and a password
-    #[must_use]
-    pub fn user_and_password(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.auth = Some(Auth::UserPassword { user: user.into(), password: Secret::new(password.into()) });
-        self
-    }
+        /// Authenticates with a user name and a password
+        fn user_and_password(self, user: impl Into<String>, password: impl Into<String>) {
+            self.auth = Some(Auth::UserPassword { user: user.into(), password: password.into() })
+        }
 
-    /// Authenticates with an nkey, given as its seed (`SU…`)
-    #[must_use]
-    pub fn nkey(mut self, seed: impl Into<String>) -> Self {
-        self.auth = Some(Auth::Nkey(Secret::new(seed.into())));
-        self
-    }
+        /// Authenticates with an nkey, given as its seed (`SU…`)
+        fn nkey(self, seed: impl Into<String>) { self.auth = Some(Auth::Nkey(seed.into())) }
 
-    /// Authenticates with an nkey whose seed is the only line of a file, read at the first connect
-    #[must_use]
-    pub fn nkey_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.auth = Some(Auth::NkeyFile(path.into()));
-        self
+        /// Authenticates with an nkey whose seed is the only line of a file, read at the first connect
+        fn nkey_file(self, path: impl Into<PathBuf>) { self.auth = Some(Auth::NkeyFile(path.into())) }
     }
 
     /// Authenticates with a user JWT and the seed of its nkey
@@ -120,50 +105,30 @@ impl ConnectOptions {
             jwt.as_ref().trim(),
             seed.as_ref().trim()
         );
-        self.auth = Some(Auth::Credentials(Secret::new(text)));
+        self.auth = Some(Auth::Credentials(text));
         self
     }
 
-    /// Authenticates with the text of a credentials file: a user JWT and an nkey seed, as `nsc` writes them
-    #[must_use]
-    pub fn credentials(mut self, text: impl Into<String>) -> Self {
-        self.auth = Some(Auth::Credentials(Secret::new(text.into())));
-        self
-    }
+    setters! {
+        /// Authenticates with the text of a credentials file: a user JWT and an nkey seed, as `nsc` writes them
+        fn credentials(self, text: impl Into<String>) { self.auth = Some(Auth::Credentials(text.into())) }
 
-    /// Authenticates with a credentials file, as `nsc` writes it, read at the first connect
-    #[must_use]
-    pub fn credentials_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.auth = Some(Auth::CredentialsFile(path.into()));
-        self
-    }
+        /// Authenticates with a credentials file, as `nsc` writes it, read at the first connect
+        fn credentials_file(self, path: impl Into<PathBuf>) { self.auth = Some(Auth::CredentialsFile(path.into())) }
 
-    /// Trusts the certificate authorities in this PEM file instead of the system's; read at every connect
-    #[must_use]
-    pub fn root_certificates(mut self, path: impl Into<PathBuf>) -> Self {
-        self.root_certificates = Some(path.into());
-        self
-    }
+        /// Trusts the certificate authorities in this PEM file instead of the system's; read at every connect
+        fn root_certificates(self, path: impl Into<PathBuf>) { self.root_certificates = Some(path.into()) }
 
-    /// Shows a client certificate to the server (mutual TLS): PEM files of the chain and its key, read at every connect
-    #[must_use]
-    pub fn client_certificate(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.client_certificate = Some((chain.into(), key.into()));
-        self
-    }
+        /// Shows a client certificate to the server (mutual TLS): PEM files of the chain and its key, read at every connect
+        fn client_certificate(self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) {
+            self.client_certificate = Some((chain.into(), key.into()))
+        }
 
-    /// Refuses a connection without TLS; by default TLS is used when the server or the URL asks for it
-    #[must_use]
-    pub fn require_tls(mut self) -> Self {
-        self.tls = TlsMode::Required;
-        self
-    }
+        /// Refuses a connection without TLS; by default TLS is used when the server or the URL asks for it
+        fn require_tls(self) { self.tls = TlsMode::Required }
 
-    /// Starts with the TLS handshake, before the server's greeting (`handshake_first` in its configuration)
-    #[must_use]
-    pub fn tls_first(mut self) -> Self {
-        self.tls = TlsMode::First;
-        self
+        /// Starts with the TLS handshake, before the server's greeting (`handshake_first` in its configuration)
+        fn tls_first(self) { self.tls = TlsMode::First }
     }
 
     /// Whether these options refuse a connection without TLS: by a method above or by the URLs' schemes
@@ -176,71 +141,41 @@ impl ConnectOptions {
         self.tls != TlsMode::WhenOffered || self.servers.iter().all(by_url)
     }
 
-    /// Sets how long the first connect may take, all servers and addresses together; 5 s by default
-    #[must_use]
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
+    setters! {
+        /// Sets how long the first connect may take, all servers and addresses together; 5 s by default
+        fn connect_timeout(self, timeout: Duration) { self.connect_timeout = timeout }
 
-    /// Sets how long [`confirm`](crate::Broker::confirm) waits for the server; 5 s by default
-    #[must_use]
-    pub fn confirm_timeout(mut self, timeout: Duration) -> Self {
-        self.confirm_timeout = timeout;
-        self
-    }
+        /// Sets how long [`confirm`](crate::Broker::confirm) waits for the server; 5 s by default
+        fn confirm_timeout(self, timeout: Duration) { self.confirm_timeout = timeout }
 
-    /// Sets how long [`drain`](crate::Broker::drain) may take; 10 s by default
-    #[must_use]
-    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = timeout;
-        self
-    }
+        /// Sets how long [`drain`](crate::Broker::drain) may take; 10 s by default
+        fn drain_timeout(self, timeout: Duration) { self.drain_timeout = timeout }
 
-    /// Sets how often a silent connection is pinged; 3 s by default
-    ///
-    /// After three intervals in which nothing came, it counts as broken and the client reconnects. Choose a longer interval
-    /// where one message takes longer than that on a slow line: the server's pong waits behind it.
-    #[must_use]
-    pub fn ping_interval(mut self, interval: Duration) -> Self {
-        self.ping_interval = interval;
-        self
-    }
+        /// Sets how often a silent connection is pinged; 3 s by default
+        ///
+        /// After three intervals in which nothing came, it counts as broken and the client reconnects. Choose a longer interval
+        /// where one message takes longer than that on a slow line: the server's pong waits behind it.
+        fn ping_interval(self, interval: Duration) { self.ping_interval = interval }
 
-    /// Sets the pause before each attempt to reconnect: a random part of `first`, doubled at each attempt up to `longest`;
-    /// 100 ms and 5 s by default
-    ///
-    /// The whole pause is random ("full jitter"), so that the clients of a restarted server do not come back all at once.
-    /// The first attempt after a connection that was up for 50 ms waits at most 10 ms.
-    #[must_use]
-    pub fn reconnect_delay(mut self, first: Duration, longest: Duration) -> Self {
-        self.reconnect_delay = (first, longest);
-        self
-    }
+        /// Sets the pause before each attempt to reconnect: a random part of `first`, doubled at each attempt up to `longest`;
+        /// 100 ms and 5 s by default
+        ///
+        /// The whole pause is random ("full jitter"), so that the clients of a restarted server do not come back all at once.
+        /// The first attempt after a connection that was up for 50 ms waits at most 10 ms.
+        fn reconnect_delay(self, first: Duration, longest: Duration) { self.reconnect_delay = (first, longest) }
 
-    /// Sets how many messages are kept while the connection is down before a publish waits; 2,048 by default
-    #[must_use]
-    pub fn client_capacity(mut self, messages: usize) -> Self {
-        self.client_capacity = messages.max(1);
-        self
-    }
+        /// Sets how many messages are kept while the connection is down before a publish waits; 2,048 by default
+        fn client_capacity(self, messages: usize) { self.client_capacity = messages.max(1) }
 
-    /// Sets how much may wait in each subscription before messages are dropped and counted
-    #[must_use]
-    pub fn subscription_limits(mut self, limits: SubscriptionLimits) -> Self {
-        self.subscription = limits;
-        self
-    }
+        /// Sets how much may wait in each subscription before messages are dropped and counted
+        fn subscription_limits(self, limits: SubscriptionLimits) { self.subscription = limits }
 
-    /// Sets the subject below which replies and confirmations arrive; `_INBOX` by default
-    ///
-    /// To get replies to its requests, the connection needs permission to publish and subscribe below this prefix.
-    /// [`confirm`](crate::Broker::confirm) sends a message to itself there. Without the permission it asks for something
-    /// that the server refuses: the refusal proves as much, and leaves a line in the server's log.
-    #[must_use]
-    pub fn inbox_prefix(mut self, prefix: Subject) -> Self {
-        self.inbox_prefix = Some(prefix);
-        self
+        /// Sets the subject below which replies and confirmations arrive; `_INBOX` by default
+        ///
+        /// To get replies to its requests, the connection needs permission to publish and subscribe below this prefix.
+        /// [`confirm`](crate::Broker::confirm) sends a message to itself there. Without the permission it asks for something
+        /// that the server refuses: the refusal proves as much, and leaves a line in the server's log.
+        fn inbox_prefix(self, prefix: Subject) { self.inbox_prefix = Some(prefix) }
     }
 }
 

@@ -14,9 +14,7 @@ use crate::{Failure, refused, say, value};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(nats: &str, files: &str, name: &str) -> Result<(), Failure> {
-    let mut config = Config::new(nats);
-    config.fileserver_url = files.to_owned();
-    config.sender_name = name.to_owned();
+    let config = Config::new(nats).fileserver_url(files.to_owned()).sender_name(name.to_owned());
     let bridge = Bridge::connect(config).await?;
     let mut inbox = bridge.subscribe(&format!("conform.{name}")).await?;
     bridge.confirm().await?;
@@ -83,7 +81,7 @@ async fn arrived(incoming: &Message) {
 /// The same parts back
 async fn echo(incoming: &Message) -> Result<(), Failure> {
     let parts = incoming.payloads().iter().filter_map(natsbridge::Payload::part);
-    let draft = parts.fold(incoming.reply()?, |draft, part| draft.part(part.clone()));
+    let draft = parts.fold(incoming.reply(), |draft, part| draft.part(part.clone()));
     draft.send().await?;
     Ok(())
 }

@@ -160,7 +160,7 @@ fn sent(given: &Json) -> Result<Json, Refusal> {
 
 fn message(given: &Json) -> Result<(OutboundMessage, Sender), Refusal> {
     let mut message = OutboundMessage::new(given["subject"].as_str().unwrap_or_default().to_owned());
-    let mut sender = Sender::default().broker_url(natsbridge::Config::NATS_URL);
+    let mut sender = Sender::default().broker_url("nats://localhost:4222");
     for (key, option) in given["options"].as_object().into_iter().flatten() {
         let text = || option.as_str().unwrap_or_default().to_owned().into();
         let owned = || option.as_str().unwrap_or_default().to_owned();

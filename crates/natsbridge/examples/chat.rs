@@ -12,8 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut config = Config::from_env()?;
-    config.sender_name = env::args().nth(1).ok_or("say who you are: chat NAME")?;
+    let config = Config::from_env()?.sender_name(env::args().nth(1).ok_or("say who you are: chat NAME")?);
     let bridge = Bridge::connect(config).await?;
     let mut inbox = bridge.subscribe("chat.room").await?;
     // From here on nothing that others say is missed.

@@ -29,9 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let name = args.next().ok_or("name the sensor: sensor NAME [COUNT]")?;
     let count = args.next().map_or(Ok(u32::MAX), |count| count.parse())?;
 
-    let mut config = Config::from_env()?;
-    config.sender_name.clone_from(&name);
-    let bridge = Bridge::connect(config).await?;
+    let bridge = Bridge::connect(Config::from_env()?.sender_name(&name)).await?;
     let subject = format!("sensors.{name}");
     let mut pause = tokio::time::interval(Duration::from_secs(1) / 10);
     for number in 0..count {

@@ -56,9 +56,7 @@ mod tests {
     #[tokio::test]
     async fn payload_too_large_for_the_broker_goes_to_the_store() {
         let store = Arc::new(MemoryStore::new());
-        let mut config = Config::default();
-        config.uploader = Some(store.clone());
-        config.downloader = Some(store.clone());
+        let config = Config::default().uploader(store.clone()).downloader(store.clone());
         let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
         let mut inbox = bridge.subscribe("films").await.unwrap();
         bridge.message("films").video("clip", vec![0; 2_000_000]).send().await.unwrap();

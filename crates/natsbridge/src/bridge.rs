@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use natsbridge_core::{Envelope, Limits, OutboundMessage, Purpose, Sender};
-use natsbridge_fileserver::{Downloader, Fetcher, Uploader};
+use natsbridge_fileserver::{Downloader, Uploader};
 use natsbridge_nats::{
     Broker, BrokerErrorKind, EventStream, Publish, QueueGroup, RawMessage, Subject, SubjectError, SubjectFilter,
 };
@@ -15,9 +15,10 @@ use crate::deliver::{self, DeliverOptions, Delivered, Replies};
 use crate::progress::ProgressHook;
 use crate::send::{self, Encoded, Sending, SharedMemory};
 use crate::sequence::{SubjectState, Subjects};
+use crate::stores::{self, LateFetcher};
 use crate::subscriber::Subscriber;
 use crate::subscriber::message::Message;
-use crate::{Error, observe, stores};
+use crate::{Error, observe};
 
 /// Sends and receives messages over one NATS connection; payloads too large for NATS go through a file server
 ///
@@ -74,15 +75,7 @@ impl Bridge {
     pub fn with_broker<B: Broker + 'static>(broker: B, config: Config) -> Result<Self, Error> {
         let downloader = match &config.downloader {
             Some(downloader) => Arc::clone(downloader),
-            None => stores::fetcher(
-                Fetcher::builder()
-                    .retry(config.retry)
-                    .max_payload_size(config.checks.max_payload_size)
-                    .root_certificates(config.fileserver_ca.clone()),
-                config.uploader.as_deref(),
-                config.uploader.is_none().then_some(&config.fileserver_url),
-                &config.allowed_origins,
-            )?,
+            None => Arc::new(LateFetcher::new(stores::fetcher_of(&config)?)),
         };
         let downloader = match &config.progress {
             Some(hook) => hook.downloader(downloader),
@@ -187,9 +180,7 @@ impl Bridge {
     /// The limits in force: the configured ones, with what the connected server takes
     #[must_use]
     pub fn limits(&self) -> Limits {
-        let mut limits = self.0.config.limits.clone();
-        limits.max_message_size = self.0.broker.max_payload();
-        limits
+        self.0.config.limits.max_message_size(self.0.broker.max_payload())
     }
 
     pub(crate) fn config(&self) -> &Config {

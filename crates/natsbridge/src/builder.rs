@@ -58,8 +58,8 @@ pub struct MessageBuilder {
 struct Special {
     /// Places of the parts that are files yet to be looked at
     files: Vec<usize>,
-    /// The first part that could not be serialised
-    failed: Option<PayloadError>,
+    /// Why it can't be sent: the first part that could not be serialised, or a reply that has nowhere to go
+    failed: Option<Error>,
     /// Where it is another than the configuration says
     receiver: Option<ReceiverKind>,
     convert_tables: bool,
@@ -71,6 +71,12 @@ struct Special {
 impl MessageBuilder {
     pub(crate) const fn new(bridge: Bridge, message: Box<OutboundMessage>) -> Self {
         Self { bridge, message, special: None }
+    }
+
+    /// A message that can't be sent; who sends it is told why
+    pub(crate) fn unsendable(bridge: Bridge, error: Error) -> Self {
+        let special = Special { failed: Some(error), ..Special::default() };
+        Self { bridge, message: Box::new(OutboundMessage::new("")), special: Some(Box::new(special)) }
     }
 
     fn special(&mut self) -> &mut Special {
@@ -89,7 +95,7 @@ impl MessageBuilder {
         match part {
             Ok(part) => self.message.parts.push(part),
             Err(error) => {
-                self.special().failed.get_or_insert(error);
+                self.special().failed.get_or_insert_with(|| error.into());
             }
         }
         self
@@ -107,7 +113,7 @@ impl MessageBuilder {
         (self.message.parts, self.message.metadata) = (parts, metadata);
         if failed.is_some() || !files.is_empty() {
             let special = self.special();
-            (special.files, special.failed) = (files, failed);
+            (special.files, special.failed) = (files, failed.map(Error::from));
         }
         self
     }
@@ -228,8 +234,7 @@ impl MessageBuilder {
         let deadline = options.start();
         self.message.reply_to = self.bridge.reply_inbox().await?.as_str().to_owned().into();
         self.message.awaits_ack = true;
-        let (state, limits) = (self.subject()?, self.limits());
-        let Self { bridge, message, special } = self.read_files(&limits).await?;
+        let (Self { bridge, message, special }, state, limits) = self.prepare().await?;
         let sending = bridge.sending(&limits, &state, progress(special.as_deref()));
         let sending = Sending { deadline: Some(deadline), ..sending };
         let encoded = sending.encode(*message).await?;
@@ -248,16 +253,14 @@ impl MessageBuilder {
     pub async fn request(mut self, timeout: Duration) -> Result<Message, Error> {
         self.without_reply_to()?;
         self.message.awaits_ack = true;
-        let (state, limits) = (self.subject()?, self.limits());
-        let Self { bridge, message, special } = self.read_files(&limits).await?;
+        let (Self { bridge, message, special }, state, limits) = self.prepare().await?;
         let sending = bridge.sending(&limits, &state, progress(special.as_deref()));
         let encoded = sending.encode(*message).await?;
         bridge.request(&sending, &state.subject, encoded, timeout).await
     }
 
     async fn publish(self, confirmed: bool) -> Result<Envelope, Error> {
-        let (state, limits) = (self.subject()?, self.limits());
-        let Self { bridge, message, special } = self.read_files(&limits).await?;
+        let (Self { bridge, message, special }, state, limits) = self.prepare().await?;
         let sending = bridge.sending(&limits, &state, progress(special.as_deref()));
         let encoded = sending.encode(*message).await?;
         bridge.publish(&sending, &state.subject, encoded, confirmed).await
@@ -271,35 +274,33 @@ impl MessageBuilder {
         Err(ConfigError::new("reply_to", reason))
     }
 
-    /// Where it goes
-    fn subject(&self) -> Result<Arc<SubjectState>, Error> {
-        let is_reply = self.special.as_ref().is_some_and(|special| special.answers);
-        Ok(self.bridge.subject(&self.message, is_reply)?)
-    }
-
     /// The limits that hold for this message
     fn limits(&self) -> Limits {
-        let mut limits = self.bridge.limits();
-        limits.header_allowance = sequence::ROOM;
+        let mut limits = self.bridge.limits().header_allowance(sequence::ROOM);
         if let Some(special) = &self.special {
-            limits.receiver = special.receiver.unwrap_or(limits.receiver);
-            limits.convert_tables |= special.convert_tables;
+            if let Some(receiver) = special.receiver {
+                limits = limits.receiver(receiver);
+            }
+            if special.convert_tables {
+                limits = limits.convert_tables(true);
+            }
         }
         limits
     }
 
-    /// Reports what could not be serialised, and reads small files
-    async fn read_files(mut self, limits: &Limits) -> Result<Self, Error> {
-        if let Some(special) = &mut self.special {
-            if let Some(error) = special.failed.take() {
-                return Err(error.into());
-            }
-            if !special.files.is_empty() {
-                // In a box: most messages have no files, and their future stays small.
-                Box::pin(files::read_small(&mut self.message.parts, &special.files, limits)).await?;
-            }
+    /// Finds out where it goes and what limits hold, and reads small files; reports what was wrong before
+    async fn prepare(mut self) -> Result<(Self, Arc<SubjectState>, Limits), Error> {
+        let failed = self.special.as_mut().and_then(|special| special.failed.take());
+        if let Some(error) = failed {
+            return Err(error);
         }
-        Ok(self)
+        let is_reply = self.special.as_ref().is_some_and(|special| special.answers);
+        let (state, limits) = (self.bridge.subject(&self.message, is_reply)?, self.limits());
+        if let Some(special) = self.special.as_ref().filter(|special| !special.files.is_empty()) {
+            // In a box: most messages have no files, and their future stays small.
+            Box::pin(files::read_small(&mut self.message.parts, &special.files, &limits)).await?;
+        }
+        Ok((self, state, limits))
     }
 }
 

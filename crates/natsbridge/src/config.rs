@@ -5,80 +5,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use natsbridge_core::{Limits, ReceivePolicy, redacted};
-use natsbridge_fileserver::{Downloader, RetryPolicy, RootCertificates, Uploader};
+use natsbridge_fileserver::{Downloader, Origin, RetryPolicy, RootCertificates, Uploader};
 use natsbridge_nats::{ConnectOptions, SubjectFilter};
 use uuid::Uuid;
 
 use crate::Error;
 use crate::error::ConfigError;
 use crate::progress::{Progress, ProgressHook};
-
-/// Declares setters, each with the one line that sets it.
-macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident: $type:ty => |$options:ident, $value:ident| $set:expr;)+) => {
-        $($(#[$doc])*
-        #[must_use]
-        pub fn $name(mut self, $value: $type) -> Self {
-            let $options = &mut self;
-            $set;
-            self
-        })+
-    };
-}
-
-pub(crate) use setters;
+use crate::setters::setters;
 
 /// Settings of a [`Bridge`](crate::Bridge): servers, identity, limits, retries
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct Config {
-    /// How to reach NATS; default `nats://localhost:4222`
-    pub nats: ConnectOptions,
-    /// The Plik-compatible file server for large payloads; default `http://localhost:8080`
-    pub fileserver_url: String,
-    /// The access token that the file server asks of uploaders; default none
-    pub fileserver_token: Option<Secret>,
-    /// Additional CA certificates to trust for file servers; default none
-    pub fileserver_ca: RootCertificates,
-    /// Thresholds and limits of what is sent; `max_message_size` is taken from the server when connected
-    pub limits: Limits,
-    /// Checks applied to incoming payloads
-    pub checks: ReceivePolicy,
-    /// How downloads and uploads are retried
-    pub retry: RetryPolicy,
-    /// Origins besides the file server's whose links may be followed, such as `https://files.example.com`
-    pub allowed_origins: Vec<String>,
-    /// This program's name in every message; default `NATSBridge`
-    pub sender_name: String,
-    /// This program's identifier in every message, at most 64 bytes; a new one for each bridge where `None`
-    ///
-    /// Set one and keep it, and it outlives a restart: acknowledgements are told apart by it, so a receiver that restarts
-    /// counts as the same one. Without it a restarted receiver counts again. Give no two programs the same.
-    pub sender_id: Option<String>,
-    /// Uploads and downloads at once, for one message; default 4
-    pub transfers: usize,
-    /// Bytes of links that a subscriber downloads ahead; default 64,000,000. A message with more is downloaded alone
-    pub links_ahead: u64,
-    /// How long all links of one message may take to load together, retries included; default 60 seconds, and one second
-    /// more for each 1,000,000 bytes that the message says they hold. A message that takes longer ends with the code
-    /// `timeout`
-    pub message_timeout: Duration,
-    /// How long a message whose links still load holds up later ones that are whole; default 5 seconds. With
-    /// [`Duration::MAX`] it holds them up until it is whole, as [`Subscriber::ordered`](crate::Subscriber::ordered) does for one subscriber
-    pub order_timeout: Duration,
-    /// Subjects that replies may go to; empty, the default, means any that does not begin with `$`
-    ///
-    /// The sender of a message chooses the subject of the reply. With an empty list, everybody who can send to this program
-    /// can make it publish wherever NATS allows it (`docs/security.md`). Add `_INBOX.>` for requests and acknowledged
-    /// deliveries, which ask for replies there.
-    pub reply_subjects: Vec<SubjectFilter>,
-    /// Whether payloads may travel direct when the file server can't be reached and the broker takes them;
-    /// default false
-    pub direct_fallback: bool,
-    /// A store of the program's own, in place of `fileserver_url`
-    pub uploader: Option<Arc<dyn Uploader>>,
-    /// A downloader of the program's own, in place of the safe fetcher
-    pub downloader: Option<Arc<dyn Downloader>>,
+    pub(crate) nats: ConnectOptions,
+    pub(crate) fileserver_url: String,
+    pub(crate) fileserver_token: Option<String>,
+    pub(crate) fileserver_ca: RootCertificates,
+    pub(crate) limits: Limits,
+    pub(crate) checks: ReceivePolicy,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) sender_name: String,
+    pub(crate) sender_id: Option<String>,
+    pub(crate) transfers: usize,
+    pub(crate) links_ahead: u64,
+    pub(crate) message_timeout: Duration,
+    pub(crate) order_timeout: Duration,
+    pub(crate) reply_subjects: Vec<SubjectFilter>,
+    pub(crate) direct_fallback: bool,
+    pub(crate) uploader: Option<Arc<dyn Uploader>>,
+    pub(crate) downloader: Option<Arc<dyn Downloader>>,
     pub(crate) progress: Option<ProgressHook>,
 }
 
@@ -87,10 +43,8 @@ impl Config {
     pub const NATS_URL: &'static str = "nats://localhost:4222";
     /// The default of `FILESERVER_URL`
     pub const FILESERVER_URL: &'static str = "http://localhost:8080";
-    /// The default of `message_timeout`
-    pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// Connects to these servers, separated by commas; everything else as by default
+    /// Connects to these servers, separated by commas, such as `nats://localhost:4222`; everything else as by default
     #[must_use]
     pub fn new(nats_url: &str) -> Self {
         Self {
@@ -106,7 +60,7 @@ impl Config {
             sender_id: None,
             transfers: 4,
             links_ahead: 64_000_000,
-            message_timeout: Self::MESSAGE_TIMEOUT,
+            message_timeout: Duration::from_secs(60),
             order_timeout: Duration::from_secs(5),
             reply_subjects: Vec::new(),
             direct_fallback: false,
@@ -146,7 +100,7 @@ impl Config {
     ///     "SIZE_THRESHOLD" => Ok("100000".to_owned()),
     ///     _ => Err(VarError::NotPresent),
     /// })?;
-    /// assert_eq!((config.limits.size_threshold, config.fileserver_url.as_str()), (100_000, Config::FILESERVER_URL));
+    /// # let _ = config;
     /// # Ok::<(), natsbridge::Error>(())
     /// ```
     pub fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, Error> {
@@ -167,14 +121,17 @@ impl Config {
             if !matches!(scheme.as_deref(), Some("http" | "https")) {
                 return Err(ConfigError::new("FILESERVER_URL", "it has to start with http:// or https://"));
             }
+            if url.parse::<Origin>().is_err() {
+                let reason = format!("`{}` is not an http or https URL with a host", redacted(&url));
+                return Err(ConfigError::new("FILESERVER_URL", reason));
+            }
             config.fileserver_url = url;
         }
-        let token = variable("FILESERVER_TOKEN")?;
-        if token.as_ref().is_some_and(|token| token.contains(char::is_control)) {
+        config.fileserver_token = variable("FILESERVER_TOKEN")?;
+        if config.fileserver_token.as_ref().is_some_and(|token| token.contains(char::is_control)) {
             let reason = "it holds a line break or another control character, which no header may";
             return Err(ConfigError::new("FILESERVER_TOKEN", reason));
         }
-        config.fileserver_token = token.map(Secret::new);
         if let Some(path) = variable("FILESERVER_CA")? {
             let refused = |reason: String| ConfigError::new("FILESERVER_CA", reason);
             let pem = std::fs::read(&path).map_err(|error| refused(format!("`{path}` can't be read: {error}")))?;
@@ -183,75 +140,103 @@ impl Config {
         }
         if let Some(text) = variable("SIZE_THRESHOLD")? {
             let reason = || format!("`{text}` is not a number of bytes; write it in digits, such as 500000");
-            config.limits.size_threshold = text.parse().map_err(|_| ConfigError::new("SIZE_THRESHOLD", reason()))?;
+            let bytes = text.parse().map_err(|_| ConfigError::new("SIZE_THRESHOLD", reason()))?;
+            config.limits = config.limits.size_threshold(bytes);
         }
         Ok(config)
     }
 
     setters! {
         /// Sets how to reach NATS: servers, credentials, TLS, reconnects
-        nats: ConnectOptions => |config, value| config.nats = value;
+        fn nats(self, value: ConnectOptions) { self.nats = value }
         /// Sets the Plik-compatible file server for large payloads; default `http://localhost:8080`
-        fileserver_url: impl Into<String> => |config, value| config.fileserver_url = value.into();
+        fn fileserver_url(self, value: impl Into<String>) { self.fileserver_url = value.into() }
         /// Sets the access token that the file server asks of uploaders; default none
-        fileserver_token: impl Into<String> => |config, value| config.fileserver_token = Some(Secret::new(value));
+        fn fileserver_token(self, value: impl Into<String>) { self.fileserver_token = Some(value.into()) }
         /// Sets additional CA certificates to trust for file servers; default none
-        fileserver_ca: RootCertificates => |config, value| config.fileserver_ca = value;
+        fn fileserver_ca(self, value: RootCertificates) { self.fileserver_ca = value }
         /// Sets thresholds and limits of what is sent; a connection's server decides `max_message_size`
-        limits: Limits => |config, value| config.limits = value;
+        fn limits(self, value: Limits) { self.limits = value }
         /// Sets the size in bytes from which a payload becomes a link; default 500,000
-        size_threshold: u64 => |config, value| config.limits.size_threshold = value;
+        fn size_threshold(self, value: u64) { self.limits = self.limits.size_threshold(value) }
         /// Sets the checks applied to messages that arrive
-        checks: ReceivePolicy => |config, value| config.checks = value;
+        fn checks(self, value: ReceivePolicy) { self.checks = value }
         /// Sets how uploads and downloads are retried
-        retry: RetryPolicy => |config, value| config.retry = value;
+        fn retry(self, value: RetryPolicy) { self.retry = value }
         /// Allows links to one more origin, such as `https://files.example.com`; default only the file server's
-        allow_origin: impl Into<String> => |config, value| config.allowed_origins.push(value.into());
+        fn allow_origin(self, value: impl Into<String>) { self.allowed_origins.push(value.into()) }
         /// Sets this program's name in every message; default `NATSBridge`
-        sender_name: impl Into<String> => |config, value| config.sender_name = value.into();
+        fn sender_name(self, value: impl Into<String>) { self.sender_name = value.into() }
         /// Sets this program's identifier in every message, 1 to 64 bytes; default a new one for each bridge
         ///
         /// Acknowledgements are told apart by it. A receiver that keeps its identifier over a restart counts once; one
         /// without counts again. Give no two programs the same.
-        sender_id: impl Into<String> => |config, value| config.sender_id = Some(value.into());
+        fn sender_id(self, value: impl Into<String>) { self.sender_id = Some(value.into()) }
         /// Sets how many payloads of one message are uploaded or downloaded at once; default 4
-        transfers: usize => |config, value| config.transfers = value;
+        fn transfers(self, value: usize) { self.transfers = value }
         /// Sets how many bytes of links a subscriber downloads before their messages are asked for; default 64,000,000
         ///
         /// The links of a message with more are downloaded alone.
-        links_ahead: u64 => |config, value| config.links_ahead = value;
+        fn links_ahead(self, value: u64) { self.links_ahead = value }
         /// Sets how long the downloads of one message may take together, retries included; default 60 seconds
         ///
         /// A message gets one second more for each 1,000,000 bytes that it says its links hold. One that takes longer fails
         /// with the code `timeout`.
-        message_timeout: Duration => |config, value| config.message_timeout = value;
+        fn message_timeout(self, value: Duration) { self.message_timeout = value }
         /// Sets how long a message whose links still load holds up later ones; default 5 seconds
         ///
         /// With [`Duration::MAX`] no message overtakes another, as with [`Subscriber::ordered`](crate::Subscriber::ordered).
-        order_timeout: Duration => |config, value| config.order_timeout = value;
+        fn order_timeout(self, value: Duration) { self.order_timeout = value }
         /// Allows replies to the subjects that this filter matches; default any that does not begin with `$`
         ///
         /// The sender of a message names the subject for replies, so without a filter everybody who can send to this program
         /// can make it publish wherever NATS lets it (`docs/security.md`). Add `_INBOX.>` for requests and acknowledged
         /// deliveries.
-        allow_replies_to: SubjectFilter => |config, value| config.reply_subjects.push(value);
+        fn allow_replies_to(self, value: SubjectFilter) { self.reply_subjects.push(value) }
         /// Sets whether payloads may travel direct when the file server can't be reached and they fit; default false
-        direct_fallback: bool => |config, value| config.direct_fallback = value;
+        fn direct_fallback(self, value: bool) { self.direct_fallback = value }
         /// Sets the store that large payloads are uploaded to, in place of `fileserver_url`: any [`Uploader`], or an `Arc` of
         /// one
-        uploader: impl Uploader + 'static => |config, value| config.uploader = Some(Arc::new(value));
+        fn uploader(self, value: impl Uploader + 'static) { self.uploader = Some(Arc::new(value)) }
         /// Sets what downloads links, in place of the safe fetcher: any [`Downloader`], or an `Arc` of one
-        downloader: impl Downloader + 'static => |config, value| config.downloader = Some(Arc::new(value));
+        fn downloader(self, value: impl Downloader + 'static) { self.downloader = Some(Arc::new(value)) }
+        /// Calls a function as the bytes of every upload and download go; default none
+        ///
+        /// [`MessageBuilder::on_progress`](crate::MessageBuilder::on_progress) replaces it for the uploads of one message. The
+        /// function must not block: the transfer waits for it.
+        fn on_progress(self, hook: impl Fn(Progress<'_>) + Send + Sync + 'static) {
+            self.progress = Some(ProgressHook::new(hook))
+        }
     }
 
-    /// Calls a function as the bytes of every upload and download go; default none
-    ///
-    /// [`MessageBuilder::on_progress`](crate::MessageBuilder::on_progress) replaces it for the uploads of one message. The
-    /// function must not block: the transfer waits for it.
+    /// How to reach NATS, as these settings say
     #[must_use]
-    pub fn on_progress(mut self, hook: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
-        self.progress = Some(ProgressHook::new(hook));
-        self
+    pub const fn connect_options(&self) -> &ConnectOptions {
+        &self.nats
+    }
+
+    /// The limits of what is sent, as these settings say
+    #[must_use]
+    pub const fn message_limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The URL of the file server for large payloads
+    #[must_use]
+    pub fn upload_url(&self) -> &str {
+        &self.fileserver_url
+    }
+
+    /// The access token that the file server asks of uploaders, if there is one
+    #[must_use]
+    pub fn upload_token(&self) -> Option<&str> {
+        self.fileserver_token.as_deref()
+    }
+
+    /// The CA certificates trusted for file servers besides the system's
+    #[must_use]
+    pub const fn root_certificates(&self) -> &RootCertificates {
+        &self.fileserver_ca
     }
 
     /// The identifier of a bridge with these settings
@@ -275,7 +260,7 @@ impl std::fmt::Debug for Config {
         f.debug_struct("Config")
             .field("nats", &self.nats)
             .field("fileserver_url", &redacted(&self.fileserver_url))
-            .field("fileserver_token", &self.fileserver_token)
+            .field("fileserver_token", &self.fileserver_token.as_ref().map(|_| "…"))
             .field("fileserver_ca", &self.fileserver_ca)
             .field("limits", &self.limits)
             .field("checks", &self.checks)
@@ -297,7 +282,7 @@ impl std::fmt::Debug for Config {
 }
 
 /// URLs from the program, which may carry passwords, for `Debug`
-pub(crate) fn shown(urls: &[String]) -> Vec<String> {
+fn shown(urls: &[String]) -> Vec<String> {
     urls.iter().map(|url| redacted(url)).collect()
 }
 
@@ -358,30 +343,6 @@ impl Default for Config {
     }
 }
 
-/// A token or password; never shown
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a token or password
-    #[must_use]
-    pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The secret itself, for whoever sends it to its server
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,8 +353,8 @@ mod tests {
 
     #[test]
     fn environment_sets_what_it_names() {
-        assert_eq!(with("SIZE_THRESHOLD", " 1000 ").unwrap().limits.size_threshold, 1_000);
-        assert_eq!(with("SIZE_THRESHOLD", "").unwrap().limits.size_threshold, Limits::SIZE_THRESHOLD);
+        assert_eq!(with("SIZE_THRESHOLD", " 1000 ").unwrap().limits.threshold(), 1_000);
+        assert_eq!(with("SIZE_THRESHOLD", "").unwrap().limits.threshold(), 500_000);
         assert_eq!(with("FILESERVER_URL", "https://f").unwrap().fileserver_url, "https://f");
         assert_eq!(with("X", "").unwrap().fileserver_url, Config::FILESERVER_URL);
         let named = with("FILESERVER_CA", "../natsbridge-fileserver/testdata/authority.pem").unwrap();

@@ -10,27 +10,18 @@ use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::error::{self, DeliveryError, Refusal};
+use crate::error::{self, DeliveryError, Missing, Refusal};
 use crate::send::{self, Deadline, Encoded, PublishedUploads, Sending};
+use crate::setters::setters;
 use crate::{Error, observe};
 
 /// Settings of an acknowledged delivery: acknowledgements, deadline, pauses (`docs/specification.md`, section 7)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct DeliverOptions {
-    /// Acknowledgements to wait for, from different receivers; default 1
-    ///
-    /// Receivers are told apart by the identifier in their acknowledgement. One that has an identifier of its own
-    /// ([`Config::sender_id`](crate::Config::sender_id)) counts once, also after a restart; one without draws a new one at
-    /// each start, so a receiver that is restarted between two repeats counts again.
-    pub acks: usize,
-    /// When to give up, uploads included; default 30 seconds
-    pub deadline: Duration,
-    /// Pause before the first repeat; later ones are doubled up to `longest_pause`, and shortened at random by up to a
-    /// half; default 500 ms
-    pub first_pause: Duration,
-    /// The longest pause between repeats; default 5 seconds
-    pub longest_pause: Duration,
+    acks: usize,
+    deadline: Duration,
+    first_pause: Duration,
+    longest_pause: Duration,
 }
 
 impl Default for DeliverOptions {
@@ -45,22 +36,21 @@ impl Default for DeliverOptions {
 }
 
 impl DeliverOptions {
-    /// Sets how many receivers have to acknowledge; default 1. A receiver that restarts counts again, unless it has an
-    /// identifier that outlives that ([`Config::sender_id`](crate::Config::sender_id))
-    #[must_use]
-    pub const fn acks(mut self, acks: usize) -> Self {
-        self.acks = acks;
-        self
-    }
+    setters! {
+        /// Sets how many different receivers have to acknowledge; default 1
+        ///
+        /// Receivers are told apart by the identifier in their acknowledgement. One that has an identifier of its own
+        /// ([`Config::sender_id`](crate::Config::sender_id)) counts once, also after a restart; one without draws a new one at
+        /// each start, so a receiver that is restarted between two repeats counts again.
+        fn acks(self, acks: usize) { self.acks = acks }
 
-    /// Sets when to give up; default 30 seconds
-    #[must_use]
-    pub const fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
+        /// Sets when to give up, uploads included; default 30 seconds
+        fn deadline(self, deadline: Duration) { self.deadline = deadline }
     }
 
     /// Sets the pause before the first repeat and the longest one; default 500 ms and 5 seconds
+    ///
+    /// Later pauses are doubled up to the longest one, and shortened at random by up to a half.
     #[must_use]
     pub const fn pauses(mut self, first: Duration, longest: Duration) -> Self {
         self.first_pause = first;
@@ -152,7 +142,7 @@ impl Drop for Waiter {
 #[derive(Default)]
 struct Answered {
     acks: Vec<Header>,
-    refusal: Option<Box<Refusal>>,
+    refusal: Option<Refusal>,
 }
 
 impl Answered {
@@ -165,7 +155,7 @@ impl Answered {
                 self.acks.push(answer);
             }
             Purpose::Nack if !is_retryable(&answer) => return Err(refused(&answer)),
-            Purpose::Nack => self.refusal = Some(Box::new(refusal(&answer))),
+            Purpose::Nack => self.refusal = Some(refusal(&answer)),
             _ => {}
         }
         Ok(())
@@ -178,13 +168,10 @@ impl Answered {
         } else {
             "some receivers did not reply in time; raise the deadline, or ask for fewer"
         };
-        DeliveryError::Unacknowledged {
+        DeliveryError {
             msg_id: envelope.header().msg_id().to_owned(),
-            acked: self.acks.len(),
-            awaited: how.acks,
-            repeats,
             refusal: self.refusal.clone(),
-            advice,
+            missing: Some(Missing { acked: self.acks.len(), awaited: how.acks, repeats, advice }),
         }
         .into()
     }
@@ -287,6 +274,6 @@ fn refusal(nack: &Header) -> Refusal {
 
 /// The error that a NACK is, where sending the message again does not help
 pub(crate) fn refused(nack: &Header) -> Error {
-    let Refusal { receiver, code, reason } = refusal(nack);
-    DeliveryError::Refused { msg_id: nack.reply_to_msg_id().to_owned(), receiver, code, reason }.into()
+    let (msg_id, refusal) = (nack.reply_to_msg_id().to_owned(), Some(refusal(nack)));
+    DeliveryError { msg_id, refusal, missing: None }.into()
 }

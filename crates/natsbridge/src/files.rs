@@ -20,7 +20,7 @@ pub(crate) async fn part_of_file(
         return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
     }
     let len = metadata.len();
-    if len >= limits.size_threshold && limits.links && limits.receiver.follows_links() {
+    if limits.is_link(len) {
         return Ok(Part::from_file(name, payload_type, path, len));
     }
     let bytes = tokio::fs::read(path).await.map_err(unreadable)?;

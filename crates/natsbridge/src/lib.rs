@@ -130,6 +130,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `arrow` (on) | `arrowtable` payloads as [`Table`]s of record batches; without it tables are `jsontable`s |
+//! | `compression` (on) | Arrow tables that another program compressed with LZ4 or ZSTD; needs a C compiler |
 //! | `s3`, `gcs`, `azure` | a bucket as the file server, `BucketStore` |
 //! | `server` | the embedded file server, module `server` |
 //! | `otel` | W3C trace context in each message |
@@ -151,6 +152,7 @@ mod reply;
 mod send;
 mod sequence;
 mod serve;
+mod setters;
 mod smart;
 mod stores;
 mod subscriber;
@@ -184,13 +186,12 @@ pub use natsbridge_nats::{ConnectOptions, MemoryBroker, Subject};
 pub mod wire {
     pub use natsbridge_core::{
         CodecError, Encoding, Envelope, EnvelopeError, Header, JsonText, JsonView, Limits, Part, Payload, PayloadError,
-        PayloadErrorKind, PayloadFault, PlanError, ReceivePolicy, harmless, redacted, shown,
+        PlanError, ReceivePolicy, harmless, redacted, shown,
     };
 }
 
 /// File servers: stores to upload to, downloads that are safe, and what is needed to write a store of one's own
 pub mod store {
-    pub use crate::config::Secret;
     pub use crate::receive::unfinished::remove_unfinished;
     pub use natsbridge_core::{Digest, Downloaded, Link, Object, ParseDigestError, Source, Uploaded};
     pub use natsbridge_fileserver::{

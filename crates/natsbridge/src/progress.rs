@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 use natsbridge_core::{Downloaded, Link, Object, Source};
 use natsbridge_fileserver::{
-    Downloader, FetchError, LifetimeRules, Origin, Receipt, StoreError, Stored, Target, Uploader,
+    Downloader, FetchError, FetcherBuilder, LifetimeRules, Origin, Receipt, StoreError, Stored, Target, Uploader,
 };
 
 /// Bytes between two reports
@@ -28,8 +28,7 @@ const STEP: u64 = 64 * 1024;
 /// use natsbridge::{Bridge, Config, MemoryBroker};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-/// let mut config = Config::default();
-/// config.uploader = Some(Arc::new(MemoryStore::new()));
+/// let config = Config::default().uploader(MemoryStore::new());
 /// let bridge = Bridge::with_broker(MemoryBroker::new(), config)?;
 ///
 /// let last = Arc::new(Mutex::new((0, 0)));
@@ -195,6 +194,10 @@ impl Uploader for Reported<dyn Uploader> {
 
     fn origins(&self) -> Vec<Origin> {
         self.inner.origins()
+    }
+
+    fn allow_downloads(&self, fetcher: FetcherBuilder) -> FetcherBuilder {
+        self.inner.allow_downloads(fetcher)
     }
 
     fn lifetime_rules(&self) -> LifetimeRules {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::bridge::Bridge;
 use crate::reply::{HandlerError, Reply};
+use crate::setters::setters;
 use crate::subscriber::Subscriber;
 use crate::subscriber::message::Message;
 use crate::{Error, observe};
@@ -35,44 +36,26 @@ impl ServeOptions {
     const CONCURRENCY: usize = 16;
     const GRACE: Duration = Duration::from_secs(10);
 
-    /// Sets how many handlers run at once; default 16
-    #[must_use]
-    pub const fn concurrency(mut self, handlers: usize) -> Self {
-        self.concurrency = handlers;
-        self
-    }
+    setters! {
+        /// Sets how many handlers run at once; default 16
+        fn concurrency(self, handlers: usize) { self.concurrency = handlers }
 
-    /// Subscribes as a member of a queue group; each message goes to one member
-    #[must_use]
-    pub fn queue_group(mut self, name: impl Into<String>) -> Self {
-        self.queue_group = Some(name.into());
-        self
-    }
+        /// Subscribes as a member of a queue group; each message goes to one member
+        fn queue_group(self, name: impl Into<String>) { self.queue_group = Some(name.into()) }
 
-    /// Calls the handler before links are downloaded
-    ///
-    /// A payload that came as a link is downloaded when the handler asks for it, or saves it. Without this, the message has
-    /// all its payloads in memory.
-    #[must_use]
-    pub const fn lazy(mut self) -> Self {
-        self.lazy = true;
-        self
-    }
+        /// Calls the handler before links are downloaded
+        ///
+        /// A payload that came as a link is downloaded when the handler asks for it, or saves it. Without this, the message has
+        /// all its payloads in memory.
+        fn lazy(self) { self.lazy = true }
 
-    /// Stops at a message with the purpose `shutdown`, and acknowledges it
-    ///
-    /// Every program that may publish to the subject may send one ([`Bridge::shutdown_request`]).
-    #[must_use]
-    pub const fn stop_when_asked(mut self) -> Self {
-        self.stop_when_asked = true;
-        self
-    }
+        /// Stops at a message with the purpose `shutdown`, and acknowledges it
+        ///
+        /// Every program that may publish to the subject may send one ([`Bridge::shutdown_request`]).
+        fn stop_when_asked(self) { self.stop_when_asked = true }
 
-    /// Sets how long messages that have arrived are still handled after a stop; default 10 seconds
-    #[must_use]
-    pub const fn grace(mut self, grace: Duration) -> Self {
-        self.grace = Some(grace);
-        self
+        /// Sets how long messages that have arrived are still handled after a stop; default 10 seconds
+        fn grace(self, grace: Duration) { self.grace = Some(grace) }
     }
 
     const fn limit(&self) -> usize {
@@ -355,7 +338,7 @@ async fn reply(message: &Message, returned: Result<Reply, HandlerError>) {
 
 /// Sends a reply with payloads; where that is impossible, the sender is told so
 async fn send(message: &Message, reply: Reply) -> Result<(), Error> {
-    match message.reply()?.with(reply).send().await {
+    match message.reply().with(reply).send().await {
         // Only what was replied to is not to be handled again.
         Ok(_) => message.mark_handled(),
         Err(error) => {

@@ -1,6 +1,5 @@
 //! The contract that every language shares: `smartsend` makes the JSON, `smartreceive` reads it; the caller moves it.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,16 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use natsbridge_core::{
-    Envelope, Header, LinkLifetime, Metadata, OutboundMessage, Part, PayloadType, Purpose, ReceivePolicy, ReceiverKind,
-    Sender, Source, Value, redacted,
+    Envelope, Header, LinkLifetime, Metadata, OutboundMessage, Part, PayloadType, Purpose, ReceiverKind, Sender,
+    Source, Value,
 };
-use natsbridge_fileserver::{Downloader, Fetcher, RetryPolicy, RootCertificates, Uploader};
+use natsbridge_fileserver::{Downloader, Fetcher, RootCertificates, Uploader};
 
-use crate::config::{self, Config, Secret, setters};
+use crate::config::Config;
 use crate::progress::{Progress, ProgressHook};
 use crate::receive::payload::Payload;
 use crate::send::Sending;
-use crate::stores::{fetcher, made_once};
+use crate::setters::setters;
+use crate::stores::{self, LateFetcher, made_once};
 use crate::{Error, files, observe};
 
 /// What `smartsend` makes a payload from: a value, or a file that is read when it is sent
@@ -82,70 +82,70 @@ impl Default for SendOptions {
 impl SendOptions {
     setters! {
         /// Sets the NATS URL named in the envelope, without its secrets; default `nats://localhost:4222`
-        broker_url: impl Into<String> => |options, value| options.sender = options.sender.clone().broker_url(&value.into());
+        fn broker_url(self, value: impl Into<String>) { self.sender = self.sender.clone().broker_url(&value.into()) }
         /// Sets the file server for large payloads; default `http://localhost:8080`
-        fileserver_url: impl Into<String> => |options, value| {
-            options.config.fileserver_url = value.into();
-            options.uploader = OnceLock::new();
-        };
+        fn fileserver_url(self, value: impl Into<String>) {
+            self.config.fileserver_url = value.into();
+            self.uploader = OnceLock::new()
+        }
         /// Sets the access token that the file server asks for; default none
-        fileserver_token: impl Into<String> => |options, value| {
-            options.config.fileserver_token = Some(Secret::new(value));
-            options.uploader = OnceLock::new();
-        };
+        fn fileserver_token(self, value: impl Into<String>) {
+            self.config.fileserver_token = Some(value.into());
+            self.uploader = OnceLock::new()
+        }
         /// Sets authorities that the file server's certificate may be of, besides those that the system trusts; default
         /// none
-        fileserver_ca: RootCertificates => |options, value| {
-            options.config.fileserver_ca = value;
-            options.uploader = OnceLock::new();
-        };
+        fn fileserver_ca(self, value: RootCertificates) {
+            self.config.fileserver_ca = value;
+            self.uploader = OnceLock::new()
+        }
         /// Sets who uploads large payloads: any store, or a closure by [`upload_handler`](crate::store::upload_handler)
-        fileserver_upload_handler: impl Uploader + 'static => |options, value| options.uploader = shared(Arc::new(value));
+        fn fileserver_upload_handler(self, value: impl Uploader + 'static) { self.uploader = shared(Arc::new(value)) }
         /// Sets the size in bytes from which a payload becomes a link; default 500,000
-        size_threshold: u64 => |options, value| options.config.limits.size_threshold = value;
+        fn size_threshold(self, value: u64) { self.config.limits = self.config.limits.size_threshold(value) }
         /// Sets the most bytes that the broker takes, headers included; default 1,048,576
-        max_message_size: u64 => |options, value| options.config.limits.max_message_size = value;
+        fn max_message_size(self, value: u64) { self.config.limits = self.config.limits.max_message_size(value) }
         /// Sets what kind of receiver it has to suit; default any desktop program
-        receiver: ReceiverKind => |options, value| options.config.limits.receiver = value;
+        fn receiver(self, value: ReceiverKind) { self.config.limits = self.config.limits.receiver(value) }
         /// Sets whether an arrowtable becomes a jsontable for a receiver that can't read Arrow; default false
-        convert_tables: bool => |options, value| options.config.limits.convert_tables = value;
+        fn convert_tables(self, value: bool) { self.config.limits = self.config.limits.convert_tables(value) }
         /// Sets whether payloads may become links; default true
-        links: bool => |options, value| options.config.limits.links = value;
+        fn links(self, value: bool) { self.config.limits = self.config.limits.links(value) }
         /// Sets whether the message will be sent again until it is acknowledged, so that its links are never one-shot;
         /// default false
-        awaits_ack: bool => |options, value| options.message.awaits_ack = value;
+        fn awaits_ack(self, value: bool) { self.message.awaits_ack = value }
         /// Sets the flow that the message belongs to; default a new one
-        correlation_id: impl Into<String> => |options, value| options.message.correlation_id = Some(value.into().into());
+        fn correlation_id(self, value: impl Into<String>) { self.message.correlation_id = Some(value.into().into()) }
         /// Sets why it is sent; default `chat`
-        msg_purpose: Purpose => |options, value| options.message.msg_purpose = value;
+        fn msg_purpose(self, value: Purpose) { self.message.msg_purpose = value }
         /// Sets the sending program's name; default `NATSBridge`
-        sender_name: impl Into<String> => |options, value| options.sender = options.sender.clone().name(value.into());
+        fn sender_name(self, value: impl Into<String>) { self.sender = self.sender.clone().name(value.into()) }
         /// Sets the receiving program's name; default empty, for all
-        receiver_name: impl Into<String> => |options, value| options.message.receiver_name = value.into().into();
+        fn receiver_name(self, value: impl Into<String>) { self.message.receiver_name = value.into().into() }
         /// Sets the receiving program's identifier; default empty, for all. A link to one receiver that is asked for no
         /// reply is one-shot
-        receiver_id: impl Into<String> => |options, value| options.message.receiver_id = value.into().into();
+        fn receiver_id(self, value: impl Into<String>) { self.message.receiver_id = value.into().into() }
         /// Sets the subject for replies; default none
-        reply_to: impl Into<String> => |options, value| options.message.reply_to = value.into().into();
+        fn reply_to(self, value: impl Into<String>) { self.message.reply_to = value.into().into() }
         /// Sets the `msg_id` of the message that this one replies to; default none
-        reply_to_msg_id: impl Into<String> => |options, value| options.message.reply_to_msg_id = value.into().into();
+        fn reply_to_msg_id(self, value: impl Into<String>) { self.message.reply_to_msg_id = value.into().into() }
         /// Sets the message's identifier; default a new one
-        msg_id: impl Into<String> => |options, value| options.message.msg_id = Some(value.into().into());
+        fn msg_id(self, value: impl Into<String>) { self.message.msg_id = Some(value.into().into()) }
         /// Sets the sending program's identifier; default a new one
-        sender_id: impl Into<String> => |options, value| options.sender = options.sender.clone().id(value.into());
+        fn sender_id(self, value: impl Into<String>) { self.sender = self.sender.clone().id(value.into()) }
         /// Sets message-level metadata; default empty
-        metadata: Metadata => |options, value| options.message.metadata = value;
+        fn metadata(self, value: Metadata) { self.message.metadata = value }
         /// Sets how long links live and how often they may be read; default as the specification says. A one-shot link is
         /// refused where no receiver is named, or a reply is asked for
-        link_lifetime: LinkLifetime => |options, value| options.message.link_lifetime = Some(value);
+        fn link_lifetime(self, value: LinkLifetime) { self.message.link_lifetime = Some(value) }
         /// Calls a function as the bytes of each upload go; it must not block; default none
-        on_progress: impl Fn(Progress<'_>) + Send + Sync + 'static => |options, value| {
-            options.config.progress = Some(ProgressHook::new(value));
-        };
+        fn on_progress(self, value: impl Fn(Progress<'_>) + Send + Sync + 'static) {
+            self.config.progress = Some(ProgressHook::new(value))
+        }
         /// Sets whether payloads may travel direct when the file server can't be reached and they fit; default false
-        direct_fallback: bool => |options, value| options.config.direct_fallback = value;
+        fn direct_fallback(self, value: bool) { self.config.direct_fallback = value }
         /// Sets whether direct payloads carry a digest too; default false
-        digest_direct: bool => |options, value| options.message.digest_direct = value;
+        fn digest_direct(self, value: bool) { self.message.digest_direct = value }
     }
 }
 
@@ -205,76 +205,47 @@ where
 }
 
 /// Options of [`smartreceive`] and [`open`], with the names and defaults of the other languages
-#[derive(Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ReceiveOptions {
-    retry: RetryPolicy,
-    checks: ReceivePolicy,
-    fileserver_url: Option<String>,
-    allowed_origins: Vec<String>,
-    roots: RootCertificates,
-    message_timeout: Duration,
+    config: Config,
+    /// Whether the configuration's file server was named
+    from_server: bool,
     downloader: OnceLock<Arc<dyn Downloader>>,
-    progress: Option<ProgressHook>,
-}
-
-impl Default for ReceiveOptions {
-    fn default() -> Self {
-        Self {
-            retry: RetryPolicy::default(),
-            checks: ReceivePolicy::default(),
-            fileserver_url: None,
-            allowed_origins: Vec::new(),
-            roots: RootCertificates::default(),
-            message_timeout: Config::MESSAGE_TIMEOUT,
-            downloader: OnceLock::new(),
-            progress: None,
-        }
-    }
 }
 
 impl ReceiveOptions {
     setters! {
         /// Sets who downloads links: any downloader, or a closure by [`download_handler`](crate::store::download_handler)
-        fileserver_download_handler: impl Downloader + 'static => |options, value| options.downloader = shared(Arc::new(value));
+        fn fileserver_download_handler(self, value: impl Downloader + 'static) {
+            self.downloader = shared(Arc::new(value))
+        }
         /// Sets how often a failed download is retried; default 5
-        max_retries: u32 => |options, value| options.retry = options.retry.max_retries(value);
+        fn max_retries(self, value: u32) { self.config.retry = self.config.retry.max_retries(value) }
         /// Sets the first pause before a retry; default 100 ms
-        base_delay: Duration => |options, value| options.retry = options.retry.base_delay(value);
+        fn base_delay(self, value: Duration) { self.config.retry = self.config.retry.base_delay(value) }
         /// Sets the longest pause before a retry; default 5,000 ms
-        max_delay: Duration => |options, value| options.retry = options.retry.max_delay(value);
+        fn max_delay(self, value: Duration) { self.config.retry = self.config.retry.max_delay(value) }
         /// Sets the file server whose links are followed, and no others; default none. A user name and password in the URL
         /// are sent to it alone
-        fileserver_url: impl Into<String> => |options, value| options.fileserver_url = Some(value.into());
+        fn fileserver_url(self, value: impl Into<String>) {
+            self.config.fileserver_url = value.into();
+            self.from_server = true
+        }
         /// Allows links to an origin such as `https://files.example.com`; from the first on, to no other
-        allow_origin: impl Into<String> => |options, value| options.allowed_origins.push(value.into());
+        fn allow_origin(self, value: impl Into<String>) { self.config.allowed_origins.push(value.into()) }
         /// Sets authorities that file servers' certificates may be of, besides those that the system trusts; default none
-        fileserver_ca: RootCertificates => |options, value| options.roots = value;
+        fn fileserver_ca(self, value: RootCertificates) { self.config.fileserver_ca = value }
         /// Calls a function as the bytes of each download go; it must not block; default none
-        on_progress: impl Fn(Progress<'_>) + Send + Sync + 'static => |options, value| {
-            options.progress = Some(ProgressHook::new(value));
-        };
+        fn on_progress(self, value: impl Fn(Progress<'_>) + Send + Sync + 'static) {
+            self.config.progress = Some(ProgressHook::new(value))
+        }
         /// Sets whether links without digests and wrong sizes are refused; default false
-        strict: bool => |options, value| options.checks.strict = value;
+        fn strict(self, value: bool) { self.config.checks.strict = value }
         /// Sets the most bytes taken in one payload; default 10,000,000,000
-        max_payload_size: u64 => |options, value| options.checks.max_payload_size = value;
+        fn max_payload_size(self, value: u64) { self.config.checks.max_payload_size = value }
         /// Sets how long all links of one message may take together; default 60 seconds, and one second more for each
         /// 1,000,000 bytes that the message says they hold
-        message_timeout: Duration => |options, value| options.message_timeout = value;
-    }
-}
-
-impl fmt::Debug for ReceiveOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReceiveOptions")
-            .field("retry", &self.retry)
-            .field("checks", &self.checks)
-            .field("fileserver_url", &self.fileserver_url.as_deref().map(redacted))
-            .field("allowed_origins", &config::shown(&self.allowed_origins))
-            .field("roots", &self.roots)
-            .field("message_timeout", &self.message_timeout)
-            .field("downloader", &self.downloader)
-            .field("progress", &self.progress)
-            .finish()
+        fn message_timeout(self, value: Duration) { self.config.message_timeout = value }
     }
 }
 
@@ -357,21 +328,18 @@ fn unreadable(error: Error, header: Option<&Header>) -> Error {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn open(json: impl AsRef<[u8]>, options: &ReceiveOptions) -> Result<(Header, Vec<Payload>), Error> {
-    let ReceiveOptions { retry, checks, fileserver_url, allowed_origins, roots, message_timeout, downloader, progress } =
-        options;
+    let ReceiveOptions { config, from_server, downloader } = options;
     let envelope = Envelope::from_json(json.as_ref()).map_err(|error| unreadable(error.into(), None))?;
     observe::received(&envelope);
-    let builder = || {
-        let builder = Fetcher::builder().retry(*retry).max_payload_size(checks.max_payload_size);
-        builder.root_certificates(roots.clone())
-    };
-    let downloader = made_once(downloader, || fetcher(builder(), None, fileserver_url.as_deref(), allowed_origins))?;
-    let downloader = match progress {
+    let fetcher =
+        || if *from_server { stores::fetcher_of(config) } else { stores::configured(Fetcher::builder(), config) };
+    let downloader = made_once(downloader, || Ok(Arc::new(LateFetcher::new(fetcher()?))))?;
+    let downloader = match &config.progress {
         Some(hook) => hook.downloader(downloader),
         None => downloader,
     };
-    let (header, arrivals) = envelope.open(checks);
-    Ok((header, Payload::all(arrivals, &downloader, *message_timeout)))
+    let (header, arrivals) = envelope.open(&config.checks);
+    Ok((header, Payload::all(arrivals, &downloader, config.message_timeout)))
 }
 
 /// Downloads at once for one message

@@ -32,7 +32,9 @@ fn messages() -> u64 {
 
 async fn connect(url: &str) -> Bridge {
     let mut config = Config::new(url);
-    config.nats = config.nats.reconnect_delay(Duration::from_millis(20), Duration::from_millis(200));
+    let options =
+        config.connect_options().clone().reconnect_delay(Duration::from_millis(20), Duration::from_millis(200));
+    config = config.nats(options);
     Bridge::connect(config).await.unwrap()
 }
 

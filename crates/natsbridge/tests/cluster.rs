@@ -37,7 +37,9 @@ async fn connected_to(nodes: &[NatsServer], index: usize) -> Bridge {
     let urls: Vec<_> = nodes.iter().map(NatsServer::url).collect();
     for _ in 0..200 {
         let mut config = Config::new(&urls.join(","));
-        config.nats = config.nats.reconnect_delay(Duration::from_millis(20), Duration::from_millis(200));
+        let options =
+            config.connect_options().clone().reconnect_delay(Duration::from_millis(20), Duration::from_millis(200));
+        config = config.nats(options);
         let bridge = Bridge::connect(config).await.unwrap();
         // The client chooses by lot.
         if bridge.broker_url() == urls[index] {

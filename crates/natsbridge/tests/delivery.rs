@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use natsbridge::error::DeliveryError;
 use natsbridge::store::{Downloader, MemoryStore};
 use natsbridge::{
     Bridge, Config, DeliverOptions, Error, HandlerError, MemoryBroker, Purpose, ServeOptions, Subscriber, Transport,
@@ -28,11 +27,7 @@ impl World {
     }
 
     async fn bridge_with(&self, store: &MemoryStore, downloader: Arc<dyn Downloader>) -> Bridge {
-        let with_store = |mut config: Config| {
-            config.uploader = Some(Arc::new(store.clone()));
-            config.downloader = Some(downloader);
-            config
-        };
+        let with_store = |config: Config| config.uploader(store.clone()).downloader(downloader);
         match self {
             Self::Memory(broker) => Bridge::with_broker(broker.clone(), with_store(Config::default())).unwrap(),
             Self::Server(server) => Bridge::connect(with_store(Config::new(&server.url()))).await.unwrap(),
@@ -128,10 +123,8 @@ async fn missing_receiver_is_an_error_with_numbers_and_keeps_the_file() {
         let options = quick().deadline(Duration::from_millis(350));
         let error = sender.message("jobs").binary("b", vec![0; 600_000]).deliver(&options).await.unwrap_err();
         let Error::Delivery(delivery) = &error else { panic!("{error:?}") };
-        let DeliveryError::Unacknowledged { acked: 0, awaited: 1, repeats, .. } = &**delivery else {
-            panic!("{error:?}")
-        };
-        assert!(*repeats >= 1 && error.code() == "unacknowledged" && error.is_retryable(), "{error}");
+        assert!(delivery.acked() == 0 && delivery.repeats() >= 1, "{error:?}");
+        assert!(error.code() == "unacknowledged" && error.is_retryable(), "{error}");
         assert_eq!(store.len(), 1);
     }
 }
@@ -334,7 +327,8 @@ async fn received_and_lost_add_up_to_sent_for_a_slow_receiver() {
     let limits = natsbridge_nats::SubscriptionLimits { messages: 50, bytes: 1 << 20 };
     let server = NatsServer::start().expect("a real nats-server");
     let mut config = Config::new(&server.url());
-    config.nats = config.nats.subscription_limits(limits);
+    let options = config.connect_options().clone().subscription_limits(limits);
+    config = config.nats(options);
     let memory = World::Memory(MemoryBroker::builder().subscription_limits(limits).build());
     let store = MemoryStore::new();
     for (sender, receiver) in [

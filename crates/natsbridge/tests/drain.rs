@@ -64,9 +64,8 @@ async fn messages_beyond_the_grace_are_counted() {
 #[tokio::test]
 async fn links_that_load_too_long_are_counted() {
     let store = MemoryStore::new();
-    let mut config = Config::default();
-    config.uploader = Some(Arc::new(store));
-    config.downloader = Some(Arc::new(natsbridge::store::download_handler(|_| std::future::pending())));
+    let config =
+        Config::default().uploader(store).downloader(natsbridge::store::download_handler(|_| std::future::pending()));
     let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
     let mut inbox = bridge.subscribe("n").await.unwrap();
     bridge.message("n").binary("link", vec![0; 600_000]).send().await.unwrap();

@@ -12,10 +12,7 @@ use tokio::io::AsyncReadExt as _;
 
 fn bridge(broker: &MemoryBroker) -> Bridge {
     let store = MemoryStore::new();
-    let mut config = Config::default();
-    config.limits.size_threshold = 100;
-    config.uploader = Some(Arc::new(store.clone()));
-    config.downloader = Some(Arc::new(store));
+    let config = Config::default().size_threshold(100).uploader(store.clone()).downloader(store);
     Bridge::with_broker(broker.clone(), config).unwrap()
 }
 

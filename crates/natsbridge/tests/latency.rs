@@ -113,8 +113,7 @@ async fn messages_of_all_sizes_complete_in_200_ms_for_95_percent() {
     const LIMIT: Duration = Duration::from_millis(200);
     let nats = NatsServer::start().expect("a real nats-server");
     let (files, _folder) = file_server().await;
-    let mut config = Config::new(&nats.url());
-    config.fileserver_url = files.url().to_owned();
+    let config = Config::new(&nats.url()).fileserver_url(files.url().to_owned());
     let (sender, receiver) = (Bridge::connect(config.clone()).await.unwrap(), Bridge::connect(config).await.unwrap());
     let mut inbox = receiver.subscribe("lab.latency").await.unwrap();
     receiver.confirm().await.unwrap();

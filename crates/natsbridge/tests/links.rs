@@ -11,7 +11,6 @@ use natsbridge::broker::{
     Broker, BrokerError, BrokerErrorKind, EventStream, Publish, QueueGroup, RawMessage, Subject, SubjectFilter,
     Subscription,
 };
-use natsbridge::error::DeliveryError;
 use natsbridge::store::{
     LifetimeRules, MemoryStore, Object, OneShotRule, Origin, Receipt, Source, StoreError, StoreErrorKind, Stored,
     Uploader,
@@ -70,9 +69,7 @@ impl Uploader for Wilful {
 }
 
 fn bridge_on(broker: impl Broker + 'static, store: &Arc<Wilful>) -> Bridge {
-    let mut config = Config::default();
-    config.uploader = Some(Arc::<Wilful>::clone(store));
-    config.downloader = Some(Arc::new(store.store.clone()));
+    let config = Config::default().uploader(Arc::<Wilful>::clone(store)).downloader(store.store.clone());
     Bridge::with_broker(broker, config).unwrap()
 }
 
@@ -200,9 +197,7 @@ async fn deadline_error_gives_the_last_refusal_as_its_reason() {
     let twice = quick().deadline(Duration::from_millis(500)).pauses(Duration::from_millis(400), Duration::from_secs(1));
     let error = bridge.message("jobs").text("t", "x").deliver(&twice).await.unwrap_err();
     let Error::Delivery(delivery) = &error else { panic!("{error:?}") };
-    let DeliveryError::Unacknowledged { refusal: Some(refusal), repeats: 1, .. } = &**delivery else {
-        panic!("{error:?}")
-    };
+    let Some(refusal) = delivery.refusal().filter(|_| delivery.repeats() == 1) else { panic!("{error:?}") };
     assert_eq!((&*refusal.receiver, &*refusal.code), ("NATSBridge", "handler"));
     assert_eq!(refusal.reason, "no space left on the disk");
     let text = error.to_string();
@@ -215,8 +210,7 @@ async fn receiver_with_an_identifier_counts_once_over_a_restart() {
     for (kept, counted) in [(Some("printer-7"), 1), (None, 2)] {
         let broker = MemoryBroker::new();
         let life = || {
-            let mut config = Config::default();
-            config.sender_id = kept.map(str::to_owned);
+            let config = kept.map_or_else(Config::default, |id| Config::default().sender_id(id));
             Bridge::with_broker(broker.clone(), config).unwrap()
         };
         let sender = Bridge::with_broker(broker.clone(), Config::default()).unwrap();
@@ -231,17 +225,13 @@ async fn receiver_with_an_identifier_counts_once_over_a_restart() {
         let two = quick().deadline(Duration::from_secs(5)).acks(2);
         let acked = match sender.message("jobs").text("t", "x").deliver(&two).await {
             Ok(delivered) => delivered.acks.len(),
-            Err(Error::Delivery(error)) => match *error {
-                DeliveryError::Unacknowledged { acked, .. } => acked,
-                error => panic!("{error:?}"),
-            },
+            Err(Error::Delivery(error)) => error.acked(),
             Err(error) => panic!("{error:?}"),
         };
         assert_eq!(acked, counted);
     }
     for unusable in ["", "a\nb", &"x".repeat(65)] {
-        let mut config = Config::default();
-        config.sender_id = Some(unusable.to_owned());
+        let config = Config::default().sender_id(unusable);
         let error = Bridge::with_broker(MemoryBroker::new(), config).unwrap_err();
         assert!(error.to_string().starts_with("sender_id"), "{error}");
     }
@@ -333,8 +323,8 @@ async fn broker_with_a_smaller_limit_gets_links() {
             .metadata(note);
         let reading = tokio::spawn(async move {
             let message = inbox.next().await.unwrap().unwrap();
-            if message.reply().is_ok() {
-                message.ack().await.unwrap();
+            if let Err(error) = message.ack().await {
+                assert_eq!(error.kind(), natsbridge::ErrorKind::NoReplySubject);
             }
             (message, inbox)
         });

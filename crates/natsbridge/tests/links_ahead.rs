@@ -42,10 +42,7 @@ async fn links_ahead_bounds_bytes_and_keeps_the_order() {
     let store = MemoryStore::new();
     let gate = Arc::new(Gate { store: store.clone(), begun: AtomicUsize::new(0), open: Semaphore::new(0) });
     let begun = || gate.begun.load(Ordering::Relaxed);
-    let mut config = Config::default();
-    config.uploader = Some(Arc::new(store));
-    config.downloader = Some(Arc::<Gate>::clone(&gate));
-    config.links_ahead = 1_500_000;
+    let config = Config::default().uploader(store).downloader(Arc::<Gate>::clone(&gate)).links_ahead(1_500_000);
     let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
     let mut inbox = bridge.subscribe("lab.>").await.unwrap();
     for size in [600_001, 600_002, 600_003, 5_000_000, 10, 600_004] {

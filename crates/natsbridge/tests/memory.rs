@@ -22,9 +22,7 @@ use serde_json::json;
 
 fn stored() -> (MemoryStore, Config) {
     let store = MemoryStore::new();
-    let mut config = Config::default();
-    config.uploader = Some(Arc::new(store.clone()));
-    config.downloader = Some(Arc::new(store.clone()));
+    let config = Config::default().uploader(store.clone()).downloader(store.clone());
     (store, config)
 }
 
@@ -172,7 +170,7 @@ async fn slow_links_keep_the_order_of_messages() {
     let (store, mut config) = stored();
     let turn = Arc::new(AtomicUsize::new(0));
     let (inner, at) = (store.clone(), Arc::clone(&turn));
-    config.downloader = Some(Arc::new(natsbridge::store::download_handler(move |link| {
+    config = config.downloader(natsbridge::store::download_handler(move |link| {
         let (inner, nth) = (inner.clone(), at.fetch_add(1, Ordering::SeqCst));
         async move {
             // The first download is the slowest.
@@ -182,8 +180,8 @@ async fn slow_links_keep_the_order_of_messages() {
             let Source::Bytes(bytes) = found.source else { panic!("in memory") };
             Ok(bytes)
         }
-    })));
-    config.limits.size_threshold = 3;
+    }));
+    config = config.size_threshold(3);
     let bridge = Bridge::with_broker(broker, config).unwrap();
     let mut inbox = bridge.subscribe("x").await.unwrap();
     for text in ["first", "second", "3", "fourth"] {
@@ -235,9 +233,8 @@ where
 {
     let (store, mut config) = stored();
     let inner = store.clone();
-    config.transfers = transfers;
-    config.uploader =
-        Some(Arc::new(Staged { store: store.clone(), before: move |name: &str| before(inner.clone(), name) }));
+    config = config.transfers(transfers);
+    config = config.uploader(Staged { store: store.clone(), before: move |name: &str| before(inner.clone(), name) });
     (store, Bridge::with_broker(MemoryBroker::new(), config).unwrap())
 }
 
@@ -246,11 +243,11 @@ fn runtime_that_ends_during_a_download_is_an_error_and_no_hang() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (_, mut config) = stored();
     let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
-    config.downloader = Some(Arc::new(natsbridge::store::download_handler(move |_| {
+    config = config.downloader(natsbridge::store::download_handler(move |_| {
         began.send(()).unwrap();
         std::future::pending()
-    })));
-    config.limits.size_threshold = 3;
+    }));
+    config = config.size_threshold(3);
     let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
     let first = runtime();
     let mut inbox = first.block_on(async {
@@ -392,13 +389,13 @@ async fn message_beyond_the_broker_is_refused_before_any_upload() {
     assert_eq!(error.code(), "too_large");
     assert!(error.to_string().contains("20000") && error.to_string().contains("500"), "{error}");
     assert!(store.is_empty());
-    assert_eq!(bridge.limits().max_message_size, 20_000);
+    assert_eq!(bridge.limits().message_limit(), 20_000);
 }
 
 #[tokio::test]
 async fn messages_suit_the_receiver_that_the_configuration_names() {
     let (_, mut config) = stored();
-    config.limits.receiver = natsbridge::ReceiverKind::MicroPython;
+    config = config.limits(natsbridge::wire::Limits::default().receiver(natsbridge::ReceiverKind::MicroPython));
     let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
     let large = || bridge.message("x").binary("large", vec![0; 60_000]);
     for draft in [large(), large().convert_tables()] {
@@ -414,7 +411,7 @@ async fn replies_name_the_message_they_reply_to() {
     let asked = bridge.message("ask").text("question", "6 × 7?").request(Duration::from_secs(5));
     let answered = async {
         let message = inbox.next().await.unwrap().unwrap();
-        message.reply().unwrap().text("answer", "42").send().await.unwrap();
+        message.reply().text("answer", "42").send().await.unwrap();
         message
     };
     let (answer, message) = tokio::join!(asked, answered);
@@ -552,9 +549,9 @@ async fn closures_serve_as_handlers() {
 
 #[tokio::test]
 async fn dead_file_server_does_not_touch_small_payloads() {
-    let mut config = Config::default();
-    config.fileserver_url = "http://127.0.0.1:9".into();
-    config.retry = RetryPolicy::default().max_retries(1).base_delay(Duration::from_millis(1));
+    let config = Config::default()
+        .fileserver_url("http://127.0.0.1:9")
+        .retry(RetryPolicy::default().max_retries(1).base_delay(Duration::from_millis(1)));
     let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
     let mut inbox = bridge.subscribe("x").await.unwrap();
     bridge.message("x").text("t", "small").send().await.unwrap();
@@ -566,10 +563,8 @@ async fn dead_file_server_does_not_touch_small_payloads() {
 
 #[tokio::test]
 async fn payload_goes_direct_past_a_dead_file_server_where_allowed() {
-    let mut config = Config::default();
-    config.fileserver_url = "http://127.0.0.1:9".into();
-    config.retry = RetryPolicy::never();
-    config.direct_fallback = true;
+    let config =
+        Config::default().fileserver_url("http://127.0.0.1:9").retry(RetryPolicy::never()).direct_fallback(true);
     let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
     let mut inbox = bridge.subscribe("x").await.unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();

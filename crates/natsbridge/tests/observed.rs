@@ -189,10 +189,7 @@ fn without_text(lines: Vec<Line>) -> Vec<Line> {
 }
 
 fn bridge(broker: &MemoryBroker, store: &MemoryStore, name: &str) -> Bridge {
-    let mut config = Config::default();
-    config.sender_name = name.to_owned();
-    config.uploader = Some(Arc::new(store.clone()));
-    config.downloader = Some(Arc::new(store.clone()));
+    let config = Config::default().sender_name(name.to_owned()).uploader(store.clone()).downloader(store.clone());
     Bridge::with_broker(broker.clone(), config).unwrap()
 }
 
@@ -337,10 +334,9 @@ async fn transfers_and_their_retries_are_counted_for_a_message() {
     let server = ScriptedHttp::start(up.into_iter().chain([Reply::ok(&body)])).await.unwrap();
     let retry = RetryPolicy::default().base_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(2));
     let store = HttpStore::builder(&format!("{}/{{id}}", server.url())).retry(retry).build().unwrap();
-    let mut config = Config::default();
-    config.uploader = Some(Arc::new(store));
-    config.downloader =
-        Some(Arc::new(Fetcher::builder().allow(server.url().parse().unwrap()).retry(retry).build().unwrap()));
+    let config = Config::default().uploader(store);
+    let fetcher = Fetcher::builder().allow(server.url().parse().unwrap()).retry(retry).build().unwrap();
+    let config = config.downloader(fetcher);
     let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
     let mut inbox = bridge.subscribe("jobs").await.unwrap().lazy();
     for _ in 0..2 {
@@ -370,11 +366,11 @@ async fn connection_state_reconnects_and_drops_are_measured() {
     let counts = Counts::default();
     let _recording = metrics::set_default_local_recorder(&counts);
     let mut server = NatsServer::start().expect("a real nats-server");
-    let mut config = Config::new(&server.url());
-    config.nats = config
-        .nats
+    let config = Config::new(&server.url());
+    let options = natsbridge::ConnectOptions::new(server.url())
         .reconnect_delay(Duration::from_millis(5), Duration::from_millis(50))
         .subscription_limits(SubscriptionLimits { messages: 10, bytes: 1 << 20 });
+    let config = config.nats(options);
     let bridge = Bridge::connect(config).await.unwrap();
     let inbox = bridge.subscribe("jobs").await.unwrap();
     let mut events = bridge.events();

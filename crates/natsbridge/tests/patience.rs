@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 use std::error::Error as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -24,14 +23,10 @@ impl Downloader for Slow {
     }
 }
 
-fn bridge(change: impl FnOnce(&mut Config)) -> Bridge {
+fn bridge(change: impl FnOnce(Config) -> Config) -> Bridge {
     let store = MemoryStore::new();
-    let mut config = Config::default();
-    config.limits.size_threshold = 100;
-    config.uploader = Some(Arc::new(store.clone()));
-    config.downloader = Some(Arc::new(Slow(store)));
-    change(&mut config);
-    Bridge::with_broker(MemoryBroker::new(), config).unwrap()
+    let config = Config::default().size_threshold(100).uploader(store.clone()).downloader(Slow(store));
+    Bridge::with_broker(MemoryBroker::new(), change(config)).unwrap()
 }
 
 /// Sends messages: those above 0 with links that take as many seconds
@@ -61,7 +56,7 @@ fn expected(arrivals: &[(&str, u64)]) -> Vec<(String, u64)> {
 
 #[tokio::test(start_paused = true)]
 async fn whole_messages_wait_five_seconds_for_a_slow_one() {
-    let bridge = bridge(|_| {});
+    let bridge = bridge(|config| config);
     let mut inbox = bridge.subscribe("n").await.unwrap();
     let since = Instant::now();
     send(&bridge, &[20, 0, 3, 0, 1, 0]).await;
@@ -74,7 +69,7 @@ async fn whole_messages_wait_five_seconds_for_a_slow_one() {
 
 #[tokio::test(start_paused = true)]
 async fn link_too_large_to_share_delays_others_until_its_deadline() {
-    let bridge = bridge(|config| config.links_ahead = 250);
+    let bridge = bridge(|config| config.links_ahead(250));
     let mut inbox = bridge.subscribe("n").await.unwrap();
     let since = Instant::now();
     for (seconds, bytes) in [("1700", 400), ("3", 120), ("0", 1), ("2", 120)] {
@@ -88,7 +83,10 @@ async fn link_too_large_to_share_delays_others_until_its_deadline() {
 async fn ordered_subscriber_waits_and_unordered_one_does_not() {
     let (zero, always) = (Some(Duration::ZERO), Some(Duration::MAX));
     for (how, timeout) in [("unordered", None), ("unordered", zero), ("ordered", None), ("ordered", always)] {
-        let bridge = bridge(|config| config.order_timeout = timeout.unwrap_or(config.order_timeout));
+        let bridge = bridge(|config| match timeout {
+            Some(timeout) => config.order_timeout(timeout),
+            None => config,
+        });
         let inbox = bridge.subscribe("n").await.unwrap();
         let mut inbox = match (how, timeout) {
             ("unordered", None) => inbox.unordered(),
@@ -105,7 +103,7 @@ async fn ordered_subscriber_waits_and_unordered_one_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn message_ends_with_its_deadline_and_delays_no_other() {
-    let bridge = bridge(|_| {});
+    let bridge = bridge(|config| config);
     let mut inbox = bridge.subscribe("n").await.unwrap();
     let since = Instant::now();
     // More than load at once, so the last ones wait for their turn.
@@ -120,7 +118,7 @@ async fn message_ends_with_its_deadline_and_delays_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn links_of_one_message_have_one_deadline_however_they_are_read() {
-    let bridge = bridge(|config| config.message_timeout = Duration::from_secs(30));
+    let bridge = bridge(|config| config.message_timeout(Duration::from_secs(30)));
     let folder = tempfile::tempdir().unwrap();
     for way in ["fetch", "save_to", "value", "open"] {
         let mut inbox = bridge.subscribe("n").await.unwrap().lazy();
@@ -152,7 +150,7 @@ async fn links_of_one_message_have_one_deadline_however_they_are_read() {
 
 #[tokio::test]
 async fn missing_folder_is_made_and_one_that_cannot_be_is_named() {
-    let bridge = bridge(|_| {});
+    let bridge = bridge(|config| config);
     let mut inbox = bridge.subscribe("n").await.unwrap().lazy();
     bridge.message("n").text("note", "x").binary("0", vec![0; 200]).send().await.unwrap();
     let message = inbox.next().await.unwrap().unwrap();
@@ -185,7 +183,7 @@ async fn download_that_cannot_be_written_names_the_folder() {
             Box::pin(std::future::ready(Err(error)))
         }
     }
-    let bridge = bridge(|config| config.downloader = Some(Arc::new(Full)));
+    let bridge = bridge(|config| config.downloader(Full));
     let mut inbox = bridge.subscribe("n").await.unwrap().lazy();
     send(&bridge, &[1]).await;
     let message = inbox.next().await.unwrap().unwrap();

@@ -79,8 +79,7 @@ mod bridge {
         let folder = tempfile::tempdir().unwrap();
         let server = file_server(&folder.path().join("stored")).await;
         let (all, own) = (Reports::default(), Reports::default());
-        let mut config = Config::default().on_progress(all.hook());
-        config.fileserver_url = server.url().to_owned();
+        let config = Config::default().on_progress(all.hook()).fileserver_url(server.url().to_owned());
         let bridge = Bridge::with_broker(MemoryBroker::new(), config).unwrap();
         let mut messages = bridge.subscribe("films").await.unwrap().lazy();
 

@@ -74,7 +74,7 @@ async fn connections_by_the_thousand_open_in_time_and_work_at_once() {
         let answering = futures_util::future::join_all(inboxes.iter_mut().map(|inbox| async {
             let message = inbox.next().await.unwrap().unwrap();
             let number: usize = message.get("n").unwrap();
-            message.reply().unwrap().dictionary("n", number + 1).send().await.unwrap();
+            message.reply().dictionary("n", number + 1).send().await.unwrap();
         }));
         let asking = futures_util::future::join_all((0..CONNECTIONS).map(|index| {
             let neighbour = &bridges[(index + 1) % CONNECTIONS];

@@ -127,10 +127,10 @@ fn public_types_show_no_secret_that_they_hold() {
     let with_user_info = format!("https://{user}:{token}@files.test/x?sig={token}#{token}");
     let nats = format!("nats://{user}:{token}@one.test:4222,{token}@two.test");
 
-    let mut config = Config::new(&nats);
-    config.fileserver_url = with_user_info.clone();
-    config.fileserver_token = Some(natsbridge::store::Secret::new(&token));
-    config.allowed_origins.push(with_user_info.clone());
+    let config = Config::new(&nats)
+        .fileserver_url(with_user_info.clone())
+        .fileserver_token(token.as_str())
+        .allow_origin(with_user_info.clone());
     tell(&config);
     for options in [
         ConnectOptions::new(&nats),
@@ -207,10 +207,10 @@ async fn message_takes_no_secret_along() {
     let listen = ([127, 0, 0, 1], 0).into();
     let files = FileServer::bind(ServerConfig::new(dir.path()).listen(listen).token(&token)).await.unwrap().start();
 
-    let mut config = Config::new(&nats.url().replace("nats://", &format!("nats://ann:{password}@")));
-    config.fileserver_url = files.url().replace("http://", &format!("http://ann:{password}@"));
-    config.fileserver_token = Some(natsbridge::store::Secret::new(&token));
-    config.retry = once();
+    let config = Config::new(&nats.url().replace("nats://", &format!("nats://ann:{password}@")))
+        .fileserver_url(files.url().replace("http://", &format!("http://ann:{password}@")))
+        .fileserver_token(token.as_str())
+        .retry(once());
     let bridge = Bridge::connect(config).await.unwrap();
     tell(&bridge);
     let mut inbox = bridge.subscribe("lab").await.unwrap();

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use natsbridge::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use natsbridge::broker::{Broker as _, Publish};
-use natsbridge::error::DeliveryError;
 use natsbridge::store::MemoryStore;
 use natsbridge::{
     Bridge, Config, Error, HandlerError, MemoryBroker, Message, Metadata, Payload, PayloadType, Purpose, Reply,
@@ -19,9 +18,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn bridge() -> Bridge {
     let store = Arc::new(MemoryStore::new());
-    let mut config = Config::default();
-    config.uploader = Some(store.clone());
-    config.downloader = Some(store);
+    let config = Config::default().uploader(store.clone()).downloader(store);
     Bridge::with_broker(MemoryBroker::new(), config).unwrap()
 }
 
@@ -29,8 +26,8 @@ fn bridge() -> Bridge {
 async fn refusal(bridge: &Bridge, subject: &str) -> (String, String) {
     let error = bridge.message(subject).text("n", "x").request(SOON).await.unwrap_err();
     let Error::Delivery(refused) = error.inner() else { panic!("{error}") };
-    let DeliveryError::Refused { code, reason, .. } = &**refused else { panic!("{refused}") };
-    (code.clone(), reason.clone())
+    let Some(refusal) = refused.refusal() else { panic!("{refused}") };
+    (refusal.code.clone(), refusal.reason.clone())
 }
 
 mod messages {

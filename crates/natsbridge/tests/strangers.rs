@@ -180,8 +180,7 @@ async fn strangers_text_reaches_no_error_or_log_unescaped() {
     let _ = tracing::subscriber::set_global_default(Log);
     describe_metrics();
     let broker = MemoryBroker::new();
-    let mut config = Config::default();
-    config.retry = config.retry.max_retries(0);
+    let config = Config::default().retry(natsbridge::store::RetryPolicy::never());
     let bridge = Bridge::with_broker(broker.clone(), config).unwrap();
     let mut inbox = bridge.subscribe("in.>").await.unwrap();
     let subject = format!("in.{}", HARMFUL.replace(['\r', '\n', '\0'], ""));
@@ -292,8 +291,7 @@ async fn strangers_replies_are_shown_harmlessly_too() {
 }
 
 fn limited(broker: &MemoryBroker, filters: &[&str]) -> Bridge {
-    let mut config = Config::default();
-    config.reply_subjects = filters.iter().map(|filter| filter.parse().unwrap()).collect();
+    let config = filters.iter().fold(Config::default(), |all, filter| all.allow_replies_to(filter.parse().unwrap()));
     Bridge::with_broker(broker.clone(), config).unwrap()
 }
 
@@ -314,7 +312,8 @@ async fn replies_go_only_to_listed_subjects() {
         let mut heard = broker.subscribe(to.parse().unwrap(), None).await.unwrap();
         bridge.message("ask").text("t", "x").reply_to(to).send().await.unwrap();
         let message = inbox.next().await.unwrap().unwrap();
-        let ways = [message.ack().await, message.nack("r").await, message.reply().map(drop)];
+        let ways =
+            [message.ack().await, message.nack("r").await, message.reply().text("t", "y").send().await.map(drop)];
         for way in ways {
             match way {
                 Ok(()) => assert!(allowed, "{to}"),
@@ -328,7 +327,7 @@ async fn replies_go_only_to_listed_subjects() {
         let unread = inbox.next().await.unwrap().unwrap_err();
         let refused = bridge.nack(&unread).await;
         assert_eq!(refused.is_ok(), allowed, "{to}: {refused:?} {unread:?}");
-        assert_eq!(heard.pending(), if allowed { 3 } else { 0 });
+        assert_eq!(heard.pending(), if allowed { 4 } else { 0 });
         heard.drain();
         while heard.next().await.is_some() {}
     }
@@ -360,8 +359,7 @@ async fn reply_subject_of_nats_is_checked_against_the_list_too() {
 #[tokio::test]
 async fn refusals_tell_strangers_neither_origins_nor_paths() {
     let broker = MemoryBroker::new();
-    let mut config = Config::default();
-    config.fileserver_url = "http://files.inner.test:8080".to_owned();
+    let config = Config::default().fileserver_url("http://files.inner.test:8080".to_owned());
     let bridge = Bridge::with_broker(broker.clone(), config).unwrap();
     let (mut inbox, mut answers) = (bridge.subscribe("ask").await.unwrap(), bridge.subscribe("answers").await.unwrap());
     let link =

@@ -21,15 +21,10 @@ const AROUND: u64 = 1_500;
 /// Name of the probe's sender and receiver
 const NAME: &str = "natsbridge doctor";
 
-pub(super) async fn check(
-    mut config: Config,
-    subject: Option<&str>,
-    checks: &mut ReceivePolicy,
-) -> Result<(), Failure> {
-    NAME.clone_into(&mut config.sender_name);
-    let requires_tls = config.nats.requires_tls();
+pub(super) async fn check(config: Config, subject: Option<&str>, checks: &mut ReceivePolicy) -> Result<(), Failure> {
+    let requires_tls = config.connect_options().requires_tls();
     let start = Instant::now();
-    let bridge = match Bridge::connect(config).await {
+    let bridge = match Bridge::connect(config.sender_name(NAME)).await {
         Ok(bridge) => bridge,
         Err(error) => return checks.add(Check::failed("nats", &error.into())),
     };
@@ -160,7 +155,7 @@ fn denied(name: &'static str, subject: &str, error: natsbridge::Error) -> Check 
 
 /// Whether what is below the threshold fits the broker
 fn sizes(limits: &Limits) -> Check {
-    let (threshold, limit) = (limits.size_threshold, limits.max_message_size);
+    let (threshold, limit) = (limits.threshold(), limits.message_limit());
     let (shown, taken) = (units::shown(threshold), units::shown(limit));
     // Base64 makes four bytes of three.
     let largest = (limit.saturating_sub(AROUND) / 4).saturating_mul(3);

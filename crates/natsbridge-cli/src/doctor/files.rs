@@ -2,13 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use natsbridge::store::{Digest, Downloader as _, Link, Object, Source, StoreError, Stored, Target, Uploader};
+use natsbridge::store::{
+    Digest, Downloader as _, Link, Object, RetryPolicy, Source, StoreError, Stored, Target, Uploader,
+};
 use natsbridge::{Config, LinkLifetime, PayloadType};
 use tokio::time::Instant;
 
 use super::{Check, ReceivePolicy, State};
 use crate::failure::Failure;
-use crate::{stores, units};
+use crate::units;
 
 /// Bytes of the probe where a large one failed
 const SMALL: u64 = 64 * 1024;
@@ -19,12 +21,12 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far two clocks may be apart before links expire noticeably early or late
 const SKEW: Duration = Duration::from_secs(5);
 
-pub(super) async fn check(mut config: Config, size: u64, checks: &mut ReceivePolicy) -> Result<(), Failure> {
+pub(super) async fn check(config: Config, size: u64, checks: &mut ReceivePolicy) -> Result<(), Failure> {
     // What works at the third try only is a finding.
-    config.retry = config.retry.max_retries(0);
-    let uploader = match stores::uploader(&config) {
+    let config = config.retry(RetryPolicy::never());
+    let uploader = match config.to_uploader() {
         Ok(uploader) => uploader,
-        Err(failure) => return checks.add(Check::failed("upload", &failure)),
+        Err(error) => return checks.add(Check::failed("upload", &error.into())),
     };
     let sha256 = Digest::of(&content(size));
     let shown = units::shown(size);
@@ -50,7 +52,7 @@ pub(super) async fn check(mut config: Config, size: u64, checks: &mut ReceivePol
     checks.add(Check::ok("upload", format!("{shown} to {} in {} ms", uploader.name(), start.elapsed().as_millis())))?;
     checks.add(lifetime(uploader.as_ref()))?;
 
-    let fetcher = stores::fetcher(&config)?;
+    let fetcher = config.to_fetcher()?;
     let mut link = Link::new("natsbridge doctor", &*stored.uploaded.url);
     (link.size, link.sha256) = (Some(size), Some(sha256));
     let start = Instant::now();

@@ -65,16 +65,12 @@ const MOST: u64 = 256 * 1024 * 1024;
 
 impl Inspect {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let mut config = global.config().await?;
-        for url in &self.allow_origin {
-            stores::origin("--allow-origin", url)?;
-        }
-        config.allowed_origins.clone_from(&self.allow_origin);
+        let config = stores::allow(global.config().await?, &self.allow_origin)?;
         let bytes = match &self.subject {
-            Some(subject) => self.next_on(subject, config.nats.clone()).await?,
+            Some(subject) => self.next_on(subject, config.connect_options().clone()).await?,
             None => self.read()?,
         };
-        let fetcher = if self.no_links { None } else { Some(stores::fetcher(&config)?) };
+        let fetcher = if self.no_links { None } else { Some(config.to_fetcher()?) };
         let envelope = match Envelope::from_json(&bytes) {
             Ok(envelope) => envelope,
             Err(error) => {

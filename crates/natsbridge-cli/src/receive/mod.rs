@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use natsbridge::wire::ReceivePolicy;
 use natsbridge::{Bridge, Subscriber};
 
 use crate::connection::{Connection, Meaning};
@@ -140,18 +141,15 @@ impl Receive {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         session::check_subscription(&self.subject, self.queue.as_ref())?;
         let mut config = global.config().await?;
-        for url in &self.allow_origin {
-            stores::origin("--allow-origin", url)?;
-        }
-        config.allowed_origins.clone_from(&self.allow_origin);
+        config = stores::allow(config, &self.allow_origin)?;
         if let Some(size) = self.max_size {
-            config.checks = config.checks.max_payload_size(size);
+            config = config.checks(ReceivePolicy::default().max_payload_size(size));
         }
         if let Some(id) = &self.id {
-            config.sender_id = Some(id.clone());
+            config = config.sender_id(id);
         }
-        config.message_timeout = self.message_timeout;
-        config.reply_subjects = session::reply_subjects(&self.reply_to)?;
+        config = config.message_timeout(self.message_timeout);
+        config = session::allow_replies(config, &self.reply_to)?;
         self.metrics.serve()?;
         config = progress::watch(config);
         if let Some(dir) = &self.save {

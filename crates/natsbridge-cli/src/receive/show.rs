@@ -107,11 +107,8 @@ impl Unshown {
         let first = problems.first()?;
         let mut columns: Vec<String> = Vec::new();
         for problem in problems {
-            if let CodecError::Unconvertible { column, .. } = problem
-                && !columns.contains(column)
-            {
-                columns.push(column.clone());
-            }
+            let column = problem.column().map(str::to_owned);
+            columns.extend(column.filter(|column| !columns.contains(column)));
         }
         let messages: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Some(Self { code: first.code(), message: messages.join("; "), columns })
@@ -174,7 +171,7 @@ fn json_of(
 ) -> Result<(Shown, Option<Unshown>), Error> {
     let (kept, most) = (in_proportion(size(&bytes)), budget.most(size(&bytes)));
     let view = Part::from_source(dataname, payload_type, bytes).json_view(most)?;
-    let too_large = view.problems().iter().any(|problem| matches!(problem, CodecError::TooLargeToShow { .. }));
+    let too_large = view.problems().iter().any(|problem| problem.code() == "too_large");
     // To find that a value is too large takes as long as to show as much of it.
     budget.take(if too_large { most } else { view.len() });
     let unshown = Unshown::of(view.problems());
@@ -210,7 +207,7 @@ fn lines_of(
             let limits = TableLimits::default().max_bytes(most);
             match Table::from_ipc(bytes, &limits) {
                 Ok(table) => Preview::of_table(&table).lines(listing::note_columns()),
-                Err(error @ CodecError::TableTooLarge { .. }) => {
+                Err(error) if error.code() == "too_large" => {
                     let unshown = Unshown::of(&[error]);
                     return Ok((Shown::Nothing, unshown));
                 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use natsbridge::wire::ReceivePolicy;
 use natsbridge::{Bridge, Error, HandlerError, Message, MessageBuilder, Purpose, Subscriber};
 use serde_json::json;
 use tokio::time::Instant;
@@ -131,15 +132,12 @@ impl Reply {
         session::check_subscription(&self.subject, self.queue.as_ref())?;
         program::check(&self.exec)?;
         let mut config = global.config().await?;
-        for url in &self.allow_origin {
-            stores::origin("--allow-origin", url)?;
-        }
-        config.allowed_origins.clone_from(&self.allow_origin);
+        config = stores::allow(config, &self.allow_origin)?;
         if let Some(size) = self.max_size {
-            config.checks = config.checks.max_payload_size(size);
+            config = config.checks(ReceivePolicy::default().max_payload_size(size));
         }
-        config.message_timeout = self.message_timeout;
-        config.reply_subjects = session::reply_subjects(&self.reply_to)?;
+        config = config.message_timeout(self.message_timeout);
+        config = session::allow_replies(config, &self.reply_to)?;
         self.metrics.serve()?;
         config = progress::watch(config);
         let bridge = Global::connect(config).await?;
@@ -307,8 +305,8 @@ async fn handle(program: &Program, message: Message) -> Handled {
 
 async fn reply(message: &Message, answer: &[u8]) -> Result<(), Error> {
     let draft: MessageBuilder = match std::str::from_utf8(answer) {
-        Ok(text) => message.reply()?.text("reply", text),
-        Err(_) => message.reply()?.binary("reply", answer.to_vec()),
+        Ok(text) => message.reply().text("reply", text),
+        Err(_) => message.reply().binary("reply", answer.to_vec()),
     };
     draft.send().await?;
     // Remembers the message, so that a repeat does not run the program again; who asked has the answer by now.

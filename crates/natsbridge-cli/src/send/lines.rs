@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use natsbridge::error::DeliveryError;
 use natsbridge::{Bridge, DeliverOptions, Delivered, Error, MessageBuilder};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
@@ -274,9 +273,7 @@ impl Outcome {
             Err(error) => {
                 if let Error::Delivery(error) = &error {
                     self.summary.sent += 1;
-                    if let DeliveryError::Unacknowledged { repeats, .. } = &**error {
-                        self.summary.repeated += u64::from(*repeats);
-                    }
+                    self.summary.repeated += u64::from(error.repeats());
                 }
                 self.failed(number, error.into());
             }

@@ -79,13 +79,14 @@ enum ReceiverKind {
 
 impl MessageArgs {
     /// Puts what holds for the whole connection into its settings
-    pub(crate) fn settle(&self, config: &mut Config) {
+    pub(crate) fn settle(&self, mut config: Config) -> Config {
         if let Some(name) = &self.sender_name {
-            config.sender_name.clone_from(name);
+            config = config.sender_name(name);
         }
         if let Some(bytes) = self.threshold {
-            config.limits.size_threshold = bytes;
+            config = config.size_threshold(bytes);
         }
+        config
     }
 
     /// Refuses wishes that contradict each other, before anything is read or sent

@@ -100,7 +100,7 @@ impl Send {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         self.check()?;
         let mut config = global.config().await?;
-        self.message.settle(&mut config);
+        config = self.message.settle(config);
         self.metrics.serve()?;
         config = progress::watch(config);
         if let Some(name) = &self.lines {

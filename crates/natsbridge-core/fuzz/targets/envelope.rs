@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use natsbridge_core::{ReceivePolicy, Envelope, EnvelopeError, redacted};
+use natsbridge_core::{Envelope, ReceivePolicy, redacted};
 use natsbridge_fuzz::{Memory, metadata_of};
 use serde::de::IgnoredAny;
 use serde_json::Value as Json;
@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(envelope) => envelope,
         Err(error) => {
             assert!(!error.code().is_empty() && !error.to_string().is_empty());
-            if let EnvelopeError::NotJson { line, .. } = error {
+            if let Some((line, _)) = error.position() {
                 assert!(line >= 1 && line <= data.len() + 1, "line {line}");
             }
             return;

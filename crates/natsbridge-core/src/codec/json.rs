@@ -5,12 +5,13 @@ use std::io;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::ser::Formatter;
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 use serde_json::{Map, Value as Json};
 
+use crate::error::{CodecError, CodecFault};
 use crate::harmless::shown_within;
 use crate::json_text::{Shape, compact, numbers};
-use crate::{CodecError, JsonText, Rows};
+use crate::{JsonText, Rows};
 
 /// Arrays and objects may nest this deep; the JSON reader's own limit, kept on both sides so that what is sent is read
 pub(crate) const MAX_DEPTH: usize = 127;
@@ -41,9 +42,12 @@ fn write<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, isize), CodecError>
     let mut levels = Levels::default();
     let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, &mut levels));
     if levels.depth > MAX_DEPTH {
-        return Err(CodecError::TooDeep { limit: MAX_DEPTH });
+        return Err(CodecError(CodecFault::TooDeep { limit: MAX_DEPTH }));
     }
-    written.map_err(|error| CodecError::Serialize { reason: reason(&error) })?;
+    written.map_err(|error| CodecError(CodecFault::Serialize { reason: reason(&error) }))?;
+    if let Some(key) = levels.keys.twice {
+        return Err(CodecError(CodecFault::KeyTwice { key }));
+    }
     let json = Bytes::from(json);
     let json = if levels.foreign { encode_text(&JsonText::new(json))? } else { json };
     Ok((json, levels.other_items))
@@ -57,6 +61,7 @@ struct Levels {
     other_items: isize,
     /// Whether it holds JSON that somebody else wrote, or integers beyond 64 bits
     foreign: bool,
+    keys: Keys,
 }
 
 impl Levels {
@@ -89,13 +94,45 @@ impl Formatter for &mut Levels {
     fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.other_items -= isize::from(self.depth == 1);
         self.begin()?;
+        self.keys.begin();
         writer.write_all(b"{")
     }
 
     #[inline]
     fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.depth -= 1;
+        self.keys.end();
         writer.write_all(b"}")
+    }
+
+    #[inline]
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.keys.in_key = true;
+        if first { Ok(()) } else { writer.write_all(b",") }
+    }
+
+    #[inline]
+    fn end_object_key<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.keys.in_key = false;
+        self.keys.open.push(0);
+        Ok(())
+    }
+
+    #[inline]
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if self.keys.in_key {
+            self.keys.open.extend_from_slice(fragment.as_bytes());
+        }
+        writer.write_all(fragment.as_bytes())
+    }
+
+    fn write_char_escape<W: ?Sized + io::Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        let mut text = Vec::new();
+        CompactFormatter.write_char_escape(&mut text, escape)?;
+        if self.keys.in_key {
+            self.keys.open.extend_from_slice(&text);
+        }
+        writer.write_all(&text)
     }
 
     fn write_i128<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: i128) -> io::Result<()> {
@@ -114,14 +151,54 @@ impl Formatter for &mut Levels {
     }
 }
 
+/// The keys of the objects that are open: a type with a flattened map can name one twice, and a reader would keep the last
+#[derive(Debug, Default)]
+struct Keys {
+    in_key: bool,
+    /// As they are in the JSON, each with a zero behind it, which none of them contains
+    open: Vec<u8>,
+    /// Where the keys of each open object begin
+    begins: Vec<usize>,
+    /// For each depth the keys of the last object, which were looked at: those of rows are the same in each
+    known: Vec<Vec<u8>>,
+    /// The first key that occurs twice in one object
+    twice: Option<String>,
+}
+
+impl Keys {
+    fn begin(&mut self) {
+        self.begins.push(self.open.len());
+        if self.known.len() < self.begins.len() {
+            self.known.push(Vec::new());
+        }
+    }
+
+    fn end(&mut self) {
+        let begin = self.begins.pop().unwrap_or_default();
+        let (keys, known) = (&self.open[begin..], &mut self.known[self.begins.len()]);
+        if keys != known.as_slice() {
+            // Keys that are numbers leave no text here; they come from maps, which hold each of them once.
+            let mut each: Vec<_> = keys.split(|byte| *byte == 0).filter(|key| !key.is_empty()).collect();
+            each.sort_unstable();
+            if let Some(pair) = each.windows(2).find(|pair| pair[0] == pair[1]) {
+                let key = String::from_utf8_lossy(pair[0]).into_owned();
+                self.twice.get_or_insert(key);
+            }
+            known.clear();
+            known.extend_from_slice(keys);
+        }
+        self.open.truncate(begin);
+    }
+}
+
 /// Rows given as the JSON array that they are on the wire
 pub(super) fn rows_of(json: Json) -> Result<Rows, CodecError> {
     let Json::Array(items) = json else {
-        return Err(CodecError::NotRows { found: format!("this is {}", kind(&json)) });
+        return Err(CodecError(CodecFault::NotRows { found: format!("this is {}", kind(&json)) }));
     };
     let row = |(at, item)| match item {
         Json::Object(row) => Ok(row),
-        other => Err(CodecError::NotRows { found: format!("row {at} is {}", kind(&other)) }),
+        other => Err(CodecError(CodecFault::NotRows { found: format!("row {at} is {}", kind(&other)) })),
     };
     items.into_iter().enumerate().map(row).collect::<Result<Vec<_>, _>>().map(Rows::new)
 }
@@ -151,8 +228,12 @@ fn compacted(json: &[u8]) -> Bytes {
 
 fn found_when_sending(error: CodecError) -> CodecError {
     match error {
-        CodecError::Number { line, column, number } => CodecError::WrongNumber { line, column, number },
-        CodecError::Json { reason, .. } if reason == TOO_DEEP => CodecError::TooDeep { limit: MAX_DEPTH },
+        CodecError(CodecFault::Number { line, column, number }) => {
+            CodecError(CodecFault::WrongNumber { line, column, number })
+        }
+        CodecError(CodecFault::Json { reason, .. }) if reason == TOO_DEEP => {
+            CodecError(CodecFault::TooDeep { limit: MAX_DEPTH })
+        }
         error => error,
     }
 }
@@ -199,7 +280,7 @@ pub(crate) fn check_rows(bytes: &[u8]) -> Result<(), CodecError> {
         Shape { kind: Shape::ARRAY, no_row: Some((at, kind)) } => format!("row {at} is {kind}"),
         Shape { kind, .. } => format!("this is {kind}"),
     };
-    Err(CodecError::NotRows { found })
+    Err(CodecError(CodecFault::NotRows { found }))
 }
 
 fn shape(bytes: &[u8]) -> Result<Shape, CodecError> {
@@ -211,7 +292,7 @@ fn shape(bytes: &[u8]) -> Result<Shape, CodecError> {
 /// Why JSON was not read; of a number that fits no float64 the reader does not say which
 fn unread(bytes: &[u8], error: &serde_json::Error) -> CodecError {
     match not_json(error) {
-        CodecError::Json { reason, .. } if reason == OUT_OF_RANGE => {
+        CodecError(CodecFault::Json { reason, .. }) if reason == OUT_OF_RANGE => {
             check_numbers(bytes).err().unwrap_or_else(|| not_json(error))
         }
         other => other,
@@ -230,11 +311,11 @@ fn check_numbers(bytes: &[u8]) -> Result<(), CodecError> {
         Some((at, number)) => {
             let before = &bytes[..at];
             let line_start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
-            Err(CodecError::Number {
+            Err(CodecError(CodecFault::Number {
                 line: memchr::memchr_iter(b'\n', before).count() + 1,
                 column: at - line_start + 1,
                 number: shown_within(number, 40).into_owned(),
-            })
+            }))
         }
     }
 }
@@ -311,7 +392,7 @@ fn is_kept(number: &str) -> bool {
 }
 
 fn not_json(error: &serde_json::Error) -> CodecError {
-    CodecError::Json { line: error.line(), column: error.column(), reason: reason(error) }
+    CodecError(CodecFault::Json { line: error.line(), column: error.column(), reason: reason(error) })
 }
 
 /// What `serde_json` says, without the position that it appends; it may repeat a stranger's text
@@ -344,7 +425,7 @@ mod tests {
     fn nesting_written_is_no_deeper_than_nesting_read() {
         let deepest = nested(MAX_DEPTH);
         assert_eq!(decode(&encode(&deepest).unwrap()).unwrap(), deepest);
-        assert_eq!(encode(&nested(MAX_DEPTH + 1)), Err(CodecError::TooDeep { limit: MAX_DEPTH }));
+        assert_eq!(encode(&nested(MAX_DEPTH + 1)), Err(CodecError(CodecFault::TooDeep { limit: MAX_DEPTH })));
         assert!(decode("[".repeat(100_000).as_bytes()).is_err());
         let row = |depth| Rows::new(vec![Map::from_iter([("a".to_owned(), nested(depth))])]);
         let deepest = row(MAX_DEPTH - 2);
@@ -374,7 +455,7 @@ mod tests {
             "-1e999999999",
             "-0.0000000000000000000001e-320",
         ] {
-            let found = CodecError::Number { line: 2, column: 7, number: number.to_owned() };
+            let found = CodecError(CodecFault::Number { line: 2, column: 7, number: number.to_owned() });
             let json = format!("{{\n \"n\": {number}}}");
             assert_eq!(decode(json.as_bytes()), Err(found.clone()));
             assert_eq!(check(json.as_bytes()), Err(found.clone()));
@@ -396,27 +477,33 @@ mod tests {
         assert_eq!(encode_rows_text(&text(&format!("[{json}]"))).unwrap(), format!("[{compact}]"));
         for number in ["123456789012345678901234567890", "1e400", "1e-400"] {
             let error = encode_text(&text(&format!("[{number}]"))).unwrap_err();
-            assert_eq!(error, CodecError::WrongNumber { line: 1, column: 2, number: number.to_owned() });
+            assert_eq!(error, CodecError(CodecFault::WrongNumber { line: 1, column: 2, number: number.to_owned() }));
             assert_eq!(error.code(), "wrong_value");
             let error = encode_rows_text(&text(&format!("[{{\"a\":{number}}}]"))).unwrap_err();
             assert_eq!(error.code(), "wrong_value");
         }
         let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
-        assert_eq!(encode_text(&text(&deep)), Err(CodecError::TooDeep { limit: MAX_DEPTH }));
+        assert_eq!(encode_text(&text(&deep)), Err(CodecError(CodecFault::TooDeep { limit: MAX_DEPTH })));
         assert!(encode_text(&text(&deep[1..255])).is_ok());
-        assert!(matches!(encode_text(&text("{'a':1}")), Err(CodecError::Json { line: 1, .. })));
-        assert!(matches!(encode_text(&JsonText::new(vec![b'"', 0xff, b'"'])), Err(CodecError::Json { .. })));
-        assert_eq!(encode_rows_text(&text("{}")), Err(CodecError::NotRows { found: "this is an object".to_owned() }));
+        assert!(matches!(encode_text(&text("{'a':1}")), Err(CodecError(CodecFault::Json { line: 1, .. }))));
+        assert!(matches!(
+            encode_text(&JsonText::new(vec![b'"', 0xff, b'"'])),
+            Err(CodecError(CodecFault::Json { .. }))
+        ));
+        assert_eq!(
+            encode_rows_text(&text("{}")),
+            Err(CodecError(CodecFault::NotRows { found: "this is an object".to_owned() }))
+        );
     }
 
     #[test]
     fn json_that_is_not_rows_is_named() {
         for (json, found) in [("{}", "this is an object"), ("[{},1]", "row 1 is a number"), ("null", "this is null")] {
-            assert_eq!(decode_rows(json.as_bytes()), Err(CodecError::NotRows { found: found.into() }));
+            assert_eq!(decode_rows(json.as_bytes()), Err(CodecError(CodecFault::NotRows { found: found.into() })));
         }
-        assert!(matches!(decode_rows(b"[{}"), Err(CodecError::Json { line: 1, .. })));
+        assert!(matches!(decode_rows(b"[{}"), Err(CodecError(CodecFault::Json { line: 1, .. }))));
         for json in ["NaN", "[1,]", "{\"a\":\"\\ud800\"}", "1 2", ""] {
-            assert!(matches!(decode(json.as_bytes()), Err(CodecError::Json { .. })), "{json}");
+            assert!(matches!(decode(json.as_bytes()), Err(CodecError(CodecFault::Json { .. }))), "{json}");
         }
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::CodecFault;
 #[cfg(feature = "arrow")]
 use crate::table::{Table, TableLimits};
 use crate::{CodecError, JsonText, PayloadType, Source, Value};
@@ -16,10 +17,8 @@ use crate::{CodecError, JsonText, PayloadType, Source, Value};
 /// A table in one form is converted where the other is asked for.
 ///
 /// # Errors
-/// [`CodecError::WrongValue`] for a value of another kind, [`CodecError::TooDeep`] for JSON that no reader could
-/// follow, [`CodecError::Unconvertible`] for a table without a counterpart, [`CodecError::Json`],
-/// [`CodecError::NotRows`] and [`CodecError::WrongNumber`] for JSON text that is none, no rows, or has numbers that
-/// receivers can't hold.
+/// A value of another kind, and JSON text with numbers that receivers can't hold (`wrong_value`); JSON that no reader could
+/// follow (`too_deep`); a table without a counterpart (`unconvertible`); JSON text that is none, or no rows (`undecodable`).
 pub fn encode(payload_type: PayloadType, value: Value) -> Result<Bytes, CodecError> {
     match (payload_type, value) {
         (PayloadType::Text, Value::Text(text)) => Ok(text.into()),
@@ -36,7 +35,7 @@ pub fn encode(payload_type: PayloadType, value: Value) -> Result<Bytes, CodecErr
         #[cfg(feature = "arrow")]
         (PayloadType::ArrowTable, value) => table_of(value)?.to_ipc(),
         #[cfg(not(feature = "arrow"))]
-        (PayloadType::ArrowTable, _) => Err(CodecError::NoArrow),
+        (PayloadType::ArrowTable, _) => Err(CodecError(CodecFault::NoArrow)),
         (PayloadType::Image | PayloadType::Audio | PayloadType::Video | PayloadType::Binary, Value::Bytes(bytes)) => {
             Ok(bytes)
         }
@@ -72,7 +71,7 @@ pub(crate) fn encode_from<T: Serialize + ?Sized>(payload_type: PayloadType, valu
         PayloadType::ArrowTable => source(payload_type, JsonText::new(json::encode_rows(value)?).into()),
         _ => {
             let expected = expected(payload_type);
-            Err(CodecError::WrongValue { payload_type, expected, found: "a value that serialises as JSON" })
+            Err(CodecError(CodecFault::WrongValue { payload_type, expected, found: "a value that serialises as JSON" }))
         }
     }
 }
@@ -80,8 +79,7 @@ pub(crate) fn encode_from<T: Serialize + ?Sized>(payload_type: PayloadType, valu
 /// Reads serialised bytes as their payload type says
 ///
 /// # Errors
-/// [`CodecError::Utf8`], [`CodecError::Json`], [`CodecError::NotRows`] and [`CodecError::Table`] for bytes that are
-/// not what the type says, [`CodecError::TableTooLarge`] for a table beyond its limits.
+/// Bytes that are not what the type says (`undecodable`); a table beyond its limits (`too_large`).
 pub fn decode(payload_type: PayloadType, bytes: Bytes) -> Result<Value, CodecError> {
     match payload_type {
         PayloadType::Text => text::decode(bytes).map(Value::Text),
@@ -90,7 +88,7 @@ pub fn decode(payload_type: PayloadType, bytes: Bytes) -> Result<Value, CodecErr
         #[cfg(feature = "arrow")]
         PayloadType::ArrowTable => Table::from_ipc(&bytes, &TableLimits::default()).map(Value::Table),
         #[cfg(not(feature = "arrow"))]
-        PayloadType::ArrowTable => Err(CodecError::NoArrow),
+        PayloadType::ArrowTable => Err(CodecError(CodecFault::NoArrow)),
         PayloadType::Image | PayloadType::Audio | PayloadType::Video | PayloadType::Binary => Ok(Value::Bytes(bytes)),
     }
 }
@@ -111,7 +109,7 @@ pub(crate) fn decode_as<T: DeserializeOwned>(payload_type: PayloadType, bytes: B
 }
 
 fn wrong(payload_type: PayloadType, value: &Value) -> CodecError {
-    CodecError::WrongValue { payload_type, expected: expected(payload_type), found: value.kind() }
+    CodecError(CodecFault::WrongValue { payload_type, expected: expected(payload_type), found: value.kind() })
 }
 
 const fn expected(payload_type: PayloadType) -> &'static str {

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::CodecError;
+use crate::error::{CodecError, CodecFault};
 
 /// Reads a string; without copying where these bytes are not shared
 pub(super) fn decode(bytes: Bytes) -> Result<String, CodecError> {
-    String::from_utf8(bytes.into()).map_err(|error| CodecError::Utf8 { at: error.utf8_error().valid_up_to() })
+    String::from_utf8(bytes.into())
+        .map_err(|error| CodecError(CodecFault::Utf8 { at: error.utf8_error().valid_up_to() }))
 }

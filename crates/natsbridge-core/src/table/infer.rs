@@ -12,8 +12,9 @@ use arrow_schema::{ArrowError, Field, Fields, Schema};
 use serde_json::{Map, Number, Value as Json};
 
 use super::{Table, TableLimits};
+use crate::Rows;
+use crate::error::{CodecError, CodecFault};
 use crate::harmless::shown_within;
-use crate::{CodecError, Rows};
 
 /// Integers up to here are each one float64
 const EXACT: u64 = 1 << 53;
@@ -73,7 +74,7 @@ impl Cells {
         let bytes = u64::try_from(cells).unwrap_or(u64::MAX).saturating_mul(8);
         self.taken = self.taken.saturating_add(bytes);
         if self.taken > self.limit {
-            return Err(CodecError::TableTooLarge { needed: self.taken, limit: self.limit });
+            return Err(CodecError(CodecFault::TableTooLarge { needed: self.taken, limit: self.limit }));
         }
         Ok(())
     }
@@ -187,7 +188,7 @@ fn numbers(values: &[Option<&Json>], path: &Path<'_>) -> Result<ArrayRef, CodecE
 }
 
 fn unconvertible(path: &Path<'_>, reason: impl Into<String>) -> CodecError {
-    CodecError::Unconvertible { column: path.to_string(), reason: reason.into() }
+    CodecError(CodecFault::Unconvertible { column: path.to_string(), reason: reason.into() })
 }
 
 fn unbuildable(path: &Path<'_>, error: &ArrowError) -> CodecError {

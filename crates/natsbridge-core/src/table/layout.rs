@@ -25,6 +25,9 @@ pub(super) fn check<'f>(
 ) -> Result<u64, CodecError> {
     let compressed = match batch.compression().map(|compression| compression.codec()) {
         None => false,
+        Some(CompressionType::LZ4_FRAME | CompressionType::ZSTD) if !cfg!(feature = "compression") => {
+            return Err(damaged("it is compressed, and this program was built without the feature `compression`"));
+        }
         Some(CompressionType::LZ4_FRAME | CompressionType::ZSTD) => true,
         Some(CompressionType(other)) => {
             return Err(damaged(format!("its bodies are compressed by the unknown method {other}")));

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::error::CodecError;
+use crate::error::{CodecError, CodecFault};
 
 /// The account of one way through the rows
 pub(super) struct Ledger {
@@ -58,12 +58,11 @@ impl Ledger {
     /// Why the rows ended, by column; or, as far as they are shown, what is null in them
     pub(super) fn problems(&self, name: impl Fn(usize) -> String) -> Vec<CodecError> {
         if self.taken.get() > self.limit {
-            return vec![CodecError::TableTooLarge { needed: self.taken.get(), limit: self.limit }];
+            return vec![CodecError(CodecFault::TableTooLarge { needed: self.taken.get(), limit: self.limit })];
         }
         let reasons = self.reasons.borrow();
-        let problem = |(column, reason): (&usize, &String)| CodecError::Unconvertible {
-            column: name(*column),
-            reason: reason.clone(),
+        let problem = |(column, reason): (&usize, &String)| {
+            CodecError(CodecFault::Unconvertible { column: name(*column), reason: reason.clone() })
         };
         reasons.iter().map(problem).collect()
     }

@@ -1,6 +1,7 @@
 //! How much a stranger's table may ask for, and the running account while one is read.
 
-use crate::CodecError;
+use crate::error::{CodecError, CodecFault};
+use crate::setters::setters;
 
 /// Memory that a small compressed input may always expand to: 16 MiB
 ///
@@ -22,29 +23,19 @@ pub struct TableLimits {
 }
 
 impl TableLimits {
-    /// Bytes of all columns and dictionaries together, after decompression; 1 GiB by default
-    #[must_use]
-    pub const fn max_bytes(mut self, bytes: u64) -> Self {
-        self.max_bytes = bytes;
-        self
-    }
+    setters! {
+        /// Bytes of all columns and dictionaries together, after decompression; 1 GiB by default
+        fn max_bytes(self, bytes: u64) { self.max_bytes = bytes }
 
-    /// How many times the input's length the compressed columns and rebuilt dictionaries may become; 1,000 by default
-    ///
-    /// 16 MiB are always allowed, within [`max_bytes`](Self::max_bytes).
-    #[must_use]
-    pub const fn max_expansion(mut self, times: u64) -> Self {
-        self.max_expansion = times;
-        self
-    }
+        /// How many times the input's length the compressed columns and rebuilt dictionaries may become; 1,000 by default
+        ///
+        /// 16 MiB are always allowed, within [`max_bytes`](Self::max_bytes).
+        fn max_expansion(self, times: u64) { self.max_expansion = times }
 
-    /// Rows for which no bytes stand, over all batches; 16,777,216 by default
-    ///
-    /// Null columns, run-end encoding, empty structs and batches without columns can declare 2^62 rows in 16 bytes.
-    #[must_use]
-    pub const fn max_unbacked_rows(mut self, rows: u64) -> Self {
-        self.max_unbacked_rows = rows;
-        self
+        /// Rows for which no bytes stand, over all batches; 16,777,216 by default
+        ///
+        /// Null columns, run-end encoding, empty structs and batches without columns can declare 2^62 rows in 16 bytes.
+        fn max_unbacked_rows(self, rows: u64) { self.max_unbacked_rows = rows }
     }
 
     /// The bytes that [`max_bytes`](Self::max_bytes) allows
@@ -103,12 +94,12 @@ impl Budget {
                 "it declares {} rows for which it holds no bytes, the limit is {limit}; raise `max_unbacked_rows`",
                 self.unbacked
             );
-            return Err(CodecError::Table { reason });
+            return Err(CodecError(CodecFault::Table { reason }));
         }
         Ok(())
     }
 }
 
 const fn within(needed: u64, limit: u64) -> Result<(), CodecError> {
-    if needed > limit { Err(CodecError::TableTooLarge { needed, limit }) } else { Ok(()) }
+    if needed > limit { Err(CodecError(CodecFault::TableTooLarge { needed, limit })) } else { Ok(()) }
 }

@@ -25,7 +25,7 @@ use serde_json::Value as Json;
 
 pub use self::limits::TableLimits;
 pub(crate) use self::rows::TableRows;
-use crate::error::CodecError;
+use crate::error::{CodecError, CodecFault};
 use crate::harmless::shown_within;
 use crate::limits::Limits;
 use crate::rows::Rows;
@@ -75,7 +75,7 @@ impl Table {
     /// A table of these batches, which may be none
     ///
     /// # Errors
-    /// [`CodecError::Table`] for a batch whose columns differ from the schema in name, type or number, or that may hold
+    /// Code `undecodable` for a batch whose columns differ from the schema in name, type or number, or that may hold
     /// nulls where the schema has none.
     pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Self, CodecError> {
         let fit = |(number, batch): (usize, RecordBatch)| {
@@ -102,12 +102,6 @@ impl Table {
         &self.batches
     }
 
-    /// The batches, given away
-    #[must_use]
-    pub fn into_batches(self) -> Vec<RecordBatch> {
-        self.batches
-    }
-
     /// Rows of all batches together
     #[must_use]
     pub fn num_rows(&self) -> usize {
@@ -125,7 +119,7 @@ impl Table {
     /// Buffers start at multiples of 64 bytes. A dictionary that changes between batches is written again.
     ///
     /// # Errors
-    /// [`CodecError::Table`] for a type that the IPC format can't carry.
+    /// Code `undecodable` for a type that the IPC format can't carry.
     pub fn to_ipc(&self) -> Result<Bytes, CodecError> {
         Ok(joined(&self.pieces()?))
     }
@@ -177,8 +171,8 @@ impl Table {
     /// so that hostile input ends in an error. Columns are slices of the input unless compressed or misaligned.
     ///
     /// # Errors
-    /// [`CodecError::Table`] for damaged or hostile input and for what can't be read (big-endian, tensors),
-    /// [`CodecError::TableTooLarge`] for what would grow beyond the limits.
+    /// Code `undecodable` for damaged or hostile input and for what can't be read (big-endian, tensors),
+    /// `too_large` for what would grow beyond the limits.
     pub fn from_ipc(bytes: &Bytes, limits: &TableLimits) -> Result<Self, CodecError> {
         read::read(bytes, limits)
     }
@@ -204,8 +198,8 @@ impl Table {
     /// text, which takes no memory.
     ///
     /// # Errors
-    /// [`CodecError::Unconvertible`] for two columns of one name, two fields of one name, a map with a key that stands
-    /// twice or is null, and times that are none; [`CodecError::TableTooLarge`] beyond the bound.
+    /// Code `unconvertible` for two columns of one name, two fields of one name, a map with a key that stands
+    /// twice or is null, and times that are none; `too_large` beyond the bound.
     pub fn to_rows(&self) -> Result<Rows, CodecError> {
         let most = TableLimits::default().bytes();
         let bound = self.read.map_or(most, |size| bound(size.input).min(most));
@@ -264,8 +258,8 @@ impl Table {
     /// ```
     ///
     /// # Errors
-    /// [`CodecError::Mismatch`] for rows of another shape than the type's, [`CodecError::Unconvertible`] as
-    /// [`to_rows`](Self::to_rows), [`CodecError::TableTooLarge`] beyond the bound.
+    /// Code `wrong_value` for rows of another shape than the type's, `unconvertible` as
+    /// [`to_rows`](Self::to_rows), `too_large` beyond the bound.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, CodecError> {
         let rows = self.rows()?;
         T::deserialize(&rows).map_err(|error| rows.problem().unwrap_or_else(|| CodecError::mismatch::<T>(&error)))
@@ -289,7 +283,7 @@ impl Table {
     /// are floats as long as each integer is one exactly.
     ///
     /// # Errors
-    /// [`CodecError::Unconvertible`] naming the column that mixes types, [`CodecError::TableTooLarge`] for rows with so
+    /// Code `unconvertible` naming the column that mixes types, `too_large` for rows with so
     /// many different keys that the table would take more than 256 times their values, 64 MiB or, in any case, 1 GiB.
     pub fn from_rows(rows: &Rows) -> Result<Self, CodecError> {
         infer::from_rows(rows)
@@ -320,7 +314,7 @@ fn joined(pieces: &[Buffer]) -> Bytes {
 
 /// What is wrong with a table; Arrow's errors may repeat a stranger's text
 fn damaged(reason: impl AsRef<str>) -> CodecError {
-    CodecError::Table { reason: shown_within(reason.as_ref(), 300).into_owned() }
+    CodecError(CodecFault::Table { reason: shown_within(reason.as_ref(), 300).into_owned() })
 }
 
 /// A field in an error: its name, quoted and cut, since it is a stranger's text

@@ -12,7 +12,7 @@ use super::Table;
 use super::cell::Value;
 use super::column::Column;
 use super::ledger::Ledger;
-use crate::error::CodecError;
+use crate::error::{CodecError, CodecFault};
 
 /// A table's rows, and what was found on the way through them
 ///
@@ -29,7 +29,7 @@ impl<'t> TableRows<'t> {
         let mut names = HashSet::new();
         if let Some(twice) = fields.iter().find(|field| !names.insert(field.name())) {
             let reason = "two columns have this name, and a JSON object holds one of them".to_owned();
-            return Err(CodecError::Unconvertible { column: twice.name().clone(), reason });
+            return Err(CodecError(CodecFault::Unconvertible { column: twice.name().clone(), reason }));
         }
         Ok(Self { table, ledger: Ledger::new(value, limit) })
     }

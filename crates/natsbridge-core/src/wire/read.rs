@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::scan::{Members, Raw, Scanner};
 use crate::base64;
 use crate::envelope::{Body, Envelope, Payload};
-use crate::error::{EnvelopeError, PayloadFault};
+use crate::error::{EnvelopeError, EnvelopeFault, PayloadFault};
 use crate::escape::has_control;
 use crate::fields::{FIELDS, OPENINGS};
 use crate::harmless::shown;
@@ -48,9 +48,9 @@ impl Envelope {
                 Ok(Self { header, payloads: payloads.collect::<Result<_, _>>()? })
             }
             (RawPayloads::Other, Some(raw)) if !raw.is_null() => {
-                Err(EnvelopeError::WrongType { field: "payloads", expected: "an array" })
+                Err(EnvelopeError(EnvelopeFault::WrongType { field: "payloads", expected: "an array" }))
             }
-            _ => Err(EnvelopeError::MissingField { field: "payloads" }),
+            _ => Err(EnvelopeError(EnvelopeFault::MissingField { field: "payloads" })),
         }
     }
 }
@@ -58,7 +58,7 @@ impl Envelope {
 /// What is wrong with a message that does not begin as an object: whether it is JSON of another type, or none
 fn not_an_object(scanner: &mut Scanner<'_>, json: &[u8]) -> EnvelopeError {
     match serde_json::from_slice(json) {
-        Ok(Shape { kind, .. }) => EnvelopeError::NotAnObject {
+        Ok(Shape { kind, .. }) => EnvelopeError(EnvelopeFault::NotAnObject {
             found: match kind {
                 Shape::ARRAY => "a JSON array",
                 "a string" => "a JSON string",
@@ -66,7 +66,7 @@ fn not_an_object(scanner: &mut Scanner<'_>, json: &[u8]) -> EnvelopeError {
                 "a boolean" => "a JSON boolean",
                 _ => "JSON null",
             },
-        },
+        }),
         Err(_) => {
             let sound = scanner.skip().and_then(|()| scanner.end());
             sound.err().unwrap_or_else(|| scanner.error("expected an envelope: one JSON object"))
@@ -145,7 +145,7 @@ impl Fault {
     fn in_envelope(self) -> EnvelopeError {
         match self {
             Self::NotJson(error) => error,
-            Self::WrongType { field, expected } => EnvelopeError::WrongType { field, expected },
+            Self::WrongType { field, expected } => EnvelopeError(EnvelopeFault::WrongType { field, expected }),
         }
     }
 
@@ -158,7 +158,7 @@ impl Fault {
 }
 
 fn fault(dataname: &str, fault: PayloadFault) -> EnvelopeError {
-    EnvelopeError::Payload { dataname: cut(dataname), fault }
+    EnvelopeError(EnvelopeFault::Payload { dataname: cut(dataname), fault })
 }
 
 /// As much of a stranger's text as an error shows
@@ -191,7 +191,7 @@ impl<'a> Reader<'_, 'a> {
         for ((content, raw), field) in contents.iter_mut().zip(values).zip(FIELDS) {
             let Some(raw) = raw.filter(|raw| !raw.is_null()) else { continue };
             if !raw.starts_with(b'"') {
-                return Err(EnvelopeError::WrongType { field, expected: "a string" });
+                return Err(EnvelopeError(EnvelopeFault::WrongType { field, expected: "a string" }));
             }
             *content = self.0.content(raw)?;
         }
@@ -201,10 +201,12 @@ impl<'a> Reader<'_, 'a> {
             let given = values.iter().take(FIELDS.len()).flatten().filter(|raw| !raw.is_null());
             given.copied().try_for_each(|raw| self.0.text(raw).map(drop))?;
         }
-        header.ok_or_else(|| EnvelopeError::NotJson {
-            line: 1,
-            column: 1,
-            reason: "the text fields are not UTF-8, or have 4 GiB".to_owned(),
+        header.ok_or_else(|| {
+            EnvelopeError(EnvelopeFault::NotJson {
+                line: 1,
+                column: 1,
+                reason: "the text fields are not UTF-8, or have 4 GiB".to_owned(),
+            })
         })
     }
 
@@ -236,7 +238,7 @@ impl<'a> Reader<'_, 'a> {
 
     fn payload(&self, index: usize, raw: Option<RawPayload<'a>>) -> Result<Payload, EnvelopeError> {
         let [id, dataname, payload_type, transport, encoding, size, data, metadata] =
-            raw.ok_or(EnvelopeError::NotAPayload { index })?;
+            raw.ok_or(EnvelopeError(EnvelopeFault::NotAPayload { index }))?;
         let name = self.text_or_empty(dataname, "dataname");
         let dataname = name.map_err(|fault| fault.in_payload(&format!("#{index}")))?;
         let in_payload = |fault: Fault| fault.in_payload(&dataname);

@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::codec::json::reason;
-use crate::error::EnvelopeError;
+use crate::error::{EnvelopeError, EnvelopeFault};
 use crate::escape::has_control;
 use crate::fields::BETWEEN;
 use crate::sequence::sequence_len;
@@ -235,7 +235,7 @@ impl<'a> Scanner<'a> {
     /// What is wrong at the current place
     pub(super) fn error(&self, reason: impl Into<String>) -> EnvelopeError {
         let (line, column) = self.position(self.at);
-        EnvelopeError::NotJson { line, column, reason: reason.into() }
+        EnvelopeError(EnvelopeFault::NotJson { line, column, reason: reason.into() })
     }
 
     fn string(&mut self) -> Result<Raw<'a>, EnvelopeError> {
@@ -287,7 +287,11 @@ impl<'a> Scanner<'a> {
         let offset = part.as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
         let (lines, columns) = self.position(offset);
         let column = if error.line() <= 1 { columns + error.column() } else { error.column() };
-        EnvelopeError::NotJson { line: lines + error.line().saturating_sub(1), column, reason: reason(error) }
+        EnvelopeError(EnvelopeFault::NotJson {
+            line: lines + error.line().saturating_sub(1),
+            column,
+            reason: reason(error),
+        })
     }
 
     /// The line, from 1, and how many bytes of it lie before this place

@@ -38,7 +38,7 @@ pub(crate) fn bound(bytes: &Bytes) -> u64 {
 
 /// The message of the last fence, which no input is to reach
 pub(crate) fn fell_to_the_fence(result: &Result<Table, CodecError>) -> bool {
-    matches!(result, Err(CodecError::Table { reason }) if reason.contains("panicked"))
+    result.as_ref().is_err_and(|error| error.to_string().contains("panicked"))
 }
 
 /// The error of an input that must not be read

@@ -181,9 +181,9 @@ async fn with_auth(
     };
     match auth {
         None => Ok(inner),
-        Some(Auth::Token(token)) => Ok(inner.token(token.reveal().to_owned())),
-        Some(Auth::UserPassword { user, password }) => Ok(inner.user_and_password(user, password.reveal().to_owned())),
-        Some(Auth::Nkey(seed)) => Ok(inner.nkey(seed.reveal().to_owned())),
+        Some(Auth::Token(token)) => Ok(inner.token(token)),
+        Some(Auth::UserPassword { user, password }) => Ok(inner.user_and_password(user, password)),
+        Some(Auth::Nkey(seed)) => Ok(inner.nkey(seed)),
         Some(Auth::NkeyFile(path)) => {
             let bytes = read(&path).await?;
             let seed = std::str::from_utf8(&bytes)
@@ -191,7 +191,7 @@ async fn with_auth(
             Ok(inner.nkey(seed.trim().to_owned()))
         }
         Some(Auth::Credentials(text)) => {
-            inner.credentials(text.reveal()).map_err(|error| unusable("the credentials".to_owned()).with_source(error))
+            inner.credentials(&text).map_err(|error| unusable("the credentials".to_owned()).with_source(error))
         }
         Some(Auth::CredentialsFile(path)) => {
             let what = format!("the credentials file {}", path.display());
@@ -308,7 +308,7 @@ mod tests {
         let error = addresses(&ConnectOptions::new("nats://one@a,nats://two@b")).unwrap_err();
         assert_eq!(error.kind(), BrokerErrorKind::InvalidOptions);
         let (_, auth) = addresses(&ConnectOptions::new("nats://one@a,nats://two@b").token("three")).unwrap();
-        assert!(matches!(auth, Some(Auth::Token(token)) if token.reveal() == "three"));
+        assert!(matches!(auth, Some(Auth::Token(token)) if token == "three"));
         let (addresses, auth) = addresses(&ConnectOptions::new("nats://one@a, nats://one@b")).unwrap();
         assert_eq!((addresses.len(), auth.is_some()), (2, true));
     }

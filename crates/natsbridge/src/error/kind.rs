@@ -1,6 +1,5 @@
 //! What kind of failure an error is, whichever room it comes from.
 
-use natsbridge_core::{CodecError, PayloadErrorKind};
 use natsbridge_fileserver::{FetchErrorKind, StoreErrorKind};
 use natsbridge_nats::BrokerErrorKind;
 
@@ -70,29 +69,17 @@ pub enum ErrorKind {
     Other,
 }
 
-pub(super) fn of_payload(fault: &PayloadErrorKind) -> ErrorKind {
-    match fault {
-        PayloadErrorKind::Digest { .. }
-        | PayloadErrorKind::DigestForm
-        | PayloadErrorKind::DigestMissing
-        | PayloadErrorKind::Size { .. } => ErrorKind::Corrupted,
-        PayloadErrorKind::TooLarge { .. } => ErrorKind::TooLarge,
-        PayloadErrorKind::Codec(error) => of_codec(error),
+/// The kind of an error of core, by its code
+pub(super) fn of_code(code: &str) -> ErrorKind {
+    match code {
+        "digest" | "digest_missing" | "size_mismatch" => ErrorKind::Corrupted,
+        "too_large" => ErrorKind::TooLarge,
+        "links_not_allowed" => ErrorKind::LinksNotAllowed,
+        "unsupported" => ErrorKind::Unsupported,
+        "wrong_value" | "unconvertible" => ErrorKind::WrongType,
+        "undecodable" | "too_deep" => ErrorKind::Undecodable,
+        "in_file" => ErrorKind::LocalFile,
         _ => ErrorKind::Other,
-    }
-}
-
-pub(super) fn of_codec(error: &CodecError) -> ErrorKind {
-    match error {
-        CodecError::TableTooLarge { .. } | CodecError::TooLargeToShow { .. } => ErrorKind::TooLarge,
-        CodecError::WrongValue { .. }
-        | CodecError::WrongNumber { .. }
-        | CodecError::Serialize { .. }
-        | CodecError::Mismatch { .. }
-        | CodecError::Unconvertible { .. } => ErrorKind::WrongType,
-        CodecError::NoArrow => ErrorKind::Unsupported,
-        CodecError::InFile => ErrorKind::LocalFile,
-        _ => ErrorKind::Undecodable,
     }
 }
 

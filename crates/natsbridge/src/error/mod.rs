@@ -213,23 +213,14 @@ impl Error {
         match self {
             Self::Config(_) => ErrorKind::Configuration,
             Self::Subject(_) => ErrorKind::InvalidSubject,
-            Self::Payload(error) => kind::of_payload(&error.fault),
-            Self::Plan(error) => match &**error {
-                PlanError::PayloadTooLarge { .. } | PlanError::MessageTooLarge { .. } => ErrorKind::TooLarge,
-                PlanError::LinksNotAllowed { .. } => ErrorKind::LinksNotAllowed,
-                PlanError::UnreadableType { .. } => ErrorKind::Unsupported,
-                PlanError::Convert { source, .. } => kind::of_codec(source),
-                PlanError::StoredSize { .. } => ErrorKind::Corrupted,
-                _ => ErrorKind::Other,
-            },
+            Self::Payload(error) => kind::of_code(error.code()),
+            Self::Plan(error) => kind::of_code(error.code()),
             Self::Store(error) => kind::of_store(error.kind()),
             Self::Envelope(_) => ErrorKind::InvalidMessage,
             Self::Fetch(error) => kind::of_fetch(error.kind()),
             Self::Broker(error) => kind::of_broker(error.kind()),
-            Self::Delivery(error) => match &**error {
-                DeliveryError::Unacknowledged { .. } => ErrorKind::Unacknowledged,
-                DeliveryError::Refused { .. } => ErrorKind::Refused,
-            },
+            Self::Delivery(error) if error.is_refused() => ErrorKind::Refused,
+            Self::Delivery(_) => ErrorKind::Unacknowledged,
             Self::File(_) => ErrorKind::LocalFile,
             Self::Unreadable(unread) => unread.error.kind(),
             Self::NoSuchPayload { .. } => ErrorKind::NoSuchPayload,
@@ -269,7 +260,7 @@ impl Error {
     #[must_use]
     pub fn dataname(&self) -> Option<&str> {
         match self {
-            Self::Payload(error) => Some(&error.dataname),
+            Self::Payload(error) => Some(error.dataname()),
             Self::Plan(error) => error.dataname(),
             Self::Store(error) => error.dataname(),
             Self::Envelope(error) => error.dataname(),
@@ -337,7 +328,7 @@ impl Error {
             Self::Fetch(error) => error.is_retryable(),
             Self::Broker(error) => error.is_retryable(),
             Self::File(_) => true,
-            Self::Delivery(error) => matches!(**error, DeliveryError::Unacknowledged { .. }),
+            Self::Delivery(error) => !error.is_refused(),
             Self::Unreadable(unread) => unread.error.is_retryable(),
             Self::Config(_)
             | Self::Subject(_)
@@ -397,42 +388,42 @@ impl fmt::Debug for Error {
 }
 
 /// Why a message was not acknowledged
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeliveryError {
-    /// Too few acknowledgements came before the deadline
-    #[error(
-        "message {} has {acked} of {awaited} acknowledgements after {repeats} repeats; {}",
-        shown(msg_id),
-        Reason(refusal.as_deref(), advice)
-    )]
-    Unacknowledged {
-        /// The message
-        msg_id: String,
-        /// Acknowledgements that came
-        acked: usize,
-        /// Acknowledgements awaited
-        awaited: usize,
-        /// How often the message was sent again
-        repeats: u32,
-        /// The last NACK that said the message may be sent again
-        refusal: Option<Box<Refusal>>,
-        /// What may be wrong where no NACK came
-        advice: &'static str,
-    },
-    /// A receiver refuses the message, and sending it again does not help
-    #[error("message {} was refused by {receiver}: {code}: {reason}", shown(msg_id))]
-    Refused {
-        /// The message
-        msg_id: String,
-        /// The refusing program's name, cut at 80 characters and made harmless to show
-        receiver: String,
-        /// The receiver's code, cut at 80 characters and made harmless to show
-        code: String,
-        /// The receiver's reason, cut at 500 characters and made harmless to show
-        reason: String,
-    },
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryError {
+    pub(crate) msg_id: String,
+    pub(crate) refusal: Option<Refusal>,
+    /// Nothing if the refusal ended the delivery
+    pub(crate) missing: Option<Missing>,
 }
+
+/// Acknowledgements that did not come before the deadline
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) acked: usize,
+    pub(crate) awaited: usize,
+    pub(crate) repeats: u32,
+    /// What may be wrong where no NACK came
+    pub(crate) advice: &'static str,
+}
+
+impl fmt::Display for DeliveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "message {} ", shown(&self.msg_id))?;
+        match (&self.missing, &self.refusal) {
+            (None, None) => f.write_str("was refused"),
+            (None, Some(refusal)) => write!(f, "was refused by {refusal}"),
+            (Some(Missing { acked, awaited, repeats, advice }), refusal) => {
+                write!(f, "has {acked} of {awaited} acknowledgements after {repeats} repeats; ")?;
+                match refusal {
+                    Some(refusal) => write!(f, "the last reply is a refusal by {refusal}"),
+                    None => f.write_str(advice),
+                }
+            }
+        }
+    }
+}
+
+impl StdError for DeliveryError {}
 
 /// What a NACK says; a stranger's text, cut and made harmless to show
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -446,36 +437,45 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// The last refusal, or what else may be wrong
-struct Reason<'a>(Option<&'a Refusal>, &'static str);
-
-impl fmt::Display for Reason<'_> {
+impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(Refusal { receiver, code, reason }) => {
-                write!(f, "the last reply is a refusal by {receiver}: {code}: {reason}")
-            }
-            None => f.write_str(self.1),
-        }
+        write!(f, "{}: {}: {}", self.receiver, self.code, self.reason)
     }
 }
 
 impl DeliveryError {
+    fn is_refused(&self) -> bool {
+        self.missing.is_none()
+    }
+
     /// The stable word for this error (docs/specification.md, "Error codes")
     #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Unacknowledged { .. } => "unacknowledged",
-            Self::Refused { .. } => "nacked",
-        }
+    pub fn code(&self) -> &'static str {
+        if self.is_refused() { "nacked" } else { "unacknowledged" }
     }
 
     /// The identifier of the message
     #[must_use]
     pub fn msg_id(&self) -> &str {
-        match self {
-            Self::Unacknowledged { msg_id, .. } | Self::Refused { msg_id, .. } => msg_id,
-        }
+        &self.msg_id
+    }
+
+    /// What the last NACK says: the one that refuses the message for good, or one that asks for it again
+    #[must_use]
+    pub const fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    /// Acknowledgements that came before the deadline
+    #[must_use]
+    pub fn acked(&self) -> usize {
+        self.missing.as_ref().map_or(0, |missing| missing.acked)
+    }
+
+    /// How often the message was sent again before the deadline
+    #[must_use]
+    pub fn repeats(&self) -> u32 {
+        self.missing.as_ref().map_or(0, |missing| missing.repeats)
     }
 }
 

@@ -67,7 +67,7 @@ impl Payload {
         match &self.0 {
             State::Ready { part } => part.name(),
             State::Link(link) => link.download.name(),
-            State::Failed { error, .. } => &error.dataname,
+            State::Failed { error, .. } => error.dataname(),
         }
     }
 
@@ -210,10 +210,10 @@ impl Payload {
     /// A `dictionary`, `jsontable`, `arrowtable` or `text` as a type of the program's own; a table is a list of rows
     ///
     /// # Errors
-    /// [`Error::Fetch`] and [`Error::Payload`], as [`Payload`] says; [`Error::WrongType`] when the value does not fit `T`,
-    /// and for images, audio, video and binaries.
+    /// [`Error::Fetch`] and [`Error::Payload`], as [`Payload`] says; of the kind
+    /// `ErrorKind::WrongType` when the value does not fit `T`, and for images, audio, video and binaries.
     pub async fn get<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        read::typed(self.fetch().await?)
+        Ok(self.fetch().await?.deserialize()?)
     }
 
     /// The Arrow table of an `arrowtable` payload

@@ -1,17 +1,8 @@
 //! What the bytes of a payload in memory are read as: a value, text, a table, or a type of the program's own.
 
-use natsbridge_core::{CodecError, Part, PayloadErrorKind, Value};
-use serde::de::DeserializeOwned;
+use natsbridge_core::{Part, Value};
 
 use crate::{Error, error};
-
-/// A dictionary, table or text as a type of the program's own
-pub(crate) fn typed<T: DeserializeOwned>(part: &Part) -> Result<T, Error> {
-    part.deserialize().map_err(|error| match &error.fault {
-        PayloadErrorKind::Codec(CodecError::Mismatch { wanted, reason }) => wrong(part, wanted, reason),
-        _ => error.into(),
-    })
-}
 
 pub(crate) fn text(part: &Part) -> Result<String, Error> {
     match part.value()? {

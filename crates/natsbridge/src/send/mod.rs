@@ -92,20 +92,14 @@ impl Sending<'_> {
         if let Some(subject) = self.subject {
             subject.number(&mut envelope);
         }
-        let json = self.json(&envelope, self.limits.max_message_size)?;
+        let json = self.json(&envelope, self.limits.message_limit())?;
         Ok(Encoded { envelope, json, uploads: UploadGuard::default(), links })
     }
 
     fn json(&self, envelope: &Envelope, limit: u64) -> Result<Bytes, PlanError> {
         let json = self.memory.map_or_else(|| envelope.to_json(), |memory| memory.json(envelope));
-        let size = u64::try_from(json.len()).unwrap_or(u64::MAX);
-        if size <= limit {
-            return Ok(json);
-        }
-        // Only URLs longer than the room planned for them lead here.
-        let direct = envelope.payloads().iter().filter(|payload| payload.url().is_none());
-        let direct = direct.map(|payload| (payload.dataname().to_owned(), payload.size())).collect();
-        Err(PlanError::MessageTooLarge { size, limit, direct, links_allowed: true })
+        envelope.check_size(&json, limit)?;
+        Ok(json)
     }
 
     /// Uploads, finishes, and deletes the uploads where that fails; `spare` may travel without links then
@@ -166,8 +160,8 @@ impl Sending<'_> {
         links: LinkRules,
         error: &StoreError,
     ) -> Result<Encoded, Error> {
-        let limits = self.limits.clone().size_threshold(u64::MAX).links(false);
-        files::read_all(&mut message.parts, limits.max_message_size).await?;
+        let limits = self.limits.size_threshold(u64::MAX).links(false);
+        files::read_all(&mut message.parts, limits.message_limit()).await?;
         tracing::warn!(error = observe::cause(error), "payloads travel direct, as the file server can't be reached");
         self.finish(natsbridge_core::plan(*message, self.sender, &limits, &mut Random)?, Vec::new(), links)
     }
@@ -177,7 +171,7 @@ impl Sending<'_> {
     /// On error the message stays as it was, with all its uploads.
     pub(crate) async fn encode_again(&self, encoded: &mut Encoded, max_message_size: u64) -> Result<(), Error> {
         // The number is in the header already.
-        let limits = self.limits.clone().max_message_size(max_message_size).header_allowance(0);
+        let limits = self.limits.max_message_size(max_message_size).header_allowance(0);
         let Encoded { envelope, uploads, links, .. } = &mut *encoded;
         let plan = envelope.plan_again(&limits, links.lifetime)?;
         let uploaded = match plan.uploads().next() {

@@ -170,10 +170,10 @@ impl Message {
     /// list of rows
     ///
     /// # Errors
-    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded and for a value that does not fit
-    /// `T`; [`Error::Payload`] when the bytes are not what the payload's type says.
+    /// [`Error::NoSuchPayload`]; [`Error::WrongType`] for a link that was not downloaded; [`Error::Payload`] for a value that
+    /// does not fit `T` (`ErrorKind::WrongType`), and when the bytes are not what the payload's type says.
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
-        read::typed(self.part(name)?)
+        Ok(self.part(name)?.deserialize()?)
     }
 
     /// The text of the first payload of this name, which is in memory
@@ -261,11 +261,18 @@ impl Message {
 
     /// Starts a reply to this message
     ///
-    /// # Errors
-    /// [`Error::NoReplySubject`] if the message names no subject for replies, [`Error::ReplyRefused`] if it names one to
-    /// which this program does not reply.
-    pub fn reply(&self) -> Result<MessageBuilder, Error> {
-        self.answer(Purpose::Chat)
+    /// Sending it fails with [`Error::NoReplySubject`] if the message names no subject for replies, and with
+    /// [`Error::ReplyRefused`] if it names one to which this program does not reply.
+    ///
+    /// # Examples
+    /// ```
+    /// # async fn handle(message: natsbridge::Message) -> Result<(), natsbridge::Error> {
+    /// message.reply().text("answer", "42").send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reply(&self) -> MessageBuilder {
+        self.answer(Purpose::Chat).unwrap_or_else(|error| MessageBuilder::unsendable(self.bridge.clone(), error))
     }
 
     /// A repeat of this message is acknowledged from now on, and not handed out again
