@@ -105,6 +105,9 @@ run 7: {time: 2026-05-15 00:00:00.000Z, volts: 1.0, word: row 2}
 answer: 42
 OUT
     echo "README's program says what it should"
+    # A bad value of a variable is an error that names it, when it is used.
+    said=$(SIZE_THRESHOLD=500kB "$dart" "$WORK/$name-readme.dill" 2>&1 || true)
+    grep -q 'SIZE_THRESHOLD' <<<"$said" || { echo "a bad SIZE_THRESHOLD is not named: $said"; exit 1; }
     "$dart" "$WORK/$name-example.dill" "$here/pubspec.yaml" | tail -1
     "$dart" "$WORK/$name-measure.dill" up >"$WORK/film.json"
     "$dart" "$WORK/$name-measure.dill" down <"$WORK/film.json"

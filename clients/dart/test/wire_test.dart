@@ -120,7 +120,38 @@ Future<void> errors() async {
   }
 }
 
+/// ACK, NACK and reply of a message, for a connection of the caller's own
+Future<void> answers() async {
+  Future<Received> message([Json more = const {}]) => smartreceive(jsonEncode({
+        'msg_id': 'm1', 'correlation_id': 'c1', 'sender_name': 'them', 'sender_id': id, 'msg_purpose': 'chat', 'payloads': <Object?>[], ...more //
+      }));
+  final asked = await message({'reply_to': 'lab.answers'});
+  final done = (await ack(asked, nats_reply: '_INBOX.x', sender_name: 'me'))!;
+  same(done.subject, 'lab.answers', 'reply_to goes first');
+  final fields = jsonDecode(done.json) as Json;
+  same([for (final name in ['msg_purpose', 'reply_to_msg_id', 'correlation_id', 'receiver_name', 'receiver_id', 'sender_name', 'payloads']) fields[name]],
+      ['ACK', 'm1', 'c1', 'them', id, 'me', <Object?>[]], 'ACK');
+  final refused = jsonDecode((await nack(asked, 'busy', 'later\u001b[31m', retryable: true))!.json) as Json;
+  same([refused['msg_purpose'], refused['metadata']], ['NACK', {'code': 'busy', 'reason': r'later\u{1b}[31m', 'retryable': true}], 'NACK');
+  final answer = jsonDecode((await reply(asked, [const Payload('n', 49, 'dictionary')]))!.json) as Json;
+  same([answer['msg_purpose'], (answer['payloads'] as List).length], ['chat', 1], 'reply');
+  final plain = await message();
+  same((await ack(plain, nats_reply: '_INBOX.x'))?.subject, '_INBOX.x', 'the NATS reply subject');
+  for (final silent in [
+    await ack(plain),
+    await ack(plain, nats_reply: r'$JS.ACK.x'),
+    await ack(await message({'reply_to': r'$SYS.x'})),
+    await ack(await message({'reply_to': 'a b'})),
+    await ack(await message({'reply_to': 'a.*'})),
+    await ack(await message({'reply_to': 'x', 'msg_purpose': 'ACK'})),
+    await nack(await message({'reply_to': 'x', 'msg_purpose': 'NACK'}), 'c', 'r'),
+  ]) {
+    same(silent, null, 'no answer');
+  }
+}
+
 final groups = {
+  'answers': answers,
   'addresses': addresses,
   'origins': origins,
   'senders': senders,

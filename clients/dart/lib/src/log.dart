@@ -6,7 +6,7 @@ import 'errors.dart';
 import 'platform_none.dart' if (dart.library.io) 'platform_io.dart' as platform;
 import 'text.dart';
 
-/// The seven fields that requirements name (NFR-401), what happened, and what belongs to it
+/// The seven fields that requirements name, what happened, and what belongs to it
 class LogRecord {
   LogRecord(this.event,
       {this.correlation_id = '',
