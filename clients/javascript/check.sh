@@ -42,6 +42,9 @@ done
 limit=$(find "$here" -path '*/node_modules' -prune -o -type f \( -name '*.js' -o -name '*.cjs' -o -name '*.mjs' -o -name '*.ts' -o -name '*.cts' -o -name '*.sh' \) -print0 | xargs -0 wc -l | awk '$2 != "total" && $1 >= 600')
 [ -z "$limit" ] || { echo "javascript: files of 600 lines or more: $limit"; exit 1; }
 
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$here/../../Cargo.toml" | head -1)
+[ "$(node -p "require('$here/package.json').version")" = "$version" ] || { echo "javascript: package.json's version is not the workspace's, $version"; exit 1; }
+
 # Packed, and installed into an empty folder.
 (cd "$WORK" && npm pack "$here" --silent >packed.txt)
 mkdir "$WORK/app"

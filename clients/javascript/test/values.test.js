@@ -157,3 +157,10 @@ test("a table without rows or columns is one", async () => {
   }
   assert.equal(await sent([], "jsontable"), "[]");
 });
+
+test("what stands behind the end of an Arrow stream is not read", async () => {
+  const bytes = Buffer.from((await send([{ a: 1 }], "arrowtable"))[0].payloads[0].data, "base64");
+  const twice = Buffer.concat([bytes, bytes.subarray(0, 40), Buffer.alloc(1000, 0x7f)]);
+  const message = JSON.stringify({ payloads: [{ dataname: "x", payload_type: "arrowtable", transport: "direct", data: twice.toString("base64") }] });
+  assert.equal((await smartreceive(message)).payloads[0][1].numRows, 1);
+});

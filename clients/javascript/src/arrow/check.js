@@ -3,7 +3,10 @@
 import { NATSBridgeError } from "../errors.js";
 import { fromUtf8, lossyUtf8 } from "../values.js";
 
-/** Checks that the messages of a stream or file stay inside it, and become no more than is allowed when read */
+/**
+ * Checks that the messages of a stream or file stay inside it, and become no more than is allowed when read; answers how many
+ * bytes were checked. apache-arrow would read a second stream behind the first.
+ */
 export function checkInput(arrow, input) {
   const view = new DataView(input.buffer);
   const refuse = (reason) => new NATSBridgeError("undecodable", `it is not a readable Arrow table: ${reason}`);
@@ -46,11 +49,13 @@ export function checkInput(arrow, input) {
     const length = end >= 8 && mark(end + 4) ? view.getInt32(end, true) : -1;
     if (length <= 0 || length > end - 8) throw refuse("a file without its end");
     for (const place of footerPlaces(input.subarray(end - length, end))) if (check(place) === null) throw refuse("a block without a message");
-    return;
+    return input.length;
   }
   const first = check(0);
   if (!first?.isSchema) throw refuse("it begins without a schema");
-  for (let message = first; message !== null; ) message = check(message.end);
+  let { end } = first;
+  for (let message; (message = check(end)) !== null; ) end = message.end;
+  return end;
 }
 
 /**
