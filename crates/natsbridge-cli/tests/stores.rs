@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use natsbridge_testkit::scripted_http::{Reply, Request};
 use support::{Running, Scripted, World, run};
 
-/// A folder of WebDAV that asks for a token, or a user and a password
+/// A folder of `WebDAV` that asks for a token, or a user and a password
 fn folder(asked: &'static str) -> Scripted {
     let files: Mutex<HashMap<String, Vec<u8>>> = Mutex::default();
     Scripted::start(move |request: &Request| {
