@@ -97,7 +97,8 @@ if [ -x "${CHROMIUM:-/usr/bin/chromium}" ]; then
         [ "$(node chromium.mjs "$(ls "$WORK/bundles/$bundler"/page.*js | head -1)")" = ok ]
     done
     cp "$here/test/use/chromium-file.mjs" "$WORK/app/chromium-file.mjs"
-    say "in Chromium, $(node chromium-file.mjs)"
+    measured=$(node chromium-file.mjs)
+    say "in Chromium, $measured"
     say "the three bundles work in $("${CHROMIUM:-/usr/bin/chromium}" --version 2>/dev/null | cut -d' ' -f1,2)"
 else echo "javascript: skipped Chromium: it is not installed"; fi
 

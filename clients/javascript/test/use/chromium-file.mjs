@@ -102,8 +102,8 @@ try {
   assert.equal(receiving.size, size);
   const megabytes = size / 1e6;
   console.log(`a File of ${megabytes} MB: JS heap ${sending.heap} MB, renderer ${memory} MB, longest pause ${sending.pause} ms; read back: JS heap ${receiving.heap} MB, renderer ${await renderers()} MB, longest pause ${receiving.pause} ms`);
-  // Garbage of some megabytes waits for its collector.
-  assert.ok(sending.heap < 150 && receiving.heap < 150 && memory < megabytes + 150, "nothing is held whole");
+  // How much garbage waits for its collector depends on how busy the machine is.
+  assert.ok(Math.max(sending.heap, receiving.heap) < 0.8 * megabytes && memory < megabytes + 100, "nothing is held whole");
 } finally {
   await browser.close();
   server.close();
