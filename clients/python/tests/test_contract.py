@@ -118,7 +118,7 @@ def test_senders_refuse_what_receivers_refuse() -> None:
         assert error.dataname == "x" and "`x`" in str(error)
 
 
-def test_messages_that_are_none_are_the_librarys_error() -> None:
+def test_messages_that_are_none_are_the_library_error() -> None:
     for message in ("", "[]", "1", "null", "[" * 100_000, '{"a":' * 100_000, b"\xff", '{"payloads":[7]}', '{"a":"\\ud800"}', "\ud800"):
         refused(lambda message=message: sync.smartreceive(message), "not_json", "wrong_type", "missing_field")
     for odd in (None, 7, [], {}, object(), 10**12):

@@ -68,7 +68,7 @@ def test_handlers_of_the_sync_twin_may_be_async_too(tmp_path: pathlib.Path) -> N
     assert sync.smartreceive(text, fileserver_download_handler=download)["payloads"][0][1] == LARGE
 
 
-def test_errors_of_handlers_are_the_librarys_with_their_cause() -> None:
+def test_errors_of_handlers_keep_their_cause() -> None:
     def raises(error: BaseException) -> Any:
         def handler(_: Any) -> Any:
             raise error

@@ -133,7 +133,7 @@ def test_repr_shows_the_first_rows_and_nothing_that_harms_a_terminal() -> None:
     assert "<table>" in table._repr_html_() and "<script>" not in Table({"<script>": [1]})._repr_html_()
 
 
-def test_damaged_arrow_is_the_librarys_error() -> None:
+def test_damaged_arrow_is_the_library_error() -> None:
     whole = Table({"a": [1, 2, 3], "t": ["x", "y", "z"]}).to_ipc()
     for end in range(0, len(whole), 7):
         try:

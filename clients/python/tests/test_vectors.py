@@ -75,7 +75,7 @@ def fields(envelope: Any) -> List[Any]:
     return [header, payloads]
 
 
-def test_mutated_messages_are_values_or_the_librarys_error() -> None:
+def test_mutated_messages_are_values_or_the_library_error() -> None:
     count = int(os.environ.get("MUTATIONS", "100000"))
     rng = random.Random(7)
     peer = adapter()
