@@ -41,12 +41,18 @@ run_readme() {
 python3 -m venv "$WORK/fresh"
 run_readme "$WORK/fresh/bin/python"
 "$python" examples/notebook.py >"$WORK/notebook.log" || { cat "$WORK/notebook.log"; exit 1; }
-old=$(command -v python3.9 || command -v python3.8 || true)
-if [ -n "$old" ] && [ "$("$old" -c 'import sys; print(sys.version_info[:2])')" != "$(python3 -c 'import sys; print(sys.version_info[:2])')" ]; then
+# The oldest that can be had beside it: on PATH, or pyenv's.
+old=
+for candidate in "$(command -v python3.8 || true)" "$(command -v python3.9 || true)" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.[89].*/bin/python; do
+    [ -n "$candidate" ] && "$candidate" -c 'import ensurepip, venv' 2>/dev/null && old=$candidate && break
+done
+if [ -n "$old" ]; then
     "$old" -m venv "$WORK/old"
     run_readme "$WORK/old/bin/python"
-    echo "python: README's programs on $("$old" --version)"
+    "$WORK/old/bin/python" -m pip install --quiet --disable-pip-version-check pytest pytest-timeout
+    MUTATIONS=2000 ENDINGS=4 "$WORK/old/bin/python" -m pytest -q -p no:cacheprovider --timeout 120 tests >"$WORK/old.log" || { tail -60 "$WORK/old.log"; exit 1; }
+    echo "python: $("$old" --version): README's programs, $(grep -oE '[0-9]+ passed.*' "$WORK/old.log" | tail -1)"
 else
-    echo "python: skipped Python 3.8 and 3.9: neither is on PATH"
+    echo "python: skipped Python 3.8 and 3.9: neither is on PATH nor pyenv's"
 fi
 echo "python: checked: $passed, types, README's programs and the notebook"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from natsbridge import NATSBridgeError, Table, UnsupportedError, sync
+from natsbridge import NATSBridgeError, Table, UnsupportedError, sync, testing
 
 
 def there_and_back(value: Any, kind: str = "arrowtable") -> Any:
@@ -46,6 +46,29 @@ def test_pandas_arrives_unchanged_types_included() -> None:
     expected = pyarrow.Table.from_pandas(given, preserve_index=False)
     assert table.to_pyarrow().equals(expected)
     pandas.testing.assert_frame_equal(table.to_pandas(), expected.to_pandas())
+
+
+def test_a_large_table_goes_from_pandas_to_polars_unchanged() -> None:
+    """By a link of a store in memory; tried by hand with 2,000,000 rows"""
+    pandas, polars, pyarrow = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    numpy, count = pytest.importorskip("numpy"), 300_000
+    numbers = numpy.arange(count)
+    given = pandas.DataFrame(
+        {
+            "i": numbers,
+            "text": pandas.Series(numbers % 1000).astype(str),
+            "cat": pandas.Categorical.from_codes(numbers % 3, ["a", "b", "c"]),
+            "when": pandas.date_range("2026-01-01", periods=count, freq="s", tz="Europe/Berlin"),
+            "null_int": pandas.array(numpy.where(numbers % 7 == 0, None, numbers), dtype="Int64"),
+        }
+    )
+    with testing.sync_bridge() as bridge:
+        messages = bridge.subscribe("a")
+        bridge.send("a", [("t", given, "arrowtable")])
+        message = messages.next(30)
+        assert message is not None and message.payload("t").transport == "link"
+        found, expected = message["t"].to_polars(), polars.from_arrow(pyarrow.Table.from_pandas(given, preserve_index=False))
+        assert found.equals(expected) and found.schema == expected.schema
 
 
 def test_an_index_without_a_name_is_left_out_and_one_with_a_name_is_a_column() -> None:
