@@ -5,10 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
-use super::preview::{Preview, ROWS};
-
-/// Columns whose names are kept; a line for people has room for fewer
-pub(super) const COLUMNS: usize = 40;
+use super::preview::{COLUMNS, Preview, ROWS};
 
 /// What is told of a table
 #[derive(Debug, Default, PartialEq, Eq)]

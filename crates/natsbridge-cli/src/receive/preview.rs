@@ -9,6 +9,9 @@ use crate::output;
 /// Rows that are shown
 pub(super) const ROWS: usize = 5;
 
+/// Columns whose names are kept; a line for people has room for fewer
+pub(super) const COLUMNS: usize = 40;
+
 /// Columns of the screen that a cell has at most
 const WIDEST: usize = 24;
 
@@ -58,7 +61,7 @@ impl Preview {
                 }
             }
         }
-        let columns = fields.iter().take(super::count::COLUMNS).map(|field| field.name().clone()).collect();
+        let columns = fields.iter().take(COLUMNS).map(|field| field.name().clone()).collect();
         Self { columns, rows, total: table.num_rows(), all_columns: fields.len() }
     }
 
