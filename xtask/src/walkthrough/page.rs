@@ -36,8 +36,8 @@ pub(super) fn blocks(page: &str) -> Outcome<Vec<Block>> {
         let Some(info) = line.strip_prefix("```") else { continue };
         let line = at + 1;
         let text: Vec<&str> = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```").collect();
-        // Rust's own test runner reads these.
-        if info.starts_with("rust,") {
+        // Rust's own test runner reads these, and cargo those.
+        if info.starts_with("rust,") || info == "toml" {
             continue;
         }
         let words: Vec<&str> = info.split_whitespace().collect();
