@@ -33,6 +33,7 @@ const STEPS: &[&[&str]] = &[
     &["demo"],
     &["walkthrough"],
     &["examples"],
+    &["operations"],
     // Julia and Dart come from places that not every machine can reach; the others always can be had.
     &["conformance", "--require", "rust,python,python-pure,node,browser,micropython"],
     // As above: Julia and Dart are checked where they can be had.

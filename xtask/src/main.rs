@@ -17,6 +17,8 @@ mod failure;
 mod fuzz;
 mod interrupt;
 mod links;
+#[cfg(unix)]
+mod operations;
 mod package;
 mod peers;
 mod process;
@@ -69,6 +71,8 @@ cargo xtask COMMAND
   examples [--screenshot FILE]
                   the examples that need another language: a table to Python
                   and back, and the web page in a browser
+  operations      the files of docs/operations, each used by its program; then
+                  faults, each of which has to raise its alert
   fuzz [--seconds N] [TARGET] [--input FILE]
                   random input for whatever a stranger may send, 60 seconds a
                   target; --input runs one input again
@@ -124,6 +128,8 @@ fn command(words: &[&str]) -> Outcome<()> {
         #[cfg(unix)]
         ["clients", rest @ ..] => clients::run(rest),
         ["conformance", rest @ ..] => conformance::run(rest),
+        #[cfg(unix)]
+        ["operations"] => operations::run(),
         #[cfg(unix)]
         ["walkthrough"] => walkthrough::run(),
         #[cfg(unix)]

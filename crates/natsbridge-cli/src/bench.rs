@@ -56,6 +56,7 @@ Sender and receiver are both this program, and share its processors.
 Examples:
   natsbridge bench
   natsbridge bench --messages 100000 --size 10kB --json
+  natsbridge bench --subject lab.bench --link-size 0
   natsbridge bench --link-size 1GB --fileserver https://files.example.com
 ";
 
@@ -122,7 +123,7 @@ impl Bench {
         };
         let receiving = async {
             for _ in 0..self.messages {
-                next(&mut inbox).await?;
+                next(bridge, &mut inbox).await?;
                 room.add_permits(1);
             }
             Ok::<(), Failure>(())
@@ -136,7 +137,7 @@ impl Bench {
         for _ in 0..TIMED {
             let start = Instant::now();
             message(bridge).send().await?;
-            next(&mut inbox).await?;
+            next(bridge, &mut inbox).await?;
             times.push(start.elapsed());
         }
         times.sort_unstable();
@@ -219,8 +220,17 @@ fn filled(size: u64) -> Vec<u8> {
     (0..size).map(next).collect()
 }
 
-async fn next(inbox: &mut Subscriber) -> Result<(), Failure> {
-    match tokio::time::timeout(PATIENCE, inbox.next()).await {
+/// Waits for the next message of our own; others may use the subject too
+async fn next(bridge: &Bridge, inbox: &mut Subscriber) -> Result<(), Failure> {
+    let own = async {
+        loop {
+            match inbox.next().await {
+                Some(Ok(message)) if message.header().sender_id() != bridge.sender_id() => {}
+                other => return other,
+            }
+        }
+    };
+    match tokio::time::timeout(PATIENCE, own).await {
         Ok(Some(Ok(_))) => Ok(()),
         Ok(Some(Err(error))) => Err(error.into()),
         Ok(None) => Err(Failure::ConnectionClosed),

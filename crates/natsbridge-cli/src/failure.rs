@@ -56,6 +56,9 @@ pub(crate) enum Failure {
     /// A request whose answer is a NACK
     #[error("refused by {} ({}): {}", output::harmless(receiver), output::harmless(code), output::harmless(reason))]
     Refused { receiver: String, code: String, reason: String },
+    /// Probes that did not come back in time often enough
+    #[error("only {share:.1} % of the messages came back within {}", humantime::format_duration(*.within))]
+    Late { share: f64, within: std::time::Duration },
     /// The end of `--for`
     #[error("{seen} of {wanted} messages came in time{}", if *.unread > 0 { ", and not all could be read" } else { "" })]
     TimeRanOut { seen: u64, wanted: u64, unread: u64 },
@@ -137,7 +140,7 @@ impl Failure {
             Self::Unhealthy { exit_code, .. } => *exit_code,
             Self::Unread { .. } | Self::Unsound { .. } => 6,
             Self::TimeRanOut { .. } => 7,
-            Self::Unanswered(_) | Self::Refused { .. } => 8,
+            Self::Unanswered(_) | Self::Refused { .. } | Self::Late { .. } => 8,
             Self::Unhandled { .. } => 9,
             Self::Lines { first, .. } => first.exit_code(),
         }

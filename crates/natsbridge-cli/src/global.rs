@@ -7,7 +7,7 @@ use natsbridge::{Bridge, Config};
 
 use crate::failure::Failure;
 use crate::profile::{self, Given};
-use crate::stores;
+use crate::{output, stores};
 
 const NATS: &str = "NATS server, or several with commas [env: NATS_URL] [default: nats://localhost:4222]";
 const NATS_LONG: &str = "\
@@ -220,6 +220,13 @@ impl Global {
         Ok(config)
     }
 
+    /// The NATS servers' addresses, as they were given
+    pub(crate) fn nats_urls(&self) -> Vec<String> {
+        let given = self.settings().ok().and_then(|settings| self.variable(&settings, "NATS_URL").ok());
+        let given = given.filter(|urls| !urls.trim().is_empty());
+        given.as_deref().unwrap_or(Config::NATS_URL).split(',').map(|url| url.trim().to_owned()).collect()
+    }
+
     /// The profile or the context that is to be used, if any
     fn settings(&self) -> Result<Settings, Failure> {
         let (given, asked) = match (&self.nats.profile, &self.nats.context) {
@@ -313,6 +320,13 @@ impl Global {
 
     /// Connects, and says what to do where that fails
     pub(crate) async fn connect(config: Config) -> Result<Bridge, Failure> {
+        if stores::shows_token(&config) {
+            let warning = output::stderr_style().red("WARNING:");
+            output::note(&format!(
+                "{warning} FILESERVER_TOKEN goes to {} in clear text; use https://",
+                natsbridge::wire::redacted(config.upload_url())
+            ));
+        }
         Ok(Bridge::connect(config).await?)
     }
 }

@@ -1,6 +1,7 @@
 //! The program `natsbridge`: reads the command line, runs one command, and turns its outcome into an exit code.
 
 mod bench;
+mod certificate;
 mod connection;
 mod doctor;
 mod encoding;
@@ -13,9 +14,11 @@ mod listing;
 mod logging;
 mod manual;
 mod metrics;
+mod notify;
 mod output;
 mod overview;
 mod parquet;
+mod probe;
 mod profile;
 mod progress;
 mod receive;
@@ -72,6 +75,7 @@ enum Command {
     #[command(alias = "check")]
     Doctor(Connected<doctor::Doctor>),
     Bench(Connected<bench::Bench>),
+    Probe(Connected<probe::Probe>),
     #[command(alias = "profiles")]
     Profile(profile::Profile),
     Completions(manual::Completions),
@@ -170,7 +174,7 @@ Exit codes:
   5  bad input, or a message that can't travel; nothing was sent
   6  messages arrived that could not be read, or inspect found problems
   7  the time of --for ended before --count messages came
-  8  not acknowledged in time, refused by a receiver, or no reply
+  8  not acknowledged in time, refused by a receiver, no reply, or too slow
   9  messages had arrived that were not handled before the end
 130 and 143: a second Ctrl-C or SIGTERM ended the program at once.
 ";
@@ -216,6 +220,7 @@ impl Command {
             Self::Replay(command) => command.other.verbose,
             Self::Doctor(command) => command.other.verbose,
             Self::Bench(command) => command.other.verbose,
+            Self::Probe(command) => command.other.verbose,
             Self::Files(_) | Self::Profile(_) | Self::Completions(_) | Self::Man(_) => 0,
         }
     }
@@ -232,6 +237,7 @@ impl Command {
             Self::Record(record) => record.command.run(&Global::of_broker(record.nats)).await,
             Self::Replay(replay) => replay.command.run(&Global::of_broker(replay.nats)).await,
             Self::Bench(bench) => bench.command.run(&bench.global).await,
+            Self::Probe(probe) => probe.command.run(&probe.global).await,
             Self::Inspect(inspect) => inspect.command.run(&inspect.global).await,
             Self::Doctor(doctor) => doctor.command.run(&doctor.global).await,
             Self::Profile(profile) => profile.run(),

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::{output, units};
 
 /// Upper bounds of the durations that are counted, in seconds: from a small file on the same machine to a large one
-const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+const SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
 
 /// Where the metrics are served
 #[derive(Debug, Args)]
@@ -26,14 +26,22 @@ impl Metrics {
         self.metrics.is_some()
     }
 
-    /// Begins to serve them where that was asked for
+    /// Begins to serve those of a program that sends or receives, where that was asked for
     pub(crate) fn serve(&self) -> Result<(), Failure> {
+        if self.metrics.is_some() {
+            self.install()?;
+            natsbridge::metrics::describe_metrics();
+        }
+        Ok(())
+    }
+
+    /// Begins to serve what the program counts, where that was asked for
+    pub(crate) fn install(&self) -> Result<(), Failure> {
         let Some(address) = self.metrics else { return Ok(()) };
         let exporter = PrometheusBuilder::new().with_http_listener(address).set_buckets(&SECONDS);
         exporter
             .and_then(PrometheusBuilder::install)
             .map_err(|error| Failure::system(format!("cannot serve metrics on {address}"), io::Error::other(error)))?;
-        natsbridge::metrics::describe_metrics();
         output::note(&format!("metrics on http://{address}/metrics"));
         Ok(())
     }

@@ -72,6 +72,11 @@ pub(crate) fn hanging(text: &str, behind: usize, indent: &str) -> String {
     text.to_owned()
 }
 
+/// A day for people, such as 2026-03-29
+pub(crate) fn date(moment: std::time::SystemTime) -> String {
+    time::OffsetDateTime::from(moment).date().to_string()
+}
+
 /// Whether and how to colour
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style(bool);

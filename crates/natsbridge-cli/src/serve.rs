@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::failure::Failure;
 use crate::metrics::Metrics;
-use crate::{output, signals, units};
+use crate::{notify, output, signals, units};
 
 /// Run a file server for large payloads, on a local folder
 ///
@@ -51,6 +51,14 @@ pub(crate) struct Serve {
     /// and these names, so that no web page can use it under another name.
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
+    /// PEM file of the certificate to speak TLS with, the server's first
+    ///
+    /// It is read again when it changes: a renewed one needs no restart.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<String>,
+    /// PEM file of that certificate's key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<String>,
     #[command(flatten)]
     metrics: Metrics,
     /// Print where it listens as a JSON line
@@ -64,9 +72,16 @@ Token that uploaders have to send [env: FILESERVER_TOKEN]
 
 Prefer the variable: other users of this machine can read arguments.";
 
+const CLEAR_TEXT: &str = "\
+the token goes to this address in clear text, and whoever sees it can upload.
+  Give a certificate (--tls-cert, --tls-key), or listen on 127.0.0.1 behind a
+  proxy that speaks TLS (--public-url https://...).";
+
 const EXAMPLES: &str = "\
 Examples:
   natsbridge serve --dir files
+  natsbridge serve --dir files --listen 0.0.0.0:8443 --tls-cert files.pem \\
+      --tls-key files.key --metrics 127.0.0.1:9464
   FILESERVER_TOKEN=\"$(cat token)\" natsbridge serve --dir /srv/files \\
       --listen 0.0.0.0:8080 --max-size 2GB --ttl 7d
   natsbridge serve --dir files --cors https://app.example.com
@@ -75,11 +90,17 @@ Examples:
 
 impl Serve {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let Self { listen, dir, max_size, max_total, ttl, token, cors, public_url, host, metrics, json } = self;
-        metrics.serve()?;
+        let Self { listen, dir, max_size, max_total, ttl, token, cors, public_url, host, metrics, json, .. } = self;
+        metrics.install()?;
         let mut config = ServerConfig::new(dir).listen(listen).max_size(max_size).default_ttl(ttl).max_ttl(ttl);
         if let Some(bytes) = max_total {
             config = config.max_total(bytes);
+        }
+        let tls = self.tls_cert.zip(self.tls_key);
+        // Behind a proxy with TLS, the address of links says so.
+        let protected = tls.is_some() || public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
+        if let Some((certificate, key)) = tls {
+            config = config.tls(certificate, key);
         }
         if let Some(url) = public_url {
             config = config.public_url(url);
@@ -87,7 +108,13 @@ impl Serve {
         config = host.into_iter().fold(config, ServerConfig::host);
         let variable = || std::env::var("FILESERVER_TOKEN").ok().filter(|token| !token.is_empty());
         match token.or_else(variable) {
-            Some(token) => config = config.token(token),
+            Some(token) => {
+                config = config.token(token);
+                if !protected && !listen.ip().is_loopback() {
+                    let warning = output::stderr_style().red("WARNING:");
+                    output::note(&format!("{warning} {CLEAR_TEXT}"));
+                }
+            }
             None if !listen.ip().is_loopback() => {
                 output::note("warning: no token is required, so anybody who reaches this address can upload");
             }
@@ -100,6 +127,7 @@ impl Serve {
         let url = server.url();
         output::line(&if json { output::json(&json!({ "url": url })) } else { format!("listening on {url}") })
             .map_err(Failure::output)?;
+        notify::ready();
         server.serve_until(signals::stopped()).await;
         Ok(())
     }

@@ -7,6 +7,8 @@ use natsbridge::Config;
 use natsbridge::store::BucketStore;
 use natsbridge::store::{HttpStore, Origin, RootCertificates, Uploader};
 
+use url::Url;
+
 use crate::failure::Failure;
 
 /// Settings that allow links to these origins, as `--allow-origin` gives them
@@ -39,6 +41,26 @@ pub(crate) fn put(
         store = store.bearer(token);
     }
     store.build().map_err(|error| Failure::Usage(format!("{option} can't be used: {error}")))
+}
+
+/// Whether what is sent to this address leaves the machine
+pub(crate) fn leaves_the_machine(server: &str) -> bool {
+    let host = Url::parse(server).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host != "localhost" && !address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether the file server's token can be read by others on its way
+pub(crate) fn shows_token(config: &Config) -> bool {
+    let plain = store_url(config).is_some_and(|url| url.scheme() == "http");
+    plain && config.upload_token().is_some() && leaves_the_machine(config.upload_url())
+}
+
+/// The file server's address; nothing for a bucket
+pub(crate) fn store_url(config: &Config) -> Option<Url> {
+    let uploader = config.to_uploader().ok()?;
+    let by_http = uploader.name().contains("http://") || uploader.name().contains("https://");
+    by_http.then(|| Url::parse(config.upload_url()).ok()).flatten()
 }
 
 /// The origin of a URL that an option gives

@@ -6,7 +6,7 @@ mod support;
 
 use support::{program, run};
 
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 23] = [
     &[],
     &["send"],
     &["receive"],
@@ -20,6 +20,7 @@ const COMMANDS: [&[&str]; 22] = [
     &["record"],
     &["replay"],
     &["bench"],
+    &["probe"],
     &["doctor"],
     &["profile"],
     &["profile", "save"],
@@ -190,6 +191,8 @@ fn documents_show_commands_and_options_that_exist() {
         "docs/runbook.md",
         "docs/walkthrough.md",
         "docs/operations/README.md",
+        "docs/moving-from.md",
+        "docs/questions.md",
     ];
     let mut seen = 0;
     for name in documents.iter().chain(&["clients/javascript/web/README.md"]) {

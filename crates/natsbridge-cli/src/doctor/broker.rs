@@ -7,9 +7,11 @@ use natsbridge::wire::{Header, Limits};
 use natsbridge::{Bridge, Config, Metadata, Purpose};
 use tokio::time::Instant;
 
-use super::greeting::{Greeting, leaves_the_machine};
-use super::{Check, ReceivePolicy};
+use super::greeting::Greeting;
+use super::{Check, Only, ReceivePolicy, lifetime};
+use crate::certificate::{self, Named};
 use crate::failure::Failure;
+use crate::stores::leaves_the_machine;
 use crate::{session, units};
 
 /// How long a published message may take to come back
@@ -21,12 +23,25 @@ const AROUND: u64 = 1_500;
 /// Name of the probe's sender and receiver
 const NAME: &str = "natsbridge doctor";
 
-pub(super) async fn check(config: Config, subject: Option<&str>, checks: &mut ReceivePolicy) -> Result<(), Failure> {
+pub(super) async fn check(
+    config: Config,
+    servers: &[String],
+    subject: Option<(&str, Option<Only>)>,
+    checks: &mut ReceivePolicy,
+) -> Result<(), Failure> {
     let requires_tls = config.connect_options().requires_tls();
     let start = Instant::now();
     let bridge = match Bridge::connect(config.sender_name(NAME)).await {
         Ok(bridge) => bridge,
-        Err(error) => return checks.add(Check::failed("nats", &error.into())),
+        Err(error) => {
+            // An expired certificate is the cause, and what the error says of it comes from three libraries.
+            for server in servers {
+                if let Some(found) = certificate::nats(server).await.filter(Named::is_expired) {
+                    return checks.add(lifetime(&found));
+                }
+            }
+            return checks.add(Check::failed("nats", &error.into()));
+        }
     };
     let took = start.elapsed().as_millis();
     let server = bridge.broker_url().to_owned();
@@ -35,12 +50,15 @@ pub(super) async fn check(config: Config, subject: Option<&str>, checks: &mut Re
     let version = version.map_or_else(String::new, |version| format!(", nats-server {version}"));
     checks.add(Check::ok("nats", format!("connected to {server} in {took} ms{version}")))?;
     checks.add(encryption(&server, requires_tls || greeting.as_ref().is_some_and(|greeting| greeting.tls_required)))?;
+    if let Some(found) = certificate::nats(&server).await {
+        checks.add(lifetime(&found))?;
+    }
     if let Some(greeting) = greeting {
         checks.add(login(&server, &greeting))?;
     }
     checks.add(inbox(&bridge).await)?;
-    if let Some(subject) = subject {
-        permissions(&bridge, subject, checks).await?;
+    if let Some((subject, only)) = subject {
+        permissions(&bridge, subject, only, checks).await?;
     }
     checks.add(sizes(&bridge.limits()))?;
     session::end(&bridge).await;
@@ -95,9 +113,19 @@ async fn inbox(bridge: &Bridge) -> Check {
 }
 
 /// Publishes a probe on the subject and listens for it
-async fn permissions(bridge: &Bridge, subject: &str, checks: &mut ReceivePolicy) -> Result<(), Failure> {
-    let mut inbox = match bridge.subscribe(subject).await {
-        Ok(inbox) => {
+async fn permissions(
+    bridge: &Bridge,
+    subject: &str,
+    only: Option<Only>,
+    checks: &mut ReceivePolicy,
+) -> Result<(), Failure> {
+    let subscribed = match only {
+        Some(Only::Send) => None,
+        _ => Some(bridge.subscribe(subject).await),
+    };
+    let mut inbox = match subscribed.transpose() {
+        Ok(None) => None,
+        Ok(Some(inbox)) => {
             checks.add(Check::ok("subscribe", format!("{subject} can be listened to")))?;
             Some(inbox.lazy())
         }
@@ -106,6 +134,9 @@ async fn permissions(bridge: &Bridge, subject: &str, checks: &mut ReceivePolicy)
             None
         }
     };
+    if only == Some(Only::Receive) {
+        return Ok(());
+    }
     if Subject::new(subject.to_owned()).is_err() {
         return checks.add(Check::warn(
             "publish",

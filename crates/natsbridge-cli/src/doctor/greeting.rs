@@ -42,10 +42,3 @@ async fn read(server: &str) -> Option<Greeting> {
         auth_required: flag("auth_required"),
     })
 }
-
-/// Whether what is sent to this server leaves the machine
-pub(super) fn leaves_the_machine(server: &str) -> bool {
-    let host = Url::parse(server).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    host != "localhost" && !address.is_ok_and(|address| address.is_loopback())
-}

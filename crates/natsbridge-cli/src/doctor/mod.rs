@@ -5,10 +5,12 @@ mod files;
 mod greeting;
 
 use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use crate::certificate::Named;
 use crate::failure::{Failure, chain};
 use crate::global::Global;
 use crate::listing::COLUMNS;
@@ -26,6 +28,9 @@ pub(crate) struct Doctor {
     /// Publishes a small message with the purpose updateStatus to it, for the
     /// receiver `natsbridge doctor`. With `*` or `>` it only subscribes.
     subject: Option<String>,
+    /// Check only what a program needs that sends to it, or receives from it
+    #[arg(long, value_name = "WHAT", requires = "subject")]
+    only: Option<Only>,
     /// Size of the file that is uploaded, read and deleted
     ///
     /// Use the size of your payloads: a proxy in front of the file server may
@@ -44,8 +49,19 @@ does. Warnings do not count.
 Examples:
   natsbridge doctor
   natsbridge doctor lab.results --nats tls://nats.example.com
+  natsbridge doctor lab.results --only send
   natsbridge doctor --json | jq '.checks[] | select(.state != \"ok\")'
 ";
+
+/// How long before its end a certificate is worth a warning: authorities that renew by themselves do so earlier
+const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What a program does with a subject, where it does one thing alone
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Only {
+    Send,
+    Receive,
+}
 
 /// How a check came out
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +105,12 @@ impl Check {
         Self { name, state: State::Fail, found: chain(failure).join(": "), fix }
     }
 
+    /// The same, with advice for a failure that this program has none for
+    fn or_fix(mut self, fix: &str) -> Self {
+        self.fix.get_or_insert_with(|| fix.to_owned());
+        self
+    }
+
     fn to_text(&self) -> String {
         let style = output::stdout_style();
         let word = match self.state {
@@ -106,6 +128,26 @@ impl Check {
             text.push_str(&format!("{:17}{begin}{}\n", "", output::harmless(&line)));
         }
         text.trim_end().to_owned()
+    }
+}
+
+/// When a server's certificate expires
+fn lifetime(found: &Named) -> Check {
+    let whose = if found.server == "nats" { "NATS" } else { "the file server" };
+    let date = output::date(found.expiry);
+    let fix = "renew it; NATS reads it with `nats-server --signal reload`, `natsbridge serve` by itself, nginx with \
+               `nginx -s reload`";
+    match found.expiry.duration_since(SystemTime::now()) {
+        Err(_) => Check {
+            name: "certificate",
+            state: State::Fail,
+            found: format!("that of {whose} ({}) expired on {date}", found.address),
+            fix: Some(fix.to_owned()),
+        },
+        Ok(left) if left < SOON => {
+            Check::warn("certificate", format!("that of {whose} ({}) expires on {date}", found.address), fix)
+        }
+        Ok(_) => Check::ok("certificate", format!("that of {whose} is valid until {date}")),
     }
 }
 
@@ -147,8 +189,9 @@ impl ReceivePolicy {
 impl Doctor {
     pub(crate) async fn run(self, global: &Global) -> Result<(), Failure> {
         let config = global.config().await?;
+        let subject = self.subject.as_deref().map(|subject| (subject, self.only));
         let mut checks = ReceivePolicy { json: self.json, done: Vec::new() };
-        broker::check(config.clone(), self.subject.as_deref(), &mut checks).await?;
+        broker::check(config.clone(), &global.nats_urls(), subject, &mut checks).await?;
         let broker_failed = checks.failed() > 0;
         files::check(config, self.upload, &mut checks).await?;
         let (failed, of) = (checks.failed(), checks.done.len());

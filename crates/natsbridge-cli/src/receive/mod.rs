@@ -167,6 +167,7 @@ impl Receive {
         };
         let mut run = Run::new(&self, &bridge, &connection, &stop, inbox);
         output::note(&format!("listening on {}", self.subject));
+        crate::notify::ready();
 
         let end = run.run().await;
         let Run { inbox, tally: Tally { seen, unread, acknowledged, unhandled }, .. } = run;

@@ -156,6 +156,7 @@ impl Reply {
             scratch: Scratch::new(),
         };
         output::note(&format!("answering {}", self.subject));
+        crate::notify::ready();
 
         let mut tally = Tally::default();
         let done = self.answer_all(&bridge, &program, &connection, &stop, &mut inbox, &mut tally).await;

@@ -19,13 +19,14 @@ use super::{
     claims::Claims,
     config::ServerConfig,
     disk::Store,
-    error::{Refusal, TEXT},
+    error::{Reason, Refusal, TEXT},
     ids::{Id, upload_token},
     origin::{self, Known},
     outer,
     receive::{Target, receive},
     record::{Record, Wishes},
     send::download,
+    tls::Tls,
     wishes::{self, refused},
 };
 
@@ -49,6 +50,8 @@ pub(super) struct App {
     pub(super) cors: Vec<String>,
     pub(super) store: Arc<Store>,
     pub(super) claims: Arc<Claims>,
+    /// The certificate, for a server that speaks TLS itself
+    pub(super) tls: Option<Tls>,
     /// Disk work; the server is not down before it is done
     pub(super) jobs: TaskTracker,
 }
@@ -78,9 +81,9 @@ impl App {
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match (&self.config.token, headers.get(PLIK_TOKEN)) {
             (None, _) => Ok(()),
-            (Some(_), None) => Err(refused("anonymous uploads are disabled")),
+            (Some(_), None) => Err(refused("anonymous uploads are disabled").counted_as(Reason::Token)),
             (Some(token), Some(offered)) if token.matches(&String::from_utf8_lossy(offered.as_bytes())) => Ok(()),
-            (Some(_), Some(_)) => Err(Refusal::forbidden("invalid token")),
+            (Some(_), Some(_)) => Err(Refusal::forbidden("invalid token").counted_as(Reason::Token)),
         }
     }
 

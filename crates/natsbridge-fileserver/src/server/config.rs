@@ -10,6 +10,7 @@ use super::{
     error::Fault,
     ids::SecretDigest,
     origin::{host_name, normalised_origin},
+    tls::TlsFiles,
 };
 
 /// The settings of a [`FileServer`](super::FileServer)
@@ -39,6 +40,7 @@ pub struct ServerConfig {
     pub(super) download_domain: Option<String>,
     pub(super) public_url: Option<String>,
     pub(super) hosts: Vec<String>,
+    pub(super) tls: Option<TlsFiles>,
     pub(super) min_upload_rate: u64,
     pub(super) header_timeout: Duration,
     pub(super) idle_timeout: Duration,
@@ -62,6 +64,7 @@ impl ServerConfig {
             download_domain: None,
             public_url: None,
             hosts: Vec::new(),
+            tls: None,
             min_upload_rate: 1000,
             header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
@@ -143,6 +146,14 @@ impl ServerConfig {
     /// [`public_url`](Self::public_url) and these names. This prevents DNS rebinding.
     pub fn host(mut self, name: impl Into<String>) -> Self {
         self.hosts.push(name.into());
+        self
+    }
+
+    /// Sets the certificate (a PEM file, the server's first) and its key (a PEM file), so that the server speaks TLS; default none
+    ///
+    /// The files are read again when they change, so a renewed certificate needs no restart.
+    pub fn tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls = Some(TlsFiles { certificate: certificate.into(), key: key.into() });
         self
     }
 

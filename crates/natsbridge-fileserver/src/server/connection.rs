@@ -29,6 +29,9 @@ use tokio::{
 use super::{
     api::{App, router},
     claims::Unsettled,
+    error::Reason,
+    meter,
+    tls::Stream,
 };
 
 /// The most that a request's head may have, and what is read at a time
@@ -62,6 +65,7 @@ pub(super) async fn serve(listener: &TcpListener, app: &Arc<App>, stop: impl Fut
             Ok((stream, place)) => {
                 let (app, router, stopping) = (Arc::clone(app), router.clone(), stopping.subscribe());
                 running.spawn(async move {
+                    let _served = meter::Served::begin();
                     serve_one(stream, &app, router, stopping).await;
                     drop(place);
                 });
@@ -99,6 +103,7 @@ async fn serve_one(stream: TcpStream, app: &Arc<App>, router: Router, mut stoppi
     if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
         tracing::debug!(%error, "connection keeps the system's send buffer");
     }
+    let Some(stream) = protect(stream, app).await else { return };
     let unsettled = Unsettled::default();
     let watched = Watched::new(stream, app.config.idle_timeout);
     let health = Arc::clone(&watched.health);
@@ -138,18 +143,36 @@ async fn serve_one(stream: TcpStream, app: &Arc<App>, router: Router, mut stoppi
     if !health.is_broken() {
         // While a one-shot is not settled, the client gets the time to read it.
         let patience = if unsettled.is_empty() { LINGER } else { app.config.idle_timeout };
-        let half_closed = health.ended.load(Ordering::Relaxed) && !unsettled.is_empty();
-        linger(watched, patience, half_closed).await;
+        let (ended, one_shot) = (health.ended.load(Ordering::Relaxed), !unsettled.is_empty());
+        // TLS's farewell, when nobody reads it any more, is answered with the reset of a client that lacks bytes.
+        linger(watched, patience, ended && one_shot, !ended && !one_shot).await;
     }
     unsettled.settle(&app.store, &app.jobs, !unsent && !health.is_broken()).await;
+}
+
+/// Speaks TLS if the server has a certificate; nothing if the client does not
+async fn protect(stream: TcpStream, app: &Arc<App>) -> Option<Stream> {
+    let Some(tls) = &app.tls else { return Some(Stream::Plain(stream)) };
+    let error = match tokio::time::timeout(app.config.header_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it took too long".to_owned(),
+    };
+    meter::refused(Reason::Handshake);
+    tracing::debug!(error, "client and file server do not agree on TLS");
+    None
 }
 
 /// Closes the sending half and reads what still comes, until the client closes too
 ///
 /// A client that closed its half before the answer shows by nothing but a reset that it did not take the answer.
-async fn linger(mut watched: Watched, patience: Duration, half_closed: bool) {
+async fn linger(mut watched: Watched, patience: Duration, half_closed: bool, farewell: bool) {
     let until_closed = async {
-        watched.shutdown().await?;
+        if farewell {
+            watched.shutdown().await?;
+        } else {
+            std::future::poll_fn(|cx| watched.stream.poll_fin(cx)).await?;
+        }
         let mut scratch = vec![0; 16 * 1024];
         while watched.read(&mut scratch).await? > 0 {}
         Ok::<_, io::Error>(())
@@ -157,7 +180,7 @@ async fn linger(mut watched: Watched, patience: Duration, half_closed: bool) {
     match tokio::time::timeout(patience, until_closed).await {
         Ok(Ok(())) => {
             if half_closed {
-                let reset = watched.stream.ready(Interest::ERROR);
+                let reset = watched.stream.tcp().ready(Interest::ERROR);
                 if tokio::time::timeout(LINGER, reset).await.is_err() {
                     tracing::debug!("half-closed connection was not reset");
                 }
@@ -244,7 +267,7 @@ impl Outlet {
 
 /// A stream that remembers how it fared and gives up when the client reads nothing for too long
 struct Watched {
-    stream: TcpStream,
+    stream: Stream,
     health: Arc<Health>,
     outlet: Outlet,
     idle: Duration,
@@ -252,13 +275,13 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(stream: TcpStream, idle: Duration) -> Self {
+    fn new(stream: Stream, idle: Duration) -> Self {
         Self { stream, health: Arc::default(), outlet: Outlet::default(), idle, stall: None }
     }
 
     /// Notes a reset that came after the client's regular end
     fn look_for_reset(&self) {
-        if !matches!(self.stream.take_error(), Ok(None)) {
+        if !matches!(self.stream.tcp().take_error(), Ok(None)) {
             self.health.failed.store(true, Ordering::Relaxed);
         }
     }
@@ -270,7 +293,7 @@ impl Watched {
         polled
     }
 
-    fn note_write(&mut self, polled: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn note_write<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         self.health.stuck.store(polled.is_pending(), Ordering::Relaxed);
         if polled.is_ready() {
             self.stall = None;
@@ -316,10 +339,12 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when it has written all that it had.
-        self.outlet.empty();
+        // hyper flushes when it has written all that it had; TLS may hold some of it.
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
-        self.note(polled)
+        if polled.is_ready() {
+            self.outlet.empty();
+        }
+        self.note_write(polled, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -19,7 +19,10 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
@@ -67,6 +70,15 @@ pub fn sweep(dir: &Path) -> Result<SweepReport, ServerError> {
     Ok(store.recover().map_err(folder)?)
 }
 
+/// The uploads in the folder: how many there are, and when the oldest was made, in seconds since 1970 (0 for none)
+///
+/// The oldest is looked for at each sweep; until then, it is at most too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Holdings {
+    pub(super) uploads: u64,
+    pub(super) oldest: u64,
+}
+
 /// Keeps a second server off the folder until it is dropped
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
@@ -79,6 +91,8 @@ pub(super) struct Store {
     budget: Arc<Budget>,
     /// Erased files whose record can't say so, because the disk is full
     unrecorded: Mutex<HashSet<(Id, Id)>>,
+    uploads_held: AtomicU64,
+    oldest: AtomicU64,
 }
 
 impl Store {
@@ -101,6 +115,8 @@ impl Store {
             stripes: std::array::from_fn(|_| Mutex::new(())),
             budget: Arc::new(Budget::new(max_total)),
             unrecorded: Mutex::default(),
+            uploads_held: AtomicU64::new(0),
+            oldest: AtomicU64::new(0),
         };
         Ok((store, Lock(lock)))
     }
@@ -108,6 +124,13 @@ impl Store {
     /// How many bytes are stored, and how many may be
     pub(super) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// What the folder holds now
+    pub(super) fn holdings(&self) -> Holdings {
+        let uploads = self.uploads_held.load(Ordering::Relaxed);
+        let oldest = if uploads == 0 { 0 } else { self.oldest.load(Ordering::Relaxed) };
+        Holdings { uploads, oldest }
     }
 
     /// Makes an upload's folder and its record, or nothing
@@ -122,6 +145,10 @@ impl Store {
         }
         let _guard = self.guard(id);
         let saved = self.save(id, record, Room::Limited);
+        // Counted before a removal counts it down.
+        if self.uploads_held.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.oldest.store(record.made_at(), Ordering::Relaxed);
+        }
         if saved.is_err() {
             self.remove_guarded(id)?;
         }
@@ -231,6 +258,8 @@ impl Store {
         let removed = fs::remove_dir_all(self.folder(id));
         self.budget.give(held.saturating_sub(self.bytes(id)));
         if removed.is_ok() {
+            let fewer = |held: u64| Some(held.saturating_sub(1));
+            let _ = self.uploads_held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
             lock(&self.unrecorded).retain(|(upload, _)| *upload != id);
         }
         removed
@@ -251,14 +280,20 @@ impl Store {
             }
         }
         let mut report = SweepReport::default();
+        let mut oldest = u64::MAX;
         self.each(|id, record| {
             if record.is_some_and(Record::is_expired) {
                 report.bytes += self.content_bytes(id);
                 report.uploads += 1;
                 self.remove(id)?;
+            } else if let Some(record) = record {
+                oldest = oldest.min(record.made_at());
             }
             Ok(())
         })?;
+        if oldest != u64::MAX {
+            self.oldest.store(oldest, Ordering::Relaxed);
+        }
         Ok(report)
     }
 
@@ -293,11 +328,14 @@ impl Store {
     /// Counts what is stored from the beginning
     fn count(&self) -> io::Result<()> {
         self.budget.give(u64::MAX);
+        let mut uploads = 0;
         for entry in fs::read_dir(&self.uploads)? {
             if let Some(id) = entry?.file_name().to_str().and_then(Id::parse) {
                 self.budget.add(self.bytes(id));
+                uploads += 1;
             }
         }
+        self.uploads_held.store(uploads, Ordering::Relaxed);
         Ok(())
     }
 

@@ -8,7 +8,10 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 
-use super::budget::{FolderFull, RecordTooLong};
+use super::{
+    budget::{FolderFull, RecordTooLong},
+    meter,
+};
 
 /// A [`FileServer`](super::FileServer) did not start, or a folder was not swept
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +48,88 @@ impl ServerError {
     }
 }
 
+/// Why a request is refused, for operators; the client reads it in the text
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The server's token is missing or wrong
+    Token,
+    /// An upload's own token is missing or wrong
+    Forbidden,
+    /// A page or a host name that nobody named
+    Foreign,
+    /// Larger than the server takes
+    TooLarge,
+    /// No space on the disk
+    DiskFull,
+    /// All bytes that the folder may hold are in use
+    LimitReached,
+    /// An upload that stands still, or drips
+    TooSlow,
+    /// Not there, or not any more
+    NotFound,
+    /// A one-shot that another client is reading
+    Busy,
+    /// A client that does not speak TLS, or does not trust the certificate
+    Handshake,
+    /// Not a request that the server understands
+    BadRequest,
+    /// The server's own fault
+    Internal,
+}
+
+impl Reason {
+    pub(super) const ALL: [Self; 12] = [
+        Self::Token,
+        Self::Forbidden,
+        Self::Foreign,
+        Self::TooLarge,
+        Self::DiskFull,
+        Self::LimitReached,
+        Self::TooSlow,
+        Self::NotFound,
+        Self::Busy,
+        Self::Handshake,
+        Self::BadRequest,
+        Self::Internal,
+    ];
+
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Forbidden => "forbidden",
+            Self::Foreign => "foreign",
+            Self::TooLarge => "too_large",
+            Self::DiskFull => "disk_full",
+            Self::LimitReached => "limit_reached",
+            Self::TooSlow => "too_slow",
+            Self::NotFound => "not_found",
+            Self::Busy => "busy",
+            Self::Handshake => "handshake",
+            Self::BadRequest => "bad_request",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// What a status mostly means
+    fn of(status: StatusCode) -> Self {
+        match status {
+            StatusCode::FORBIDDEN => Self::Forbidden,
+            StatusCode::NOT_FOUND => Self::NotFound,
+            StatusCode::REQUEST_TIMEOUT => Self::TooSlow,
+            StatusCode::CONFLICT => Self::Busy,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            StatusCode::INSUFFICIENT_STORAGE => Self::DiskFull,
+            status if status.is_server_error() => Self::Internal,
+            _ => Self::BadRequest,
+        }
+    }
+}
+
 /// An answer that is not what the client asked for: a status and one line of text, as Plik sends it
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     status: StatusCode,
+    reason: Reason,
     text: Cow<'static, str>,
     closes: bool,
     retry_after: bool,
@@ -56,7 +137,13 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, text: text.into(), closes: false, retry_after: false }
+        Self { status, reason: Reason::of(status), text: text.into(), closes: false, retry_after: false }
+    }
+
+    /// Counts it under another reason than its status says
+    pub(super) fn counted_as(mut self, reason: Reason) -> Self {
+        self.reason = reason;
+        self
     }
 
     pub(super) fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
@@ -68,7 +155,7 @@ impl Refusal {
     }
 
     pub(super) fn foreign(text: String) -> Self {
-        Self::new(StatusCode::FORBIDDEN, text)
+        Self::new(StatusCode::FORBIDDEN, text).counted_as(Reason::Foreign)
     }
 
     pub(super) fn not_found(text: impl Into<Cow<'static, str>>) -> Self {
@@ -99,7 +186,7 @@ impl From<io::Error> for Refusal {
         let inner = cause.get_ref();
         if let Some(full) = inner.and_then(|inner| inner.downcast_ref::<FolderFull>()) {
             tracing::debug!(cause = %full, "upload refused");
-            return Self::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string());
+            return Self::new(StatusCode::INSUFFICIENT_STORAGE, full.to_string()).counted_as(Reason::LimitReached);
         }
         if let Some(long) = inner.and_then(|inner| inner.downcast_ref::<RecordTooLong>()) {
             return Self::new(StatusCode::PAYLOAD_TOO_LARGE, long.to_string());
@@ -117,6 +204,7 @@ impl From<io::Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        meter::refused(self.reason);
         let mut response = Response::new(Body::from(format!("{}\n", self.text)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();

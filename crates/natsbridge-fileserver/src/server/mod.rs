@@ -24,6 +24,7 @@
 //!   disk, are refused with 507. Names and comments of one upload have at most 1 MiB, comments 16 KiB (413).
 //! - A body that is too large by its `Content-Length` is refused before it is read. Idle transfers and uploads that are
 //!   too slow end with 408. The file names `.` and `..` are refused. A file of another upload is 404, not 500.
+//! - With [`ServerConfig::tls`] it speaks TLS itself. `metrics` counts what it takes, gives out, refuses and holds.
 //! - There are no users; one token may be required for uploads, and it has an administrator's rights. Streams, passwords,
 //!   archives, extended expiry and uploads without expiry are refused as Plik does, or absent.
 //! - Upload tokens and the server's token are stored as SHA-256 and compared in constant time.
@@ -53,6 +54,7 @@ mod disk;
 mod disposition;
 mod error;
 mod ids;
+mod meter;
 mod origin;
 mod outer;
 mod pieces;
@@ -60,6 +62,7 @@ mod receive;
 mod record;
 mod send;
 mod sniff;
+mod tls;
 mod wishes;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -71,6 +74,7 @@ pub use self::{
     config::ServerConfig,
     disk::{SweepReport, sweep},
     error::ServerError,
+    tls::certificate_expiry,
 };
 
 use self::{
@@ -79,6 +83,7 @@ use self::{
     disk::{Lock, Store},
     error::Fault,
     origin::{Known, normalised_origin},
+    tls::Tls,
 };
 
 /// A file server that has bound its address and locked its folder, ready to serve
@@ -100,6 +105,9 @@ impl FileServer {
     /// address can't be bound; [`ServerError::code`] tells which.
     pub async fn bind(config: ServerConfig) -> Result<Self, ServerError> {
         config.check()?;
+        meter::describe();
+        let tls = config.tls.clone().map(Tls::load).transpose()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listen = config.listen;
         let dir = config.dir.clone();
         let max_total = config.max_total;
@@ -115,15 +123,17 @@ impl FileServer {
         let listener = TcpListener::bind(listen).await.map_err(|source| Fault::Listen { address: listen, source })?;
         let address = listener.local_addr().map_err(|source| Fault::Listen { address: listen, source })?;
         let app = App {
-            base: format!("http://{address}"),
+            base: format!("{scheme}://{address}"),
             host: config.download_host(),
             known: Known::new(&config, address),
             cors: config.cors_origins.iter().filter_map(|origin| normalised_origin(origin).ok()).collect(),
             config,
             store: Arc::new(store),
             claims: Arc::new(Claims::default()),
+            tls,
             jobs: TaskTracker::new(),
         };
+        measure(&app);
         Ok(Self { app: Arc::new(app), listener, address, lock })
     }
 
@@ -148,6 +158,7 @@ impl FileServer {
         tokio::select! {
             () = connection::serve(&listener, &app, stop) => {}
             () = sweep_regularly(&app) => {}
+            () = measure_regularly(&app) => {}
         }
         app.jobs.close();
         app.jobs.wait().await;
@@ -205,6 +216,29 @@ impl ServerHandle {
 impl Drop for ServerHandle {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Sets the gauges, and looks for a renewed certificate
+fn measure(app: &App) {
+    meter::limits(app.config.max_connections, app.config.max_total);
+    meter::holds(app.store.holdings());
+    meter::disk(&app.config.dir, app.store.budget().used());
+    if let Some(tls) = &app.tls {
+        tls.refresh();
+    }
+}
+
+async fn measure_regularly(app: &Arc<App>) {
+    loop {
+        tokio::time::sleep(meter::INTERVAL).await;
+        let measured = app.disk(|app| {
+            measure(app);
+            Ok(())
+        });
+        if let Err(refusal) = measured.await {
+            tracing::warn!(?refusal, "file server can't measure its disk");
+        }
     }
 }
 

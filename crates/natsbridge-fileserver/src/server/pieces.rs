@@ -14,7 +14,7 @@ use futures_util::Stream;
 use memmap2::MmapMut;
 use tokio::task::JoinHandle;
 
-use super::{api::App, claims::Claim, connection::Outlet, error::Refusal};
+use super::{api::App, claims::Claim, connection::Outlet, error::Refusal, meter};
 
 /// Bytes read from disk and handed on at a time; a download has at most one such piece in memory
 const PIECE: usize = 32 * 1024;
@@ -87,6 +87,7 @@ impl Pieces {
         let (content, memory) = (Arc::new(content), Memory::default());
         let mut pieces = Self { app, content, outlet, memory, reading: None, at: part.start, end: part.end, claim };
         if part.is_empty() {
+            meter::downloaded(0, true);
             // An empty body is never asked for, so its end is now.
             if let Some(claim) = pieces.claim.take() {
                 let given = move |app: &App| {
@@ -148,6 +149,7 @@ impl Stream for Pieces {
                 {
                     claim.given();
                 }
+                meter::downloaded(piece.length, self.at == self.end);
                 self.outlet.fill();
                 Poll::Ready(Some(Ok(Bytes::from_owner(piece))))
             }

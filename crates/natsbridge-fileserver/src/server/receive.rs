@@ -25,8 +25,9 @@ use super::{
     budget::Lease,
     config::ServerConfig,
     disposition::Disposition,
-    error::Refusal,
+    error::{Reason, Refusal},
     ids::Id,
+    meter,
     record::{FileRecord, Status},
     sniff::{SNIFF_LENGTH, content_type},
     wishes::{check_name, human_size},
@@ -62,7 +63,8 @@ pub(super) async fn receive(
     body: Body,
 ) -> Result<FileRecord, Refusal> {
     let too_big = || {
-        Refusal::bad_request(format!("file too big (limit is set to {})", human_size(app.config.max_size))).closing()
+        let text = format!("file too big (limit is set to {})", human_size(app.config.max_size));
+        Refusal::bad_request(text).counted_as(Reason::TooLarge).closing()
     };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     // Plik reads on until the limit is crossed. What can't fit is refused before it is sent in vain.
@@ -210,6 +212,7 @@ fn malformed(error: &multer::Error) -> Refusal {
 /// The body stops inside the file (step 28 of the recorded exchanges, without its stray `%s`)
 fn broken_off(error: &multer::Error) -> Refusal {
     Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("unable to read data from request body : {error}"))
+        .counted_as(Reason::BadRequest)
         .closing()
 }
 
@@ -343,6 +346,7 @@ impl Incoming {
         match self.store().await {
             Ok(stored) => {
                 self.settled = true;
+                meter::uploaded(stored.file_size);
                 Ok(stored)
             }
             Err(refusal) => {

@@ -123,6 +123,12 @@ impl Record {
         OffsetDateTime::parse(&self.expire_at, &Rfc3339).map_or(true, |end| end <= OffsetDateTime::now_utc())
     }
 
+    /// When it was made, in seconds since 1970; 0 if that can't be read
+    pub(super) fn made_at(&self) -> u64 {
+        let made = OffsetDateTime::parse(&self.created_at, &Rfc3339).ok();
+        made.and_then(|made| u64::try_from(made.unix_timestamp()).ok()).unwrap_or(0)
+    }
+
     /// Whether `token` is this upload's token, compared in constant time
     pub(super) fn is_owned_by(&self, token: &str) -> bool {
         SecretDigest::from_hex(&self.token_sha256).is_some_and(|digest| digest.matches(token))
