@@ -171,7 +171,7 @@ impl Global {
             if !path.trim().is_empty()
                 && let Err(error) = std::fs::File::open(path.trim())
             {
-                let why = format!("{name} can't be used: {}: {error}", crate::output::harmless(path.trim()));
+                let why = format!("{name} can't be used: {}: {error}", output::harmless(path.trim()));
                 return Err(self.renamed(&settings, name, why));
             }
         }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::certificate::{self, Named};
-use crate::connection::Connection;
+use crate::connection::{Connection, Meaning};
 use crate::failure::{Failure, chain};
 use crate::global::Global;
 use crate::metrics::Metrics;
@@ -32,6 +32,9 @@ const UP: &str = "probe_up";
 const LATENCY: &str = "probe_latency_seconds";
 /// Gauge: when a server's certificate expires, in seconds since 1970; label `server`
 const CERTIFICATE_EXPIRY: &str = "probe_certificate_expiry_timestamp_seconds";
+
+/// What a break means here
+const MEANING: Meaning = Meaning { gone: "Messages fail until it is back.", back: "Messages are measured again." };
 
 /// Messages that quantiles are made of: the last three hours at one every ten seconds
 const KEPT: usize = 1_000;
@@ -122,7 +125,7 @@ impl Probe {
                 session::end(&bridge).await;
             }
         }
-        self.summary(&mut tally)
+        self.summary(&tally)
     }
 
     /// Sends one message and waits for it; connects first where that is not done
@@ -165,7 +168,7 @@ impl Probe {
         output::line(&line).map_err(Failure::output)
     }
 
-    fn summary(&self, tally: &mut Tally) -> Result<(), Failure> {
+    fn summary(&self, tally: &Tally) -> Result<(), Failure> {
         if tally.sent == 0 {
             return Ok(());
         }
@@ -205,7 +208,7 @@ impl Way {
         let subject = subject.map_or_else(|| format!("natsbridge.probe.{}", bridge.sender_id()), str::to_owned);
         let inbox = bridge.subscribe(&subject).await?;
         bridge.confirm().await?;
-        let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned());
+        let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned(), MEANING);
         Ok(Self { bridge, connection, inbox, subject })
     }
 

@@ -72,7 +72,7 @@ fn command_of(runbook: &str, alert: &str) -> Option<String> {
     Some(step.split('`').nth(1)?.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn wrong_permission(world: &mut World) -> Outcome<()> {
+fn wrong_permission(world: &World) -> Outcome<()> {
     let mut stray = world.program("probe");
     stray.args(["probe", "--every", "1s", "--timeout", "2s", "--subject", "lab.secret", "--metrics"]);
     stray.arg(world.address("stray"));
@@ -83,7 +83,7 @@ fn wrong_permission(world: &mut World) -> Outcome<()> {
     Ok(())
 }
 
-fn full_disk(world: &mut World) -> Outcome<()> {
+fn full_disk(world: &World) -> Outcome<()> {
     let Some(disk) = &world.small_disk else { return Ok(()) };
     let filler = disk.fill()?;
     let alerts = ["fileserver_full", "fileserver_filling", "probe_failed"];
@@ -91,7 +91,7 @@ fn full_disk(world: &mut World) -> Outcome<()> {
     fs::remove_file(&filler).context(|| "cannot remove the filler".to_owned())
 }
 
-fn expired_certificate(world: &mut World) -> Outcome<()> {
+fn expired_certificate(world: &World) -> Outcome<()> {
     world.certificate("files", -1)?;
     world.reload_certificate()?;
     expect(world, "an expired certificate", &["certificate_expired"], "probe", "ops.probe", &["expired on"])?;

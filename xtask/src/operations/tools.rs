@@ -55,10 +55,11 @@ fn program(package: &str, name: &str, version: &str) -> Outcome<Option<PathBuf>>
     let home = tools::cache()?.join("debian").join(package);
     let inside =
         || ["usr/sbin", "usr/bin"].map(|folder| home.join(folder).join(name)).into_iter().find(|path| runs(path));
-    if inside().is_none() && package != "systemd" {
-        if let Err(failure) = unpack(package, &home) {
-            println!("note: {package}: {failure}");
-        }
+    if inside().is_none()
+        && package != "systemd"
+        && let Err(failure) = unpack(package, &home)
+    {
+        println!("note: {package}: {failure}");
     }
     Ok(inside())
 }

@@ -287,7 +287,7 @@ impl World {
     }
 
     /// Everything works: each user's doctor is green, messages arrive, requests are answered
-    pub(super) fn check_health(&mut self) -> Outcome<()> {
+    pub(super) fn check_health(&self) -> Outcome<()> {
         for (user, words) in [
             ("sender", &["doctor", "lab.results", "--only", "send", "--json"][..]),
             ("receiver", &["doctor", "lab.results", "--only", "receive", "--json"]),
