@@ -97,7 +97,7 @@ impl Probe {
         let config = global.config().await?.sender_name("natsbridge probe");
         // However small it is, it has to go by link.
         let limits = config.message_limits();
-        let threshold = limits.size_threshold.min(self.size.max(1));
+        let threshold = limits.threshold().min(self.size.max(1));
         let config = config.limits(limits.size_threshold(threshold));
         self.metrics.serve()?;
         describe();

@@ -4,9 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use natsbridge::store::{
-    Downloader as _, Link, Object, RetryPolicy, Source, StoreError, Stored, Target, Uploader,
-};
+use natsbridge::store::{Downloader as _, Link, Object, RetryPolicy, Source, StoreError, Stored, Target, Uploader};
 use natsbridge::{Config, LinkLifetime, PayloadType};
 use tokio::time::Instant;
 
