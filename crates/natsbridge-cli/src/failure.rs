@@ -184,7 +184,7 @@ fn broker_advice(error: &BrokerError) -> Option<&'static str> {
         BrokerErrorKind::Refused if websocket => {
             "check the port in --nats or NATS_URL: a server listens for WebSockets on a port of their own"
         }
-        BrokerErrorKind::Refused => "start nats-server there, or name another with --nats, --profile or NATS_URL",
+        BrokerErrorKind::Refused => "name another server with --nats, --profile or NATS_URL",
         BrokerErrorKind::Unreachable => "check the address in --nats or NATS_URL, and what is between here and there",
         BrokerErrorKind::TimedOut if text.starts_with("could not connect") => "check the address in --nats or NATS_URL",
         BrokerErrorKind::TlsFirst => "give --tls-first, or NATS_TLS_FIRST=true",
@@ -256,6 +256,15 @@ pub(crate) fn plain(mut text: String) -> String {
     text
 }
 
+/// What levels of the HTTP client say of what they only pass on
+const PASSED_ON: [&str; 5] = [
+    "error sending request",
+    "client error (Connect)",
+    "client error (SendRequest)",
+    "tcp connect error",
+    "error reading a body from connection",
+];
+
 /// An error's text and those of its causes, outermost first, harmless on a terminal
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
     let mut texts = vec![natsbridge::wire::harmless(&plain(error.to_string())).into_owned()];
@@ -263,8 +272,10 @@ pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
     while let Some(cause) = next {
         // What a library quotes may be a stranger's.
         let text = natsbridge::wire::harmless(&plain(cause.to_string())).into_owned();
-        // Some libraries' errors hold their causes, word for word; some of ours are told by a level above.
-        if texts.iter().all(|told| !told.contains(&text)) {
+        // Some libraries' errors hold their causes, word for word; some of ours are told by a level above; and some levels
+        // of the HTTP client say nothing that the next one does not say better.
+        let says_nothing = cause.source().is_some() && PASSED_ON.contains(&&*text);
+        if !says_nothing && texts.iter().all(|told| !told.contains(&text)) {
             texts.push(text);
         }
         next = cause.source();
@@ -335,7 +346,8 @@ mod tests {
             let error = BrokerError::new(kind, format!("could not connect to {url}: it failed"));
             Failure::Bridge(error.into()).advice().unwrap_or_default()
         };
-        assert!(advice(BrokerErrorKind::Refused, "nats://localhost:4222").contains("start nats-server"));
+        // The error itself says to start a server.
+        assert!(advice(BrokerErrorKind::Refused, "nats://localhost:4222").contains("--nats"));
         assert!(advice(BrokerErrorKind::TlsFirst, "nats://localhost:4222").contains("--tls-first"));
         for (kind, url) in [
             (BrokerErrorKind::Unresolved, "nats://nowhere.test:4222"),

@@ -57,8 +57,11 @@ pub(crate) fn with_tip(mut error: Error) -> Error {
                 Some(format!("write {option} behind the command, as in `natsbridge send lab.results {option} …`"))
             } else if option.starts_with('-') {
                 None
-            } else {
+            } else if ["natsbridge send", "natsbridge request"].iter().any(|command| usage.contains(command)) {
                 Some("a value with spaces needs quotes; payloads are options, such as --text note='hello'".to_owned())
+            } else {
+                // A shell may have made names of files of it.
+                Some("a subject with `*` or `>` needs quotes in a shell, such as 'lab.>'".to_owned())
             }
         }
         _ => None,

@@ -8,18 +8,21 @@ type Problem = Box<dyn std::error::Error + Send + Sync>;
 /// Reads a whole file
 #[cfg(feature = "parquet")]
 pub(crate) fn read(bytes: &Bytes) -> Result<Table, Problem> {
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone())?.with_batch_size(65_536).build()?;
-    // What pandas and others note about themselves is of no use to a receiver in another language.
-    let schema = arrow_schema::Schema::new(reader_fields(&reader));
-    let schema = std::sync::Arc::new(schema);
-    let batches = reader.map(|batch| batch?.with_schema(std::sync::Arc::clone(&schema)));
-    Ok(Table::new(std::sync::Arc::clone(&schema), batches.collect::<Result<_, _>>()?)?)
+    table(bytes).map_err(|error| format!("this Parquet file can't be read: {error}; --file sends it as it is").into())
 }
 
 #[cfg(feature = "parquet")]
-fn reader_fields(reader: &dyn arrow_array::RecordBatchReader) -> arrow_schema::Fields {
-    reader.schema().fields().clone()
+fn table(bytes: &Bytes) -> Result<Table, Problem> {
+    use std::sync::Arc;
+
+    use arrow_array::RecordBatchReader as _;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.clone())?.with_batch_size(65_536).build()?;
+    // What pandas and others note there about themselves is of no use to a receiver in another language.
+    let schema = Arc::new(arrow_schema::Schema::new(reader.schema().fields().clone()));
+    let batches = reader.map(|batch| batch?.with_schema(Arc::clone(&schema)));
+    let batches = batches.collect::<Result<_, _>>()?;
+    Ok(Table::new(schema, batches)?)
 }
 
 /// Writes a whole file, compressed by snappy as others do
