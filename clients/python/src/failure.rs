@@ -73,11 +73,9 @@ impl Failure {
                 let header = error.header().or(header.as_deref());
                 let msg_id = error.msg_id().or_else(|| header.map(Header::msg_id));
                 let kind = format!("{:?}", error.kind());
-                // Which of the two handlers it was says the text; the word is the specification's.
-                let code = if error.kind() == natsbridge::ErrorKind::Handler { "handler" } else { error.code() };
                 let words = Words {
                     kind: &kind,
-                    code,
+                    code: error.code(),
                     text: format!("{error:?}"),
                     dataname: error.dataname(),
                     msg_id,

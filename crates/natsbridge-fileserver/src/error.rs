@@ -74,7 +74,7 @@ kinds! {
         /// The destination file can't be created or written. Not retried
         LocalFile = "local_file", true, "the destination file can't be written";
         /// The download handler returned an error. Not retried
-        Handler = "download_handler", true, "the download handler failed";
+        Handler = "handler", true, "the download handler failed";
     }
 }
 
@@ -102,7 +102,7 @@ kinds! {
         /// The source file can't be read, or its length changed since the message was built. Not retried
         LocalFile = "local_file", false, "the file to send can't be read or has changed its length";
         /// The upload handler returned an error. Not retried
-        Handler = "upload_handler", true, "the upload handler failed";
+        Handler = "handler", true, "the upload handler failed";
     }
 }
 

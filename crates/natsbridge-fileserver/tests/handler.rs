@@ -42,7 +42,7 @@ async fn closures_carry_a_payload_both_ways() {
     assert_eq!((error.kind(), error.dataname()), (StoreErrorKind::Handler, Some("clip")));
     assert!(chain(&error).ends_with(": no files"));
     let error = down.download(&link("custom://none", b""), Target::Memory).await.unwrap_err();
-    assert_eq!((error.kind(), error.code()), (FetchErrorKind::Handler, "download_handler"));
+    assert_eq!((error.kind(), error.code()), (FetchErrorKind::Handler, "handler"));
 }
 
 #[tokio::test]
