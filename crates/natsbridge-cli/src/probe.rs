@@ -217,8 +217,8 @@ impl Way {
         let mut message =
             self.bridge.message(&*self.subject).receiver_id(self.bridge.sender_id()).text("small", "probe");
         if size > 0 {
-            // Read once, so that it is gone at once; should that fail, soon.
-            let life = LinkLifetime::one_shot(Duration::from_secs(60));
+            // Not one-shot: whoever else uses the subject, such as a second probe, would take it from us.
+            let life = LinkLifetime::expiring(Duration::from_secs(60));
             message = message.binary("large", large.clone()).link_lifetime(life);
         }
         let sent = message.send_confirmed().await?;

@@ -91,7 +91,7 @@ fn full_disk(world: &World) -> Outcome<()> {
     fs::remove_file(&filler).context(|| "cannot remove the filler".to_owned())
 }
 
-fn expired_certificate(world: &World) -> Outcome<()> {
+fn expired_certificate(world: &mut World) -> Outcome<()> {
     world.certificate("files", -1)?;
     world.reload_certificate()?;
     expect(world, "an expired certificate", &["certificate_expired"], "probe", "ops.probe", &["expired on"])?;
