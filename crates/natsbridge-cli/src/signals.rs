@@ -22,12 +22,15 @@ impl Stop {
         static ASKED: OnceLock<watch::Receiver<Option<Instant>>> = OnceLock::new();
         let receiver = ASKED.get_or_init(|| {
             let (sender, receiver) = watch::channel(None);
-            let started = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-                if let Err(error) = system::listen(&sender) {
-                    tracing::warn!(%error, "signals can't be caught; end the program by its process id");
-                }
-                // Whoever waits for a signal goes on waiting.
-                std::mem::forget(sender);
+            // Before the thread runs: a signal that comes now must not end the program.
+            let started = system::Caught::new().and_then(|caught| {
+                std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+                    if let Err(error) = caught.listen(&sender) {
+                        tracing::warn!(%error, "signals can't be caught; end the program by its process id");
+                    }
+                    // Whoever waits for a signal goes on waiting.
+                    std::mem::forget(sender);
+                })
             });
             if let Err(error) = started {
                 tracing::warn!(%error, "signals can't be caught; end the program by its process id");
@@ -94,16 +97,26 @@ mod system {
 
     use super::Calls;
 
-    pub(super) fn listen(asked: &watch::Sender<Option<Instant>>) -> io::Result<()> {
-        let mut calls = Calls { asked, first: None };
-        for signal in Signals::new([SIGINT, SIGTERM])?.forever() {
-            if calls.take() {
-                // Without any other clean-up, which could wait for what is blocked.
-                crate::watch::keys::restore();
-                signal_hook::low_level::exit(128 + signal);
-            }
+    /// Signals that are caught, and wait to be listened to
+    pub(super) struct Caught(Signals);
+
+    impl Caught {
+        pub(super) fn new() -> io::Result<Self> {
+            Signals::new([SIGINT, SIGTERM]).map(Self)
         }
-        Ok(())
+
+        #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+        pub(super) fn listen(mut self, asked: &watch::Sender<Option<Instant>>) -> io::Result<()> {
+            let mut calls = Calls { asked, first: None };
+            for signal in self.0.forever() {
+                if calls.take() {
+                    // Without any other clean-up, which could wait for what is blocked.
+                    crate::watch::keys::restore();
+                    signal_hook::low_level::exit(128 + signal);
+                }
+            }
+            Ok(())
+        }
     }
 }
 
@@ -116,13 +129,21 @@ mod system {
 
     use super::Calls;
 
-    pub(super) fn listen(asked: &watch::Sender<Option<Instant>>) -> io::Result<()> {
-        let mut calls = Calls { asked, first: None };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        loop {
-            runtime.block_on(tokio::signal::ctrl_c())?;
-            if calls.take() {
-                std::process::exit(130);
+    /// Ctrl-C that waits to be listened to
+    pub(super) struct Caught(tokio::runtime::Runtime);
+
+    impl Caught {
+        pub(super) fn new() -> io::Result<Self> {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map(Self)
+        }
+
+        pub(super) fn listen(self, asked: &watch::Sender<Option<Instant>>) -> io::Result<()> {
+            let mut calls = Calls { asked, first: None };
+            loop {
+                self.0.block_on(tokio::signal::ctrl_c())?;
+                if calls.take() {
+                    std::process::exit(130);
+                }
             }
         }
     }

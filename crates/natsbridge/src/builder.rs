@@ -291,11 +291,16 @@ impl MessageBuilder {
     /// Finds out where it goes and what limits hold, and reads small files; reports what was wrong before
     async fn prepare(mut self) -> Result<(Self, Arc<SubjectState>, Limits), Error> {
         let failed = self.special.as_mut().and_then(|special| special.failed.take());
-        if let Some(error) = failed {
-            return Err(error);
-        }
         let is_reply = self.special.as_ref().is_some_and(|special| special.answers);
-        let (state, limits) = (self.bridge.subject(&self.message, is_reply)?, self.limits());
+        let state = self.bridge.subject(&self.message, is_reply);
+        if let Some(error) = failed {
+            // A wrong subject is told before a wrong payload, but not of a reply that has no subject at all.
+            return Err(match state {
+                Err(subject) if error.dataname().is_some() => subject.into(),
+                _ => error,
+            });
+        }
+        let (state, limits) = (state?, self.limits());
         if let Some(special) = self.special.as_ref().filter(|special| !special.files.is_empty()) {
             // In a box: most messages have no files, and their future stays small.
             Box::pin(files::read_small(&mut self.message.parts, &special.files, &limits)).await?;
