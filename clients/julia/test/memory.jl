@@ -1,0 +1,34 @@
+# What 200 MB by link cost in memory: julia memory.jl send|receive FILE. Needs FILESERVER_URL; `receive` takes the message that `send` leaves.
+
+using NATSBridge
+
+"The most memory that this process has held, in MB"
+most() = parse(Int, match(r"VmHWM:\s*(\d+)", read("/proc/self/status", String))[1]) >> 10
+
+const WHAT, FILE = ARGS[1], ARGS[2]
+const MEGABYTES = 200
+
+"Compiles everything once, with a file that is a link too, so that only the large one is measured"
+function measured(f, small, large)
+    f(small)
+    GC.gc()
+    before = most()
+    seconds = @elapsed f(large)
+    println("$WHAT $MEGABYTES MB by link: $(most() - before) MB more than the $before MB that Julia and the package hold, $(round(seconds; digits=1)) s")
+    most() - before
+end
+
+sent(path) = write(path * ".json", smartsend("lab.x", [("film", FromFile(path), "video")])[2])
+received(path) = save(smartreceive(read(path * ".json"); leave_links=true)["payloads"][1][2], path * ".copy")
+
+if WHAT == "send"
+    open(FILE, "w") do file
+        for _ in 1:MEGABYTES
+            write(file, rand(UInt8, 1_000_000))
+        end
+    end
+    write(FILE * ".small", rand(UInt8, 1_000_000))
+end
+more = measured(WHAT == "send" ? sent : received, FILE * ".small", FILE)
+WHAT == "receive" && !success(`cmp -s $FILE $FILE.copy`) && error("other bytes arrived")
+exit(more < 100 ? 0 : 1)
