@@ -112,7 +112,7 @@ fn dead_file_server(world: &mut World) -> Outcome<()> {
 fn dead_nats(world: &mut World) -> Outcome<()> {
     drop(world.nats.take());
     let alerts = ["nats_disconnected", "probe_failed"];
-    expect(world, "a dead NATS server", &alerts, "probe", "ops.probe", &["start nats-server there"])?;
+    expect(world, "a dead NATS server", &alerts, "probe", "ops.probe", &["start nats-server"])?;
     world.start_nats()
 }
 

@@ -139,15 +139,15 @@ fn lifetime(found: &Named) -> Check {
                `nginx -s reload`";
     match found.expiry.duration_since(SystemTime::now()) {
         Err(_) => Check {
-            name: "certificate",
+            name: "cert",
             state: State::Fail,
             found: format!("that of {whose} ({}) expired on {date}", found.address),
             fix: Some(fix.to_owned()),
         },
         Ok(left) if left < SOON => {
-            Check::warn("certificate", format!("that of {whose} ({}) expires on {date}", found.address), fix)
+            Check::warn("cert", format!("that of {whose} ({}) expires on {date}", found.address), fix)
         }
-        Ok(_) => Check::ok("certificate", format!("that of {whose} is valid until {date}")),
+        Ok(_) => Check::ok("cert", format!("that of {whose} is valid until {date}")),
     }
 }
 
