@@ -103,7 +103,12 @@ async fn serve_one(stream: TcpStream, app: &Arc<App>, router: Router, mut stoppi
     if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
         tracing::debug!(%error, "connection keeps the system's send buffer");
     }
-    let Some(stream) = protect(stream, app).await else { return };
+    let stream = tokio::select! {
+        stream = protect(stream, app) => stream,
+        // Nothing was asked on it yet, so nothing is cut.
+        _ = stopping.wait_for(|stop| *stop) => None,
+    };
+    let Some(stream) = stream else { return };
     let unsettled = Unsettled::default();
     let watched = Watched::new(stream, app.config.idle_timeout);
     let health = Arc::clone(&watched.health);
