@@ -84,16 +84,24 @@ async fn named(
     Some(Named { server, address: format!("{host}:{port}"), expiry })
 }
 
-/// Reads the line that a NATS server begins with, and nothing of what follows it; none if TLS comes first
+/// Reads the line that a NATS server begins with, and nothing of what follows it; nothing to read if TLS comes first
+///
+/// `None` from a server without TLS, which would log a handshake as an error.
 async fn greeting(stream: &mut TcpStream) -> Option<()> {
     // A server where TLS comes first waits for us.
     let mut first = [0];
     if tokio::time::timeout(Duration::from_millis(500), stream.peek(&mut first)).await.is_err() {
         return Some(());
     }
-    for _ in 0..MAX_GREETING {
-        if stream.read_u8().await.ok()? == b'\n' {
-            return Some(());
+    let mut line = Vec::new();
+    while line.len() < MAX_GREETING {
+        match stream.read_u8().await.ok()? {
+            b'\n' => {
+                let info: serde_json::Value = serde_json::from_slice(line.strip_prefix(b"INFO ")?).ok()?;
+                let offers = |name: &str| info.get(name).and_then(serde_json::Value::as_bool) == Some(true);
+                return (offers("tls_required") || offers("tls_available")).then_some(());
+            }
+            byte => line.push(byte),
         }
     }
     None

@@ -1,6 +1,6 @@
 //! `natsbridge probe`: a message to itself every few seconds, through NATS and the file server and back, and its time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -103,7 +103,11 @@ impl Probe {
         describe();
         let stop = Stop::watch();
         notify::ready();
-        let watching = tokio::spawn(watch_certificates(config.clone(), global.nats_urls(), self.every * CERTIFICATES));
+        let watching = tokio::spawn(watch_certificates(
+            config.clone(),
+            global.nats_urls(),
+            self.every.saturating_mul(CERTIFICATES),
+        ));
         let mut tally = Tally::default();
         let mut way = None;
         let mut ticks = tokio::time::interval(self.every);
@@ -206,7 +210,8 @@ impl Way {
     async fn open(config: &Config, subject: Option<&str>) -> Result<Self, Error> {
         let bridge = Bridge::connect(config.clone()).await?;
         let subject = subject.map_or_else(|| format!("natsbridge.probe.{}", bridge.sender_id()), str::to_owned);
-        let inbox = bridge.subscribe(&subject).await?;
+        // Another probe on the same subject must not read this one's link, nor this one another's.
+        let inbox = bridge.subscribe(&subject).await?.lazy();
         bridge.confirm().await?;
         let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned(), MEANING);
         Ok(Self { bridge, connection, inbox, subject })
@@ -229,6 +234,7 @@ impl Way {
             if message.header().msg_id() != sent.header().msg_id() {
                 continue;
             }
+            message.fetch().await?;
             message.text("small")?;
             if size > 0 {
                 message.bytes("large")?;
@@ -315,7 +321,13 @@ async fn watch_certificates(config: Config, servers: Vec<String>, every: Duratio
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
+        // Of several NATS servers, the one that expires first.
+        let mut first = BTreeMap::new();
         for Named { server, expiry, .. } in certificate::all(&config, &servers).await {
+            let known = first.entry(server).or_insert(expiry);
+            *known = expiry.min(*known);
+        }
+        for (server, expiry) in first {
             let seconds = expiry.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
             metrics::gauge!(CERTIFICATE_EXPIRY, "server" => server).set(seconds.as_secs_f64());
         }
