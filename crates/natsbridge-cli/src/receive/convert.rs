@@ -1,14 +1,16 @@
 //! `--save-tables`: a saved table as a file of the kind that was asked for, in place of the one that came.
 
+use std::collections::HashSet;
 use std::error::Error;
-use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use bytes::Bytes;
 use clap::ValueEnum;
 use natsbridge::arrow::TableLimits;
 use natsbridge::{PayloadType, Rows, Table};
+use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
 use crate::parquet;
@@ -17,6 +19,12 @@ type Problem = Box<dyn Error + Send + Sync>;
 
 /// Names with a number that are tried
 const NUMBERED: u32 = 1_000;
+
+/// Rows of an Arrow table that are values in memory at once
+const ROWS_AT_ONCE: usize = 256;
+
+/// Bytes that they may have: a few bytes of a table can stand for gigabytes
+const ROWS_IN_MEMORY: u64 = 256 * 1024 * 1024;
 
 /// A kind of file for tables
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -103,26 +111,18 @@ fn write(
         PayloadType::ArrowTable => Ok::<_, Problem>(Table::from_ipc(bytes, &TableLimits::default())?),
         _ => Ok(Table::from_rows(&rows_of(bytes)?)?),
     };
-    match wanted {
-        TableFile::Parquet => parquet::write(&table()?, out),
-        TableFile::Arrow => Ok(out.write_all(&table()?.to_ipc()?)?),
-        TableFile::Csv | TableFile::Json => {
-            let (columns, rows) = match payload_type {
-                PayloadType::ArrowTable => {
-                    let table = table()?;
-                    let names = table.schema().fields().iter().map(|field| field.name().clone());
-                    (names.collect::<Vec<_>>(), table.to_rows()?)
-                }
-                _ => {
-                    let rows = rows_of(bytes)?;
-                    (rows.columns().into_iter().map(str::to_owned).collect(), rows)
-                }
-            };
-            match wanted {
-                TableFile::Csv => write_csv(&columns, rows.as_slice(), out),
-                _ => Ok(serde_json::to_writer(out, rows.as_slice())?),
+    match (wanted, payload_type) {
+        (TableFile::Parquet, _) => parquet::write(&table()?, out),
+        (TableFile::Arrow, _) => Ok(out.write_all(&table()?.to_ipc()?)?),
+        (TableFile::Json, _) => {
+            let view = table()?.json_view(u64::MAX)?;
+            match view.problems().first() {
+                Some(problem) => Err(problem.clone().into()),
+                None => Ok(view.write_to(out)?),
             }
         }
+        (TableFile::Csv, PayloadType::ArrowTable) => csv_of_table(&table()?, out),
+        (TableFile::Csv, _) => csv_of_rows(bytes, out),
     }
 }
 
@@ -130,20 +130,75 @@ fn rows_of(bytes: &Bytes) -> Result<Rows, Problem> {
     Ok(Rows::new(serde_json::from_slice::<Vec<Map<String, Json>>>(bytes)?))
 }
 
-/// Texts as they are, null as an empty cell, lists and objects as JSON
-fn write_csv(columns: &[String], rows: &[Map<String, Json>], out: &mut dyn io::Write) -> Result<(), Problem> {
+/// Some rows at a time, so that memory does not grow with the table
+fn csv_of_table(table: &Table, out: &mut dyn io::Write) -> Result<(), Problem> {
+    let columns: Vec<String> = table.schema().fields().iter().map(|field| field.name().clone()).collect();
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(columns)?;
-    for row in rows {
-        let cells = columns.iter().map(|column| match row.get(column) {
-            None | Some(Json::Null) => String::new(),
-            Some(Json::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-        });
-        csv.write_record(cells)?;
+    csv.write_record(&columns)?;
+    let limits = TableLimits::default().max_bytes(ROWS_IN_MEMORY);
+    for batch in table.batches() {
+        for at in (0..batch.num_rows()).step_by(ROWS_AT_ONCE) {
+            let some = Table::from(batch.slice(at, ROWS_AT_ONCE.min(batch.num_rows() - at)));
+            for row in some.to_rows_within(&limits)?.into_vec() {
+                write_row(&mut csv, &columns, &row)?;
+            }
+        }
     }
-    csv.flush()?;
-    Ok(())
+    Ok(csv.flush()?)
+}
+
+/// Looks through the rows twice: for the columns, and for the cells
+fn csv_of_rows(json: &Bytes, out: &mut dyn io::Write) -> Result<(), Problem> {
+    let (mut columns, mut known) = (Vec::new(), HashSet::new());
+    each_row(json, |row| {
+        for name in row.keys() {
+            if known.insert(name.clone()) {
+                columns.push(name.clone());
+            }
+        }
+        Ok(())
+    })?;
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(&columns)?;
+    each_row(json, |row| write_row(&mut csv, &columns, &row))?;
+    Ok(csv.flush()?)
+}
+
+/// Texts as they are, null as an empty cell, lists and objects as JSON
+fn write_row(
+    csv: &mut csv::Writer<&mut dyn io::Write>,
+    columns: &[String],
+    row: &Map<String, Json>,
+) -> Result<(), csv::Error> {
+    csv.write_record(columns.iter().map(|column| match row.get(column) {
+        None | Some(Json::Null) => String::new(),
+        Some(Json::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }))
+}
+
+/// Reads an array of objects one by one
+fn each_row(json: &[u8], take: impl FnMut(Map<String, Json>) -> Result<(), csv::Error>) -> Result<(), Problem> {
+    struct Each<F>(F);
+
+    impl<'de, F: FnMut(Map<String, Json>) -> Result<(), csv::Error>> Visitor<'de> for Each<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of objects")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut rows: A) -> Result<(), A::Error> {
+            while let Some(row) = rows.next_element()? {
+                (self.0)(row).map_err(A::Error::custom)?;
+            }
+            Ok(())
+        }
+    }
+
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    reader.deserialize_seq(Each(take))?;
+    Ok(reader.end()?)
 }
 
 #[cfg(test)]
@@ -185,5 +240,23 @@ mod tests {
         fs::write(&saved, "no table").unwrap();
         assert!(convert(&saved, PayloadType::JsonTable, TableFile::Csv).is_err() && saved.exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn arrow_table_becomes_csv_and_json_row_by_row() {
+        use std::sync::Arc;
+        let dir = tempfile::tempdir().unwrap();
+        let numbers: arrow_array::ArrayRef = Arc::new(arrow_array::Int64Array::from_iter_values(0..600));
+        let batch = arrow_array::RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let ipc = Table::from(batch).to_ipc().unwrap();
+        let saved = dir.path().join("t.arrow");
+        fs::write(&saved, &ipc).unwrap();
+        let csv = fs::read_to_string(convert(&saved, PayloadType::ArrowTable, TableFile::Csv).unwrap()).unwrap();
+        let expected: String = std::iter::once("n\n".to_owned()).chain((0..600).map(|n| format!("{n}\n"))).collect();
+        assert_eq!(csv, expected);
+        fs::write(&saved, &ipc).unwrap();
+        let json = fs::read(convert(&saved, PayloadType::ArrowTable, TableFile::Json).unwrap()).unwrap();
+        let rows: Vec<Map<String, Json>> = serde_json::from_slice(&json).unwrap();
+        assert_eq!((rows.len(), &rows[599]["n"]), (600, &Json::from(599)));
     }
 }

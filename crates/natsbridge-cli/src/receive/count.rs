@@ -1,19 +1,19 @@
 //! How many rows a jsontable has, its columns and first rows, found without building the others.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value as Json};
 
-use super::preview::{COLUMNS, Preview, ROWS};
+use super::preview::{COLUMNS, Cell, Preview, ROWS, Row};
 
 /// What is told of a table
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Counted {
     rows: usize,
     /// Names in the order in which rows first name them
     columns: Vec<String>,
-    first: Vec<Map<String, Json>>,
+    first: Vec<Row>,
 }
 
 impl Counted {
@@ -47,8 +47,8 @@ impl<'de> Visitor<'de> for Rows {
         let mut counted = Counted::default();
         loop {
             let keys = if counted.first.len() < ROWS {
-                let Some(row) = rows.next_element::<Map<String, Json>>()? else { break };
-                let keys = row.keys().take(COLUMNS).cloned().collect();
+                let Some(First(row)) = rows.next_element()? else { break };
+                let keys = row.iter().map(|(key, _)| key.clone()).collect();
                 counted.first.push(row);
                 keys
             } else {
@@ -66,32 +66,45 @@ impl<'de> Visitor<'de> for Rows {
     }
 }
 
+/// The first members of an object
+struct First(Row);
+
+impl<'de> Deserialize<'de> for First {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members::<Cell>(PhantomData)).map(Self)
+    }
+}
+
 /// The first keys of an object
 struct Keys(Vec<String>);
 
 impl<'de> Deserialize<'de> for Keys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Row)
+        let members = deserializer.deserialize_map(Members::<IgnoredAny>(PhantomData))?;
+        Ok(Self(members.into_iter().map(|(key, _)| key).collect()))
     }
 }
 
-struct Row;
+/// The first members of an object, whose values are read as `V`
+struct Members<V>(PhantomData<V>);
 
-impl<'de> Visitor<'de> for Row {
-    type Value = Keys;
+impl<'de, V: Deserialize<'de>> Visitor<'de> for Members<V> {
+    type Value = Vec<(String, V)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Keys, A::Error> {
-        let mut keys = Vec::new();
-        while let Some((key, IgnoredAny)) = members.next_entry::<String, _>()? {
-            if keys.len() < COLUMNS {
-                keys.push(key);
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut first = Vec::new();
+        while let Some(key) = members.next_key::<String>()? {
+            if first.len() < COLUMNS {
+                first.push((key, members.next_value()?));
+            } else {
+                members.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(Keys(keys))
+        Ok(first)
     }
 }
 
