@@ -9,16 +9,14 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
+use crate::greeting::Greeting;
+
 /// How long a look may take
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// The longest greeting of a NATS server
-const MAX_GREETING: usize = 64 * 1024;
 
 /// The certificate of one server
 #[derive(Debug)]
@@ -58,8 +56,8 @@ pub(crate) async fn nats(server: &str) -> Option<Named> {
     let (host, port) = (url.host_str()?.trim_matches(['[', ']']), url.port().or(first).unwrap_or(4222));
     let look = async {
         let mut stream = TcpStream::connect((host, port)).await.ok()?;
-        if first.is_none() {
-            greeting(&mut stream).await?;
+        if first.is_none() && !takes_tls(&mut stream).await {
+            return None;
         }
         expiry(stream, host).await
     };
@@ -84,27 +82,14 @@ async fn named(
     Some(Named { server, address: format!("{host}:{port}"), expiry })
 }
 
-/// Reads the line that a NATS server begins with, and nothing of what follows it; nothing to read if TLS comes first
-///
-/// `None` from a server without TLS, which would log a handshake as an error.
-async fn greeting(stream: &mut TcpStream) -> Option<()> {
+/// Whether a NATS server takes a TLS handshake now: one without TLS would log it as an error
+async fn takes_tls(stream: &mut TcpStream) -> bool {
     // A server where TLS comes first waits for us.
     let mut first = [0];
     if tokio::time::timeout(Duration::from_millis(500), stream.peek(&mut first)).await.is_err() {
-        return Some(());
+        return true;
     }
-    let mut line = Vec::new();
-    while line.len() < MAX_GREETING {
-        match stream.read_u8().await.ok()? {
-            b'\n' => {
-                let info: serde_json::Value = serde_json::from_slice(line.strip_prefix(b"INFO ")?).ok()?;
-                let offers = |name: &str| info.get(name).and_then(serde_json::Value::as_bool) == Some(true);
-                return (offers("tls_required") || offers("tls_available")).then_some(());
-            }
-            byte => line.push(byte),
-        }
-    }
-    None
+    Greeting::read(stream).await.is_some_and(|greeting| greeting.tls_required || greeting.tls_available)
 }
 
 /// The certificate that a server shows, whoever signed it

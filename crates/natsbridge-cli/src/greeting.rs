@@ -15,30 +15,36 @@ const MAX_LINE: u64 = 64 * 1024;
 
 /// What the server says of itself
 #[derive(Debug)]
-pub(super) struct Greeting {
-    pub(super) version: Option<String>,
-    pub(super) tls_required: bool,
-    pub(super) auth_required: bool,
+pub(crate) struct Greeting {
+    pub(crate) version: Option<String>,
+    pub(crate) tls_required: bool,
+    pub(crate) tls_available: bool,
+    pub(crate) auth_required: bool,
 }
 
 impl Greeting {
-    /// Reads it; `None` where there is none, as over WebSocket and where TLS comes first
-    pub(super) async fn read(server: &str) -> Option<Self> {
-        tokio::time::timeout(PATIENCE, read(server)).await.ok()?
+    /// Asks a server; `None` where there is no greeting, as over WebSocket and where TLS comes first
+    pub(crate) async fn of(server: &str) -> Option<Self> {
+        let ask = async {
+            let url = Url::parse(server).ok().filter(|url| matches!(url.scheme(), "nats" | "tls"))?;
+            let host = url.host_str()?.trim_matches(['[', ']']);
+            let mut stream = TcpStream::connect((host, url.port().unwrap_or(4222))).await.ok()?;
+            Self::read(&mut stream).await
+        };
+        tokio::time::timeout(PATIENCE, ask).await.ok()?
     }
-}
 
-async fn read(server: &str) -> Option<Greeting> {
-    let url = Url::parse(server).ok().filter(|url| matches!(url.scheme(), "nats" | "tls"))?;
-    let host = url.host_str()?.trim_matches(['[', ']']);
-    let stream = TcpStream::connect((host, url.port().unwrap_or(4222))).await.ok()?;
-    let mut line = String::new();
-    BufReader::new(stream.take(MAX_LINE)).read_line(&mut line).await.ok()?;
-    let info: Json = serde_json::from_str(line.strip_prefix("INFO ")?).ok()?;
-    let flag = |name: &str| info.get(name).and_then(Json::as_bool).unwrap_or(false);
-    Some(Greeting {
-        version: info.get("version").and_then(Json::as_str).map(str::to_owned),
-        tls_required: flag("tls_required"),
-        auth_required: flag("auth_required"),
-    })
+    /// Reads it from a connection on which nothing was sent yet: the server waits after its line
+    pub(crate) async fn read(stream: &mut TcpStream) -> Option<Self> {
+        let mut line = String::new();
+        BufReader::new(stream.take(MAX_LINE)).read_line(&mut line).await.ok()?;
+        let info: Json = serde_json::from_str(line.strip_prefix("INFO ")?).ok()?;
+        let flag = |name: &str| info.get(name).and_then(Json::as_bool).unwrap_or(false);
+        Some(Self {
+            version: info.get("version").and_then(Json::as_str).map(str::to_owned),
+            tls_required: flag("tls_required"),
+            tls_available: flag("tls_available"),
+            auth_required: flag("auth_required"),
+        })
+    }
 }

@@ -9,6 +9,7 @@ mod failure;
 mod file_limit;
 mod files;
 mod global;
+mod greeting;
 mod inspect;
 mod listing;
 mod logging;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
 use metrics::Unit;
 use natsbridge::{Bridge, Config, Error, LinkLifetime, Subscriber};
@@ -103,11 +102,11 @@ impl Probe {
         describe();
         let stop = Stop::watch();
         notify::ready();
-        let watching = tokio::spawn(watch_certificates(
-            config.clone(),
-            global.nats_urls(),
-            self.every.saturating_mul(CERTIFICATES),
-        ));
+        // Only the metrics tell of certificates.
+        let watching = self.metrics.is_asked().then(|| {
+            let every = self.every.saturating_mul(CERTIFICATES);
+            tokio::spawn(watch_certificates(config.clone(), global.nats_urls(), every))
+        });
         let mut tally = Tally::default();
         let mut way = None;
         let mut ticks = tokio::time::interval(self.every);
@@ -121,7 +120,9 @@ impl Probe {
             tally.add(&outcome, self.within);
             self.print(tally.sent, &outcome)?;
         }
-        watching.abort();
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         if let Some(Way { bridge, connection, .. }) = way {
             let up = connection.is_up();
             drop(connection);
@@ -218,13 +219,13 @@ impl Way {
     }
 
     async fn there_and_back(&mut self, size: u64) -> Result<(), Error> {
-        let large = Bytes::from(vec![b'.'; usize::try_from(size).unwrap_or(0)]);
         let mut message =
             self.bridge.message(&*self.subject).receiver_id(self.bridge.sender_id()).text("small", "probe");
         if size > 0 {
             // Not one-shot: whoever else uses the subject, such as a second probe, would take it from us.
             let life = LinkLifetime::expiring(Duration::from_secs(60));
-            message = message.binary("large", large.clone()).link_lifetime(life);
+            let large = vec![b'.'; usize::try_from(size).unwrap_or(0)];
+            message = message.binary("large", large).link_lifetime(life);
         }
         let sent = message.send_confirmed().await?;
         loop {

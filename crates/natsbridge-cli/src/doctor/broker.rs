@@ -7,10 +7,10 @@ use natsbridge::wire::{Header, Limits};
 use natsbridge::{Bridge, Config, Metadata, Purpose};
 use tokio::time::Instant;
 
-use super::greeting::Greeting;
 use super::{Check, Only, ReceivePolicy, lifetime};
 use crate::certificate::{self, Named};
 use crate::failure::Failure;
+use crate::greeting::Greeting;
 use crate::stores::leaves_the_machine;
 use crate::{session, units};
 
@@ -45,7 +45,7 @@ pub(super) async fn check(
     };
     let took = start.elapsed().as_millis();
     let server = bridge.broker_url().to_owned();
-    let greeting = Greeting::read(&server).await;
+    let greeting = Greeting::of(&server).await;
     let version = greeting.as_ref().and_then(|greeting| greeting.version.as_deref());
     let version = version.map_or_else(String::new, |version| format!(", nats-server {version}"));
     checks.add(Check::ok("nats", format!("connected to {server} in {took} ms{version}")))?;

@@ -2,7 +2,6 @@
 
 mod broker;
 mod files;
-mod greeting;
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
