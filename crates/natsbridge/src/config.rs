@@ -100,7 +100,8 @@ impl Config {
     ///     "SIZE_THRESHOLD" => Ok("100000".to_owned()),
     ///     _ => Err(VarError::NotPresent),
     /// })?;
-    /// # let _ = config;
+    /// assert_eq!(config.message_limits().threshold(), 100_000);
+    /// assert_eq!(config.upload_url(), Config::FILESERVER_URL);
     /// # Ok::<(), natsbridge::Error>(())
     /// ```
     pub fn from_variables(read: impl Fn(&'static str) -> Result<String, VarError>) -> Result<Self, Error> {

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::error::{self, DeliveryError, Missing, Refusal};
+use crate::error::{self, DeliveryError, DeliveryFault, Refusal};
 use crate::send::{self, Deadline, Encoded, PublishedUploads, Sending};
 use crate::setters::setters;
 use crate::{Error, observe};
@@ -170,8 +170,13 @@ impl Answered {
         };
         DeliveryError {
             msg_id: envelope.header().msg_id().to_owned(),
-            refusal: self.refusal.clone(),
-            missing: Some(Missing { acked: self.acks.len(), awaited: how.acks, repeats, advice }),
+            fault: DeliveryFault::Unacknowledged {
+                acked: self.acks.len(),
+                awaited: how.acks,
+                repeats,
+                refusal: self.refusal.clone(),
+                advice,
+            },
         }
         .into()
     }
@@ -274,6 +279,6 @@ fn refusal(nack: &Header) -> Refusal {
 
 /// The error that a NACK is, where sending the message again does not help
 pub(crate) fn refused(nack: &Header) -> Error {
-    let (msg_id, refusal) = (nack.reply_to_msg_id().to_owned(), Some(refusal(nack)));
-    DeliveryError { msg_id, refusal, missing: None }.into()
+    let (msg_id, fault) = (nack.reply_to_msg_id().to_owned(), DeliveryFault::Refused(refusal(nack)));
+    DeliveryError { msg_id, fault }.into()
 }

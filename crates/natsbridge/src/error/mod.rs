@@ -391,28 +391,32 @@ impl fmt::Debug for Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryError {
     pub(crate) msg_id: String,
-    pub(crate) refusal: Option<Refusal>,
-    /// Nothing if the refusal ended the delivery
-    pub(crate) missing: Option<Missing>,
+    pub(crate) fault: DeliveryFault,
 }
 
-/// Acknowledgements that did not come before the deadline
+/// What became of the delivery
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Missing {
-    pub(crate) acked: usize,
-    pub(crate) awaited: usize,
-    pub(crate) repeats: u32,
-    /// What may be wrong where no NACK came
-    pub(crate) advice: &'static str,
+pub(crate) enum DeliveryFault {
+    /// A receiver refuses the message, and sending it again does not help
+    Refused(Refusal),
+    /// Too few acknowledgements came before the deadline
+    Unacknowledged {
+        acked: usize,
+        awaited: usize,
+        repeats: u32,
+        /// The last NACK that said the message may be sent again
+        refusal: Option<Refusal>,
+        /// What may be wrong where no NACK came
+        advice: &'static str,
+    },
 }
 
 impl fmt::Display for DeliveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "message {} ", shown(&self.msg_id))?;
-        match (&self.missing, &self.refusal) {
-            (None, None) => f.write_str("was refused"),
-            (None, Some(refusal)) => write!(f, "was refused by {refusal}"),
-            (Some(Missing { acked, awaited, repeats, advice }), refusal) => {
+        match &self.fault {
+            DeliveryFault::Refused(refusal) => write!(f, "was refused by {refusal}"),
+            DeliveryFault::Unacknowledged { acked, awaited, repeats, refusal, advice } => {
                 write!(f, "has {acked} of {awaited} acknowledgements after {repeats} repeats; ")?;
                 match refusal {
                     Some(refusal) => write!(f, "the last reply is a refusal by {refusal}"),
@@ -444,8 +448,8 @@ impl fmt::Display for Refusal {
 }
 
 impl DeliveryError {
-    fn is_refused(&self) -> bool {
-        self.missing.is_none()
+    const fn is_refused(&self) -> bool {
+        matches!(self.fault, DeliveryFault::Refused(_))
     }
 
     /// The stable word for this error (docs/specification.md, "Error codes")
@@ -463,19 +467,28 @@ impl DeliveryError {
     /// What the last NACK says: the one that refuses the message for good, or one that asks for it again
     #[must_use]
     pub const fn refusal(&self) -> Option<&Refusal> {
-        self.refusal.as_ref()
+        match &self.fault {
+            DeliveryFault::Refused(refusal) => Some(refusal),
+            DeliveryFault::Unacknowledged { refusal, .. } => refusal.as_ref(),
+        }
     }
 
     /// Acknowledgements that came before the deadline
     #[must_use]
-    pub fn acked(&self) -> usize {
-        self.missing.as_ref().map_or(0, |missing| missing.acked)
+    pub const fn acked(&self) -> usize {
+        match self.fault {
+            DeliveryFault::Refused(_) => 0,
+            DeliveryFault::Unacknowledged { acked, .. } => acked,
+        }
     }
 
     /// How often the message was sent again before the deadline
     #[must_use]
-    pub fn repeats(&self) -> u32 {
-        self.missing.as_ref().map_or(0, |missing| missing.repeats)
+    pub const fn repeats(&self) -> u32 {
+        match self.fault {
+            DeliveryFault::Refused(_) => 0,
+            DeliveryFault::Unacknowledged { repeats, .. } => repeats,
+        }
     }
 }
 
