@@ -96,6 +96,11 @@ pub(crate) enum CodecFault {
     /// This program is built without feature `arrow`
     #[error("this program was built without Arrow tables; build it with the feature `arrow`, or use `jsontable`")]
     NoArrow,
+    /// This program is built without feature `compression`
+    #[error(
+        "the Arrow table is compressed, and this program was built without LZ4 and ZSTD; build it with the feature `compression`, or send the table without compression"
+    )]
+    NoCompression,
 }
 
 impl CodecFault {
@@ -113,7 +118,7 @@ impl CodecFault {
             | Self::KeyTwice { .. }
             | Self::Serialize { .. }
             | Self::Mismatch { .. } => "wrong_value",
-            Self::NoArrow => "unsupported",
+            Self::NoArrow | Self::NoCompression => "unsupported",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use natsbridge_core::redacted;
+use reqwest::header::HeaderValue;
 use reqwest::{Client, ClientBuilder, RequestBuilder};
 
 use crate::policy::Guard;
@@ -152,14 +153,22 @@ impl Credentials {
         match self {
             Self::Bearer(token) => request.bearer_auth(token),
             Self::Basic(login, password) => request.basic_auth(login, Some(password)),
-            Self::PlikToken(token) => request.header("X-PlikToken", token),
+            Self::PlikToken(token) => match HeaderValue::from_str(token) {
+                Ok(mut token) => {
+                    // As the other two are: no log of headers shows it.
+                    token.set_sensitive(true);
+                    request.header("X-PlikToken", token)
+                }
+                // The request itself says what is wrong.
+                Err(_) => request.header("X-PlikToken", token),
+            },
         }
     }
 
     /// Whether a header can hold them; Basic is encoded in base64 and always fits
     pub(crate) fn is_sendable(&self) -> bool {
         match self {
-            Self::Bearer(token) | Self::PlikToken(token) => reqwest::header::HeaderValue::from_str(token).is_ok(),
+            Self::Bearer(token) | Self::PlikToken(token) => HeaderValue::from_str(token).is_ok(),
             Self::Basic(..) => true,
         }
     }

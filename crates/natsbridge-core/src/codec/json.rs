@@ -127,11 +127,12 @@ impl Formatter for &mut Levels {
     }
 
     fn write_char_escape<W: ?Sized + io::Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        if !self.keys.in_key {
+            return CompactFormatter.write_char_escape(writer, escape);
+        }
         let mut text = Vec::new();
         CompactFormatter.write_char_escape(&mut text, escape)?;
-        if self.keys.in_key {
-            self.keys.open.extend_from_slice(&text);
-        }
+        self.keys.open.extend_from_slice(&text);
         writer.write_all(&text)
     }
 

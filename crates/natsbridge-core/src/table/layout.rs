@@ -6,7 +6,7 @@ use flatbuffers::VectorIter;
 
 use super::limits::Budget;
 use super::{column, damaged};
-use crate::CodecError;
+use crate::error::{CodecError, CodecFault};
 
 /// The bytes of a batch, and how its message says to read them
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,7 @@ pub(super) fn check<'f>(
     let compressed = match batch.compression().map(|compression| compression.codec()) {
         None => false,
         Some(CompressionType::LZ4_FRAME | CompressionType::ZSTD) if !cfg!(feature = "compression") => {
-            return Err(damaged("it is compressed, and this program was built without the feature `compression`"));
+            return Err(CodecError(CodecFault::NoCompression));
         }
         Some(CompressionType::LZ4_FRAME | CompressionType::ZSTD) => true,
         Some(CompressionType(other)) => {
