@@ -189,3 +189,18 @@ impl fmt::Debug for GivenUrl {
         write!(f, "{:?}", redacted(&self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_with_credentials_are_marked_as_secrets() {
+        install_crypto_provider();
+        let text = || "s3cret".to_owned();
+        for given in [Credentials::Bearer(text()), Credentials::Basic(text(), text()), Credentials::PlikToken(text())] {
+            let request = given.apply(Client::new().get("http://files.test")).build().unwrap();
+            assert!(request.headers().len() == 1 && request.headers().values().all(HeaderValue::is_sensitive));
+        }
+    }
+}
