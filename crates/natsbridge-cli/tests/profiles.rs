@@ -98,7 +98,16 @@ fn secret_in_a_variable_and_what_is_wrong_with_a_profile_are_named() {
         assert!(refused.stderr.contains(named) && !refused.stderr.contains("hunter2"), "{}", refused.stderr);
     }
     assert_eq!(told(folder, &["profile", "save", "../x"]).code, Some(2));
-    fs::write(folder.join("config/natsbridge/profiles.json"), "{").unwrap();
+    // Somebody wrote a password into the file by hand.
+    let file = folder.join("config/natsbridge/profiles.json");
+    let by_hand =
+        json!({ "in_use": "lab", "profiles": { "lab": { "nats": "nats://a:4222,nats://ann:hunter2@h:4222" } } });
+    fs::write(&file, by_hand.to_string()).unwrap();
+    for words in [&["profile", "list"][..], &["profile", "show"], &["profile", "show", "--json"]] {
+        let shown = done(folder, words);
+        assert!(shown.contains("nats://a:4222,nats://h:4222") && !shown.contains("hunter2"), "{shown}");
+    }
+    fs::write(&file, "{").unwrap();
     let damaged = told(folder, &["profile", "list"]);
     assert!(damaged.code == Some(2) && damaged.stderr.contains("profiles.json"), "{}", damaged.stderr);
 }

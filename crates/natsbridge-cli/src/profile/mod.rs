@@ -6,6 +6,7 @@ mod file;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use natsbridge::wire::redacted;
 use serde_json::{Value as Json, json};
 
 use crate::failure::Failure;
@@ -245,7 +246,7 @@ impl Profiles {
         let line = |(name, saved): (&String, &Saved)| {
             let mark = if self.in_use.as_ref() == Some(name) { '*' } else { ' ' };
             let nats = saved.nats.as_deref().unwrap_or(natsbridge::Config::NATS_URL);
-            output::cut(&format!("{mark} {name:<16}  {}", output::harmless(nats)), crate::listing::COLUMNS)
+            output::cut(&format!("{mark} {name:<16}  {}", printable(nats)), crate::listing::COLUMNS)
         };
         self.profiles.iter().map(line).collect::<Vec<_>>().join("\n")
     }
@@ -255,17 +256,28 @@ impl Profiles {
         let name = name.or(self.in_use.as_deref()).ok_or_else(nothing)?;
         let fields = serde_json::to_value(self.get(name)?).unwrap_or_default();
         let Json::Object(mut fields) = fields else { return Ok(String::new()) };
+        for value in fields.values_mut() {
+            if let Json::String(text) = value {
+                *text = printable(text);
+            }
+        }
         if as_json {
             fields.insert("name".to_owned(), name.into());
             return Ok(output::json(&Json::Object(fields)));
         }
         let mut lines = vec![format!("profile {name}")];
         for (key, value) in &fields {
-            let value = value.as_str().map_or_else(|| value.to_string(), output::harmless);
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             lines.push(format!("  {:<23}  {value}", key.replace('_', "-")));
         }
         Ok(lines.join("\n"))
     }
+}
+
+/// A setting to be shown: a password that somebody wrote into the file by hand is not
+fn printable(text: &str) -> String {
+    let part = |part: &str| if names_user(part) { redacted(part) } else { part.to_owned() };
+    output::harmless(&text.split(',').map(part).collect::<Vec<_>>().join(","))
 }
 
 /// A file's whole path, so that it is found from every folder
@@ -296,20 +308,20 @@ fn folder() -> Option<PathBuf> {
 
 /// A URL that holds no password
 fn without_password(option: &str, url: &str) -> Result<(), Failure> {
-    for part in url.split(',') {
-        let rest = part.split_once("://").map_or(part, |(_, rest)| rest);
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if host.contains('@') {
-            let instead = match option {
-                "--nats" => "give --user with --password-file or --password-env, or --token-file or --token-env",
-                _ => "give --fileserver-token-file or --fileserver-token-env",
-            };
-            return Err(Failure::Usage(format!(
-                "{option} holds a user or a password, which no profile keeps; {instead}"
-            )));
-        }
+    if !url.split(',').any(names_user) {
+        return Ok(());
     }
-    Ok(())
+    let instead = match option {
+        "--nats" => "give --user with --password-file or --password-env, or --token-file or --token-env",
+        _ => "give --fileserver-token-file or --fileserver-token-env",
+    };
+    Err(Failure::Usage(format!("{option} holds a user or a password, which no profile keeps; {instead}")))
+}
+
+/// Whether a URL names a user, and may hold a password
+fn names_user(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().is_some_and(|host| host.contains('@'))
 }
 
 /// Whether a store's URL can be used at all, as far as that is known without connecting
