@@ -25,7 +25,9 @@ pub(crate) fn batches_of_stream(
     // SAFETY: a capsule of this name holds this structure (Arrow's PyCapsule interface); `from_raw` moves it out and leaves a
     // released one behind, so that the capsule's destructor does nothing.
     let stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.as_ptr()) };
-    Ok(RecordBatchStreamReader::try_new(stream).and_then(|reader| {
+    // A producer may wait for threads of its own, and those for the interpreter's lock.
+    Ok(capsule.py().detach(|| -> Result<_, ArrowError> {
+        let reader = RecordBatchStreamReader::try_new(stream)?;
         let schema = reader.schema();
         Ok((schema, reader.collect::<Result<Vec<_>, _>>()?))
     }))
@@ -42,6 +44,9 @@ pub(crate) fn batch_of_array(
     let schema = Schema::try_from(unsafe { schema.as_ref() });
     // SAFETY: as for the stream above.
     let array = unsafe { FFI_ArrowArray::from_raw(array.as_ptr()) };
+    if array.is_released() {
+        return Ok(Err(ArrowError::CDataInterface("the array was taken already".to_owned())));
+    }
     Ok(schema.and_then(|schema| {
         let fields = DataType::Struct(schema.fields().clone());
         // SAFETY: the array is of the schema that came with it, as the interface demands of whoever made both.

@@ -325,7 +325,8 @@ fn tuple<'py>(
 
 /// The values of a column
 pub(crate) fn values<'py>(py: Python<'py>, column: &ArrayRef) -> Result<Bound<'py, PyList>, Failure> {
-    if let Some(dictionary) = column.as_any_dictionary_opt() {
+    // Keys of a dictionary without values are all null, and can't be normalised.
+    if let Some(dictionary) = column.as_any_dictionary_opt().filter(|dictionary| !dictionary.values().is_empty()) {
         let known = values(py, dictionary.values())?;
         let keys = dictionary.normalized_keys();
         let found = keys

@@ -146,17 +146,19 @@ impl UploadFunction {
             Ok(make.call1((words, data, size, life.one_shot, life.ttl.as_secs()))?.unbind())
         };
         let answer = Arc::clone(&self.function).call(argument).await?;
-        let event_loop = &self.function;
-        let read = with_python(|py| -> PyResult<_> {
+        let function = Arc::clone(&self.function);
+        // A file is read for its digest, which takes a while.
+        let stored = move |py: Python<'_>| -> PyResult<_> {
             let read = py.import("natsbridge._handlers")?.getattr("_stored")?.call1((answer,))?;
             let (url, sha256, expires_at, one_shot, delete) =
                 read.extract::<(String, String, Option<String>, bool, Option<Py<PyAny>>)>()?;
             let delete = delete.map(|delete| {
-                let event_loop = event_loop.event_loop.as_ref().map(|given| given.clone_ref(py));
+                let event_loop = function.event_loop.as_ref().map(|given| given.clone_ref(py));
                 Arc::new(Function { function: delete, event_loop })
             });
             Ok((url, sha256, expires_at, one_shot, delete))
-        });
+        };
+        let read = tokio::task::spawn_blocking(|| with_python(stored)).await.ok().flatten();
         let (url, sha256, expires_at, one_shot, delete) = read.unwrap_or_else(|| Err(stopped())).map_err(Raised)?;
         let expires_at = expires_at.map(|text| time::OffsetDateTime::parse(&text, &Rfc3339)).transpose()?;
         let uploaded = Uploaded::new(&*url, size, sha256.parse()?).expires_at(expires_at).one_shot(one_shot);

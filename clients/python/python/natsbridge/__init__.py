@@ -246,6 +246,10 @@ class Subscription:
             return await asyncio.wait_for(self.next(), timeout)
         if self._subscription is None:
             await self._open()
+        if self._pending is not None and not self._pending.done() and self._pending.get_loop().is_closed():
+            # The loop of an earlier `asyncio.run`: nobody is told there any more.
+            self._job.cancel()
+            self._job = self._pending = None
         if self._pending is None:
             job = self._subscription.next()
             if type(job) is not _native.Job:
