@@ -156,6 +156,32 @@ def test_repr_shows_the_first_rows_and_nothing_that_harms_a_terminal() -> None:
     assert "<table>" in table._repr_html_() and "<script>" not in Table({"<script>": [1]})._repr_html_()
 
 
+def test_dictionary_columns_without_values_are_read_and_shown() -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    nothing = pyarrow.array([], pyarrow.string())
+    for keys in ([], [None, None, None]):
+        given = pyarrow.table({"cat": pyarrow.DictionaryArray.from_arrays(pyarrow.array(keys, pyarrow.int8()), nothing)})
+        for table in (Table(given), there_and_back(given)):
+            assert table.types == {"cat": "dictionary<int8, string>"} and table.column("cat") == keys
+            assert table.to_pylist() == [{"cat": None}] * len(keys)
+            shown = repr(table)
+            assert f"{len(keys)} rows" in shown and "cat" in shown and len(shown.splitlines()) == 4 + len(keys)
+
+
+def test_an_array_that_was_taken_already_is_an_error() -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    capsules = pyarrow.record_batch({"a": [1, 2]}).__arrow_c_array__()
+
+    class Once:
+        def __arrow_c_array__(self, requested_schema: Any = None) -> Any:
+            return capsules
+
+    assert Table(Once()).to_pydict() == {"a": [1, 2]}
+    with pytest.raises(NATSBridgeError, match="taken already") as caught:
+        Table(Once())
+    assert caught.value.code == "unconvertible"
+
+
 def test_damaged_arrow_is_the_library_error() -> None:
     whole = Table({"a": [1, 2, 3], "t": ["x", "y", "z"]}).to_ipc()
     for end in range(0, len(whole), 7):
