@@ -23,7 +23,7 @@ echo "python: built $(basename "$wheel") ($(du -k "$wheel" | cut -f1) KB, profil
 
 # From a copy, so that the sources beside the tests are not imported in place of what was installed.
 mkdir -p "$WORK/repo/clients/python" "$WORK/repo/testdata"
-cp -r "$here/tests" "$here/pyproject.toml" "$here/README.md" "$here/examples" "$WORK/repo/clients/python"
+cp -r "$here/tests" "$here/stubs.py" "$here/pyproject.toml" "$here/README.md" "$here/examples" "$WORK/repo/clients/python"
 cp -r "$here/../../testdata/." "$WORK/repo/testdata"
 cd "$WORK/repo/clients/python"
 export PYTHONDONTWRITEBYTECODE=1

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pathlib
+import runpy
 from typing import Any, Iterator, List, Tuple
 
 import pytest
@@ -15,6 +16,13 @@ def sheet(module: str) -> Tuple[Any, ast.Module]:
     folder = pathlib.Path(natsbridge.__file__).parent
     name = "__init__" if module == "natsbridge" else module.rpartition(".")[2]
     return importlib.import_module(module), ast.parse((folder / f"{name}.pyi").read_text(encoding="utf-8"))
+
+
+def test_the_sheet_without_async_is_what_stubs_writes() -> None:
+    written = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "stubs.py"))["without_async"]
+    folder = pathlib.Path(natsbridge.__file__).parent
+    asynchronous, synchronous = ((folder / name).read_text(encoding="utf-8") for name in ("__init__.pyi", "sync.pyi"))
+    assert written(asynchronous) == synchronous, "run stubs.py"
 
 
 def parameters(node: Any) -> List[str]:

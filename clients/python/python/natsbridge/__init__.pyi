@@ -1,4 +1,4 @@
-"""NATSBridge for Python: the API sheet, with every signature and what it does. Written by stubs.py."""
+"""NATSBridge for Python: the API sheet, with every signature and what it does. stubs.py writes sync.pyi from it."""
 
 import builtins
 import datetime

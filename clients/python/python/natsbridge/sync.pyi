@@ -206,7 +206,6 @@ class Service:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 
-
 class SendOptions(TypedDict, total=False):
     """Keywords of ``send`` and ``send_confirmed``"""
 
