@@ -1,98 +1,19 @@
 """Runs natsbridge.py for the conformance tests: `adapter.py vectors` and `adapter.py live` (docs/peers.md)."""
 
-import argparse
 import asyncio
-import base64
 import hashlib
 import json
 import logging
-import os
 import sys
-
-import pyarrow
 
 sys.dont_write_bytecode = True  # the checkout stays as it is
 
-import tables  # noqa: E402
+from harness import Program, bytes_of, failed, links_of, main, message_of, parts_of, received_of, say, value_of  # noqa: E402
 
 import natsbridge  # noqa: E402
 from natsbridge import NATSBridgeError, smartreceive, smartsend  # noqa: E402
 
-BLOBS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "blobs")
-BYTES_TYPES = ("image", "audio", "video", "binary")
-LONGEST = 4096
-
-
-def say(answer):
-    sys.stdout.write(json.dumps(answer, ensure_ascii=False, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
-
-
-def compact(value):
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
-
-
-def bytes_of(value):
-    """The bytes of `base64`, `blob`, `repeat` or `text`"""
-    if "base64" in value:
-        return base64.b64decode(value["base64"])
-    if "blob" in value:
-        with open(os.path.join(BLOBS, value["blob"]), "rb") as blob:
-            return blob.read()
-    if "repeat" in value:
-        return bytes([value["repeat"]["byte"]]) * value["repeat"]["count"]
-    return value["text"].encode("utf-8")
-
-
-def data_of(part):
-    """What smartsend is given for a part"""
-    value = part["value"]
-    if "table" in value:
-        return tables.table_of(value["table"])
-    if "json" in value:
-        return value["json"]
-    if "text" in value:
-        return value["text"]
-    body = bytes_of(value)
-    if part["type"] in BYTES_TYPES:
-        return body
-    if part["type"] == "arrowtable":
-        return pyarrow.ipc.open_stream(body).read_all()
-    return body.decode("utf-8") if part["type"] == "text" else json.loads(body)
-
-
-def parts_of(given):
-    return [(part["name"], data_of(part), part["type"]) for part in given]
-
-
-def value_of(data, payload_type):
-    if payload_type == "text":
-        return {"text": data}
-    if payload_type == "arrowtable":
-        return {"table": tables.value_of(data)}
-    if payload_type not in BYTES_TYPES:
-        return {"json": data}
-    if len(data) <= LONGEST:
-        return {"base64": base64.b64encode(data).decode("ascii")}
-    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-
-
-def failed(error):
-    return {"error": error.code, "dataname": error.dataname} if error.dataname is not None else {"error": error.code}
-
-
 # ---------------------------------------------------------------------------------------------------------- vectors
-
-
-def message_of(vector):
-    if "envelope" in vector:
-        message = compact(vector["envelope"])
-    elif "envelope_base64" in vector:
-        message = base64.b64decode(vector["envelope_base64"])
-    else:
-        pieces = vector["envelope_pieces"]
-        message = b"".join(piece.encode("utf-8") if isinstance(piece, str) else bytes_of(piece) for piece in pieces)
-    return message
 
 
 async def damaged_vector(vector):
@@ -108,21 +29,8 @@ async def damaged_vector(vector):
 
 async def receive_vector(vector):
     message = message_of(vector)
-    links = vector.get("links", {})
-
-    async def download(link):
-        if link.url not in links:
-            raise NATSBridgeError("not_found", "the vector has no such link", link.dataname)
-        return bytes_of(links[link.url])
-
-    received = await smartreceive(message, fileserver_download_handler=download, **vector.get("given", {}))
-    transports = [payload["transport"] for payload in natsbridge._read_envelope(message)["payloads"]]
-    parts = [
-        {"name": name, "type": kind, "transport": transport, "value": value_of(data, kind)}
-        for (name, data, kind), transport in zip(received["payloads"], transports)
-    ]
-    fields = {name: value for name, value in received.items() if name != "payloads"}
-    return {"expect": {"subject": received["send_to"], "parts": parts, "fields": fields}}
+    received = await smartreceive(message, fileserver_download_handler=links_of(vector), **vector.get("given", {}))
+    return received_of(received, [payload["transport"] for payload in natsbridge._read_envelope(message)["payloads"]])
 
 
 async def send_vector(vector):
@@ -141,29 +49,16 @@ async def send_vector(vector):
     return {"expect": {"envelope": json.loads(text), "transports": [payload["transport"] for payload in envelope["payloads"]]}}
 
 
-async def vectors():
-    for line in sys.stdin:
-        vector = json.loads(line)
-        try:
-            kinds = {"receive": receive_vector, "send": send_vector, "damaged": damaged_vector}
-            answer = await kinds[vector["kind"]](vector)
-        except NATSBridgeError as error:
-            answer = failed(error)
-        except Exception as error:  # an answer for every vector, whatever happens
-            logging.exception("%s", vector["name"])
-            answer = {"error": f"crashed: {type(error).__name__}: {error}"}
-        say(dict(name=vector["name"], **answer))
-
+KINDS = {"receive": receive_vector, "send": send_vector, "damaged": damaged_vector}
 
 # ------------------------------------------------------------------------------------------------------------- live
 
 
-class Live:
-    """One program in the matrix: obeys the runner's lines, and answers the other programs' messages"""
+class Live(Program):
+    """Obeys the runner's lines, and answers the other programs' messages"""
 
     def __init__(self, broker, options):
-        self.broker, self.name = broker, options.name
-        self.files = options.files
+        self.broker, self.files = broker, options.files
         self.keywords = dict(
             broker_url=options.nats, fileserver_url=options.files, sender_name=options.name, max_message_size=broker.max_payload
         )
@@ -217,10 +112,6 @@ class Live:
         else:
             await self.publish(received["reply_to"], payloads, **flow)
 
-    async def send(self, order):
-        envelope = await self.publish(order["to"], parts_of(order["parts"]), **order.get("options", {}))
-        return {"msg_id": envelope["msg_id"], "transports": [payload["transport"] for payload in envelope["payloads"]]}
-
     async def request(self, order):
         inbox = self.broker.new_inbox()
         answers = await self.broker.subscribe(inbox)
@@ -241,16 +132,6 @@ class Live:
         answer.update({name: received[name] for name in ("reply_to_msg_id", "correlation_id")})
         return {"answer": answer}
 
-    async def obey(self, order):
-        try:
-            result = await (self.send if order["do"] == "send" else self.request)(order)
-        except NATSBridgeError as error:
-            result = failed(error)
-        except Exception as error:
-            logging.exception("order %s", order.get("id"))
-            result = {"error": f"crashed: {type(error).__name__}: {error}"}
-        say(dict(done=order["id"], **result))
-
 
 async def live(options):
     import nats
@@ -259,30 +140,9 @@ async def live(options):
     program = Live(broker, options)
     await broker.subscribe(f"conform.{options.name}", cb=program.arrived)
     await broker.flush()
-    say({"ready": True})
-    loop = asyncio.get_running_loop()
-    while True:
-        line = await loop.run_in_executor(None, sys.stdin.readline)
-        if not line or json.loads(line)["do"] == "quit":
-            break
-        await program.obey(json.loads(line))
+    await program.obey_all()
     await broker.drain()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    modes = parser.add_subparsers(dest="mode", required=True)
-    modes.add_parser("vectors")
-    mode = modes.add_parser("live")
-    for name in ("nats", "files", "name"):
-        mode.add_argument(f"--{name}", required=True)
-    mode.add_argument("--ws")
-    options = parser.parse_args()
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    sys.stdin.reconfigure(encoding="utf-8")
-    sys.stdout.reconfigure(encoding="utf-8")
-    asyncio.run(vectors() if options.mode == "vectors" else live(options))
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, KINDS, live, logging.WARNING)
