@@ -36,7 +36,7 @@ impl Broker {
         Self(builder.max_payload(max_payload).build())
     }
 
-    /// Messages that it lost, repeated and delayed on purpose
+    /// Messages that it lost and repeated on purpose
     #[getter]
     fn faults(&self) -> (u64, u64) {
         (self.0.faults_dropped(), self.0.faults_duplicated())
@@ -285,20 +285,12 @@ impl Bridge {
     fn max_message_size(&self) -> u64 {
         self.0.limits().message_limit()
     }
-
-    /// The size from which a payload becomes a link
-    #[getter]
-    fn size_threshold(&self) -> u64 {
-        self.0.limits().threshold()
-    }
 }
 
 /// What a function of the user's replies to a message
 async fn answered(function: Arc<Function>, message: natsbridge::Message) -> Result<Reply, HandlerError> {
-    let argument = |py: Python<'_>| -> PyResult<Py<PyAny>> {
-        let message = Bound::new(py, Message::new(message))?;
-        Ok(py.import("natsbridge._handlers")?.getattr("_message")?.call1((message,))?.unbind())
-    };
+    let argument =
+        |py: Python<'_>| -> PyResult<Py<PyAny>> { Ok(Bound::new(py, Message::new(message))?.into_any().unbind()) };
     let answer = function.call(argument).await;
     let reply = with_python(|py| -> Result<Reply, PyErr> {
         let answer = answer.map_err(|Raised(error)| error)?.into_bound(py);

@@ -19,7 +19,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::encode::named;
 use crate::failure::Failure;
-use crate::table::{Table, has_nulls, unconvertible};
+use crate::table::{Table, unconvertible};
 
 fn failed(error: &ArrowError) -> Failure {
     unconvertible(error.to_string())
@@ -316,7 +316,7 @@ fn tuple<'py>(
     bytes: &Bound<'py, PyBytes>,
     column: &ArrayRef,
 ) -> Result<Bound<'py, PyTuple>, Failure> {
-    let mask = has_nulls(column).then(|| {
+    let mask = (column.logical_null_count() > 0).then(|| {
         let mask: Vec<u8> = (0..column.len()).map(|at| u8::from(column.is_null(at))).collect();
         PyBytes::new(py, &mask)
     });

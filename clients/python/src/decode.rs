@@ -27,17 +27,9 @@ pub(crate) fn rows<'py>(py: Python<'py>, part: &Part) -> Result<Bound<'py, PyAny
 
 /// A tree that is there already, such as metadata
 pub(crate) fn tree<'py>(py: Python<'py>, tree: &natsbridge::Metadata) -> PyResult<Bound<'py, PyAny>> {
-    let found: Result<Value, serde_json::Error> = serde_json::Value::Object(tree.clone()).pipe(Value::deserialize);
+    let found: Result<Value, serde_json::Error> = Value::deserialize(serde_json::Value::Object(tree.clone()));
     found.map(|value| value.0.into_bound(py)).map_err(|error| Failure::wrong(error.to_string()).raise(py))
 }
-
-trait Pipe: Sized {
-    fn pipe<T>(self, call: impl FnOnce(Self) -> T) -> T {
-        call(self)
-    }
-}
-
-impl<T> Pipe for T {}
 
 /// Any JSON value
 struct Value(Py<PyAny>);
@@ -242,11 +234,4 @@ impl<'py> Keys<'py> {
             }
         }
     }
-}
-
-/// What JSON text holds, by the rule of payloads
-#[pyfunction]
-pub(crate) fn of_json<'py>(py: Python<'py>, json: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let part = Part::from_source("json", natsbridge::PayloadType::Dictionary, json.to_vec());
-    dictionary(py, &part).map_err(|failure| failure.raise(py))
 }

@@ -252,10 +252,3 @@ pub(crate) fn named(value: &Bound<'_, PyAny>) -> String {
     let name = value.get_type().fully_qualified_name().map(|name| name.to_string());
     name.map_or_else(|_| "something".to_owned(), |name| natsbridge::wire::shown(&name).into_owned())
 }
-
-/// A value's JSON, by the rule of payloads
-#[pyfunction]
-pub(crate) fn json_of<'py>(py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    let json = dictionary(value).map_err(|failure| failure.raise(py))?;
-    Ok(PyBytes::new(py, &json))
-}

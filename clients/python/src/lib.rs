@@ -42,12 +42,9 @@ fn _natsbridge(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(bridge::connect, module)?,
         wrap_pyfunction!(stores::store, module)?,
         wrap_pyfunction!(observe::start, module)?,
-        wrap_pyfunction!(observe::set_level, module)?,
         wrap_pyfunction!(observe::flush, module)?,
         wrap_pyfunction!(observe::metrics_text, module)?,
         wrap_pyfunction!(engine::close, module)?,
-        wrap_pyfunction!(encode::json_of, module)?,
-        wrap_pyfunction!(decode::of_json, module)?,
     ] {
         module.add_function(function)?;
     }

@@ -136,12 +136,6 @@ pub(crate) fn start() {
     }
 }
 
-/// Sets the least level that is logged, by `logging`'s numbers
-#[pyfunction]
-pub(crate) fn set_level(level: usize) {
-    LEVEL.store(level, Ordering::Relaxed);
-}
-
 /// Asks Python which level it wants, if that was long ago
 pub(crate) fn refresh(py: Python<'_>) {
     static ASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow_array::{Array as _, ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Schema, SchemaRef};
-use natsbridge::wire::Part;
-use natsbridge::{PayloadType, Rows};
+use natsbridge::Rows;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCapsule, PyList, PyString, PyTuple};
 
@@ -147,12 +146,6 @@ impl Table {
         PyList::new(py, fields.iter().map(|field| PyString::new(py, &columns::type_name(field.data_type()))))
     }
 
-    /// Metadata of the schema
-    #[getter]
-    fn metadata(&self) -> std::collections::HashMap<String, String> {
-        self.table.schema().metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
-    }
-
     /// The values of a column, as Python's
     fn values<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, PyList>> {
         self.column(at).and_then(|column| columns::values(py, column)).map_err(|failure| failure.raise(py))
@@ -163,19 +156,6 @@ impl Table {
     /// `nulls` has one byte for each value, 1 for null, and is `None` where there is no null.
     fn buffer<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Option<Bound<'py, PyTuple>>> {
         self.column(at).and_then(|column| columns::buffer(py, column)).map_err(|failure| failure.raise(py))
-    }
-
-    /// The rows as JSON text, by the specification's rule, cut at so many bytes; and why it is cut
-    fn json<'py>(&self, py: Python<'py>, rows: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let joined = self.joined().map_err(|failure| failure.raise(py))?;
-        let first = joined.slice(0, rows.min(joined.num_rows()));
-        let shown = natsbridge::Table::from(first).to_rows().map(|rows| {
-            Part::serialize("rows", PayloadType::JsonTable, rows.as_slice()).ok().and_then(|part| part.bytes().cloned())
-        });
-        match shown {
-            Ok(bytes) => Ok(PyBytes::new(py, &bytes.unwrap_or_default())),
-            Err(error) => Err(Failure::own("WrongType", error.code(), error.to_string()).raise(py)),
-        }
     }
 
     /// The same rows between two places
@@ -200,9 +180,4 @@ impl Table {
 /// Names and types, without metadata
 fn plain(schema: &Schema) -> Vec<(&str, &DataType)> {
     schema.fields().iter().map(|field| (field.name().as_str(), field.data_type())).collect()
-}
-
-/// An array's length and nulls, where it is one of a column
-pub(crate) fn has_nulls(column: &ArrayRef) -> bool {
-    column.logical_null_count() > 0
 }

@@ -14,6 +14,7 @@ from typing import Any, AsyncIterator, Callable, Dict, List, Optional, Tuple
 from . import _inputs
 from . import _natsbridge as _native
 from ._common import (
+    BridgeBase,
     Event,
     HttpStore,
     Losses,
@@ -24,6 +25,7 @@ from ._common import (
     S3Store,
     Saved,
     Store,
+    SubscriptionBase,
     folder_of,
     parse_metrics,
     received,
@@ -56,7 +58,7 @@ def _settle(future: Any, good: bool, value: Any) -> None:
 
 
 async def _run(job: Any) -> Any:
-    """Waits for a job; when this is cancelled, the job is"""
+    """Waits for a job, if it is one and no result yet; when this is cancelled, the job is"""
     if type(job) is not _native.Job:
         return job
     loop = asyncio.get_running_loop()
@@ -92,7 +94,7 @@ async def smartsend(subject: str, data: Any, **options: Any) -> Tuple[Dict[str, 
         data, spools = await _inputs.read_async(data, _in_thread)
     try:
         job = _native.smartsend(subject, data, options, _loop(options))
-        return await _run(job) if type(job) is _native.Job else job  # type: ignore[no-any-return]
+        return await _run(job)  # type: ignore[no-any-return]
     finally:
         _inputs.close(spools)
 
@@ -104,7 +106,7 @@ async def smartreceive(msg_json_str: Any, **options: Any) -> Dict[str, Any]:
     Returns the envelope's fields, with ``payloads`` as a list of ``(dataname, data, type)``.
     """
     job = _native.smartreceive(msg_json_str, options, _loop(options))
-    return received(await _run(job) if type(job) is _native.Job else job)
+    return received(await _run(job))
 
 
 # ------------------------------------------------------------------------------------------------------------ the bridge
@@ -192,7 +194,7 @@ class Message(MessageBase):
             _inputs.close(spools)
 
 
-class Subscription:
+class Subscription(SubscriptionBase):
     """The messages of a subject, in their order: ``async for message in bridge.subscribe("lab.>")``
 
     ``await`` it to be sure that the server knows it before anything is sent. A message that can't be read raises its error,
@@ -203,13 +205,9 @@ class Subscription:
         self._bridge = bridge
         self._subject = subject
         self._options = options
-        self._subscription: Any = None
         self._opening: Any = None
         self._pending: Any = None
         self._job: Any = None
-
-    def __repr__(self) -> str:
-        return f"<Subscription to {self._subject}>"
 
     async def _open(self) -> "Subscription":
         if self._subscription is None:
@@ -269,34 +267,6 @@ class Subscription:
         if getattr(self, "_job", None) is not None:
             self._job.cancel()
 
-    def drain(self, grace: Optional[float] = None) -> None:
-        """Unsubscribes; what has arrived can still be read, for ``grace`` seconds where it is given, then the loop ends"""
-        if self._subscription is not None:
-            self._subscription.drain(grace)
-
-    @property
-    def losses(self) -> Losses:
-        """What is missing, repeated or reordered by the senders' own numbers; nothing is known in a queue group"""
-        return Losses(*self._counts()[:3])
-
-    @property
-    def dropped(self) -> int:
-        """Messages that were dropped because they were read too slowly"""
-        return self._counts()[3]
-
-    @property
-    def interruptions(self) -> int:
-        """How often the connection was made again"""
-        return self._counts()[4]
-
-    @property
-    def unhandled(self) -> int:
-        """Messages that arrived and were not handed out when the grace was over"""
-        return self._counts()[5]
-
-    def _counts(self) -> Tuple[int, ...]:
-        return self._subscription.counts() if self._subscription is not None else (0,) * 6
-
 
 class Service:
     """A running service; ``async with`` or :meth:`stop` ends it"""
@@ -347,31 +317,12 @@ class Serving:
         return self._begin(self._handler).__await__()
 
 
-class Bridge:
+class Bridge(BridgeBase):
     """A connection to NATS and a file server: sends, receives, requests, replies and serves"""
 
     def __init__(self, bridge: Any) -> None:
-        self._bridge = bridge
+        super().__init__(bridge)
         self._serving: List[Any] = []
-        self._services: List[Service] = []
-
-    def __repr__(self) -> str:
-        return f"<Bridge to {self.broker_url}>"
-
-    @property
-    def sender_id(self) -> str:
-        """This program's identifier, which is in every message that it sends"""
-        return str(self._bridge.sender_id)
-
-    @property
-    def broker_url(self) -> str:
-        """The server's URL, without secrets"""
-        return str(self._bridge.broker_url)
-
-    @property
-    def max_message_size(self) -> int:
-        """The most bytes that the connected server takes in one message"""
-        return int(self._bridge.max_message_size)
 
     async def _send(self, way: str, subject: str, data: Any, options: Dict[str, Any]) -> Any:
         spools = None
@@ -379,7 +330,7 @@ class Bridge:
             data, spools = await _inputs.read_async(data, _in_thread)
         try:
             job = self._bridge.send(way, subject, data, options, _loop(options))
-            return await _run(job) if type(job) is _native.Job else job
+            return await _run(job)
         finally:
             _inputs.close(spools)
 

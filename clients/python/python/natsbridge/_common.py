@@ -190,6 +190,70 @@ class MessageBase:
         return f"<Message on {self.subject} from {self.sender_name}: {payloads or 'no payloads'}>"
 
 
+class SubscriptionBase:
+    """What is known of a subscription"""
+
+    _subject: str
+    _subscription: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Subscription to {self._subject}>"
+
+    def drain(self, grace: Optional[float] = None) -> None:
+        """Unsubscribes; what has arrived can still be read, for ``grace`` seconds where it is given, then the loop ends"""
+        if self._subscription is not None:
+            self._subscription.drain(grace)
+
+    @property
+    def losses(self) -> Losses:
+        """What is missing, repeated or reordered by the senders' own numbers; nothing is known in a queue group"""
+        return Losses(*self._counts()[:3])
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were dropped because they were read too slowly"""
+        return self._counts()[3]
+
+    @property
+    def interruptions(self) -> int:
+        """How often the connection was made again"""
+        return self._counts()[4]
+
+    @property
+    def unhandled(self) -> int:
+        """Messages that arrived and were not handed out when the grace was over"""
+        return self._counts()[5]
+
+    def _counts(self) -> Tuple[int, ...]:
+        return self._subscription.counts() if self._subscription is not None else (0,) * 6
+
+
+class BridgeBase:
+    """What is known of a connection"""
+
+    def __init__(self, bridge: Any) -> None:
+        self._bridge = bridge
+        self._services: List[Any] = []
+
+    def __repr__(self) -> str:
+        return f"<Bridge to {self.broker_url}>"
+
+    @property
+    def sender_id(self) -> str:
+        """This program's identifier, which is in every message that it sends"""
+        return str(self._bridge.sender_id)
+
+    @property
+    def broker_url(self) -> str:
+        """The server's URL, without secrets"""
+        return str(self._bridge.broker_url)
+
+    @property
+    def max_message_size(self) -> int:
+        """The most bytes that the connected server takes in one message"""
+        return int(self._bridge.max_message_size)
+
+
 class Store:
     """A place for large payloads: :class:`PlikStore`, :class:`S3Store`, :class:`HttpStore`, or ``natsbridge.testing.MemoryStore``"""
 

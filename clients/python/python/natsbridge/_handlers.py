@@ -5,9 +5,9 @@ import datetime
 import hashlib
 import inspect
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from ._errors import HandlerError, NATSBridgeError, TooLargeError, _make
+from ._errors import HandlerError, NATSBridgeError, TooLargeError
 
 
 @dataclass
@@ -112,10 +112,6 @@ def _loaded(answer: Tuple[Any, Link], limit: int) -> bytes:
     return found
 
 
-def _message(message: Any) -> Any:
-    return message
-
-
 def _refusal(error: BaseException) -> Tuple[str, str, bool]:
     """Code, reason and whether another try may help, for the NACK of a handler that raised"""
     if isinstance(error, HandlerError):
@@ -192,7 +188,3 @@ def tell(function: Callable[[Progress], Any], loop: Optional[asyncio.AbstractEve
     elif not loop.is_closed():
         loop.call_soon_threadsafe(function, progress)
 
-
-UploadHandler = Callable[[Upload], Any]
-DownloadHandler = Callable[[Link], Any]
-__all__ = ["Upload", "Link", "Progress", "UploadHandler", "DownloadHandler", "dispatch", "tell", "_make", "Union"]

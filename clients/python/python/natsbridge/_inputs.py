@@ -43,12 +43,7 @@ def is_stream(value: Any, payload_type: str) -> bool:
 
 def has_streams(data: Any) -> bool:
     """Whether any payload has to be read before it is sent"""
-    if not isinstance(data, (list, tuple)):
-        return False
-    for item in data:
-        if isinstance(item, (tuple, list)) and len(item) == 3 and type(item[1]) not in _SIMPLE and is_stream(item[1], item[2]):
-            return True
-    return False
+    return isinstance(data, (list, tuple)) and any(_streams(item) for item in data)
 
 
 class Spool:

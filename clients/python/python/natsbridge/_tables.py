@@ -4,10 +4,9 @@ import array
 import datetime
 import decimal
 import html
-import json
 import sys
 import uuid
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from . import _natsbridge as _native
 from ._errors import NATSBridgeError, UnsupportedError, WrongTypeError
@@ -514,8 +513,3 @@ def _to_pandas(table: Any, pandas: Any) -> Any:
     frame = pandas.concat(columns, axis=1) if columns else pandas.DataFrame(index=range(len(table)))
     frame.columns = names
     return frame
-
-
-def rows(value: Any) -> Iterator[Dict[str, Any]]:
-    """The rows of a table as JSON has them"""
-    yield from json.loads(native(value).json(1 << 62))

@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from . import _inputs
 from . import _natsbridge as _native
-from ._common import Event, Losses, MessageBase, Path, PayloadBase, Saved, folder_of, received, value_of
+from ._common import BridgeBase, Event, MessageBase, Path, PayloadBase, Saved, SubscriptionBase, folder_of, received, value_of
 from ._errors import NATSBridgeError
 from ._handlers import Wrapped
 from ._options import CONNECT, DELIVER, MESSAGE, RECEIVE, REQUEST, SEND, keywords
@@ -22,17 +22,16 @@ def smartsend(subject: str, data: Any, **options: Any) -> Tuple[Dict[str, Any], 
         data, spools = _inputs.read(data)
     try:
         job = _native.smartsend(subject, data, options)
-        return job.wait() if type(job) is _native.Job else job  # type: ignore[no-any-return]
+        return _run(job)  # type: ignore[no-any-return]
     finally:
-        if spools is not None:
-            _inputs.close(spools)
+        _inputs.close(spools)
 
 
 @keywords(RECEIVE, first=("msg_json_str",))
 def smartreceive(msg_json_str: Any, **options: Any) -> Dict[str, Any]:
     """Reads a message and downloads what came as a link"""
     job = _native.smartreceive(msg_json_str, options)
-    return received(job.wait() if type(job) is _native.Job else job)
+    return received(_run(job))
 
 
 class Payload(PayloadBase):
@@ -113,15 +112,12 @@ class Message(MessageBase):
             _inputs.close(spools)
 
 
-class Subscription:
+class Subscription(SubscriptionBase):
     """The messages of a subject, in their order: ``for message in bridge.subscribe("lab.>")``"""
 
     def __init__(self, subscription: Any, subject: str) -> None:
         self._subscription = subscription
         self._subject = subject
-
-    def __repr__(self) -> str:
-        return f"<Subscription to {self._subject}>"
 
     def __enter__(self) -> "Subscription":
         return self
@@ -145,30 +141,6 @@ class Subscription:
             job = job.wait() if timeout is None else job.wait_for(timeout)
         return None if job is None else Message(job)
 
-    def drain(self, grace: Optional[float] = None) -> None:
-        """Unsubscribes; what has arrived can still be read, for ``grace`` seconds where it is given, then the loop ends"""
-        self._subscription.drain(grace)
-
-    @property
-    def losses(self) -> Losses:
-        """What is missing, repeated or reordered by the senders' own numbers; nothing is known in a queue group"""
-        return Losses(*self._subscription.counts()[:3])
-
-    @property
-    def dropped(self) -> int:
-        """Messages that were dropped because they were read too slowly"""
-        return int(self._subscription.counts()[3])
-
-    @property
-    def interruptions(self) -> int:
-        """How often the connection was made again"""
-        return int(self._subscription.counts()[4])
-
-    @property
-    def unhandled(self) -> int:
-        """Messages that arrived and were not handed out when the grace was over"""
-        return int(self._subscription.counts()[5])
-
 
 class Service:
     """A running service; its handler is called in threads of the engine"""
@@ -191,30 +163,8 @@ class Service:
         self.stop()
 
 
-class Bridge:
+class Bridge(BridgeBase):
     """A connection to NATS and a file server: sends, receives, requests, replies and serves"""
-
-    def __init__(self, bridge: Any) -> None:
-        self._bridge = bridge
-        self._services: List[Service] = []
-
-    def __repr__(self) -> str:
-        return f"<Bridge to {self.broker_url}>"
-
-    @property
-    def sender_id(self) -> str:
-        """This program's identifier, which is in every message that it sends"""
-        return str(self._bridge.sender_id)
-
-    @property
-    def broker_url(self) -> str:
-        """The server's URL, without secrets"""
-        return str(self._bridge.broker_url)
-
-    @property
-    def max_message_size(self) -> int:
-        """The most bytes that the connected server takes in one message"""
-        return int(self._bridge.max_message_size)
 
     def _send(self, way: str, subject: str, data: Any, options: Dict[str, Any]) -> Any:
         spools = None
@@ -223,8 +173,7 @@ class Bridge:
         try:
             return _run(self._bridge.send(way, subject, data, options))
         finally:
-            if spools is not None:
-                _inputs.close(spools)
+            _inputs.close(spools)
 
     @keywords(MESSAGE, first=("self", "subject", "data"))
     def send(self, subject: str, data: Any, **options: Any) -> Dict[str, Any]:
