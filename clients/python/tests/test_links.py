@@ -133,6 +133,7 @@ class Slow(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     asked: List[str] = []
     uploads = 0
+    hurry = threading.Event()
 
     def answer(self, body: Dict[str, Any]) -> None:
         data = json.dumps(body).encode()
@@ -150,9 +151,10 @@ class Slow(http.server.BaseHTTPRequestHandler):
             return
         try:
             while self.rfile.read(1 << 10):
-                threading.Event().wait(0.02)
+                Slow.hurry.wait(0.02)
         except OSError:
             pass
+        Slow.asked.append("the end")
         self.close_connection = True
 
     def do_DELETE(self) -> None:
@@ -166,6 +168,7 @@ class Slow(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def slow() -> Iterator[str]:
     Slow.asked.clear()
+    Slow.hurry.clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -204,13 +207,21 @@ async def test_cancelling_deletes_what_was_uploaded() -> None:
 
 async def test_cancelling_an_upload_to_a_server_ends_it(slow: str) -> None:
     sending = asyncio.ensure_future(smartsend("a", [("x", bytes(3_000_000), "binary")], fileserver_url=slow))
-    for _ in range(200):
-        if any("/file/" in asked for asked in Slow.asked):
-            break
-        await asyncio.sleep(0.02)
+
+    async def asked(word: str) -> None:
+        for _ in range(500):
+            if any(word in line for line in Slow.asked):
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"{word} is not in {Slow.asked}")
+
+    await asked("/file/")
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
+    # Without its end the server would wait for more, or for another request.
+    Slow.hurry.set()
+    await asked("the end")
 
 
 async def test_links_by_the_embedded_server(files_url: str, tmp_path: pathlib.Path) -> None:
