@@ -288,7 +288,7 @@ class Check(unittest.TestCase):
 
     def test_invalid_vectors_and_changes_to_valid_ones_let_only_our_error_out(self):
         draw = random.Random(7)
-        messages, told = [], 0
+        messages = []
         for folder in ("invalid", "valid"):
             for path in sorted(glob.glob(os.path.join(HERE, "..", "..", "receive", folder, "*.json"))):
                 with open(path, encoding="utf-8") as file:
@@ -309,10 +309,8 @@ class Check(unittest.TestCase):
                 self.assertTrue(error.code)
 
         async def every():
-            count = 0
             for message, links, given in messages:
                 await receive(message, links, given)
-                count += 1
             for _ in range(6_000):
                 message, links, given = draw.choice(messages)
                 changed = bytearray(message)
@@ -321,13 +319,10 @@ class Check(unittest.TestCase):
                     how = draw.randrange(4)
                     changed[at : at + (0 if how == 0 else draw.choice((1, 2, 8)))] = draw.choice((b"", b"\xff", b"9" * 30, b"null", bytes([draw.randrange(256)])))
                 await receive(bytes(changed), links, given)
-                count += 1
-            return count
 
         logging.getLogger("natsbridge").setLevel(logging.ERROR)
-        told = run(every())
+        run(every())
         logging.getLogger("natsbridge").setLevel(logging.NOTSET)
-        self.assertGreater(told, 6_000)
 
     def test_senders_refuse_what_receivers_refuse(self):
         subjects = ("lab.*", "lab..x", "", "a b", 7, None, "lab\0", "lab.\ud800", ".a", "a.>", "a" * 2001, b"lab", "lab.\u2003x")

@@ -19,6 +19,7 @@ import socket
 import struct
 import unicodedata
 import uuid
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -1067,8 +1068,7 @@ def _object(pairs: List[Tuple[str, Any]]) -> dict:
     if len(known) == len(pairs):
         return known
     known = _Object(known)
-    names = [name for name, _ in pairs]
-    known.twice = tuple(name for name in known if names.count(name) > 1)
+    known.twice = tuple(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
     return known
 
 
