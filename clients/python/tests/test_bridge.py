@@ -71,7 +71,7 @@ async def test_requests_replies_and_refusals() -> None:
             return [("n", message["n"] ** 2, "dictionary")]
 
         service = await bridge.serve("lab.plain", lambda message: [("t", message["t"].upper(), "text")])
-        await asyncio.sleep(0.05)
+        await square.service
         assert (await bridge.request("lab.square", [("n", 7, "dictionary")], timeout=2))["n"] == 49
         assert (await bridge.request("lab.plain", [("t", "abc", "text")], timeout=2))["t"] == "ABC"
         for number, text in ((0, "zero"), (1, "ValueError: one")):
