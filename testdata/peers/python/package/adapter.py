@@ -42,10 +42,11 @@ async def receive_vector(vector):
 
 async def send_vector(vector):
     given = vector["given"]
-    urls = iter(given.get("uploads", []))
+    urls, links = iter(given.get("uploads", [])), {}
 
-    async def upload(_):
-        return next(urls)
+    async def upload(payload):
+        links[payload.dataname] = next(urls)
+        return links[payload.dataname]
 
     options = dict(given.get("options", {}), **given.get("limits", {}))
     _, text = await smartsend(given["subject"], parts_of(given["parts"]), fileserver_upload_handler=upload, **options)
@@ -57,6 +58,12 @@ async def send_vector(vector):
         if uuid.UUID(place[name]).version != 4:
             raise ValueError(f"{name} is no UUID of version 4")
         place[name] = next(ids)
+    # Several are uploaded at once, and begin in any order: each has its own link, and the vector's come in the payloads' order.
+    linked = [payload for payload in envelope["payloads"] if payload["transport"] == "link"]
+    for payload, url in zip(linked, given.get("uploads", [])):
+        if payload["data"] != links[payload["dataname"]]:
+            raise ValueError(f"{payload['dataname']} has another upload's link")
+        payload["data"] = url
     age = datetime.datetime.now(datetime.timezone.utc) - datetime.datetime.fromisoformat(envelope["timestamp"].replace("Z", "+00:00"))
     if abs(age.total_seconds()) > 60:
         raise ValueError(f"the timestamp is {age} old")
