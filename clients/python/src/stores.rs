@@ -78,7 +78,11 @@ fn made(kind: &str, mut given: Keywords<'_>) -> Result<Store, Failure> {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Failure::own("Configuration", "configuration", format!("{error}{cause}"))
     };
-    let login = given.maybe_text("login")?.zip(given.maybe_text("password")?);
+    let login = match (given.maybe_text("login")?, given.maybe_text("password")?) {
+        (None, None) => None,
+        (Some(login), Some(password)) => Some((login, password)),
+        _ => return Err(Failure::own("Configuration", "configuration", "`login` and `password` go together")),
+    };
     let uploader: Arc<dyn Uploader> = match kind {
         "plik" => {
             let mut builder = PlikStore::builder(&given.text("url")?.unwrap_or_default());

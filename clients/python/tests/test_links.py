@@ -257,3 +257,10 @@ def test_store_in_memory() -> None:
     store = MemoryStore()
     _, text = sync.smartsend("lab.x", [("x", LARGE, "binary")], store=store)
     assert len(store) == 1 and sync.smartreceive(text, store=store)["payloads"][0][1] == LARGE
+
+
+def test_half_of_a_login_is_refused() -> None:
+    for half in (lambda: PlikStore("http://127.0.0.1:9", login="ann"), lambda: PlikStore("http://127.0.0.1:9", password="secret")):
+        with pytest.raises(NATSBridgeError, match="go together") as refused:
+            half()
+        assert refused.value.code == "configuration"
