@@ -2,20 +2,26 @@
 
 using NATSBridge
 
-"The most memory that this process has held, in MB"
+"The most memory that this process has held since `forget`, in MB"
 most() = parse(Int, match(r"VmHWM:\s*(\d+)", read("/proc/self/status", String))[1]) >> 10
+"Linux measures the most anew from here: what compiling took would hide as much of what follows"
+forget() = write("/proc/self/clear_refs", "5")
 
 const WHAT, FILE = ARGS[1], ARGS[2]
 const MEGABYTES = 200
+"MB that sending or receiving them may take"
+const LIMIT = 100
 
 "Compiles everything once, with a file that is a link too, so that only the large one is measured"
 function measured(f, small, large)
     f(small)
     GC.gc()
+    forget()
     before = most()
     seconds = @elapsed f(large)
-    println("$WHAT $MEGABYTES MB by link: $(most() - before) MB more than the $before MB that Julia and the package hold, $(round(seconds; digits=1)) s")
-    most() - before
+    more = most() - before
+    println("$WHAT $MEGABYTES MB by link: $more MB (less than $LIMIT) more than the $before MB that Julia and the package hold, $(round(seconds; digits=1)) s")
+    more
 end
 
 sent(path) = write(path * ".json", smartsend("lab.x", [("film", FromFile(path), "video")])[2])
@@ -31,4 +37,4 @@ if WHAT == "send"
 end
 more = measured(WHAT == "send" ? sent : received, FILE * ".small", FILE)
 WHAT == "receive" && !success(`cmp -s $FILE $FILE.copy`) && error("other bytes arrived")
-exit(more < 100 ? 0 : 1)
+exit(more < LIMIT ? 0 : 1)
