@@ -141,6 +141,16 @@ end
     for metadata in (endian, old)
         @test code_of(() -> read_arrow([reinterpret(UInt8, [Int32(-1), Int32(length(metadata))]); metadata])) == "undecodable"
     end
+    # Rows, nulls and places of a column of two numbers: validity in the body's first 8 bytes, or all are there.
+    body = UInt8[3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]
+    schema = NATSBridge.schema_written([NATSBridge.ArrowField("n", arrow_type("int32"))], [])
+    for (node, spans, right) in (([2, 0], [0, 0, 8, 8], "taken"), ([2, 1], [0, 8, 8, 8], "taken"), ([2, 3], [0, 8, 8, 8], "undecodable"),
+        ([2, -1], [0, 8, 8, 8], "undecodable"), ([2, 1], [0, 0, 8, 8], "undecodable"), ([3, 0], [0, 0, 8, 8], "undecodable"),
+        ([2, 0], [0, 0, 8, 4], "undecodable"), ([2, 0], [0, 0, 12, 8], "undecodable"), ([2, 0], [0, 0, -8, 8], "undecodable"))
+        rows = NATSBridge.batch_written(NATSBridge.Encoder(body, Int64.(node), Int64.(spans), Int64[], [], Ref(0), ""), 2)
+        bytes = [NATSBridge.message_bytes(1, schema, UInt8[]); NATSBridge.message_bytes(3, rows, body)]
+        @test (node, spans, code_of(() -> read_arrow(bytes))) == (node, spans, right)
+    end
     # A few bytes that say that they are many rows of nothing.
     rows = NATSBridge.batch_written(NATSBridge.Encoder(UInt8[], Int64[10^9, 10^9], Int64[], Int64[], [], Ref(0), ""), 10^9)
     schema = NATSBridge.schema_written([NATSBridge.ArrowField("c", arrow_type("null"))], [])
