@@ -190,6 +190,8 @@ Future<void> refusals() async {
   same(again(twice).columns[1].stored, ['x'], 'their values');
 }
 
+String refused(String why) => 'undecodable: it is not a readable Arrow table: $why';
+
 /// Every rule has bytes that break it: the place in a written table, what stands there then, and the code
 Future<void> rules() async {
   final table = ArrowTable.fromRows([{'s': 'ab', 'd': 'x', 'n': 1}, {'s': null, 'd': 'y', 'n': 2}], types: {'d': 'dictionary<int32, utf8>'});
@@ -201,8 +203,8 @@ Future<void> rules() async {
     if (code != 'undecodable' && code != 'taken') same(code, 'undecodable', 'cut at $cut');
   }
   // One value: its buffers are found by what stands in them.
-  Uint8List changed(List<int> what, List<int> by) {
-    final copy = Uint8List.fromList(whole);
+  Uint8List changed(List<int> what, List<int> by, [Uint8List? of]) {
+    final copy = Uint8List.fromList(of ?? whole);
     for (var at = 0; at + what.length <= copy.length; at += 4) {
       if ([for (var i = 0; i < what.length; i++) copy[at + i]].join(',') == what.join(',')) {
         copy.setRange(at, at + by.length, by);
@@ -213,15 +215,20 @@ Future<void> rules() async {
   }
 
   final offsets = [0, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0];
+  final indices = [0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+  final views = writeArrow(ArrowTable.fromRows([{'v': 'abcd'}], types: {'v': 'utf8_view'}));
   final breaks = {
-    'an offset backwards': changed(offsets, [0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]),
-    'a negative offset': changed(offsets, [255, 255, 255, 255]),
-    'an offset beyond': changed(offsets, [0, 0, 0, 0, 2, 0, 0, 0, 99, 0, 0, 0]),
-    'an index beyond': changed([0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 2, 0, 0, 0]),
-    'no UTF-8': changed([97, 98, 0, 0], [97, 255]),
+    changed(offsets, [0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]): 'an offset goes backwards',
+    changed(offsets, [255, 255, 255, 255]): 'an offset goes backwards',
+    changed(offsets, [0, 0, 0, 0, 2, 0, 0, 0, 99, 0, 0, 0]): 'a value ends beyond its column',
+    changed(indices, [0, 0, 0, 0, 2, 0, 0, 0]): 'an index leads beyond its dictionary',
+    changed(indices, [0, 0, 0, 0, 255, 255, 255, 255]): 'an index leads beyond its dictionary',
+    changed([97, 98, 0, 0], [97, 255]): 'a string is not UTF-8',
+    changed([4, 0, 0, 0, 97, 98, 99, 100], [255, 255, 255, 255], views): 'a value of -1 bytes',
+    Uint8List.fromList([255, 255, 255, 255, 251, 255, 255, 255]): 'a message of -5 bytes',
   };
   for (final entry in breaks.entries) {
-    same(await codeOf(() => readArrow(entry.value)), 'undecodable', entry.key);
+    same(await wordsOf(() => readArrow(entry.key)), refused(entry.value), 'rules');
   }
   for (final bytes in [<int>[], 'hello, world'.codeUnits, '[{"a":1}]'.codeUnits, List.filled(64, 0), List.filled(64, 255)]) {
     same(await codeOf(() => readArrow(Uint8List.fromList(bytes))), 'undecodable', bytes);
@@ -260,33 +267,36 @@ Future<void> frames() async {
       };
   Table batch({int rows = 2, List<int> node = const [2, 0], List<int> places = const [0, 0, 0, 8]}) =>
       {0: long(rows), 1: Longs(node, 2), 2: Longs(places, 2)};
-  Future<String> code(Table begin, [Table? rows, int version = 4, int? bodyLength]) => codeOf(() => readArrow(stream(
+  ArrowTable read(Table begin, Table? rows, int version, int? bodyLength) => readArrow(stream(
       [MapEntry(1, begin), if (rows != null) MapEntry(3, rows)],
-      version: version, bodyLength: bodyLength, body: Uint8List(8))));
+      version: version, bodyLength: bodyLength, body: Uint8List(8)));
+  Future<String> code(Table begin, [Table? rows, int version = 4, int? bodyLength]) =>
+      codeOf(() => read(begin, rows, version, bodyLength));
+  Future<String> words(Table begin, Table rows, [int? bodyLength]) => wordsOf(() => read(begin, rows, 4, bodyLength));
   same(await code(schema(), batch()), 'taken', 'as it should be');
   for (var version = 0; version < 7; version++) {
     same(await code(schema(), null, version), version == 3 || version == 4 ? 'taken' : 'undecodable', 'V${version + 1}');
   }
   same(await code(schema(endian: 1)), 'undecodable', 'high byte first');
   for (final wrong in {
-    'rows below 0': batch(rows: -1, node: const [-1, 0]),
-    'a node below 0': batch(node: const [-2, 0]),
-    'more nulls than values': batch(node: const [2, 3]),
-    'nulls below 0': batch(node: const [2, -1]),
-    'nulls without a bitmap': batch(node: const [2, 1]),
-    'another number of rows': batch(rows: 3),
-    'too few bytes': batch(rows: 3, node: const [3, 0]),
-    'no node': batch(node: const []),
-    'no buffers': batch(places: const []),
-    'a buffer beyond': batch(places: const [0, 0, 8, 8]),
-    'a buffer before': batch(places: const [0, 0, -8, 8]),
-    'a buffer of less than nothing': batch(places: const [0, 0, 0, -8]),
-    'numbers whose sum wraps': batch(places: const [0, 0, 9223372036854775800, 8]),
+    batch(rows: -1, node: const [-1, 0]): '-1 rows',
+    batch(node: const [-2, 0]): '-2 values, of which 0 are null',
+    batch(node: const [2, 3]): '2 values, of which 3 are null',
+    batch(node: const [2, -1]): '2 values, of which -1 are null',
+    batch(node: const [2, 1]): '0 bytes of validity for 2 values',
+    batch(rows: 3): 'column `n` has 2 values, not 3',
+    batch(rows: 3, node: const [3, 0]): '8 bytes for 3 values, which need 12',
+    batch(node: const []): 'a batch without a node for column `n`',
+    batch(places: const []): 'a batch with too few buffers',
+    batch(places: const [0, 0, 8, 8]): 'a buffer beyond its body',
+    batch(places: const [0, 0, -8, 8]): 'a buffer beyond its body',
+    batch(places: const [0, 0, 0, -8]): 'a buffer beyond its body',
+    batch(places: const [0, 0, 9223372036854775800, 8]): 'a buffer beyond its body',
   }.entries) {
-    same(await code(schema(), wrong.value), 'undecodable', wrong.key);
+    same(await words(schema(), wrong.key), refused(wrong.value), 'frames');
   }
-  same(await code(schema(), batch(), 4, 1 << 60), 'undecodable', 'a body of an exabyte');
-  same(await code(schema(), batch(), 4, -8), 'undecodable', 'a body below 0');
+  same(await words(schema(), batch(), 1 << 60), refused('a body of ${1 << 60} bytes'), 'a body of an exabyte');
+  same(await words(schema(), batch(), -8), refused('a body of -8 bytes'), 'a body below 0');
   same(await code(schema(fields: <Table>[{0: 'u', 2: byte(14), 3: <int, Object?>{}}])), 'unsupported', 'unions');
   same(await code(schema(fields: <Table>[{0: 'u', 2: byte(99), 3: <int, Object?>{}}])), 'unsupported', 'a type of tomorrow');
   same(await code(schema(fields: <Table>[{0: 'n', 2: byte(1), 3: <int, Object?>{}}]), {0: long(1 << 40), 1: const Longs([1 << 40, 0], 2)}), 'too_large', 'nulls without end');

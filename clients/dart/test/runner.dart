@@ -20,11 +20,16 @@ void holds(bool found, Object what) => same(found, true, what);
 String _cut(String text) => text.length > 300 ? '${text.substring(0, 300)}…' : text;
 
 /// The code of the error, which has to be the library's own
-Future<String> codeOf(FutureOr<Object?> Function() run) async {
+Future<String> codeOf(FutureOr<Object?> Function() run) => _said(run, (error) => error.code);
+
+/// The error's own words: they tell a rule from another one that refuses the same bytes later with the same code
+Future<String> wordsOf(FutureOr<Object?> Function() run) => _said(run, (error) => '${error.code}: ${error.message}');
+
+Future<String> _said(FutureOr<Object?> Function() run, String Function(NATSBridgeException error) say) async {
   try {
     await run();
   } on NATSBridgeException catch (error) {
-    return error.code;
+    return say(error);
   } catch (error, stack) {
     return 'crashed: $error $stack';
   }
