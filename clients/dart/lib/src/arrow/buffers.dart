@@ -135,7 +135,7 @@ class Buffers {
       }
       return add(bits);
     }
-    final width = _width(type);
+    final width = widthOf(type);
     final bytes = Uint8List(count * width);
     final data = ByteData.sublistView(bytes);
     for (var at = 0; at < count; at++) {
@@ -143,21 +143,6 @@ class Buffers {
       if (value != null) _number(type, width, bytes, data, at * width, value);
     }
     add(bytes);
-  }
-
-  static int _width(ArrowType type) {
-    switch (type.kind) {
-      case ArrowKind.date32:
-        return 4;
-      case ArrowKind.fixedBinary:
-        return type.size;
-      case ArrowKind.date64:
-      case ArrowKind.timestamp:
-      case ArrowKind.duration:
-        return 8;
-      default:
-        return type.bits ~/ 8;
-    }
   }
 
   static void _number(ArrowType type, int width, Uint8List bytes, ByteData data, int at, Object value) {

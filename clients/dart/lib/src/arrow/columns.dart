@@ -151,21 +151,8 @@ class ColumnReader {
     return found;
   }
 
-  static int _width(ArrowType type) {
-    switch (type.kind) {
-      case ArrowKind.date32:
-        return 4;
-      case ArrowKind.date64:
-      case ArrowKind.timestamp:
-      case ArrowKind.duration:
-        return 8;
-      default:
-        return type.bits ~/ 8;
-    }
-  }
-
   List<Object?> _numbers(ArrowType type, int length, Uint8List? validity) {
-    final width = _width(type);
+    final width = widthOf(type);
     final bytes = _bytes(length * width, length);
     final data = ByteData.sublistView(bytes);
     switch (type.kind) {

@@ -45,8 +45,6 @@ class Flat {
     return _at + offset;
   }
 
-  bool has(int field) => _place(field, 1) != 0;
-
   int int8(int field, [int absent = 0]) {
     final place = _place(field, 1);
     return place == 0 ? absent : _data.getInt8(place);

@@ -292,3 +292,19 @@ class _Words {
     return found;
   }
 }
+
+/// Bytes of a value whose type gives each the same
+int widthOf(ArrowType type) {
+  switch (type.kind) {
+    case ArrowKind.date32:
+      return 4;
+    case ArrowKind.fixedBinary:
+      return type.size;
+    case ArrowKind.date64:
+    case ArrowKind.timestamp:
+    case ArrowKind.duration:
+      return 8;
+    default:
+      return type.bits ~/ 8;
+  }
+}
