@@ -1,14 +1,14 @@
 /** Uploads to a Plik file server, or any with its HTTP API: repeated when they break, checked by size and MD5. */
 
 import { platform } from "./platform.js";
-import { NATSBridgeError, isError, shownText } from "./errors.js";
+import { NATSBridgeError, isError, shownText, wrongValue } from "./errors.js";
 import { serverOf } from "./addresses.js";
 import { beginning, isTemporary } from "./links.js";
 import { log } from "./log.js";
 import { Retries, Timeout, Watch, retryAfter } from "./retry.js";
 import { sendSettings } from "./settings.js";
-import { Breaths, joined, memorySource, sourceOf } from "./sources.js";
-import { lossyUtf8, parseTimestamp } from "./values.js";
+import { Breaths, joined, sourceOf } from "./sources.js";
+import { describe, lossyUtf8, parseTimestamp } from "./values.js";
 
 const MAX_ANSWER = 1024 * 1024;
 const MAX_TTL = 2_147_483_647;
@@ -28,13 +28,16 @@ const failed = (code, why, cause) => new NATSBridgeError(code, `failed to upload
 
 /**
  * Stores bytes on a Plik file server; the default upload handler. Takes `{fileserver_url, data, one_shot, ttl, token}`, and
- * the options of transfers; resolves to `{url, expires_at, one_shot, sha256, delete}`.
+ * the options of transfers; what is not in `data` comes by `stream` and `size`, as an upload handler is given them. Resolves to
+ * `{url, expires_at, one_shot, sha256, delete}`.
  */
 export async function plikUpload(upload) {
-  const { fileserver_url, data, source: given = null, one_shot = false, ttl, token = "", may_be_one_shot = one_shot, dataname = null, stream: _, size: __, bytes: ___, ...options } = upload;
+  const { fileserver_url, data, source: given = null, one_shot = false, ttl, token = "", may_be_one_shot = one_shot, dataname = null, stream, size, bytes: _, ...options } = upload;
   const settings = sendSettings({ ...options, ...(ttl === undefined ? {} : { ttl }) });
-  const source = given ?? (await sourceOf(data)) ?? memorySource(new Uint8Array());
   const server = serverOf(fileserver_url);
+  const isStreamed = (data ?? null) === null && typeof stream === "function" && typeof size === "number";
+  const source = given ?? (isStreamed ? { size, chunks: stream } : await sourceOf(data, settings.signal));
+  if (source === null) throw wrongValue(`an upload holds bytes, not ${describe(data)}`);
   const time = new Timeout(settings.signal, settings.upload_timeout, () => failed("timeout", "it took longer than upload_timeout"));
   const asked = { server, source, one_shot, ttl: settings.ttl, token, may_be_one_shot, dataname, ...settings, signal: time.signal };
   const retries = new Retries({ ...settings, signal: time.signal }, "upload");
@@ -51,6 +54,7 @@ export async function plikUpload(upload) {
     }
   } finally {
     time.end();
+    if (given === null) await source.release?.();
   }
 }
 

@@ -9,7 +9,7 @@ import { Readable } from "node:stream";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 
-import { file, metrics, openMessage, smartreceive, smartsend } from "../src/node.js";
+import { file, metrics, openMessage, plikUpload, smartreceive, smartsend } from "../src/node.js";
 import { Md5, Sha256 } from "../src/digest.js";
 import { fileName } from "../src/names.js";
 import { retryAfter } from "../src/retry.js";
@@ -78,6 +78,27 @@ test("everything that holds bytes is sent, and read in every way", async () => {
     assert.ok(saved.includes("film") && saved.includes("film (2)") && !saved.some((name) => name.includes(".part")));
     assert.equal((await smartsend("lab.x", [["small", Readable.from([Buffer.from("ab"), Buffer.from("c")]), "binary"]]))[0].payloads[0].data, "YWJj");
   });
+});
+
+test("an upload handler hands on whatever it is given, and what holds no bytes is refused", async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, "film.bin");
+    await writeFile(path, large);
+    const inputs = [large, file(path), Readable.from([large.subarray(0, 5), large.subarray(5)])];
+    if (globalThis.Blob) inputs.push(new Blob([large]));
+    for (const value of inputs) {
+      await uploaded(new Plik(), value, { fileserver_upload_handler: (given) => plikUpload(given) }, async (_, json, fileserver_url) => {
+        assert.ok(large.equals((await smartreceive(json, { fileserver_url })).payloads[0][1]));
+      });
+    }
+  });
+  const plik = new Plik();
+  await withServer(plik.handler, async (fileserver_url) => {
+    for (const data of ["text", 7, {}, null, undefined]) assert.equal(await codeOf(plikUpload({ fileserver_url, data })), "wrong_value");
+    const { url } = await plikUpload({ fileserver_url, data: Readable.from([large]) });
+    assert.ok(large.equals(plik.files.get(new URL(url).pathname)));
+  });
+  assert.equal(plik.uploads, 1);
 });
 
 test("files that can't be read and streams that fail are the library's error", async () => {
