@@ -14,6 +14,9 @@ export const EMBEDDING_NETWORKS = [
   ["2002::/16", 16, false], ["2001::/32", 96, true],
 ];
 
+/** The code of the error that a connection to a forbidden address is */
+export const FORBIDDEN = "NATSBRIDGE_FORBIDDEN";
+
 const zoned = /^[^/?#]*[/\\]+[^/?#]*\[[^\]/?#]*%/;
 
 /** An http or https URL, or null */

@@ -4,9 +4,9 @@ import { platform } from "./platform.js";
 import { NATSBridgeError, shownText, wrongValue } from "./errors.js";
 import { JsonReader, isDeeper } from "./json.js";
 import { fromBase64, strictBase64 } from "./base64.js";
-import { BYTES_TYPES, PAYLOAD_TYPES, describe, fromUtf8, hasLoneSurrogate, isRow, viewOf } from "./values.js";
+import { PAYLOAD_TYPES, describe, fromUtf8, hasLoneSurrogate, isRow, viewOf } from "./values.js";
 
-export const HEADER_FIELDS = [
+const HEADER_FIELDS = [
   "correlation_id", "msg_id", "timestamp", "send_to", "msg_purpose", "sender_name", "sender_id", "receiver_name",
   "receiver_id", "reply_to", "reply_to_msg_id", "broker_url",
 ];
@@ -159,5 +159,3 @@ export function readEnvelope(message) {
 }
 
 const WORDS = [["payload_type", PAYLOAD_TYPES], ["transport", ["direct", "link"]]];
-
-export const isBytesType = (type) => BYTES_TYPES.includes(type);

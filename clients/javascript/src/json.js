@@ -37,17 +37,17 @@ function isPlatformSafe(text) {
 }
 
 /** The value of strict JSON text; integers that a double can't hold are BigInt */
-export function readJson(text, maxDepth = MAX_DEPTH) {
+export function readJson(text) {
   if (isPlatformSafe(text)) {
     let value;
     try {
       value = JSON.parse(text);
     } catch {
-      return new JsonReader(text, maxDepth).document().value; // it says where
+      return new JsonReader(text, MAX_DEPTH).document().value; // it says where
     }
-    if (!isDeeper(value, maxDepth) && !hasLoneSurrogate(text)) return value;
+    if (!isDeeper(value, MAX_DEPTH) && !hasLoneSurrogate(text)) return value;
   }
-  return new JsonReader(text, maxDepth).document().value;
+  return new JsonReader(text, MAX_DEPTH).document().value;
 }
 
 /** Whether a value nests deeper than a number of levels */

@@ -2,7 +2,7 @@
 
 import { platform } from "./platform.js";
 import { NATSBridgeError, isError, redacted, shownText } from "./errors.js";
-import { isForbidden, originOf, originsOf, plainOrigin, serverOf, webUrl } from "./addresses.js";
+import { FORBIDDEN, isForbidden, originOf, originsOf, plainOrigin, serverOf, webUrl } from "./addresses.js";
 import { log } from "./log.js";
 import { count, timed } from "./metrics.js";
 import { Retries, Watch, retryAfter } from "./retry.js";
@@ -14,6 +14,12 @@ const MAX_ERROR = 4_096;
 /** Difference of two clocks up to which a link's expiry is left to its server */
 const CLOCK_SKEW = 5 * 60_000;
 const UNTRUSTED = /^(?:CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT|HOSTNAME_MISMATCH)/;
+
+/** What broke a request: a `fetch` wraps it in an error of its own */
+export function brokenBy(error) {
+  const cause = error.cause?.code !== undefined ? error.cause : error;
+  return { cause, why: cause.message || cause.code || "the request failed", untrusted: UNTRUSTED.test(cause.code ?? "") };
+}
 
 /** Pieces in memory */
 export function memorySink() {
@@ -99,11 +105,11 @@ async function attempt(url, link, { guarded, headers }, sink) {
   } catch (error) {
     if (link.signal?.aborted) throw watch.signal.reason;
     if (watch.signal.aborted) return { temporary: !watch.isSlow, code: "timeout", why: watch.signal.reason.reason };
-    const cause = error.cause?.code !== undefined ? error.cause : error;
-    if (cause.code === "NATSBRIDGE_FORBIDDEN") return { code: "blocked_origin", why: cause.message, cause: error };
+    const { cause, why: reason, untrusted } = brokenBy(error);
+    if (cause.code === FORBIDDEN) return { code: "blocked_origin", why: cause.message, cause: error };
     if (isError(error)) return { code: error.code, why: error.reason, cause: error };
-    const why = shownText(cause.message || cause.code || "the request failed", 200);
-    if (UNTRUSTED.test(cause.code ?? "")) return { code: "untrusted", why, cause: error };
+    const why = shownText(reason, 200);
+    if (untrusted) return { code: "untrusted", why, cause: error };
     if (link.one_shot && hasBody) return { code: "consumed", why: `the one-shot file's body broke: ${why}`, cause: error };
     return { temporary: true, code: "unreachable", why, cause: error };
   } finally {
@@ -199,7 +205,7 @@ export async function beginning(response, watch) {
 }
 
 /** Until when a presigned link of S3, Google or Azure is good; null where it does not say */
-export function signedUntil(url) {
+function signedUntil(url) {
   const value = (name) => [...url.searchParams].find(([key]) => key.toLowerCase() === name)?.[1] ?? null;
   if (value("sig") !== null) return parseTimestamp(value("se") ?? "");
   for (const cloud of ["amz", "goog"]) {

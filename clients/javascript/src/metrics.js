@@ -33,7 +33,7 @@ export function count(name, labels = null, by = 1) {
 }
 
 /** Notes how long a transfer took */
-export function observe(name, outcome, milliseconds) {
+function observe(name, outcome, milliseconds) {
   const key = series(name, { outcome });
   const known = durations.get(key) ?? { count: 0, sum: 0 };
   if (durations.size >= MAX_SERIES && !durations.has(key)) return;

@@ -1,5 +1,7 @@
 /** File names from payloads' names: never a path, never hidden, never a device, never too long. */
 
+import { platform } from "./platform.js";
+
 const MAX_NAME = 200;
 const EXTENSIONS = { text: ".txt", dictionary: ".json", jsontable: ".json", arrowtable: ".arrow" };
 
@@ -8,7 +10,7 @@ export function fileName(dataname, type) {
   const last = dataname.split(/[/\\]/).pop();
   const clean = last.replace(/[\p{C}\p{Zl}\p{Zp}\u200b-\u200f\u2060-\u2069<>:"|?*]/gu, "_").replace(/^[.\s]+|[.\s]+$/g, "");
   const dot = clean.lastIndexOf(".");
-  const own = dot >= 0 && clean.length - dot >= 2 && byteLength(clean.slice(dot)) <= 16;
+  const own = dot >= 0 && clean.length - dot >= 2 && platform.byteLength(clean.slice(dot)) <= 16;
   const extension = own ? clean.slice(dot) : EXTENSIONS[type] ?? "";
   let stem = cut(own ? clean.slice(0, dot) : clean).replace(/[.\s]+$/, "");
   if (stem === "") stem = "payload";
@@ -20,14 +22,12 @@ export function fileName(dataname, type) {
 /** Names that are devices on Windows, with any extension */
 const isDevice = (stem) => /^(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])$/i.test(stem.split(".")[0].trimEnd());
 
-const byteLength = (text) => new TextEncoder().encode(text).length;
-
 /** At most as many bytes as file systems take, ending with a whole character */
 function cut(text) {
   let kept = "";
   let length = 0;
   for (const letter of text) {
-    length += byteLength(letter);
+    length += platform.byteLength(letter);
     if (length > MAX_NAME) break;
     kept += letter;
   }

@@ -2,7 +2,7 @@
 
 /**
  * Members: `env`, `isBrowser`, `headers` (of each request), `request`, `hasher`, `digest`, `uuid`, `random`, `toBase64`,
- * `fromBase64`, `byteLength`, `encode`, `fileSource`, `isStream`, `spool`, `sink`, `saver`, `importArrow`.
+ * `fromBase64`, `byteLength`, `encode`, `fileSource`, `spool`, `saver`, `blobClass`, `streamClass`, `importArrow`.
  */
 export const platform = {};
 

@@ -29,7 +29,7 @@ export async function discard(envelope) {
 
 /**
  * Serialises `[dataname, data, type]` payloads into one message and uploads what is too large for NATS; resolves to
- * `[envelope, json]`, the JSON to publish on `subject`. The README lists the options.
+ * `[envelope, json]`, the JSON to publish on `subject`. The types describe the options.
  */
 export async function smartsend(subject, data, options = {}) {
   const outgoing = await prepare(subject, data, options);
@@ -78,11 +78,12 @@ class Outgoing {
 
 async function planOf(subject, data, options, reserved) {
   const settings = sendSettings(options);
-  const { receiver, metadata, receiver_id, reply_to, one_shot, new_id, max_message_size, size_threshold, links, convert_tables, digest_direct, signal } = settings;
+  const { receiver, metadata, receiver_id, reply_to, one_shot, new_id, max_message_size, size_threshold, links, digest_direct, signal } = settings;
   checkSettings(subject, settings);
   checkAbort(signal);
   const answered = Boolean(settings.awaits_ack) || reply_to !== "";
-  if (one_shot && (receiver_id === "" || answered)) {
+  const mayBeOneShot = receiver_id !== "" && !answered;
+  if (one_shot && !mayBeOneShot) {
     const why = receiver_id === "" ? "no receiver_id names the one who reads it" : "it may be read again for an acknowledgement or an answer";
     throw wrongValue(`a link of this message can't be one-shot: ${why}; leave \`one_shot\` out`);
   }
@@ -117,7 +118,7 @@ async function planOf(subject, data, options, reserved) {
     }
     const metadataJson = writeJson(metadata);
     fit(platform.byteLength(headerJson(envelope)) + platform.byteLength(metadataJson) + 26 + reserved, drafts, max_message_size, mayLink);
-    return { envelope, drafts, metadataJson, settings, once: one_shot ?? (receiver_id !== "" && !answered), mayBeOneShot: receiver_id !== "" && !answered };
+    return { envelope, drafts, metadataJson, settings, once: one_shot ?? mayBeOneShot, mayBeOneShot };
   } catch (error) {
     for (const { source } of drafts) await source.release?.();
     throw ofMessage(asError(error, "wrong_value", "the message can't be sent"), envelope);
@@ -167,7 +168,7 @@ async function draftOf(index, item, { receiver, convert_tables, new_id, signal }
   }
 }
 
-/** Turns the largest direct payloads into links until the envelope fits; `total` begins with what is around them */
+/** Turns the largest direct payloads into links until the envelope fits; `around` is what it has beside its payloads */
 function fit(around, drafts, limit, mayLink) {
   const directLength = ({ baseLength, size }) => baseLength + String(size).length - 1 + Math.ceil(size / 3) * 4;
   const linkLength = ({ baseLength }) => baseLength + LINK_ALLOWANCE;

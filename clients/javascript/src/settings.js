@@ -80,15 +80,13 @@ export function receiveSettings(options) {
   return all;
 }
 
-const BRIDGE = {
-  ...RECEIVE, ...SEND, inbox_prefix: undefined, reply_subjects: [], remembered: 10_000,
-};
+const BRIDGE = { ...RECEIVE, ...SEND, inbox_prefix: undefined, reply_subjects: [], remembered: 10_000 };
 
 /** What a Bridge is told: options of both sides, kept apart, and its own */
 export function bridgeSettings(options) {
   const given = named(options, BRIDGE);
   const of = (known) => Object.fromEntries(Object.entries(given).filter(([name]) => Object.prototype.hasOwnProperty.call(known, name)));
-  const own = { inbox_prefix: given.inbox_prefix, reply_subjects: given.reply_subjects ?? [], remembered: given.remembered ?? 10_000 };
+  const own = { inbox_prefix: given.inbox_prefix, reply_subjects: given.reply_subjects ?? BRIDGE.reply_subjects, remembered: given.remembered ?? BRIDGE.remembered };
   if (!Array.isArray(own.reply_subjects) || own.reply_subjects.some((filter) => typeof filter !== "string")) {
     throw wrongValue("`reply_subjects` is not an array of subjects");
   }

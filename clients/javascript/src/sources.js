@@ -2,6 +2,7 @@
 
 import { platform } from "./platform.js";
 import { NATSBridgeError, checkAbort, wrongValue } from "./errors.js";
+import { chunksOf } from "./platform/fetch.js";
 import { describe, viewOf } from "./values.js";
 
 const CHUNK = 256 * 1024;
@@ -30,7 +31,8 @@ export const memorySource = (bytes) => ({
 
 const isBlob = (value) => typeof value?.arrayBuffer === "function" && typeof value.slice === "function" && typeof value.size === "number";
 
-function blobSource(blob) {
+/** A Blob, read piece by piece */
+export function blobSource(blob) {
   return {
     size: blob.size,
     blob,
@@ -42,22 +44,9 @@ function blobSource(blob) {
 
 /** The pieces of a stream of bytes; null for anything else */
 function piecesOf(value) {
-  if (typeof value?.getReader === "function") return readerPieces(value);
+  if (typeof value?.getReader === "function") return chunksOf(value);
   if (typeof value?.[Symbol.asyncIterator] === "function") return value;
   return null;
-}
-
-async function* readerPieces(stream) {
-  const reader = stream.getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    await reader.cancel().catch(() => {});
-  }
 }
 
 /** The source of a value, or null for one that holds no bytes */
@@ -136,7 +125,7 @@ export async function digestOfSource(source) {
 }
 
 /** Lets other events have their turn */
-export const breath = () => new Promise(typeof setImmediate === "function" ? setImmediate : later);
+const breath = () => new Promise(typeof setImmediate === "function" ? setImmediate : later);
 
 /** A page's timers wait for some milliseconds, its messages do not */
 function later(resolve) {

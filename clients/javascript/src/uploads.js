@@ -3,7 +3,7 @@
 import { platform } from "./platform.js";
 import { NATSBridgeError, isError, shownText, wrongValue } from "./errors.js";
 import { serverOf } from "./addresses.js";
-import { beginning, isTemporary } from "./links.js";
+import { beginning, brokenBy, isTemporary } from "./links.js";
 import { log } from "./log.js";
 import { Retries, Timeout, Watch, retryAfter } from "./retry.js";
 import { sendSettings } from "./settings.js";
@@ -229,9 +229,8 @@ async function request(asked, method, path, body, headers, onSent = () => {}) {
     if (asked.signal?.aborted) throw new Failure(asked.signal.reason);
     if (watch.signal.aborted) throw new Failure(failed("timeout", watch.signal.reason.reason), true);
     if (isError(error)) throw new Failure(error);
-    const cause = error.cause?.code !== undefined ? error.cause : error;
-    const isTls = /^(?:CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|ERR_TLS_CERT)/.test(cause.code ?? "");
-    throw new Failure(failed(isTls ? "untrusted" : "unreachable", cause.message || cause.code || "the request failed", error), !isTls);
+    const { why, untrusted } = brokenBy(error);
+    throw new Failure(failed(untrusted ? "untrusted" : "unreachable", why, error), !untrusted);
   } finally {
     watch.end();
   }

@@ -2,7 +2,7 @@
 
 import { platform } from "../platform.js";
 import { NATSBridgeError } from "../errors.js";
-import { bytesOf, describe, isPlain, tableForm } from "../values.js";
+import { bytesOf, describe, isPlain, isRow, tableForm } from "../values.js";
 import { checkData, checkInput } from "./check.js";
 import { typeOf } from "./columns.js";
 import { unpackLz4 } from "./lz4.js";
@@ -59,7 +59,7 @@ export function asTable(arrow, value, wrong) {
   if (arrow.isArrowRecordBatch(value)) return new arrow.Table([value]);
   if (!Array.isArray(value)) throw wrong();
   const rows = Array.from(value, tableForm);
-  if (!rows.every((row) => typeof row === "object" && row !== null && !Array.isArray(row) && !bytesOf(row))) throw wrong();
+  if (!rows.every((row) => isRow(row) && !bytesOf(row))) throw wrong();
   const odd = rows.findIndex((row) => !isPlain(row));
   if (odd >= 0) throw new NATSBridgeError("unconvertible", `row ${odd} is a ${describe(rows[odd])}, not a plain object`);
   const { type, fit: fitted } = typeOf(arrow, rows, "the table");

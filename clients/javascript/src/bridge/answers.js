@@ -4,17 +4,14 @@ import { NATSBridgeError } from "../errors.js";
 import { checkOpened } from "../receive.js";
 import { smartsend } from "../send.js";
 import { over } from "../settings.js";
-import { problemOf, replySubject } from "./message.js";
+import { answering, problemOf, replySubject } from "./message.js";
 
 async function answer(message, payloads, fields, options) {
   const { reply = "", ...rest } = options ?? {};
   const envelope = checkOpened(message);
   if (["ACK", "NACK"].includes(envelope.msg_purpose)) throw new NATSBridgeError("no_reply_subject", "an ACK or a NACK gets no reply");
   const subject = replySubject(envelope, { reply }, []);
-  const about = {
-    correlation_id: envelope.correlation_id, reply_to_msg_id: envelope.msg_id, receiver_name: envelope.sender_name, receiver_id: envelope.sender_id,
-  };
-  const [made, json] = await smartsend(subject, payloads, over({ ...about, ...fields }, rest));
+  const [made, json] = await smartsend(subject, payloads, over({ ...answering(envelope), ...fields }, rest));
   return { subject, json, envelope: made };
 }
 

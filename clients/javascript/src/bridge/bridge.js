@@ -7,7 +7,7 @@ import { discard, prepare } from "../send.js";
 import { DEFAULT_MAX_MESSAGE_SIZE, bridgeSettings, over, receiveSettings } from "../settings.js";
 import { checkText, describe } from "../values.js";
 import { deliver, request } from "./deliver.js";
-import { problemOf, replySubject } from "./message.js";
+import { answering, problemOf, replySubject } from "./message.js";
 import { Replies } from "./replies.js";
 import { Service } from "./serve.js";
 import { Subscription } from "./subscription.js";
@@ -18,7 +18,7 @@ const ROOM = 90;
 const MAX_SUBJECTS = 65_536;
 /** How often a message is planned at most, where the server takes less each time */
 const PLANS = 4;
-const HOW = ["acks", "timeout", "first_pause", "longest_pause", "firstPause", "longestPause"];
+const HOW = ["acks", "timeout", "first_pause", "longest_pause"];
 
 export class Bridge {
   #send;
@@ -52,7 +52,7 @@ export class Bridge {
   async send(subject, payloads, options = {}) {
     const parts = Array.isArray(payloads) || typeof payloads?.[Symbol.iterator] !== "function" ? payloads : [...payloads];
     for (let plans = 1; ; plans += 1) {
-      const outgoing = await this.prepared(subject, parts, over({}, options));
+      const outgoing = await this.prepared(subject, parts, options);
       try {
         return await this.publish(outgoing);
       } catch (error) {
@@ -115,7 +115,7 @@ export class Bridge {
     if (failed) throw failed.reason;
   }
 
-  // What the other rooms use.
+  // What the rest of the package uses.
 
   /** A message whose uploads are done */
   prepared(subject, payloads, options) {
@@ -157,15 +157,7 @@ export class Bridge {
   /** Sends an answer to where a message asks for it */
   async answer(envelope, raw, payloads, options) {
     const to = replySubject(envelope, raw, this.#own.reply_subjects);
-    const fields = {
-      correlation_id: envelope.correlation_id, reply_to_msg_id: envelope.msg_id, receiver_name: envelope.sender_name, receiver_id: envelope.sender_id,
-    };
-    const outgoing = await this.prepared(to, payloads, over(fields, options));
-    return this.publish(outgoing);
-  }
-
-  discard(envelope) {
-    return discard(envelope);
+    return this.publish(await this.prepared(to, payloads, over(answering(envelope), options)));
   }
 
   forget(subscription) {

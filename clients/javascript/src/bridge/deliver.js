@@ -3,12 +3,9 @@
 import { NATSBridgeError, ofMessage } from "../errors.js";
 import { count } from "../metrics.js";
 import { reasonOf } from "../retry.js";
-import { hex } from "../digest.js";
-import { platform } from "../platform.js";
+import { discard } from "../send.js";
 import { refusedBy } from "./message.js";
-
-/** A token that nobody guesses: whoever may publish to inboxes can't answer for others */
-const newToken = () => hex(platform.random(12));
+import { newToken } from "./replies.js";
 
 /** What comes in for one message, one after the other */
 class Answers {
@@ -100,7 +97,7 @@ export async function deliver(bridge, replies, subject, payloads, options, how) 
         } else if ((purpose === "ACK" || purpose === "chat") && acks.every((ack) => ack.sender_id !== header.sender_id)) {
           acks.push(header);
           if (acks.length >= wanted) {
-            await bridge.discard(envelope);
+            await discard(envelope);
             return { envelope, acks, repeats };
           }
         }
@@ -112,7 +109,7 @@ export async function deliver(bridge, replies, subject, payloads, options, how) 
   } catch (error) {
     count("deliveries_failed_total", { code: error.code ?? "handler" });
     // A slow receiver may still read the links of a message that was published; they expire.
-    if (!wasSent) await bridge.discard(envelope);
+    if (!wasSent) await discard(envelope);
     throw ofMessage(error, envelope);
   } finally {
     answers.end();

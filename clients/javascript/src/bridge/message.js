@@ -75,6 +75,11 @@ export class Message extends Opened {
   }
 }
 
+/** The fields that an answer takes from the message that it is for */
+export const answering = ({ correlation_id, msg_id, sender_name, sender_id }) => ({
+  correlation_id, reply_to_msg_id: msg_id, receiver_name: sender_name, receiver_id: sender_id,
+});
+
 /** Whether somebody awaits an answer to a message; an ACK and a NACK get none */
 export function wantsAnswer({ msg_id, reply_to, msg_purpose }, raw) {
   return msg_id !== "" && (reply_to !== "" || Boolean(raw.reply)) && msg_purpose !== "ACK" && msg_purpose !== "NACK";

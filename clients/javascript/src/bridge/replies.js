@@ -6,6 +6,9 @@ import { hex } from "../digest.js";
 import { platform } from "../platform.js";
 import { Message } from "./message.js";
 
+/** A token that nobody guesses: whoever may publish to inboxes can't answer for others */
+export const newToken = () => hex(platform.random(12));
+
 export class Replies {
   #bridge;
   #settings;
@@ -21,7 +24,7 @@ export class Replies {
   /** The subject where the answers to a message are awaited */
   subject(token) {
     if (this.#inbox === null) {
-      this.#inbox = `${this.prefix}.${hex(platform.random(12))}`;
+      this.#inbox = `${this.prefix}.${newToken()}`;
       this.#bridge.connection.subscribe(`${this.#inbox}.*`, { callback: (error, raw) => (error ? log("warn", "replies can't be received", { error: String(error.message) }) : this.#arrived(raw)) });
     }
     return `${this.#inbox}.${token}`;
@@ -29,20 +32,18 @@ export class Replies {
 
   #arrived(raw) {
     const token = raw.subject.slice(raw.subject.lastIndexOf(".") + 1);
+    const waiter = this.#waiting.get(token);
     if (raw.data.length === 0 && raw.headers?.code === 503) {
-      this.#waiting.get(token)?.noResponders();
+      waiter?.noResponders();
       return;
     }
-    let message;
     try {
-      message = open(raw.data, this.#settings, (...read) => new Message(this.#bridge, raw, () => {}, ...read));
+      const message = open(raw.data, this.#settings, (...read) => new Message(this.#bridge, raw, () => {}, ...read));
+      if (waiter?.msg_id === message.envelope.reply_to_msg_id) waiter.arrived(message);
     } catch (error) {
       // The sender of the request may have got what it can't read.
-      this.#waiting.get(token)?.unreadable(error);
-      return;
+      waiter?.unreadable(error);
     }
-    const waiter = this.#waiting.get(token);
-    if (waiter && waiter.msg_id === message.envelope.reply_to_msg_id) waiter.arrived(message);
   }
 
   wait(token, waiter) {

@@ -3,6 +3,7 @@
 import { NATSBridgeError, wrongValue } from "../errors.js";
 import { Md5, Sha256, hex } from "../digest.js";
 import { fileName } from "../names.js";
+import { blobSource } from "../sources.js";
 import { fetchRequest } from "./fetch.js";
 
 const utf8 = new TextEncoder();
@@ -45,8 +46,7 @@ export const browserPlatform = {
   byteLength: (text) => utf8.encode(text).length,
   encode: (text) => utf8.encode(text),
   fileSource: noFiles,
-  isStream: () => false,
-  spool: async () => blobSink((blob) => ({ size: blob.size, blob, chunks: () => blobChunks(blob), release: async () => {} })),
+  spool: async () => blobSink(blobSource),
   saver: async (name, dataname, type) => blobSink((blob) => download(blob, name, dataname, type)),
   blobClass: async () => globalThis.Blob,
   streamClass: async () => globalThis.ReadableStream,
@@ -77,11 +77,6 @@ function blobSink(finish) {
       return finish(new Blob(parts));
     },
   };
-}
-
-/** The bytes of a Blob, piece by piece */
-export async function* blobChunks(blob, size = 256 * 1024) {
-  for (let at = 0; at < blob.size; at += size) yield new Uint8Array(await blob.slice(at, at + size).arrayBuffer());
 }
 
 /** Offers a Blob as a download, as a click on a link does */

@@ -4,27 +4,25 @@ import { lookup as dnsLookup } from "node:dns";
 import { request as plainRequest } from "node:http";
 import { request as secureRequest } from "node:https";
 
-/** Of the error that a forbidden address is */
-export const FORBIDDEN = "NATSBRIDGE_FORBIDDEN";
+import { FORBIDDEN, isForbidden } from "../addresses.js";
 
-function guardedLookup(isForbidden) {
-  return (host, options, done) => {
-    dnsLookup(host, { ...options, all: true }, (error, found) => {
-      if (error) return done(error);
-      const safe = found.filter(({ address }) => !isForbidden(address));
-      if (safe.length === 0) return done(Object.assign(new Error("it leads to an address that no link may lead to"), { code: FORBIDDEN }));
-      return options.all ? done(null, safe) : done(null, safe[0].address, safe[0].family);
-    });
-  };
+/** Finds a host's addresses without those that no link may lead to */
+function guardedLookup(host, options, done) {
+  dnsLookup(host, { ...options, all: true }, (error, found) => {
+    if (error) return done(error);
+    const safe = found.filter(({ address }) => !isForbidden(address));
+    if (safe.length === 0) return done(Object.assign(new Error("it leads to an address that no link may lead to"), { code: FORBIDDEN }));
+    return options.all ? done(null, safe) : done(null, safe[0].address, safe[0].family);
+  });
 }
 
 /** Sends a request; resolves to `{status, header, chunks, cancel}` once the head of the response is there */
-export function httpRequest({ method = "GET", url, headers, body = null, signal, guarded, onSent = () => {} }, isForbidden) {
+export function httpRequest({ method = "GET", url, headers, body = null, signal, guarded, onSent = () => {} }) {
   return new Promise((resolve, reject) => {
     const send = url.protocol === "https:" ? secureRequest : plainRequest;
     const all = { ...headers };
     if (body !== null) all["Content-Length"] = String(body.length);
-    const options = { method, headers: all, ...(guarded ? { lookup: guardedLookup(isForbidden), agent: false } : {}) };
+    const options = { method, headers: all, ...(guarded ? { lookup: guardedLookup, agent: false } : {}) };
     let asked;
     try {
       asked = send(url, options);

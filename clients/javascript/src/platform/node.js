@@ -7,7 +7,6 @@ import { basename, dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 
-import { isForbidden } from "../addresses.js";
 import { NATSBridgeError, wrongValue } from "../errors.js";
 import { fileName } from "../names.js";
 import { httpRequest } from "./node-http.js";
@@ -22,7 +21,7 @@ export const nodePlatform = {
   get env() {
     return process.env;
   },
-  request: (asked) => (asked.fetch && !asked.guarded ? fetchRequest(asked.fetch, asked, streamBody) : httpRequest(asked, isForbidden)),
+  request: (asked) => (asked.fetch && !asked.guarded ? fetchRequest(asked.fetch, asked, streamBody) : httpRequest(asked)),
   hasher(name) {
     const hash = nodeCrypto.createHash(name);
     return { update: (bytes) => void hash.update(bytes), hex: () => hash.digest("hex") };
@@ -41,10 +40,8 @@ export const nodePlatform = {
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   },
   fileSource,
-  isStream: (value) => value instanceof Readable,
   spool,
   saver,
-  Blob: globalThis.Blob ?? null,
   blobClass: async () => globalThis.Blob ?? (await import("node:buffer")).Blob,
   streamClass: async () => globalThis.ReadableStream ?? (await import("node:stream/web")).ReadableStream,
   async importArrow() {
@@ -94,7 +91,7 @@ async function* openAndRead(path, size) {
 }
 
 /** The bytes of an open file from its beginning; closes it. Buffers are not used again, as their reader may keep them */
-async function* readFile(handle, close = () => handle.close()) {
+async function* readFile(handle) {
   try {
     for (;;) {
       const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafeSlow(CHUNK), 0, CHUNK, null);
@@ -102,7 +99,7 @@ async function* readFile(handle, close = () => handle.close()) {
       yield new Uint8Array(buffer.buffer, buffer.byteOffset, bytesRead);
     }
   } finally {
-    await close().catch(() => {});
+    await handle.close().catch(() => {});
   }
 }
 
