@@ -18,22 +18,22 @@ export class MemoryBroker {
     return new MemoryConnection(this);
   }
 
-  publish(subject, data, reply) {
+  publish(subject, data, reply, headers) {
     if (this.loses(subject, data)) return;
     const groups = new Map();
     let reached = 0;
     for (const subscription of this.subscriptions) {
       if (!matches(subscription.subject, subject)) continue;
       reached += 1;
-      if (subscription.queue === "") subscription.arrived({ subject, data, reply });
+      if (subscription.queue === "") subscription.arrived({ subject, data, reply, headers });
       else groups.set(subscription.queue, [...(groups.get(subscription.queue) ?? []), subscription]);
     }
     for (const [queue, members] of groups) {
       const turn = this.turns.get(queue) ?? 0;
       this.turns.set(queue, turn + 1);
-      members[turn % members.length].arrived({ subject, data, reply });
+      members[turn % members.length].arrived({ subject, data, reply, headers });
     }
-    if (reached === 0 && reply) this.publish(reply, new Uint8Array(), undefined, 503);
+    if (reached === 0 && reply) this.publish(reply, new Uint8Array(), undefined, { code: 503 });
   }
 }
 
@@ -56,10 +56,7 @@ class MemoryConnection {
   subscribe(subject, { callback, queue = "" } = {}) {
     let end;
     const subscription = { subject, queue, closed: new Promise((resolve) => (end = resolve)) };
-    subscription.arrived = (message) => {
-      const headers = message.data.length === 0 ? { code: 503 } : undefined;
-      queueMicrotask(() => callback(null, { ...message, headers }));
-    };
+    subscription.arrived = (message) => queueMicrotask(() => callback(null, message));
     subscription.unsubscribe = () => {
       this.broker.subscriptions.delete(subscription);
       this.own.delete(subscription);
