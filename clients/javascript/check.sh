@@ -92,12 +92,10 @@ for bundler in esbuild vite webpack; do
     [ "$(node "$bundle")" = ok ] || { echo "javascript: what $bundler bundled does not work"; exit 1; }
 done
 if [ -x "${CHROMIUM:-/usr/bin/chromium}" ]; then
-    cp "$here/test/use/chromium.mjs" "$WORK/app/chromium.mjs"
     for bundler in esbuild vite webpack; do
-        [ "$(node chromium.mjs "$(ls "$WORK/bundles/$bundler"/page.*js | head -1)")" = ok ]
+        [ "$(node use/chromium.mjs "$(ls "$WORK/bundles/$bundler"/page.*js | head -1)")" = ok ]
     done
-    cp "$here/test/use/chromium-file.mjs" "$WORK/app/chromium-file.mjs"
-    measured=$(node chromium-file.mjs)
+    measured=$(node use/chromium-file.mjs)
     say "in Chromium, $measured"
     say "the three bundles work in $("${CHROMIUM:-/usr/bin/chromium}" --version 2>/dev/null | cut -d' ' -f1,2)"
 else echo "javascript: skipped Chromium: it is not installed"; fi
