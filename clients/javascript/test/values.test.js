@@ -152,8 +152,7 @@ test("options have both spellings, and one that does not exist is named", async 
 
 test("a table without rows or columns is one", async () => {
   for (const rows of [[], [{}], [{ a: null }, {}]]) {
-    const table = await received(rows);
-    assert.ok(table.numRows <= rows.length);
+    assert.equal((await received(rows)).numRows, rows.some((row) => "a" in row) ? rows.length : 0);
   }
   assert.equal(await sent([], "jsontable"), "[]");
 });
