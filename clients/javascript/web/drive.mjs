@@ -6,28 +6,20 @@
  */
 
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
+import { FLAGS, browserPath } from "../../../testdata/peers/javascript/browser/chromium.mjs";
 import { serve } from "./serve.mjs";
 
 if (process.env.PEER_MODULES) await import("../../../testdata/peers/javascript/modules.mjs");
 const { chromium } = await import("playwright-core");
 
-const FLAGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync",
-];
 const string = { type: "string" };
 const options = { host: string, port: string, ws: string, files: string, image: string, file: string, screenshot: string };
 const { host = "127.0.0.1", port, ws, files, image, file, screenshot } = parseArgs({ options }).values;
-
-const known = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-const executablePath = known.find((path) => path && existsSync(path));
-if (!executablePath) throw new Error("no Chromium; install it (apt-get install chromium) or name it in CHROMIUM");
 
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
@@ -59,7 +51,7 @@ async function saveOf(link) {
 const server = await serve(Number(port));
 const profile = await mkdtemp(join(tmpdir(), "natsbridge-web-"));
 const context = await chromium.launchPersistentContext(profile, {
-  executablePath, headless: true, args: FLAGS, acceptDownloads: true, viewport: { width: 1100, height: 900 },
+  executablePath: browserPath(), headless: true, args: FLAGS, acceptDownloads: true, viewport: { width: 1100, height: 900 },
 });
 context.setDefaultTimeout(60_000);
 const page = await context.newPage();

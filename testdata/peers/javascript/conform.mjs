@@ -6,19 +6,15 @@ import { readEnvelope } from "../../../clients/javascript/src/envelope.js";
 import { JsonReader, writeValue } from "../../../clients/javascript/src/json.js";
 import { platform } from "../../../clients/javascript/src/platform.js";
 import { joined } from "../../../clients/javascript/src/sources.js";
+import { BYTES_TYPES } from "../../../clients/javascript/src/values.js";
 import { tableOf, valueOf } from "./tables.mjs";
 
-const toBase64 = (bytes) => platform.toBase64(bytes);
 const sha256 = (bytes) => platform.digest(bytes);
-const BYTES_TYPES = ["image", "audio", "video", "binary"];
 const LONGEST = 4096;
-const utf8 = new TextEncoder();
 
 /** A line of JSON, in which integers are exact */
 export const readLine = (line) => new JsonReader(line, 1000).document().value;
 export const writeLine = (answer) => writeValue(answer, -1000);
-
-const unbase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
 /** Runs vectors and obeys orders; `blob(sha256)` resolves to the bytes of that name */
 export class Conformance {
@@ -28,10 +24,10 @@ export class Conformance {
 
   /** The bytes of `base64`, `blob`, `repeat` or `text` */
   async bytesOf(value) {
-    if (value.base64 !== undefined) return unbase64(value.base64);
+    if (value.base64 !== undefined) return platform.fromBase64(value.base64);
     if (value.blob !== undefined) return this.blob(value.blob);
     if (value.repeat !== undefined) return new Uint8Array(value.repeat.count).fill(value.repeat.byte);
-    return utf8.encode(value.text);
+    return platform.encode(value.text);
   }
 
   /** What smartsend is given for a part */
@@ -54,7 +50,7 @@ export class Conformance {
     if (type === "text") return { text: data };
     if (type === "arrowtable") return { table: await valueOf(data) };
     if (!BYTES_TYPES.includes(type)) return { json: data };
-    return data.length <= LONGEST ? { base64: toBase64(data) } : { sha256: await sha256(data), size: data.length };
+    return data.length <= LONGEST ? { base64: platform.toBase64(data) } : { sha256: await sha256(data), size: data.length };
   }
 
   /** The answer to one vector */
@@ -79,14 +75,10 @@ export class Conformance {
   }
 
   async messageOf(vector) {
-    let message;
-    if (vector.envelope !== undefined) message = writeLine(vector.envelope);
-    else if (vector.envelope_base64 !== undefined) message = unbase64(vector.envelope_base64);
-    else {
-      const pieces = await Promise.all(vector.envelope_pieces.map((piece) => (typeof piece === "string" ? utf8.encode(piece) : this.bytesOf(piece))));
-      message = joined(pieces, pieces.reduce((size, piece) => size + piece.length, 0));
-    }
-    return message;
+    if (vector.envelope !== undefined) return writeLine(vector.envelope);
+    if (vector.envelope_base64 !== undefined) return platform.fromBase64(vector.envelope_base64);
+    const pieces = await Promise.all(vector.envelope_pieces.map((piece) => (typeof piece === "string" ? platform.encode(piece) : this.bytesOf(piece))));
+    return joined(pieces, pieces.reduce((size, piece) => size + piece.length, 0));
   }
 
   async receiveVector(vector) {

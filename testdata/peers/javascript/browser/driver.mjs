@@ -4,7 +4,6 @@
  * The page is served on 127.0.0.1, shown by a headless Chromium, and talks to NATS by its websocket listener.
  */
 
-import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
@@ -13,21 +12,11 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
+import { FLAGS, browserPath } from "./chromium.mjs";
+
 await import("../modules.mjs");
 const { build } = await import("esbuild");
 const { chromium } = await import("playwright-core");
-
-const FLAGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync",
-];
-
-function browserPath() {
-  const known = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-  const found = known.find((path) => path && existsSync(path));
-  if (!found) throw new Error("no Chromium; install it (apt-get install chromium) or name it in CHROMIUM");
-  return found;
-}
 
 /** The page's program in one file */
 async function bundle() {
