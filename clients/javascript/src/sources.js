@@ -94,7 +94,7 @@ async function gathered(pieces, signal) {
 
 /** Pieces as one */
 export function joined(pieces, size) {
-  if (pieces.length === 1) return pieces[0];
+  if (pieces.length === 1) return viewOf(pieces[0]);
   const whole = new Uint8Array(size);
   let at = 0;
   for (const piece of pieces) {

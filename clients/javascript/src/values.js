@@ -43,9 +43,8 @@ export function bytesOf(value) {
   return holds ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : null;
 }
 
-/** The bytes of any buffer or view; null for anything else */
+/** The bytes of any buffer or view, never as a Buffer, whose `slice` copies nothing; null for anything else */
 export function viewOf(value) {
-  if (value instanceof Uint8Array) return value;
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   const tag = typeof value === "object" && value !== null ? kindOfObject(value) : "";
   return tag === "ArrayBuffer" || tag === "SharedArrayBuffer" ? new Uint8Array(value) : null;
