@@ -50,7 +50,6 @@ export class Subscription {
 
   #arrived(raw) {
     if (this.#ended !== null) return;
-    const { connection } = this.#bridge;
     let key = null;
     let message;
     try {
@@ -72,7 +71,7 @@ export class Subscription {
     key = this.#window.key(envelope);
     const seen = this.#window.begin(key);
     if (seen === "handled" && wantsAnswer(envelope, raw)) this.#quietly(this.#bridge.answer(envelope, raw, [], { msg_purpose: "ACK" }));
-    if (seen !== "new" || connection.isClosed?.()) return;
+    if (seen !== "new" || this.#bridge.connection.isClosed?.()) return;
     if (this.#waiting.length >= MAX_WAITING) {
       this.dropped += 1;
       this.#window.forget(key);
@@ -135,11 +134,10 @@ export class Subscription {
   /** Ends at once; what waits is not handed out */
   unsubscribe() {
     this.#subscription.unsubscribe();
-    const left = this.#waiting.splice(0);
-    for (const message of left) message.release(false);
+    const left = this.#waiting.splice(0).length;
     this.#end(null);
     this.#bridge.forget(this);
-    return left.length;
+    return left;
   }
 
   /** Unsubscribes at the server first; what has arrived is still handed out, and then the iterator ends */
