@@ -161,7 +161,8 @@ test("servers' ways to say no: expired links, hidden errors, a file in use, an a
   let asked = 0;
   const server = (request, response) => {
     asked += 1;
-    return answers.shift()(response);
+    const answer = answers.shift();
+    return answer ? answer(response) : response.writeHead(400).end();
   };
   await withServer(server, async (fileserver_url) => {
     const read = (payload) => smartreceive(linked(`${fileserver_url}/f`, payload), { fileserver_url, max_retries: 1, ...QUICK });
@@ -174,8 +175,9 @@ test("servers' ways to say no: expired links, hidden errors, a file in use, an a
     let written = 0;
     answers.push(async (response) => {
       response.writeHead(404);
-      for (let open = true; open && written < 1_000; written += 1) {
-        response.on("close", () => (open = false));
+      let open = true;
+      response.on("close", () => (open = false));
+      for (; open && written < 1_000; written += 1) {
         if (!response.write(Buffer.alloc(100_000))) await Promise.race(["drain", "close"].map((event) => new Promise((resolve) => response.once(event, resolve))));
       }
       response.end();
@@ -230,7 +232,7 @@ test("the first upload that fails ends the others, with its own error", async ()
     if (dataname === "a") throw Object.assign(new NATSBridgeError("unreachable", "no"), { retryable: false });
     await new Promise((resolve) => signal.addEventListener("abort", resolve));
     ended = signal.reason.code;
-    throw signal.reason;
+    return "http://f/b";
   };
   const parts = ["a", "b", "c"].map((name) => [name, "text", "text"]);
   const error = await errorOf(smartsend("lab.x", parts, { fileserver_upload_handler, size_threshold: 0, transfers: 2 }));
