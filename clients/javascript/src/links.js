@@ -59,8 +59,9 @@ async function download(link, sink) {
   if (link.expires_at !== null && link.expires_at.getTime() + CLOCK_SKEW < Date.now()) throw failed("expired", `it was good until ${link.expires_at.toISOString()}`);
   if (link.size > link.limit) throw failed("too_large", `it has ${link.size} bytes, this receiver takes ${link.limit}`);
   const retries = new Retries(link, "download");
+  const part = { size: 0, hash: null, etag: null, wasCorrupt: false };
   for (;;) {
-    const attempted = await attempt(url, link, { guarded, headers }, sink);
+    const attempted = await attempt(url, link, { guarded, headers }, sink, part);
     if (attempted === null) return;
     const { code, why, wait = null, cause, temporary } = attempted;
     if (!temporary) throw failed(code, why, cause);
@@ -92,32 +93,47 @@ function checkLink(link, failed) {
   return { url, guarded: allowed === null, headers };
 }
 
-/** One request: null when the sink has the whole payload, else what went wrong */
-async function attempt(url, link, { guarded, headers }, sink) {
+/** One request: null when the sink has the whole payload, else what went wrong; `part` is what the sink has of it */
+async function attempt(url, link, { guarded, headers }, sink, part) {
   const watch = new Watch(link.signal, link.idle_timeout);
+  const isRest = part.etag !== null && part.size > 0;
   let hasBody = false;
   try {
-    const response = await platform.request({ url, headers, signal: watch.signal, guarded, fetch: link.fetch });
+    const asked = isRest ? { ...headers, Range: `bytes=${part.size}-`, "If-Range": part.etag } : headers;
+    const response = await platform.request({ url, headers: asked, signal: watch.signal, guarded, fetch: link.fetch });
     watch.touch();
-    if (response.status !== 200) return await refused(response, link, url, watch);
+    const { status } = response;
+    if (isRest && (status === 416 || (status === 206 && rangeStart(response) !== part.size))) {
+      response.cancel();
+      part.etag = null;
+      return { temporary: true, code: "rejected", why: "the server sent another range than was asked for" };
+    }
+    if (status !== 200 && !(isRest && status === 206)) return await refused(response, link, url, watch);
     hasBody = true;
-    return await readBody(response, link, sink, watch);
+    return await readBody(response, link, sink, watch, part);
   } catch (error) {
+    // A page may not be allowed to ask for a range, and is not told so.
+    if (platform.isBrowser && !hasBody) part.etag = null;
     if (link.signal?.aborted) throw watch.signal.reason;
-    if (watch.signal.aborted) return { temporary: !watch.isSlow, code: "timeout", why: watch.signal.reason.reason };
+    const isConsumed = link.one_shot && hasBody && !watch.isSlow;
+    if (watch.signal.aborted) return { temporary: !watch.isSlow && !isConsumed, code: isConsumed ? "consumed" : "timeout", why: watch.signal.reason.reason };
     const { cause, why: reason, untrusted } = brokenBy(error);
     if (cause.code === FORBIDDEN) return { code: "blocked_origin", why: cause.message, cause: error };
     if (isError(error)) return { code: error.code, why: error.reason, cause: error };
     const why = shownText(reason, 200);
     if (untrusted) return { code: "untrusted", why, cause: error };
-    if (link.one_shot && hasBody) return { code: "consumed", why: `the one-shot file's body broke: ${why}`, cause: error };
+    if (isConsumed) return { code: "consumed", why: `the one-shot file's body broke: ${why}`, cause: error };
     return { temporary: true, code: "unreachable", why, cause: error };
   } finally {
     watch.end();
   }
 }
 
-async function readBody(response, link, sink, watch) {
+/** Where the bytes of a 206 begin */
+const rangeStart = (response) => Number(/^bytes (\d+)-/.exec(response.header("Content-Range") ?? "")?.[1] ?? NaN);
+
+/** Reads the whole payload, or of a 206 the rest of it, into the sink, and checks it */
+async function readBody(response, link, sink, watch, part) {
   const stop = (code, why) => {
     response.cancel();
     return { code, why };
@@ -126,31 +142,38 @@ async function readBody(response, link, sink, watch) {
   const encoded = encoding !== null && encoding.toLowerCase() !== "identity";
   // A browser has undone it already; size and digest tell.
   if (encoded && !platform.isBrowser) return stop("rejected", `the body is encoded as \`${shownText(encoding)}\`, which was not asked for`);
+  if (response.status === 200) {
+    await sink.restart();
+    const etag = response.header("ETag");
+    // A weak tag does not promise the same bytes; those of an encoding are counted otherwise by the server.
+    const mayContinue = etag !== null && etag.startsWith('"') && !encoded;
+    Object.assign(part, { size: 0, hash: link.sha256 === null ? null : platform.hasher("sha256"), etag: mayContinue ? etag : null });
+  }
   const stated = response.header("Content-Length");
-  const length = stated === null || encoded ? null : Number(stated);
+  const length = stated === null || encoded ? null : part.size + Number(stated);
   if (length !== null && link.size > 0 && length !== link.size) return stop("size_mismatch", `the server offers ${length} bytes instead of ${link.size}`);
   if (length !== null && length > link.limit) return stop("too_large", `the server offers ${length} bytes, this receiver takes ${link.limit}`);
-  const hash = link.sha256 === null ? null : platform.hasher("sha256");
-  await sink.restart();
   const breaths = new Breaths();
-  let total = 0;
   for await (const chunk of response.chunks()) {
-    total += chunk.length;
-    if (link.size > 0 && total > link.size) return stop("size_mismatch", `it holds more than ${link.size} bytes`);
-    if (total > link.limit) return stop("too_large", `it holds more than ${link.limit} bytes`);
+    const size = part.size + chunk.length;
+    if (link.size > 0 && size > link.size) return stop("size_mismatch", `it holds more than ${link.size} bytes`);
+    if (size > link.limit) return stop("too_large", `it holds more than ${link.limit} bytes`);
     watch.touch(chunk.length, true);
-    hash?.update(chunk);
+    part.hash?.update(chunk);
     await sink.write(chunk);
+    part.size = size;
     await breaths.take();
     watch.touch(0, true);
-    link.on_progress?.({ dataname: link.dataname, operation: "download", done: total, total: link.size || length });
+    link.on_progress?.({ dataname: link.dataname, operation: "download", done: size, total: link.size || length });
   }
-  if (length !== null && total < length) {
+  if (part.size < (link.size || length)) {
     return link.one_shot ? { code: "consumed", why: "the one-shot file's body ended early" } : { temporary: true, code: "unreachable", why: "the body ended early" };
   }
-  if (link.size > 0 && total !== link.size) return { code: "size_mismatch", why: `it holds ${total} bytes instead of ${link.size}` };
-  if (hash !== null && hash.hex() !== link.sha256) return { code: "digest", why: "it holds other bytes than were sent" };
-  return null;
+  if (part.hash === null || part.hash.hex() === link.sha256) return null;
+  // It may have been damaged on the way: it is read once more.
+  const temporary = !part.wasCorrupt && !link.one_shot && link.max_retries > 0;
+  Object.assign(part, { etag: null, wasCorrupt: true });
+  return { temporary, code: "digest", why: "it holds other bytes than were sent" };
 }
 
 /** What a response other than 200 means */
