@@ -12,6 +12,7 @@ import { pathToFileURL } from "node:url";
 import { file, metrics, openMessage, plikUpload, smartreceive, smartsend } from "../src/node.js";
 import { Md5, Sha256 } from "../src/digest.js";
 import { fileName } from "../src/names.js";
+import { httpRequest } from "../src/platform/node-http.js";
 import { retryAfter } from "../src/retry.js";
 import { Plik, codeOf, errorOf, linked, withServer } from "./common.js";
 
@@ -127,6 +128,27 @@ test("uploads are repeated when the connection breaks, and the broken one is del
       assert.ok(large.equals((await smartreceive(json, { fileserver_url })).payloads[0][1]));
     });
   }
+});
+
+test("a connection whose server answered before it had all bytes is not used again", async () => {
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+  await withServer((_, response) => response.end("early"), async (base) => {
+    const ask = async (more) => {
+      const response = await httpRequest({ url: new URL(base), headers: {}, ...more });
+      for await (const _ of response.chunks()); // eslint-disable-line no-unused-vars
+      return response.status;
+    };
+    const chunks = async function* () {
+      yield large;
+      await pause();
+      yield large;
+    };
+    assert.equal(await ask({ method: "POST", body: { length: 2 * large.length, chunks } }), 200);
+    await pause();
+    const abort = new AbortController();
+    setTimeout(() => abort.abort(new Error("it became the rest of the last one's body")), 2_000).unref();
+    assert.equal(await ask({ signal: abort.signal }), 200);
+  });
 });
 
 test("an upload ends in time: silence, a total, the caller's abort", async () => {

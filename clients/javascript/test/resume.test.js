@@ -124,7 +124,7 @@ test("a one-shot file is not asked for again, whether its body broke or stands s
 });
 
 test("an end that comes too early is tried again, up to the limit", async () => {
-  await withServer(untilClose("hel"), async (fileserver_url) => {
+  await withServer(untilClose("he"), async (fileserver_url) => {
     const message = await openMessage(linked(`${fileserver_url}/f`, { size: 5 }), { fileserver_url, ...options });
     assert.equal(await codeOf(message.get("x")), "download_retry_exceeded");
   });

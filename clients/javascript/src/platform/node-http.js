@@ -45,6 +45,8 @@ export function httpRequest({ method = "GET", url, headers, body = null, signal,
       answered = true;
       response.on("close", done);
       response.on("error", () => {}); // whoever reads it sees it
+      // A server that answers early still waits for the rest: it would take the next request for that.
+      response.on("end", () => asked.writableEnded || asked.destroy());
       resolve({
         status: response.statusCode,
         header: (name) => {
@@ -66,7 +68,7 @@ async function sendBody(asked, body, isAnswered, onSent) {
   let wake = () => {};
   for (const event of ["drain", "close", "error", "response"]) asked.on(event, () => wake());
   for await (const chunk of body.chunks()) {
-    if (asked.destroyed || isAnswered()) break;
+    if (asked.destroyed || isAnswered()) return;
     const room = asked.write(chunk);
     onSent(chunk.length);
     if (!room && !asked.destroyed && !isAnswered()) await new Promise((resolve) => (wake = resolve));
