@@ -24,8 +24,11 @@ const deletes = new WeakMap();
 export async function discard(envelope) {
   const removals = deletes.get(envelope) ?? [];
   deletes.delete(envelope);
-  await Promise.all(removals.map((remove) => Promise.resolve().then(remove).catch((error) => log("debug", "an upload was not deleted", { error: String(error?.message) }))));
+  await removed(removals);
 }
+
+const removed = (removals) =>
+  Promise.all(removals.map((remove) => Promise.resolve().then(remove).catch((error) => log("debug", "an upload was not deleted", { error: String(error?.message) }))));
 
 /**
  * Serialises `[dataname, data, type]` payloads into one message and uploads what is too large for NATS; resolves to
@@ -42,10 +45,14 @@ export async function smartsend(subject, data, options = {}) {
 export async function prepare(subject, data, options = {}, reserved = 0) {
   const plan = await fenced("wrong_value", "the message can't be sent", null, () => planOf(subject, data, options, reserved));
   try {
-    await upload(plan);
+    await upload(plan, plan.drafts.filter(({ direct }) => !direct));
+    for (const { payload, source, size, direct } of plan.drafts) {
+      payload.size = size;
+      if (direct) payload.data = platform.toBase64(source.bytes);
+      plan.envelope.payloads.push(payload);
+    }
     return new Outgoing(plan);
   } catch (error) {
-    await discard(plan.envelope);
     throw ofMessage(asError(error, "wrong_value", "the message can't be sent"), plan.envelope);
   } finally {
     for (const { source } of plan.drafts) await source.release?.();
@@ -54,25 +61,39 @@ export async function prepare(subject, data, options = {}, reserved = 0) {
 
 /** A message that needs nothing but to be written */
 class Outgoing {
-  constructor({ envelope, drafts, metadataJson }) {
-    Object.assign(this, { envelope, drafts, metadataJson });
+  constructor(plan) {
+    Object.assign(this, { plan, envelope: plan.envelope, text: undefined, isPublished: false });
   }
 
   /** The envelope's JSON; `numbers` go into its metadata */
   json(numbers = null) {
-    const { envelope, drafts } = this;
-    let metadata = this.metadataJson;
+    const { envelope, drafts } = this.plan;
     if (numbers !== null) {
       envelope.metadata = { ...envelope.metadata, ...numbers };
-      metadata = writeJson(envelope.metadata);
+      this.plan.metadataJson = writeJson(envelope.metadata);
     }
-    let text = `${headerJson(envelope)}"metadata":${metadata},"payloads":[`;
+    let text = `${headerJson(envelope)}"metadata":${this.plan.metadataJson},"payloads":[`;
     for (let at = 0; at < drafts.length; at += 1) {
       const { payload, direct } = drafts[at];
       if (at > 0) text += ",";
       text += payloadJson(payload, direct ? `"${payload.data}"` : JSON.stringify(payload.data), writeJson(payload.metadata));
     }
     return `${text}]}`;
+  }
+
+  /** Plans it again for a server that takes less than before: links stay links, and more payloads become links */
+  async again(limit, until) {
+    const { plan } = this;
+    const { drafts, settings } = plan;
+    const before = drafts.filter(({ direct }) => direct);
+    for (const draft of drafts) if (!draft.direct) draft.linkLength = lengthOf(draft, JSON.stringify(draft.payload.data));
+    fit(plan, limit);
+    const linked = before.filter(({ direct }) => !direct);
+    // What was sent before may differ from what the caller's buffer holds now.
+    for (const draft of linked) draft.source = memorySource(platform.fromBase64(draft.payload.data));
+    settings.upload_timeout = Math.min(settings.upload_timeout, Math.max(0, until - Date.now()));
+    await upload(plan, linked);
+    this.text = undefined;
   }
 }
 
@@ -114,11 +135,12 @@ async function planOf(subject, data, options, reserved) {
       // A link goes by its source; what is direct has to be in memory.
       if (draft.direct && draft.source.bytes === undefined) draft.source = await inMemory(draft, max_message_size);
       if (draft.direct && digest_direct) draft.payload.metadata.sha256 = await digestOfSource(draft.source);
-      draft.baseLength = platform.byteLength(payloadJson(draft.payload, '""', writeJson(draft.payload.metadata)));
+      draft.baseLength = lengthOf(draft, '""');
+      draft.linkLength = draft.baseLength + LINK_ALLOWANCE;
     }
-    const metadataJson = writeJson(metadata);
-    fit(platform.byteLength(headerJson(envelope)) + platform.byteLength(metadataJson) + 26 + reserved, drafts, max_message_size, mayLink);
-    return { envelope, drafts, metadataJson, settings, once: one_shot ?? mayBeOneShot, mayBeOneShot };
+    const plan = { envelope, drafts, metadataJson: writeJson(metadata), settings, mayLink, once: one_shot ?? mayBeOneShot, mayBeOneShot };
+    fit(plan, max_message_size, reserved);
+    return plan;
   } catch (error) {
     for (const { source } of drafts) await source.release?.();
     throw ofMessage(asError(error, "wrong_value", "the message can't be sent"), envelope);
@@ -168,16 +190,19 @@ async function draftOf(index, item, { receiver, convert_tables, new_id, signal }
   }
 }
 
-/** Turns the largest direct payloads into links until the envelope fits; `around` is what it has beside its payloads */
-function fit(around, drafts, limit, mayLink) {
+/** Bytes of a payload's JSON with this data */
+const lengthOf = ({ payload }, data) => platform.byteLength(payloadJson(payload, data, writeJson(payload.metadata)));
+
+/** Turns the largest direct payloads into links until the envelope fits */
+function fit({ envelope, drafts, metadataJson, mayLink }, limit, reserved = 0) {
   const directLength = ({ baseLength, size }) => baseLength + String(size).length - 1 + Math.ceil(size / 3) * 4;
-  const linkLength = ({ baseLength }) => baseLength + LINK_ALLOWANCE;
-  let total = around + Math.max(0, drafts.length - 1);
-  for (const draft of drafts) total += draft.direct ? directLength(draft) : linkLength(draft);
+  // What it has beside its payloads comes first.
+  let total = platform.byteLength(headerJson(envelope)) + platform.byteLength(metadataJson) + 26 + reserved + Math.max(0, drafts.length - 1);
+  for (const draft of drafts) total += draft.direct ? directLength(draft) : draft.linkLength;
   if (total <= limit) return;
   const order = drafts.filter(({ direct }) => direct && mayLink).sort((a, b) => b.size - a.size);
   for (const draft of order) {
-    const saved = directLength(draft) - linkLength(draft);
+    const saved = directLength(draft) - draft.linkLength;
     if (total <= limit || saved <= 0) break;
     total -= saved;
     draft.direct = false;
@@ -188,28 +213,24 @@ function fit(around, drafts, limit, mayLink) {
   }
 }
 
-/** Gives each payload its data: base64, or the URL of an upload */
-async function upload({ envelope, drafts, settings, once, mayBeOneShot }) {
+/** Uploads payloads, which become links; where one fails, what the others left is deleted */
+async function upload({ envelope, settings, once, mayBeOneShot }, linked) {
+  if (linked.length === 0) return;
   const removals = [];
-  const linked = drafts.filter(({ direct }) => !direct);
-  if (linked.length > 0) {
-    deletes.set(envelope, removals);
-    const time = new Timeout(settings.signal, Infinity);
-    try {
-      await inParallel(linked, settings.transfers, (draft) =>
-        uploadOne(draft, { ...settings, signal: time.signal, once, mayBeOneShot }, removals).catch((error) => {
-          time.abort(new NATSBridgeError("aborted", "another payload's upload failed"));
-          throw error;
-        }),
-      );
-    } finally {
-      time.end();
-    }
-  }
-  for (const { payload, source, size, direct } of drafts) {
-    payload.size = size;
-    if (direct) payload.data = platform.toBase64(source.bytes);
-    envelope.payloads.push(payload);
+  const time = new Timeout(settings.signal, Infinity);
+  try {
+    await inParallel(linked, settings.transfers, (draft) =>
+      uploadOne(draft, { ...settings, signal: time.signal, once, mayBeOneShot }, removals).catch((error) => {
+        time.abort(new NATSBridgeError("aborted", "another payload's upload failed"));
+        throw error;
+      }),
+    );
+    deletes.set(envelope, [...(deletes.get(envelope) ?? []), ...removals]);
+  } catch (error) {
+    await removed(removals);
+    throw error;
+  } finally {
+    time.end();
   }
 }
 

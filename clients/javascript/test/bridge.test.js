@@ -229,16 +229,84 @@ test("records have the seven fields, and strangers' text is harmless in them", a
   }
 });
 
+/** A broker that takes something else each time it is asked; the last stays. What it gives begins anew */
+function shrinking(broker, ...limits) {
+  let asked = 0;
+  Object.defineProperty(broker, "max_payload", { get: () => limits[Math.min(asked++, limits.length - 1)] });
+  return () => (asked = 0);
+}
+
 test("a server that takes less than before gets a link, and no number is lost", async () => {
   const { broker, sender, receiver, store } = pair();
   const inbox = receiver.subscribe("lab.x");
-  let asked = 0;
-  Object.defineProperty(broker, "max_payload", { get: () => ((asked += 1), asked === 1 ? 1_000_000 : 50_000) });
+  const again = shrinking(broker, 1_000_000, 50_000);
   const big = new Uint8Array(100_000);
   const envelope = await sender.send("lab.x", [["raw", big, "binary"]]);
   assert.deepEqual([envelope.payloads[0].transport, envelope.metadata.seq, store.files.size], ["link", 1, 1]);
-  asked = 0;
-  assert.equal(await codeOf(sender.send("lab.x", [["raw", (async function* () { yield big; })(), "binary"]])), "too_large");
-  assert.equal((await sender.send("lab.x", [])).metadata.seq, 2);
-  assert.equal((await (await inbox.take()).get("raw")).length, 100_000);
+  again();
+  const stream = (async function* () { yield big; })();
+  assert.equal((await sender.send("lab.x", [["raw", stream, "binary"]])).payloads[0].transport, "link");
+  assert.equal((await sender.send("lab.x", [])).metadata.seq, 3);
+  for (let at = 0; at < 2; at += 1) assert.equal((await (await inbox.take()).get("raw")).length, 100_000);
+  again();
+  assert.equal(await codeOf(sender.send("lab.x", [["raw", big, "binary"]], { links: false })), "too_large");
+  again();
+  store.failing = 1;
+  assert.equal(await codeOf(sender.send("lab.x", [["raw", big, "binary"]])), "unreachable");
+  assert.equal(store.files.size, 2);
+  assert.equal((await sender.send("lab.x", [])).metadata.seq, 4);
+});
+
+test("a message is planned again with the links that it has, until its server takes less than they need", async () => {
+  const { broker, sender, store } = pair();
+  const parts = [["link", new Uint8Array(600_000), "binary"], ...[90_000, 80_000, 70_000].map((size) => [`d${size}`, new Uint8Array(size), "binary"])];
+  // Asked for the plan, for the size that is published, and for each further plan.
+  shrinking(broker, 1_000_000, 250_000, 250_000, 98_500);
+  const { payloads } = await sender.send("lab.x", parts);
+  assert.deepEqual([payloads.map(({ transport }) => transport), store.files.size], [["link", "link", "link", "direct"], 3]);
+  for (const limits of [[250_000, 250_000, 150_000, 150_000, 90_000, 90_000, 1_000], [1_000], [...Array(4).fill([1_000, 900_000]).flat(), 900_000]]) {
+    shrinking(broker, 1_000_000, ...limits);
+    assert.equal(await codeOf(sender.send("lab.x", parts)), "too_large");
+  }
+  shrinking(broker, 1_000_000, 100_000);
+  const upload = store.upload;
+  let left = 2;
+  const failing = new Bridge(broker.connect(), { fileserver_upload_handler: async (given) => ((left -= 1) === 0 ? Promise.reject(new Error("torn")) : upload(given)) });
+  assert.equal(await codeOf(failing.send("lab.x", parts.slice(1))), "handler");
+  assert.equal(store.files.size, 3, "what was not published is deleted");
+});
+
+test("a delivery and a request are planned again too, as the same message", async () => {
+  const { broker, sender, receiver, store } = pair();
+  let sizes = [];
+  receiver.serve("lab.x", async (message) => {
+    const bytes = await message.get("raw");
+    sizes.push([message.payload("raw").transport, bytes.length, bytes[0], message.metadata.seq]);
+    return [["n", 1, "dictionary"]];
+  });
+  const raw = () => [["raw", new Uint8Array(100_000), "binary"]];
+  const again = shrinking(broker, 1_000_000, 50_000);
+  assert.equal(await (await sender.request("lab.x", raw())).get("n"), 1);
+  again();
+  assert.equal((await sender.deliver("lab.x", raw(), HURRY)).repeats, 0);
+  assert.deepEqual(sizes, [["link", 100_000, 0, 1], ["link", 100_000, 0, 2]]);
+  // It is sent, lost, and sent again when the server takes less.
+  sizes = [];
+  const lost = [];
+  let limit = 1_000_000;
+  Object.defineProperty(broker, "max_payload", { get: () => limit });
+  broker.loses = (subject, data) => {
+    if (subject !== "lab.x" || limit < 1_000_000) return false;
+    lost.push(JSON.parse(Buffer.from(data).toString()));
+    limit = 50_000;
+    return true;
+  };
+  const own = new Uint8Array(100_000).fill(1);
+  const delivery = sender.deliver("lab.x", [["raw", own, "binary"]], HURRY);
+  await soon(5);
+  own.fill(2);
+  const { envelope, repeats } = await delivery;
+  assert.deepEqual([lost.length, lost[0].payloads[0].transport, lost[0].msg_id, lost[0].metadata], [1, "direct", envelope.msg_id, envelope.metadata]);
+  assert.deepEqual([repeats, sizes], [1, [["link", 100_000, 1, 3]]]);
+  assert.equal(store.files.size, 1, "the request's upload; those of deliveries are deleted");
 });

@@ -1,12 +1,18 @@
 /** The Bridge over a real nats-server and file server; TEST_NATS_URL and TEST_FILESERVER_URL name them. */
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 
 import { Bridge, smartsend } from "../src/node.js";
+import { MemoryStore } from "../src/testing-node.js";
 import { codeOf } from "./common.js";
 
-const { TEST_NATS_URL, TEST_FILESERVER_URL } = process.env;
+const { TEST_NATS_URL, TEST_FILESERVER_URL, NATS_SERVER } = process.env;
 const { connect } = await import("@nats-io/transport-node").catch(() => ({}));
 const skip = !(TEST_NATS_URL && TEST_FILESERVER_URL && connect) && "no TEST_NATS_URL and TEST_FILESERVER_URL, or no @nats-io/transport-node";
 if (skip) console.log(`# skipped: ${skip}`);
@@ -74,4 +80,73 @@ test("the end is orderly: what was sent before is handled, and nothing is sent a
   });
   assert.equal(handled, 200);
   assert.equal(await codeOf(sender.send("test.end", [])), "broker_closed");
+});
+
+/** Runs `work` with the URL of a nats-server of its own, and what ends it and starts it anew with another max_payload */
+async function withServerOfItsOwn(work) {
+  const folder = await mkdtemp(join(tmpdir(), "natsbridge-test-"));
+  const port = await new Promise((resolve) => {
+    const free = createServer().listen(0, "127.0.0.1", () => {
+      const { port: found } = free.address();
+      free.close(() => resolve(found));
+    });
+  });
+  let running = null;
+  const stop = async () => {
+    if (running === null) return;
+    const ended = new Promise((resolve) => running.once("exit", resolve));
+    running.kill();
+    await ended;
+  };
+  const start = async (max_payload) => {
+    await stop();
+    await writeFile(join(folder, "nats.conf"), `host: 127.0.0.1\nport: ${port}\nmax_payload: ${max_payload}\n`);
+    running = spawn(NATS_SERVER, ["-c", join(folder, "nats.conf")], { stdio: ["ignore", "ignore", "pipe"] });
+    await new Promise((resolve, reject) => {
+      running.once("error", reject).once("exit", () => reject(new Error("nats-server ended")));
+      running.stderr.on("data", (text) => String(text).includes("Server is ready") && resolve());
+    });
+  };
+  try {
+    await start(1_000_000);
+    await work(`nats://127.0.0.1:${port}`, start);
+  } finally {
+    await stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+const noServer = !(NATS_SERVER && connect) && "no NATS_SERVER, or no @nats-io/transport-node";
+
+test("a server that comes back with a smaller max_payload gets links", { skip: noServer }, async () => {
+  await withServerOfItsOwn(async (servers, start) => {
+    const store = new MemoryStore();
+    const make = async () => new Bridge(await connect({ servers, reconnectTimeWait: 50, maxReconnectAttempts: -1 }), { fileserver_upload_handler: store.upload, fileserver_download_handler: store.download });
+    const [one, two] = [await make(), await make()];
+    try {
+      const big = (fill) => [["raw", new Uint8Array(300_000).fill(fill), "binary"]];
+      const inbox = two.subscribe("test.small");
+      await two.flush();
+      const delivered = one.deliver("test.small", big(1), { timeout: 30_000, first_pause: 100, longest_pause: 200 });
+      delivered.catch(() => inbox.unsubscribe());
+      const seen = [];
+      for await (const message of inbox) {
+        const raw = message.payload("raw");
+        seen.push([message.msgId, raw.transport, (await raw.bytes()).every((byte) => byte === 1)]);
+        if (raw.transport === "link") await message.ack();
+        else if (seen.length === 1) await start(100_000);
+        if (raw.transport === "link") break;
+      }
+      const { envelope } = await delivered;
+      const { msg_id } = envelope;
+      assert.deepEqual([seen[0], seen[seen.length - 1]], [[msg_id, "direct", true], [msg_id, "link", true]]);
+      assert.equal(store.files.size, 0);
+      two.serve("test.echo", async (message) => [["size", (await message.get("raw")).length, "dictionary"], ["back", await message.get("raw"), "binary"]]);
+      await two.flush();
+      const answer = await one.request("test.echo", big(2));
+      assert.deepEqual([await answer.get("size"), answer.payload("back").transport, (await answer.get("back")).length], [300_000, "link", 300_000]);
+    } finally {
+      await Promise.all([one.drain(), two.drain()]);
+    }
+  });
 });

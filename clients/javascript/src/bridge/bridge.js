@@ -50,16 +50,7 @@ export class Bridge {
 
   /** Publishes a message; resolves to its envelope */
   async send(subject, payloads, options = {}) {
-    const parts = Array.isArray(payloads) || typeof payloads?.[Symbol.iterator] !== "function" ? payloads : [...payloads];
-    for (let plans = 1; ; plans += 1) {
-      const outgoing = await this.prepared(subject, parts, options);
-      try {
-        return await this.publish(outgoing);
-      } catch (error) {
-        // The server takes less than it did: what was direct becomes a link. A stream can't be read again.
-        if (error.code !== "too_large" || plans === PLANS || parts.some(([, value]) => isStream(value))) throw error;
-      }
-    }
+    return this.publish(await this.prepared(subject, payloads, options));
   }
 
   /** Publishes a message and waits for the reply: a Message. A NACK is the error `nacked` */
@@ -123,35 +114,50 @@ export class Bridge {
     return prepare(subject, payloads, over({ ...limits, ...this.#send }, options), ROOM);
   }
 
-  /** Numbers, writes and publishes a message; `keep` keeps its uploads and text for a repeat */
-  async publish(outgoing, { reply = undefined, keep = false } = {}) {
-    const { envelope } = outgoing;
-    const isFirst = outgoing.text === undefined;
-    const numbers = isFirst ? this.#number(envelope) : null;
+  /** Publishes a message, planned again where the server takes less than it did; `keep` keeps its uploads for a repeat */
+  async publish(outgoing, { reply = undefined, keep = false, until = Infinity } = {}) {
+    const { envelope, isPublished } = outgoing;
     try {
-      outgoing.text ??= outgoing.json(numbers);
-      const limit = this.connection.info?.max_payload ?? Infinity;
-      const size = platform.byteLength(outgoing.text);
-      if (size > limit) throw new NATSBridgeError("too_large", `the message has ${size} bytes, the server now takes ${limit}; send it again`);
-      this.connection.publish(envelope.send_to, outgoing.text, reply === undefined ? undefined : { reply });
+      for (let plans = 1; !this.#publishOnce(outgoing, reply); plans += 1) {
+        const limit = this.connection.info.max_payload;
+        if (plans === PLANS) throw new NATSBridgeError("too_large", `the message is larger than the ${limit} bytes that the server takes by now`);
+        await outgoing.again(limit, until);
+      }
     } catch (error) {
-      // A number that nobody has seen is not missing.
-      if (numbers !== null && this.#numbers.get(envelope.send_to) === numbers.seq) this.#numbers.set(envelope.send_to, numbers.seq - 1);
-      if (isFirst) outgoing.text = undefined;
       if (!keep) await discard(envelope);
       if (error instanceof NATSBridgeError) throw ofMessage(error, envelope);
       throw ofMessage(new NATSBridgeError("broker_closed", `it can't be published: ${error.message}`, null, error), envelope);
     }
-    if (isFirst) sent(envelope);
+    if (!isPublished) sent(envelope);
     return envelope;
+  }
+
+  /** Numbers, writes and publishes a message; false where it is larger than the server takes */
+  #publishOnce(outgoing, reply) {
+    const { envelope } = outgoing;
+    const numbers = outgoing.isPublished ? null : this.#number(envelope);
+    try {
+      outgoing.text ??= outgoing.json(numbers);
+      if (platform.byteLength(outgoing.text) > (this.connection.info?.max_payload ?? Infinity)) return false;
+      this.connection.publish(envelope.send_to, outgoing.text, reply === undefined ? undefined : { reply });
+      outgoing.isPublished = true;
+      return true;
+    } finally {
+      if (!outgoing.isPublished) {
+        // A number that nobody has seen is not missing.
+        if (numbers !== null) this.#numbers.set(envelope.send_to, numbers.seq - 1);
+        outgoing.text = undefined;
+      }
+    }
   }
 
   /** The next number of a subject; a reply goes to a subject of its own, where there is nothing to count */
   #number({ send_to, reply_to_msg_id }) {
-    const known = this.#numbers.get(send_to) ?? 0;
-    if (reply_to_msg_id !== "" || (known === 0 && this.#numbers.size >= MAX_SUBJECTS)) return null;
-    this.#numbers.set(send_to, known + 1);
-    return { seq: known + 1, epoch: this.#epoch };
+    const known = this.#numbers.get(send_to);
+    if (reply_to_msg_id !== "" || (known === undefined && this.#numbers.size >= MAX_SUBJECTS)) return null;
+    const seq = (known ?? 0) + 1;
+    this.#numbers.set(send_to, seq);
+    return { seq, epoch: this.#epoch };
   }
 
   /** Sends an answer to where a message asks for it */
@@ -164,8 +170,6 @@ export class Bridge {
     this.#subscriptions.delete(subscription);
   }
 }
-
-const isStream = (value) => typeof value?.getReader === "function" || typeof value?.[Symbol.asyncIterator] === "function";
 
 /** Options of a delivery, and those of the message */
 function apart(options) {

@@ -80,7 +80,7 @@ export async function deliver(bridge, replies, subject, payloads, options, how) 
   try {
     for (;;) {
       try {
-        await bridge.publish(outgoing, { keep: true });
+        await bridge.publish(outgoing, { keep: true, until });
         wasSent = true;
       } catch (error) {
         if (error.code !== "broker_closed" || bridge.connection.isClosed?.()) throw error; // the connection may come back
