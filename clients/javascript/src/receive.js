@@ -157,17 +157,19 @@ export class Payload {
       const source = this.#isLink() && !this.#whole ? await this.#spooled() : memorySource(await this.#bytes());
       const ReadableStream = await platform.streamClass();
       const chunks = source.chunks()[source.bytes ? Symbol.iterator : Symbol.asyncIterator]();
+      const end = async () => {
+        await chunks.return?.();
+        await source.release?.();
+      };
+      const next = async () => chunks.next();
       return new ReadableStream({
         async pull(controller) {
-          const { done, value } = await chunks.next();
+          const { done, value } = await next().catch((error) => end().then(() => Promise.reject(error)));
           if (!done) return controller.enqueue(value);
-          await source.release?.();
+          await end();
           return controller.close();
         },
-        async cancel() {
-          await chunks.return?.();
-          await source.release?.();
-        },
+        cancel: end,
       }, { highWaterMark: 1 });
     });
   }

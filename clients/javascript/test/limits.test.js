@@ -10,6 +10,7 @@ import { Bridge, NATSBridgeError, file, metrics, openMessage, resetMetrics, setL
 import { Detector } from "../src/bridge/losses.js";
 import { Window } from "../src/bridge/window.js";
 import { count } from "../src/metrics.js";
+import { platform } from "../src/platform.js";
 import { MemoryBroker, MemoryStore } from "../src/testing-node.js";
 import { Plik, codeOf, errorOf, linked, withServer } from "./common.js";
 
@@ -53,7 +54,74 @@ test("the memory of numbers is bounded, and a jump that no loss explains is none
   assert.equal(detector.losses.missing, 1_999 + 98, "who was heard of first is forgotten");
 });
 
+test("messages that wait are bounded: what is dropped is counted, and taken when it comes again", async () => {
+  const { broker, receiver } = pair();
+  const inbox = receiver.subscribe("lab.x");
+  const publish = (msg_id) => broker.publish("lab.x", Buffer.from(JSON.stringify({ msg_id, sender_id: "s", payloads: [] })));
+  for (let at = 0; at < 65_536; at += 1) publish("");
+  publish("late");
+  await soon(1);
+  assert.deepEqual([inbox.waiting, inbox.dropped], [65_536, 1]);
+  await inbox.take();
+  for (let at = 0; at < 2; at += 1) publish("late");
+  await soon(1);
+  assert.deepEqual([inbox.waiting, inbox.dropped], [65_536, 1]);
+  assert.equal(inbox.unsubscribe(), 65_536);
+});
+
+test("subjects that are counted are bounded: messages to further ones carry no numbers", async () => {
+  const { sender } = pair();
+  const seq = async (subject) => (await sender.send(subject, [])).metadata.seq;
+  const { publish } = sender.connection;
+  for (let at = 0; at < 65_535; at += 1) await seq(`lab.${at}`);
+  sender.connection.publish = () => { throw new Error("torn"); };
+  assert.equal(await codeOf(seq("lab.last")), "broker_closed");
+  sender.connection.publish = publish;
+  assert.deepEqual([await seq("lab.beyond"), await seq("lab.last"), await seq("lab.0"), await seq("lab.beyond")], [undefined, 1, 2, undefined]);
+});
+
+test("a stream that is read, cancelled or broken leaves no temporary file open", async () => {
+  const { spool } = platform;
+  let [open, broken] = [0, false];
+  platform.spool = async () => {
+    const sink = await spool();
+    const finish = () => {
+      const source = sink.finish();
+      open += 1;
+      const chunks = async function* () {
+        for await (const chunk of source.chunks()) {
+          if (broken) throw new Error("the disk is gone");
+          yield chunk;
+        }
+      };
+      return { ...source, chunks, release: () => ((open -= 1), source.release()) };
+    };
+    return { ...sink, finish };
+  };
+  try {
+    await withServer((_, response) => response.end(Buffer.alloc(3_000_000)), async (fileserver_url) => {
+      const readers = async () => (await (await openMessage(linked(`${fileserver_url}/f`), { fileserver_url })).payload("x").stream()).getReader();
+      const whole = await readers();
+      assert.equal(open, 1);
+      let size = 0;
+      for (let piece; !(piece = await whole.read()).done; ) size += piece.value.length;
+      assert.deepEqual([size, open], [3_000_000, 0]);
+      await (await readers()).cancel();
+      const begun = await readers();
+      await begun.read();
+      await begun.cancel();
+      assert.equal(open, 0);
+      broken = true;
+      await assert.rejects((await readers()).read());
+      assert.equal(open, 0);
+    });
+  } finally {
+    platform.spool = spool;
+  }
+});
+
 test("series of metrics are bounded, and a logger that throws loses its record alone", async () => {
+  resetMetrics();
   try {
     for (let at = 0; at < 2_000; at += 1) count("deliveries_failed_total", { code: `c${at}` });
     assert.equal(Object.keys(metrics()).length, 1_000);
