@@ -9,6 +9,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { openMessage, smartreceive, smartsend } from "../src/node.js";
+import { choosePlatform } from "../src/platform.js";
+import { browserPlatform } from "../src/platform/browser.js";
+import { nodePlatform } from "../src/platform/node.js";
 import { codeOf, linked, withServer } from "./common.js";
 
 const payload = Buffer.from(Uint8Array.from({ length: 300_000 }, (_, at) => (at * 31 + (at >> 8)) & 255));
@@ -93,6 +96,20 @@ test("where a server does not continue, the download begins anew", async () => {
     const { bytes, code, asked } = await readFrom(answers);
     assert.ok(bytes && payload.equals(bytes), `${name}: ${code}`);
     assert.deepEqual(asked, expected, name);
+  }
+});
+
+test("a page that may not ask for a range is not told so, and begins anew", { skip: !globalThis.fetch && "no fetch" }, async () => {
+  choosePlatform(browserPlatform);
+  try {
+    const range = ["bytes=100000-", '"v1"'];
+    for (const [second, ...third] of [[rest(100_000)], [broken, whole()]]) {
+      const { bytes, code, asked } = await readFrom([whole(TAG, 100_000), second, ...third]);
+      assert.ok(bytes && payload.equals(bytes), code);
+      assert.deepEqual(asked, [[null, null], range, ...third.map(() => [null, null])]);
+    }
+  } finally {
+    choosePlatform(nodePlatform);
   }
 });
 
