@@ -6,7 +6,7 @@ import { test } from "node:test";
 
 import { Bridge, NATSBridgeError, openMessage, smartreceive, smartsend } from "../src/node.js";
 import { MemoryBroker } from "../src/testing-node.js";
-import { TESTDATA, testdata } from "./common.js";
+import { TESTDATA, codeOf, testdata } from "./common.js";
 
 /** A run of 200,000 takes some minutes on one core; a quick one is enough for each change */
 const MESSAGES = Number(process.env.HOSTILE ?? 20_000);
@@ -103,6 +103,26 @@ test("damaged messages", async () => {
   console.log(`# ${MESSAGES} damaged messages: ${read} read, ${Object.entries(codes).map(([code, times]) => `${code} ${times}`).join(", ")}; the slowest took ${slowest} ms of work`);
   assert.ok(read > 0 && Object.keys(codes).length > 8);
   assert.ok(slowest < 5_000, `none takes long, as this did: ${worst}`);
+});
+
+test("an Arrow file whose blocks lead to another message ends", async () => {
+  const { links } = await testdata("receive/valid/arrowtable_file_link.json");
+  const file = Buffer.from(Object.values(links)[0].base64, "base64");
+  const length = BigInt(8 + file.readInt32LE(12)); // of the schema's message, behind which the batch stands
+  const block = file.lastIndexOf(Buffer.from(new BigInt64Array([8n + length]).buffer));
+  Buffer.from(new BigInt64Array([8n, length, 0n]).buffer).copy(file, block);
+  assert.equal(await codeOf(smartreceive(enveloped("arrowtable", file))), "undecodable");
+});
+
+test("a column with more nulls than values", async () => {
+  const [, message] = await smartsend("x", [["t", [{ a: 1.5 }, { a: null }, { a: 2.5 }], "arrowtable"]]);
+  const body = Buffer.from(JSON.parse(message).payloads[0].data, "base64");
+  const node = Buffer.from(new BigInt64Array([3n, 1n]).buffer);
+  for (const nulls of [9n, -1n]) {
+    const changed = Buffer.from(body);
+    changed.writeBigInt64LE(nulls, changed.indexOf(node) + 8);
+    assert.equal(await codeOf(smartreceive(enveloped("arrowtable", changed))), "undecodable");
+  }
 });
 
 test("a subscription outlives damaged messages", async () => {

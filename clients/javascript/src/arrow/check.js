@@ -3,6 +3,9 @@
 import { NATSBridgeError } from "../errors.js";
 import { fromUtf8, lossyUtf8 } from "../values.js";
 
+/** Kinds of messages, which are also the numbers of the footer's lists of them */
+const [SCHEMA, DICTIONARY, BATCH] = [1, 2, 3];
+
 /**
  * Checks that the messages of a stream or file stay inside it, and become no more than is allowed when read; answers how many
  * bytes were checked. apache-arrow would read a second stream behind the first.
@@ -12,7 +15,7 @@ export function checkInput(arrow, input) {
   const refuse = (reason) => new NATSBridgeError("undecodable", `it is not a readable Arrow table: ${reason}`);
   const limit = Math.min(2 ** 30, Math.max(2 ** 24, 1000 * input.length));
   let needed = 0;
-  /** Checks the message here; answers its end and whether it is a schema, or null where the stream ends */
+  /** Checks the message here; answers its end and its kind, or null where the stream ends */
   const check = (place) => {
     if (place < 0 || place + 4 > input.length) return null;
     const modern = view.getInt32(place, true) === -1;
@@ -21,17 +24,18 @@ export function checkInput(arrow, input) {
     if (length === 0) return null;
     if (length < 0 || start + length > input.length) throw refuse("a message that is longer than the input");
     const metadata = input.subarray(start, start + length);
-    checkMessage(metadata);
+    const kind = checkMessage(metadata);
     const message = arrow.Message.decode(metadata);
     const bodyAt = start + length;
     const end = bodyAt + message.bodyLength;
     if (message.bodyLength < 0 || end > input.length) throw refuse("a body that is longer than the input");
     const batch = message.isRecordBatch() ? message.header() : message.isDictionaryBatch() ? message.header().data : null;
-    if (batch === null) return { end, isSchema: message.isSchema() };
+    if (batch === null) return { end, kind };
     const rows = Number(batch.length);
     if (rows < 0) throw refuse("a batch with fewer than no rows");
     if (rows > Math.max(2 ** 24, 8 * input.length)) throw new NATSBridgeError("too_large", "the Arrow table has more rows than bytes");
     for (const count of batch.variadicBufferCounts ?? []) if (!(count >= 0 && count <= batch.buffers.length)) throw refuse("more buffers than it has");
+    for (const { length, nullCount } of batch.nodes) if (nullCount < 0 || nullCount > length) throw refuse("a column with more nulls than values");
     for (const { offset, length: size } of batch.buffers) {
       if (offset < 0 || size < 0 || offset + size > message.bodyLength) throw refuse("a buffer outside its body");
       if (batch.compression == null || size === 0) continue;
@@ -40,7 +44,7 @@ export function checkInput(arrow, input) {
       needed += Math.max(becomes, 0);
     }
     if (needed > limit) throw new NATSBridgeError("too_large", `the Arrow table needs ${needed} bytes when read, the limit is ${limit}`);
-    return { end, isSchema: false };
+    return { end, kind };
   };
 
   const mark = (at) => lossyUtf8(input.subarray(at, at + 6)) === "ARROW1";
@@ -48,13 +52,19 @@ export function checkInput(arrow, input) {
     const end = input.length - 10;
     const length = end >= 8 && mark(end + 4) ? view.getInt32(end, true) : -1;
     if (length <= 0 || length > end - 8) throw refuse("a file without its end");
-    for (const place of footerPlaces(input.subarray(end - length, end))) if (check(place) === null) throw refuse("a block without a message");
+    for (const { place, kind } of footerBlocks(input.subarray(end - length, end))) {
+      // apache-arrow never ends where a block holds another message than it should.
+      if (check(place)?.kind !== kind) throw refuse("a block that holds something else");
+    }
     return input.length;
   }
   const first = check(0);
-  if (!first?.isSchema) throw refuse("it begins without a schema");
+  if (first?.kind !== SCHEMA) throw refuse("it begins without a schema");
   let { end } = first;
-  for (let message; (message = check(end)) !== null; ) end = message.end;
+  for (let message; (message = check(end)) !== null; ) {
+    if (message.kind === SCHEMA) throw refuse("a second schema");
+    end = message.end;
+  }
   return end;
 }
 
@@ -92,6 +102,21 @@ class Flatbuffer {
     return place && this.view.getUint8(place);
   }
 
+  short(table, field, absent) {
+    const place = this.place(table, field);
+    return place ? this.view.getInt16(place, true) : absent;
+  }
+
+  int(table, field, absent) {
+    const place = this.place(table, field);
+    return place ? this.view.getInt32(place, true) : absent;
+  }
+
+  checkText(table, field) {
+    const bytes = this.list(table, field, 1);
+    if (bytes.length > 0) fromUtf8(new Uint8Array(this.view.buffer, this.view.byteOffset + bytes[0], bytes.length));
+  }
+
   /** The places of a list's items */
   list(table, field, width) {
     const place = this.place(table, field);
@@ -113,36 +138,53 @@ class Flatbuffer {
 
   checkField(field, depth) {
     if (depth > 64) throw new RangeError("a type that nests deeper than 64 levels");
-    const isUnion = this.byte(field, 2) === 14;
-    if (isUnion) this.list(this.table(field, 3), 1, 4);
-    for (const child of this.list(field, 5, 4)) this.checkField(this.follow(child), depth + 1);
+    this.checkText(field, 0);
+    const children = this.list(field, 5, 4);
+    this.checkType(this.byte(field, 2), this.table(field, 3), children.length);
+    for (const child of children) this.checkField(this.follow(child), depth + 1);
     this.list(field, 6, 4);
   }
 
+  /** What apache-arrow takes for another type, or for none; numbers are those of `Type` in Schema.fbs */
+  checkType(kind, type, children) {
+    const [decimal, time, interval, list, union, fixedList, map, largeList] = [7, 9, 11, 12, 14, 16, 17, 21];
+    const holds = (is, what) => {
+      if (!is) throw new RangeError(`a column of ${what}`);
+    };
+    holds(kind !== 0, "no type");
+    if (kind === union) this.list(type, 1, 4);
+    if (kind === decimal) holds(this.int(type, 0, 0) >= 1 && this.int(type, 0, 0) <= 76, "decimals of an unknown length");
+    if (kind === time) holds([32, 32, 64, 64][this.short(type, 0, 1)] === this.int(type, 1, 32), "times of an unknown unit");
+    if (kind === interval) holds([0, 1, 2].includes(this.short(type, 0, 0)), "intervals of an unknown unit");
+    if ([list, fixedList, map, largeList].includes(kind)) holds(children === 1, "lists that are not of one type");
+  }
+
   checkBatch(batch) {
+    if (this.place(batch, 3) && this.byte(this.table(batch, 3), 0) > 1) throw new RangeError("an unknown compression");
     for (const [field, width] of [[1, 16], [2, 16], [4, 8]]) this.list(batch, field, width);
   }
 }
 
+/** Checks a message's lists; answers its kind */
 function checkMessage(bytes) {
   const message = new Flatbuffer(bytes);
-  const [schema, dictionary, batch] = [1, 2, 3];
   message.list(message.root, 4, 4);
   const kind = message.byte(message.root, 1);
   const header = message.table(message.root, 2);
-  if (kind === schema) message.checkSchema(header);
-  else if (kind === dictionary) message.checkBatch(message.table(header, 1));
-  else if (kind === batch) message.checkBatch(header);
+  if (kind === SCHEMA) message.checkSchema(header);
+  else if (kind === DICTIONARY) message.checkBatch(message.table(header, 1));
+  else if (kind === BATCH) message.checkBatch(header);
   else throw new RangeError("a message that is no table's");
+  return kind;
 }
 
 /** Where a file's dictionaries and batches are */
-function footerPlaces(bytes) {
+function footerBlocks(bytes) {
   const footer = new Flatbuffer(bytes);
   footer.checkSchema(footer.table(footer.root, 1));
   footer.list(footer.root, 4, 4);
-  const blocks = [...footer.list(footer.root, 2, 24), ...footer.list(footer.root, 3, 24)];
-  return blocks.map((block) => Number(footer.view.getBigInt64(block, true)));
+  return [DICTIONARY, BATCH].flatMap((kind) => footer.list(footer.root, kind, 24)
+    .map((block) => ({ place: Number(footer.view.getBigInt64(block, true)), kind })));
 }
 
 /** Checks that the buffers of an array hold what its length says */
@@ -158,14 +200,15 @@ export function checkData(arrow, data, length) {
   }
   const lists = [Type.List, Type.LargeList, Type.FixedSizeList, Type.Map];
   if (lists.includes(typeId) && (data.type.children.length !== 1 || data.children.length !== 1)) throw short();
-  if (typeId === Type.Map && data.type.children[0].type.children?.length !== 2) throw short();
+  if (typeId === Type.Map && (data.type.children[0].type.children?.length !== 2 || data.children[0].nullCount > 0)) throw short();
   if (typeId === Type.Bool && data.values.length < Math.ceil(length / 8)) throw short();
   if (typeId === Type.Utf8View || typeId === Type.BinaryView) {
     if (data.values.length < length * 16) throw short();
     const views = new DataView(data.values.buffer, data.values.byteOffset);
     for (let at = 0; at < length * 16; at += 16) {
       const [size, buffer, offset] = [0, 8, 12].map((field) => views.getInt32(at + field, true));
-      const outside = () => offset < 0 || offset + size > (data.variadicBuffers[buffer]?.length ?? -1);
+      const outside = () => offset < 0 || offset + size > (data.variadicBuffers[buffer]?.length ?? -1)
+        || [0, 1, 2, 3].some((byte) => data.values[at + 4 + byte] !== data.variadicBuffers[buffer][offset + byte]);
       if (data.getValid(at / 16) && (size < 0 || (size > 12 && outside()))) throw short();
     }
   }
