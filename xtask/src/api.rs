@@ -4,12 +4,12 @@
 //! list is made with one version of Rust, which writes a format that the reader (`examples/api.rs`) knows; rustdoc alone
 //! is told to write it although it is no nightly (`api/rustdoc.sh`).
 
-use std::fs;
 use std::path::PathBuf;
 
+use anyhow::{Context as _, Result, anyhow, bail};
+use fs_err as fs;
 use serde_json::Value;
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::process;
 use crate::workspace::{cargo, libraries, root};
 
@@ -30,30 +30,30 @@ Written by `cargo xtask api`; CI compares. A line that changes here changes prog
 const SHOWN: usize = 40;
 
 /// `cargo xtask api`
-pub(crate) fn write() -> Outcome<()> {
+pub(crate) fn write() -> Result<()> {
     let path = root().join(FILE);
-    fs::write(&path, list()?).context(|| format!("cannot write {}", path.display()))?;
+    fs::write(&path, list()?)?;
     println!("{FILE} is written");
     Ok(())
 }
 
 /// `cargo xtask api --check`
-pub(crate) fn check() -> Outcome<()> {
+pub(crate) fn check() -> Result<()> {
     let path = root().join(FILE);
-    let kept = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
+    let kept = fs::read_to_string(&path)?;
     let differences = differences(&kept, &list()?);
     if differences.is_empty() {
         println!("{FILE} is what the libraries offer");
         return Ok(());
     }
-    Err(Failure::new(format!(
+    Err(anyhow!(
         "{FILE} is not what the libraries offer; if that is meant, run `cargo xtask api` and commit it:\n{}",
         differences.join("\n")
-    )))
+    ))
 }
 
 /// The libraries' lists, one after the other
-fn list() -> Outcome<String> {
+fn list() -> Result<String> {
     let libraries = libraries()?;
     let mut rustdoc = cargo();
     // The whole workspace, as the step `doc` does: what that compiled serves here too.
@@ -74,17 +74,17 @@ fn list() -> Outcome<String> {
 }
 
 /// Says which Rust it takes, where the one that ran is another
-fn check_format(files: &[PathBuf]) -> Outcome<()> {
+fn check_format(files: &[PathBuf]) -> Result<()> {
     for file in files {
         let failed = || format!("cannot read {}", file.display());
-        let json: Value = serde_json::from_slice(&fs::read(file).context(failed)?).context(failed)?;
+        let json: Value = serde_json::from_slice(&fs::read(file)?).with_context(failed)?;
         let format = json["format_version"].as_u64();
         if format != Some(FORMAT) {
-            return Err(Failure::new(format!(
+            bail!(
                 "this Rust describes libraries in format {}, and {FILE} is made from format {FORMAT}, that of Rust \
                  {RUST}: run `cargo +{RUST} xtask api`, or move to another `public-api` (Cargo.toml) and FORMAT (api.rs)",
                 format.map_or_else(|| "unknown".to_owned(), |format| format.to_string())
-            )));
+            );
         }
     }
     Ok(())

@@ -6,65 +6,43 @@ mod facts;
 mod page;
 mod table;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
 use serde_json::{Value, json};
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::tools;
-use crate::workspace::{cargo, root};
+use crate::workspace::{build, root};
 
 /// What was asked for
-#[derive(Debug, Default)]
-struct Wishes {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wishes {
+    /// Three minutes instead of a quarter of an hour
+    #[arg(long)]
     quick: bool,
+    /// Where the report goes, with every sample
+    #[arg(long)]
     json: Option<PathBuf>,
+    /// Write docs/benchmarks.md and its plots
+    #[arg(long)]
     docs: bool,
+    /// Show an earlier report
+    #[arg(long)]
     from: Option<PathBuf>,
 }
 
-impl Wishes {
-    fn read(mut args: &[&str]) -> Outcome<Self> {
-        let mut wishes = Self::default();
-        while let [word, rest @ ..] = args {
-            args = match (*word, rest) {
-                ("--quick", rest) => {
-                    wishes.quick = true;
-                    rest
-                }
-                ("--docs", rest) => {
-                    wishes.docs = true;
-                    rest
-                }
-                ("--json", [file, rest @ ..]) => {
-                    wishes.json = Some(PathBuf::from(file));
-                    rest
-                }
-                ("--from", [file, rest @ ..]) => {
-                    wishes.from = Some(PathBuf::from(file));
-                    rest
-                }
-                ("--json" | "--from", []) => return Err(Failure::new(format!("{word} needs the name of a file"))),
-                _ => return Err(Failure::new(format!("bench does not know `{word}`: try `cargo xtask help`"))),
-            };
-        }
-        Ok(wishes)
-    }
-}
-
 /// Measures, or reads an earlier report, and shows it as asked
-pub(crate) fn run(args: &[&str]) -> Outcome<()> {
-    let wishes = Wishes::read(args)?;
+pub(crate) fn run(wishes: &Wishes) -> Result<()> {
     let report = match &wishes.from {
         Some(file) => read(file)?,
         None => measured(wishes.quick)?,
     };
     if let Some(file) = &wishes.json {
-        let text = serde_json::to_string_pretty(&report).context(|| "cannot write the report as JSON".to_owned())?;
-        fs::write(file, text + "\n").context(|| format!("cannot write {}", file.display()))?;
+        let text = serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?;
+        fs::write(file, text + "\n")?;
     }
     print!("{}", table::of(&report));
     if wishes.docs {
@@ -73,15 +51,18 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
-fn read(file: &Path) -> Outcome<Vec<Value>> {
-    let text = fs::read_to_string(file).context(|| format!("cannot read {}", file.display()))?;
-    serde_json::from_str(&text).context(|| format!("{} is no report of `cargo xtask bench`", file.display()))
+fn read(file: &Path) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(file)?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no report of `cargo xtask bench`", file.display()))
 }
 
-fn measured(quick: bool) -> Outcome<Vec<Value>> {
-    let nats_server = tools::nats_server()?;
-    let nanio = tools::nanio()?;
-    let [bench, natsbridge] = programs()?;
+fn measured(quick: bool) -> Result<Vec<Value>> {
+    let nats_server = tools::NATS_SERVER.locate()?;
+    let nanio = tools::NANIO.locate()?;
+    println!("building, optimised (the first time takes some minutes)");
+    let optimised = |package: &str, name: &str| build(&["--profile", "measured", "-p", package, "--bin", name], name);
+    let bench = optimised("natsbridge-bench", "natsbridge-bench")?;
+    let natsbridge = optimised("natsbridge-cli", "natsbridge")?;
     let began = Instant::now();
     let mut command = on_two_cores(&bench);
     if quick {
@@ -94,12 +75,11 @@ fn measured(quick: bool) -> Outcome<Vec<Value>> {
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .context(|| format!("cannot start {}", bench.display()))?;
+        .with_context(|| format!("cannot start {}", bench.display()))?;
     if !output.status.success() {
-        return Err(Failure::new("the measures were not taken: see above"));
+        bail!("the measures were not taken: see above");
     }
-    let mut report: Vec<Value> =
-        serde_json::from_slice(&output.stdout).context(|| "the benchmark printed no report".to_owned())?;
+    let mut report: Vec<Value> = serde_json::from_slice(&output.stdout).context("the benchmark printed no report")?;
     let seconds = began.elapsed().as_secs_f64();
     let target = quick.then_some(180.0);
     report.push(json!({
@@ -116,31 +96,6 @@ fn measured(quick: bool) -> Outcome<Vec<Value>> {
     Ok(report)
 }
 
-/// Builds the benchmark and the program, optimised, and says where they are
-fn programs() -> Outcome<[PathBuf; 2]> {
-    println!("building, optimised (the first time takes some minutes)");
-    let output = cargo()
-        .args(["build", "--profile", "measured", "-p", "natsbridge-bench", "-p", "natsbridge-cli", "--bins"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context(|| "cannot start cargo".to_owned())?;
-    if !output.status.success() {
-        return Err(Failure::new("the benchmark does not build: see above"));
-    }
-    let built = String::from_utf8_lossy(&output.stdout);
-    let program = |name: &str| {
-        built
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|message| message["target"]["name"] == name)
-            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .ok_or_else(|| Failure::new(format!("cargo built no program {name}")))
-    };
-    Ok([program("natsbridge-bench")?, program("natsbridge")?])
-}
-
 /// The targets are set for two cores; on a larger Linux machine everything is kept on the first two
 fn on_two_cores(program: &Path) -> Command {
     let more = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 2);
@@ -151,17 +106,4 @@ fn on_two_cores(program: &Path) -> Command {
         return command;
     }
     Command::new(program)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_come_in_any_order_and_a_wrong_one_is_named() {
-        let wishes = Wishes::read(&["--json", "a.json", "--quick"]).unwrap();
-        assert!(wishes.quick && !wishes.docs && wishes.json == Some(PathBuf::from("a.json")));
-        assert!(Wishes::read(&["--json"]).unwrap_err().to_string().contains("needs the name"));
-        assert!(Wishes::read(&["--fast"]).unwrap_err().to_string().contains("--fast"));
-    }
 }

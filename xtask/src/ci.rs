@@ -1,10 +1,12 @@
 //! `cargo xtask ci`: everything CI does, one command a step, the same on a desk.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::command;
-use crate::failure::{Context, Failure, Outcome};
+use anyhow::{Result, anyhow, bail};
+use clap::Parser as _;
+use fs_err as fs;
+
+use crate::Xtask;
 use crate::interrupt;
 use crate::workspace::root;
 
@@ -44,7 +46,7 @@ const STEPS: &[&[&str]] = &[
 ];
 
 /// Runs all steps; the first that fails ends it
-pub(crate) fn run() -> Outcome<()> {
+pub(crate) fn run() -> Result<()> {
     let mut taken: Vec<(&str, Duration)> = Vec::new();
     for words in STEPS {
         let name = words[0];
@@ -54,31 +56,32 @@ pub(crate) fn run() -> Outcome<()> {
         }
         println!("\n== {}", words.join(" "));
         let began = Instant::now();
-        let outcome = interrupt::check().and_then(|()| command(words));
+        let step = Xtask::try_parse_from([&["xtask"][..], *words].concat())?;
+        let outcome = interrupt::check().and_then(|()| step.run());
         taken.push((name, began.elapsed()));
         if let Err(failure) = outcome {
             print_table(&taken);
-            return Err(Failure::new(format!("step `{name}`: {failure}")));
+            bail!("step `{name}`: {failure:#}");
         }
     }
     Ok(())
 }
 
 /// `cargo xtask workflow`: writes the steps into GitHub's workflow, one job each
-pub(crate) fn write_workflow() -> Outcome<()> {
+pub(crate) fn write_workflow() -> Result<()> {
     let written = with_steps(&workflow()?)?;
-    fs::write(root().join(WORKFLOW), written).context(|| format!("cannot write {WORKFLOW}"))
+    Ok(fs::write(root().join(WORKFLOW), written)?)
 }
 
-fn workflow() -> Outcome<String> {
-    fs::read_to_string(root().join(WORKFLOW)).context(|| format!("cannot read {WORKFLOW}"))
+fn workflow() -> Result<String> {
+    Ok(fs::read_to_string(root().join(WORKFLOW))?)
 }
 
 /// The workflow with these steps as its commands
-fn with_steps(workflow: &str) -> Outcome<String> {
+fn with_steps(workflow: &str) -> Result<String> {
     let (start, end) = AROUND;
     let split = workflow.split_once(start).and_then(|(head, rest)| Some((head, rest.split_once(end)?.1)));
-    let (head, tail) = split.ok_or_else(|| Failure::new(format!("{WORKFLOW} has no list of commands")))?;
+    let (head, tail) = split.ok_or_else(|| anyhow!("{WORKFLOW} has no list of commands"))?;
     let commands: String = STEPS.iter().map(|words| format!("          - {}\n", words.join(" "))).collect();
     Ok([head, start, &commands, end, tail].concat())
 }
@@ -94,12 +97,22 @@ fn print_table(taken: &[(&str, Duration)]) {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
     fn workflow_has_the_same_steps() {
         let found = workflow().unwrap();
         assert!(found == with_steps(&found).unwrap(), "{WORKFLOW} is out of date: run `cargo xtask workflow`");
+    }
+
+    #[test]
+    fn steps_are_commands() {
+        Xtask::command().debug_assert();
+        for words in STEPS {
+            Xtask::try_parse_from([&["xtask"][..], *words].concat()).unwrap();
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `cargo xtask clients`: the package of each language in `clients/`, checked by its own script against real servers.
 
-use std::fs::{self, File};
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::failure::{Context, Failure, Outcome};
+use anyhow::{Context as _, Error, Result, bail};
+use fs_err::{self as fs, File};
+
 use crate::interrupt;
 use crate::process::Deadline;
 use crate::servers::{self, Port, Server};
 use crate::tools;
-use crate::workspace::{self, TempFolder, root};
+use crate::workspace::{self, TempFolder, entries, forget_cargo, name_of, root};
 
 /// The exit code of a script whose language can't be had on this machine; its last line says why
 const SKIPPED: i32 = 77;
@@ -31,34 +33,13 @@ const GLANCE: Duration = Duration::from_millis(50);
 const SHOWN: usize = 400;
 
 /// What was asked for on the command line
-#[derive(Debug, Default, PartialEq)]
-struct Options {
-    /// None: each language that has a script
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The languages to check; all of them where none is named
     languages: Vec<String>,
-    required: Vec<String>,
-}
-
-impl Options {
-    fn read(args: &[&str]) -> Outcome<Self> {
-        let mut options = Self::default();
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            match *arg {
-                "--require" => {
-                    let list = args.next().ok_or_else(|| Failure::new("--require needs a list of languages"))?;
-                    options
-                        .required
-                        .extend(list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(String::from));
-                }
-                word if word.starts_with('-') => return Err(Failure::new(format!("clients does not know {word}"))),
-                word => options.languages.push(word.to_owned()),
-            }
-        }
-        match options.required.iter().find(|name| !options.languages.is_empty() && !options.languages.contains(name)) {
-            Some(name) => Err(Failure::new(format!("{name} is required and not among the languages to check"))),
-            None => Ok(options),
-        }
-    }
+    /// Fail where one of these can't be had
+    #[arg(long, value_delimiter = ',')]
+    require: Vec<String>,
 }
 
 /// What became of a language's script
@@ -80,13 +61,15 @@ struct Row {
 }
 
 /// Checks the languages, prints a table, and fails where one failed or a required one was skipped
-pub(crate) fn run(args: &[&str]) -> Outcome<()> {
-    let options = Options::read(args)?;
+pub(crate) fn run(options: &Options) -> Result<()> {
     let there = languages(&root().join("clients"))?;
     let asked = if options.languages.is_empty() { &there } else { &options.languages };
-    if let Some(name) = asked.iter().chain(&options.required).find(|name| !there.contains(name)) {
+    if let Some(name) = options.require.iter().find(|name| !asked.contains(name)) {
+        bail!("{name} is required and not among the languages to check");
+    }
+    if let Some(name) = asked.iter().find(|name| !there.contains(name)) {
         let known = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        return Err(Failure::new(format!("there is no clients/{name}/check.sh; there is {known}")));
+        bail!("there is no clients/{name}/check.sh; there is {known}");
     }
     if asked.is_empty() {
         println!("clients/ has no check.sh: nothing to check");
@@ -106,25 +89,16 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
         rows.push(row);
     }
     print_table(&rows);
-    judge(&rows, &options.required)
+    judge(&rows, &options.require)
 }
 
 /// The folders that have a script
-fn languages(clients: &Path) -> Outcome<Vec<String>> {
+fn languages(clients: &Path) -> Result<Vec<String>> {
     if !clients.is_dir() {
         return Ok(Vec::new());
     }
-    let failed = || format!("cannot read {}", clients.display());
-    let entries = fs::read_dir(clients).context(failed)?;
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.context(failed)?;
-        if entry.path().join("check.sh").is_file() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
+    let with_script = entries(clients)?.into_iter().filter(|folder| folder.join("check.sh").is_file());
+    Ok(with_script.map(|folder| name_of(&folder)).collect())
 }
 
 /// The servers and programs that every script is told of
@@ -140,7 +114,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn set() -> Outcome<Self> {
+    fn set() -> Result<Self> {
         let natsbridge = workspace::natsbridge()?;
         let folder = TempFolder::create()?;
         let deadline = Deadline::after(START);
@@ -151,7 +125,7 @@ impl Stage {
         let natsbridge = plain(&natsbridge, folder.path())?;
         Ok(Self {
             natsbridge,
-            nats_server: tools::nats_server()?,
+            nats_server: tools::NATS_SERVER.locate()?,
             tools: tools::cache()?,
             websocket,
             nats,
@@ -178,36 +152,28 @@ impl Stage {
             .env("NATS_SERVER", &self.nats_server)
             .env("TOOLS", &self.tools)
             .env("WORK", work);
-        // What cargo says to us is about xtask: a build inside the script would take it for its own.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
-                command.env_remove(&name);
-            }
-        }
+        forget_cargo(&mut command);
         command
     }
 }
 
 /// The program as scripts start it: `S3_URL` is an address for them, and the program would store everything there
-fn plain(natsbridge: &Path, folder: &Path) -> Outcome<PathBuf> {
+fn plain(natsbridge: &Path, folder: &Path) -> Result<PathBuf> {
     let path = folder.join("natsbridge");
     let script = format!("#!/bin/sh\nunset S3_URL\nexec '{}' \"$@\"\n", natsbridge.display());
-    fs::write(&path, script).context(|| format!("cannot write {}", path.display()))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-        .context(|| format!("cannot change {}", path.display()))?;
+    fs::write(&path, script)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o755))?;
     Ok(path)
 }
 
 /// Runs a script to its end; shows what it printed where it failed
-fn check(language: &str, command: &mut Command, log: &Path, limit: Duration) -> Outcome<Row> {
-    let failed = || format!("cannot write {}", log.display());
-    let output = File::create(log).context(failed)?;
-    command.stdin(Stdio::null()).stdout(output.try_clone().context(failed)?).stderr(output).process_group(0);
+fn check(language: &str, command: &mut Command, log: &Path, limit: Duration) -> Result<Row> {
+    let output = File::create(log)?.into_file();
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
     let began = Instant::now();
-    let mut group = Group(command.spawn().context(|| format!("cannot start {language}'s check.sh"))?);
+    let mut group = Group(command.spawn().with_context(|| format!("cannot start {language}'s check.sh"))?);
     let code = loop {
-        if let Some(status) = group.0.try_wait().context(|| format!("cannot wait for {language}'s check.sh"))? {
+        if let Some(status) = group.0.try_wait().with_context(|| format!("cannot wait for {language}'s check.sh"))? {
             break status.code();
         }
         interrupt::check()?;
@@ -219,7 +185,7 @@ fn check(language: &str, command: &mut Command, log: &Path, limit: Duration) -> 
     let in_time = began.elapsed() <= limit;
     drop(group);
     let took = began.elapsed();
-    let printed = fs::read(log).context(|| format!("cannot read {}", log.display()))?;
+    let printed = fs::read(log)?;
     let printed = String::from_utf8_lossy(&printed);
     let said = printed.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned();
     let (verdict, said) = match code {
@@ -260,7 +226,7 @@ fn print_table(rows: &[Row]) {
 }
 
 /// Whether what happened is good enough
-fn judge(rows: &[Row], required: &[String]) -> Outcome<()> {
+fn judge(rows: &[Row], required: &[String]) -> Result<()> {
     let wrong = |row: &&Row| {
         row.verdict == Verdict::Failed || (row.verdict == Verdict::Skipped && required.contains(&row.language))
     };
@@ -269,7 +235,7 @@ fn judge(rows: &[Row], required: &[String]) -> Outcome<()> {
         _ => format!("{} failed: {}", row.language, row.said),
     };
     let wrong: Vec<_> = rows.iter().filter(wrong).map(said).collect();
-    if wrong.is_empty() { Ok(()) } else { Err(Failure::new(wrong.join("\n"))) }
+    if wrong.is_empty() { Ok(()) } else { Err(Error::msg(wrong.join("\n"))) }
 }
 
 #[cfg(test)]
@@ -324,17 +290,5 @@ mod tests {
         let failure = judge(&[row("python", Verdict::Skipped)], &required).unwrap_err().to_string();
         assert_eq!(failure, "python is required and was skipped: why");
         assert!(judge(&[row("dart", Verdict::Failed)], &[]).is_err());
-    }
-
-    #[test]
-    fn options_are_read_and_wrong_ones_named() {
-        let options = Options::read(&["python", "dart", "--require", "python"]).unwrap();
-        assert_eq!(
-            (options.languages, options.required),
-            (vec!["python".into(), "dart".into()], vec!["python".into()])
-        );
-        for args in [&["--require"][..], &["--all"], &["dart", "--require", "python"]] {
-            assert!(Options::read(args).is_err(), "{args:?}");
-        }
     }
 }

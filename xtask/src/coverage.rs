@@ -7,7 +7,8 @@
 
 use std::process::Command;
 
-use crate::failure::{Context, Outcome};
+use anyhow::{Context as _, Result};
+
 use crate::process;
 use crate::test;
 use crate::tools;
@@ -20,7 +21,7 @@ use crate::workspace::{members, root};
 const LEAST_OF_CORE: &str = "91";
 const LEAST_OF_ALL: &str = "87";
 
-pub(crate) fn run() -> Outcome<()> {
+pub(crate) fn run() -> Result<()> {
     let servers = test::Servers::locate()?;
     test::documentation(&servers)?;
 
@@ -35,25 +36,25 @@ pub(crate) fn run() -> Outcome<()> {
     let (published, others): (Vec<_>, Vec<_>) = members()?.into_iter().partition(|package| package.published);
     let mut left_out: Vec<_> = others.into_iter().map(|package| package.name).collect();
     check(&left_out, LEAST_OF_ALL)
-        .context(|| format!("tests reach too little of all: {LEAST_OF_ALL} % is the least"))?;
+        .with_context(|| format!("tests reach too little of all: {LEAST_OF_ALL} % is the least"))?;
     left_out.extend(published.into_iter().map(|package| package.name).filter(|name| name != "natsbridge-core"));
     check(&left_out, LEAST_OF_CORE)
-        .context(|| format!("tests reach too little of core: {LEAST_OF_CORE} % is the least"))?;
+        .with_context(|| format!("tests reach too little of core: {LEAST_OF_CORE} % is the least"))?;
     // Again, since it is what a log should end with.
     println!("\n{}", summary.unwrap_or_default());
     Ok(())
 }
 
 /// Prints the lines of each file but those of these crates, and fails where they are too few
-fn check(left_out: &[String], least: &str) -> Outcome<()> {
+fn check(left_out: &[String], least: &str) -> Result<()> {
     let files = format!("/({})/(src|examples|tests)/", left_out.join("|"));
     let words = ["llvm-cov", "report", "--fail-under-lines", least, "--ignore-filename-regex", &files];
     process::run(counting()?.args(words))
 }
 
 /// cargo-llvm-cov, told where things are
-fn counting() -> Outcome<Command> {
-    let mut command = Command::new(tools::llvm_cov()?);
+fn counting() -> Result<Command> {
+    let mut command = Command::new(tools::LLVM_COV.locate()?);
     command.current_dir(root()).env("CARGO_LLVM_COV_SETUP", "no");
     // Programs that are instrumented are built apart: cargo can't tell them from others. The second is for tests that
     // build programs themselves.

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::process::{Deadline, Process};
 use crate::servers::{self, Port};
 use crate::workspace::{self, TempFolder};
@@ -19,12 +19,12 @@ use crate::workspace::{self, TempFolder};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Starts both servers, receives in one process what another sends, and compares
-pub(crate) fn run() -> Outcome<()> {
+pub(crate) fn run() -> Result<()> {
     let natsbridge = workspace::natsbridge_alone()?;
     let folder = TempFolder::create()?;
     let [stored, saved] = ["files", "saved"].map(|name| folder.path().join(name));
     for path in [&stored, &saved] {
-        std::fs::create_dir(path).context(|| format!("cannot create {}", path.display()))?;
+        fs_err::create_dir(path)?;
     }
     let parts = sent::parts(&workspace::root().join("testdata/demo"), folder.path())?;
 
@@ -54,9 +54,9 @@ pub(crate) fn run() -> Outcome<()> {
     sender.wait(deadline)?;
     let printed = receiver.wait(deadline)?;
     let [line] = printed.as_slice() else {
-        return Err(Failure::new(format!("the receiver printed {} lines instead of one message", printed.len())));
+        bail!("the receiver printed {} lines instead of one message", printed.len());
     };
-    let message: Value = serde_json::from_str(line).context(|| "the receiver's line is not JSON".to_owned())?;
+    let message: Value = serde_json::from_str(line).context("the receiver's line is not JSON")?;
     verify::report(&parts, &message)?;
     println!("{}", next(&natsbridge));
     Ok(())
@@ -77,7 +77,7 @@ fn next(natsbridge: &Path) -> String {
 }
 
 /// Returns once the receiver's subscription is in place: what is sent from then on arrives
-fn start_receiver(mut command: Command, saved: &Path, deadline: Deadline) -> Outcome<Process> {
+fn start_receiver(mut command: Command, saved: &Path, deadline: Deadline) -> Result<Process> {
     command.args(["receive", "demo.>", "--count", "1", "--json", "--save"]).arg(saved);
     let mut receiver = Process::spawn("natsbridge receive", &mut command)?;
     receiver.wait_for(deadline, |line| line.text.contains("listening on demo.>").then_some(()))?;

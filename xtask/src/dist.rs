@@ -2,16 +2,15 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use sha2::{Digest as _, Sha256};
+use anyhow::{Result, anyhow, bail};
+use fs_err as fs;
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::process;
 use crate::tools;
-use crate::workspace::{TempFolder, build, members, root};
+use crate::workspace::{TempFolder, build, entries, forget_cargo, members, name_of, path_with, root, rustc, sha256};
 
 /// Where everything goes
 const FOLDER: &str = "target/dist";
@@ -30,25 +29,30 @@ const SHELLS: [(&str, &str); 4] = [
 /// Licences and pages at the archive's top
 const PAGES: [&str; 4] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "CHANGELOG.md"];
 
-/// Makes what is asked for: `archive` where nothing is
-pub(crate) fn run(what: &[&str]) -> Outcome<()> {
+/// What a release has
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Kind {
+    Archive,
+    Wheel,
+    Npm,
+    Image,
+}
+
+/// Makes what is asked for
+pub(crate) fn run(what: &[Kind]) -> Result<()> {
     let folder = root().join(FOLDER);
-    fs::create_dir_all(&folder).context(|| format!("cannot create {}", folder.display()))?;
-    let what = if what.is_empty() { &["archive"] } else { what };
+    fs::create_dir_all(&folder)?;
     for kind in what {
-        match *kind {
-            "archive" => archive(&folder)?,
-            "wheel" => wheel(&folder)?,
-            "npm" => npm(&folder)?,
-            "image" => image(&folder)?,
-            other => {
-                return Err(Failure::new(format!("dist makes no {other}; it makes archive, wheel, npm, image")));
-            }
+        match kind {
+            Kind::Archive => archive(&folder)?,
+            Kind::Wheel => wheel(&folder)?,
+            Kind::Npm => npm(&folder)?,
+            Kind::Image => image(&folder)?,
         }
     }
     let listed = sums(&folder)?;
     let path = folder.join(SUMS);
-    fs::write(&path, &listed).context(|| format!("cannot write {}", path.display()))?;
+    fs::write(&path, &listed)?;
     println!("\n{}:", folder.display());
     for line in listed.lines() {
         let (digest, name) = line.split_once("  ").unwrap_or_default();
@@ -59,25 +63,18 @@ pub(crate) fn run(what: &[&str]) -> Outcome<()> {
 }
 
 /// The version that everything of the workspace has
-fn version() -> Outcome<String> {
+fn version() -> Result<String> {
     let members = members()?;
     let cli = members.iter().find(|package| package.name == "natsbridge-cli");
     let version = cli.and_then(|package| package.manifest["version"].as_str().map(str::to_owned));
-    version.ok_or_else(|| Failure::new("natsbridge-cli has no version"))
-}
-
-/// The target that this machine's compiler builds for
-fn host() -> Outcome<String> {
-    let said = process::output(Command::new("rustc").args(["--version", "--verbose"]))?;
-    let host = said.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned);
-    host.ok_or_else(|| Failure::new("rustc does not name its host"))
+    version.ok_or_else(|| anyhow!("natsbridge-cli has no version"))
 }
 
 /// The program with completions, manual pages and licences
-fn archive(folder: &Path) -> Outcome<()> {
+fn archive(folder: &Path) -> Result<()> {
     println!("building natsbridge as it is installed (some minutes)");
     let program = build(&["--release", "--bin", "natsbridge", "--package", "natsbridge-cli"], "natsbridge")?;
-    let name = format!("natsbridge-{}-{}", version()?, host()?);
+    let name = format!("natsbridge-{}-{}", version()?, rustc("host:")?);
     let work = TempFolder::create()?;
     let top = work.path().join(&name);
     fill(&top, &program)?;
@@ -95,86 +92,67 @@ fn archive(folder: &Path) -> Outcome<()> {
 }
 
 /// Puts everything that the archive has under its top folder
-fn fill(top: &Path, program: &Path) -> Outcome<()> {
+fn fill(top: &Path, program: &Path) -> Result<()> {
     let completions = top.join("completions");
     let manual = top.join("man");
-    fs::create_dir_all(&completions).context(|| format!("cannot create {}", completions.display()))?;
-    let copy = |from: &Path, to: PathBuf| {
-        fs::copy(from, &to).map(drop).context(|| format!("cannot copy {} to {}", from.display(), to.display()))
-    };
-    copy(program, top.join(program.file_name().unwrap_or_else(|| OsStr::new("natsbridge"))))?;
+    fs::create_dir_all(&completions)?;
+    fs::copy(program, top.join(program.file_name().unwrap_or_else(|| OsStr::new("natsbridge"))))?;
     for page in PAGES {
-        copy(&root().join(page), top.join(page))?;
+        fs::copy(root().join(page), top.join(page))?;
     }
     for (shell, file) in SHELLS {
         let script = process::output(Command::new(program).args(["completions", shell]))?;
-        fs::write(completions.join(file), script).context(|| format!("cannot write {file}"))?;
+        fs::write(completions.join(file), script)?;
     }
     process::output(Command::new(program).args(["man", "--dir"]).arg(&manual)).map(drop)
 }
 
 /// Unpacks an archive as a user does, and runs what is in it; returns the program's size
-fn try_archive(file: &Path, name: &str) -> Outcome<u64> {
+fn try_archive(file: &Path, name: &str) -> Result<u64> {
     let folder = TempFolder::create()?;
     process::output(Command::new("tar").arg("-xf").arg(file).arg("-C").arg(folder.path()))?;
     let top = folder.path().join(name);
     let program = top.join(format!("natsbridge{}", env::consts::EXE_SUFFIX));
     let said = process::output(Command::new(&program).arg("--version"))?;
     if !said.contains(&version()?) {
-        return Err(Failure::new(format!("the program in {} says it is {}", file.display(), said.trim())));
+        bail!("the program in {} says it is {}", file.display(), said.trim());
     }
     let files = SHELLS.map(|(_, file)| format!("completions/{file}")).into_iter();
     let files = files.chain(["man/natsbridge.1".to_owned(), "man/natsbridge-send.1".to_owned()]);
     for wanted in files.chain(PAGES.map(str::to_owned)) {
         let length = fs::metadata(top.join(&wanted)).map_or(0, |file| file.len());
         if length < 100 {
-            return Err(Failure::new(format!("{} has no {wanted}", file.display())));
+            bail!("{} has no {wanted}", file.display());
         }
     }
     Ok(fs::metadata(&program).map_or(0, |file| file.len()))
 }
 
 /// `cargo xtask wheel`, or a part of `dist`: the Python package with the engine inside
-fn wheel(folder: &Path) -> Outcome<()> {
+fn wheel(folder: &Path) -> Result<()> {
     let manifest = "clients/python/Cargo.toml";
     if !root().join(manifest).is_file() {
-        return Err(Failure::new(format!("there is no {manifest}")));
+        bail!("there is no {manifest}");
     }
-    let maturin = tools::maturin()?;
+    let maturin = tools::MATURIN.locate()?;
     // On Linux through zig, whose C library is old enough for every system that pip serves.
-    let mut command = cargo_free(&maturin);
+    let mut command = Command::new(&maturin);
+    forget_cargo(command.current_dir(root()));
     command.args(["build", "--release", "--locked", "--manifest-path", manifest, "--out"]).arg(folder);
     if cfg!(target_os = "linux") {
         // maturin looks for zig as the module of a Python that it finds on PATH.
-        let bin = maturin.parent().map(Path::to_path_buf).unwrap_or_default();
-        let path = env::var_os("PATH").unwrap_or_default();
-        let search = env::join_paths([bin].into_iter().chain(env::split_paths(&path)));
-        command.args(["--zig", "--compatibility", "manylinux2014"]);
-        command.env("PATH", search.context(|| "PATH can't be extended".to_owned())?);
+        command.args(["--zig", "--compatibility", "manylinux2014"]).env("PATH", path_with(maturin.parent())?);
     }
     process::run(&mut command)?;
     println!("a wheel for Python 3.8 and newer is in {}", folder.display());
     Ok(())
 }
 
-/// A program that asks cargo itself and must not take what cargo says to us for its own
-fn cargo_free(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(root());
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
-            command.env_remove(&name);
-        }
-    }
-    command
-}
-
 /// The JavaScript package as npm packs it
-fn npm(folder: &Path) -> Outcome<()> {
+fn npm(folder: &Path) -> Result<()> {
     let package = root().join("clients/javascript");
     if !package.join("package.json").is_file() {
-        return Err(Failure::new("there is no clients/javascript/package.json"));
+        bail!("there is no clients/javascript/package.json");
     }
     let program = if cfg!(windows) { "npm.cmd" } else { "npm" };
     let mut pack = Command::new(program);
@@ -183,14 +161,14 @@ fn npm(folder: &Path) -> Outcome<()> {
 }
 
 /// The container image, from the archive's program and this checkout's Dockerfile
-fn image(folder: &Path) -> Outcome<()> {
+fn image(folder: &Path) -> Result<()> {
     let docker =
         ["docker", "podman"].into_iter().find(|tool| process::output(Command::new(tool).arg("version")).is_ok());
     let Some(docker) = docker else {
         println!("skipped: image: neither docker nor podman runs here");
         return Ok(());
     };
-    let name = format!("natsbridge-{}-{}", version()?, host()?);
+    let name = format!("natsbridge-{}-{}", version()?, rustc("host:")?);
     let file = folder.join(format!("{name}.tar.gz"));
     if !file.is_file() {
         archive(folder)?;
@@ -207,20 +185,9 @@ fn image(folder: &Path) -> Outcome<()> {
 }
 
 /// Digests of the folder's files, by name
-fn sums(folder: &Path) -> Outcome<String> {
-    let failed = || format!("cannot read {}", folder.display());
-    let mut lines = Vec::new();
-    for entry in fs::read_dir(folder).context(failed)? {
-        let path = entry.context(failed)?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if path.is_file() && name != SUMS {
-            let content = fs::read(&path).context(|| format!("cannot read {}", path.display()))?;
-            let digest: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
-            lines.push(format!("{digest}  {name}\n"));
-        }
-    }
-    lines.sort_by(|a, b| a.get(64..).cmp(&b.get(64..)));
-    Ok(lines.concat())
+fn sums(folder: &Path) -> Result<String> {
+    let files = entries(folder)?.into_iter().filter(|path| path.is_file() && name_of(path) != SUMS);
+    files.map(|path| Ok(format!("{}  {}\n", sha256(&fs::read(&path)?), name_of(&path)))).collect()
 }
 
 /// With one digit after the point
@@ -246,9 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_the_archive_exist_and_unknown_kinds_are_named() {
+    fn pages_of_the_archive_exist_and_sizes_have_one_digit() {
         assert_eq!([megabytes(0), megabytes(1_949_999), megabytes(21_000_000)], ["0.0", "1.9", "21.0"]);
         assert!(PAGES.iter().all(|page| root().join(page).is_file()));
-        assert!(run(&["floppy"]).unwrap_err().to_string().starts_with("dist makes no floppy"));
     }
 }

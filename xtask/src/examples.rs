@@ -1,19 +1,19 @@
 //! `cargo xtask examples`: the examples that need another language, run as their READMEs say and asked what they show.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, anyhow, bail};
+use fs_err as fs;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::peers;
 use crate::process::{Deadline, Line, Process};
 use crate::servers::{self, Port, clean};
 use crate::tools;
-use crate::workspace::{self, TempFolder, root};
+use crate::workspace::{self, TempFolder, root, sha256};
 
 /// How long an example may take once everything is built
 const LIMIT: Duration = Duration::from_secs(120);
@@ -22,16 +22,16 @@ const LIMIT: Duration = Duration::from_secs(120);
 const LARGE: usize = 1_200_000;
 
 /// Runs both; `screenshot` names the picture of the page to make
-pub(crate) fn run(screenshot: Option<&str>) -> Outcome<()> {
+pub(crate) fn run(screenshot: Option<&str>) -> Result<()> {
     let natsbridge = workspace::natsbridge()?;
-    table_to_python(&natsbridge).context(|| "table_exchange".to_owned())?;
+    table_to_python(&natsbridge).context("table_exchange")?;
     println!("table_exchange: a table to Python and its means back");
-    page(&natsbridge, screenshot).context(|| "the web page".to_owned())?;
+    page(&natsbridge, screenshot).context("the web page")?;
     println!("web: text, an image, a table and a large file from a page to Rust and back");
     Ok(())
 }
 
-fn table_to_python(natsbridge: &Path) -> Outcome<()> {
+fn table_to_python(natsbridge: &Path) -> Result<()> {
     let python = peers::locate("python-pure")?;
     let program = workspace::built("--example", "table_exchange")?;
     let folder = TempFolder::create()?;
@@ -55,21 +55,22 @@ fn table_to_python(natsbridge: &Path) -> Outcome<()> {
 }
 
 /// The page sends to Rust, then Rust to the page; the servers are set up as the page's README says
-fn page(natsbridge: &Path, screenshot: Option<&str>) -> Outcome<()> {
+fn page(natsbridge: &Path, screenshot: Option<&str>) -> Result<()> {
     let browser = peers::locate("browser")?;
     let web = root().join("clients/javascript/web");
     let folder = TempFolder::create()?;
     let [large, config, saved] = ["large.bin", "nats.conf", "saved"].map(|name| folder.path().join(name));
     let noise: Vec<u8> = (0_u32..).flat_map(|n| Sha256::digest(n.to_le_bytes())).take(LARGE).collect();
-    fs::write(&large, &noise).context(|| "cannot write the large file".to_owned())?;
+    fs::write(&large, &noise).context("cannot write the large file")?;
     let photo = root().join("testdata/demo/photo.png");
 
-    let settings = fs::read_to_string(web.join("nats.conf")).context(|| "cannot read nats.conf".to_owned())?;
+    let settings = fs::read_to_string(web.join("nats.conf")).context("cannot read nats.conf")?;
     let [nats, websocket, page] = [servers::free_address()?, servers::free_address()?, servers::free_address()?];
     let settings = settings.replace("127.0.0.1:4222", &nats).replace("127.0.0.1:9222", &websocket);
-    fs::write(&config, settings.replace("127.0.0.1:8000", &page)).context(|| "cannot write nats.conf".to_owned())?;
+    fs::write(&config, settings.replace("127.0.0.1:8000", &page)).context("cannot write nats.conf")?;
     let deadline = Deadline::after(LIMIT);
-    let mut server = Process::spawn("nats-server", Command::new(tools::nats_server()?).arg("--config").arg(&config))?;
+    let mut server =
+        Process::spawn("nats-server", Command::new(tools::NATS_SERVER.locate()?).arg("--config").arg(&config))?;
     server.wait_for(deadline, |line| line.text.contains("Server is ready").then_some(()))?;
     let mut serve = clean(natsbridge);
     serve.args(["serve", "--listen", "127.0.0.1:0", "--cors", &format!("http://{page}"), "--dir"]);
@@ -97,7 +98,7 @@ fn page(natsbridge: &Path, screenshot: Option<&str>) -> Outcome<()> {
     let line_of = |line: &Line, key: &str| serde_json::from_str::<Value>(&line.text).ok()?.get(key).cloned();
     let sent = drive.wait_for(deadline, |line| line_of(line, "sent"))?;
     let table = json!([["sensor", "celsius"], ["kitchen", "21.5"], ["cellar", "12"]]);
-    let file = json!({"size": LARGE, "sha256": hex(&noise)});
+    let file = json!({"size": LARGE, "sha256": sha256(&noise)});
     check_shown(&sent, "a page", "hello from a page, grüß dich", &table, &file)?;
 
     let received = receiver.wait(deadline)?;
@@ -112,12 +113,12 @@ fn page(natsbridge: &Path, screenshot: Option<&str>) -> Outcome<()> {
     same(&received["payloads"][2]["value"], &rows)?;
     for (name, original) in [("photo.png", &photo), ("large.bin", &large)] {
         if fs::read(saved.join(name)).ok() != fs::read(original).ok() {
-            return Err(Failure::new(format!("{name} arrived with other bytes")));
+            bail!("{name} arrived with other bytes");
         }
     }
 
     let rows_file = folder.path().join("rows.json");
-    fs::write(&rows_file, rows.to_string()).context(|| "cannot write the rows".to_owned())?;
+    fs::write(&rows_file, rows.to_string()).context("cannot write the rows")?;
     let at = |name: &str, path: &Path| format!("{name}=@{}", path.display());
     let mut send = program();
     send.args(["send", "web.room", "--sender-name", "Rust", "--text", "note=hello from Rust, Grüße"]);
@@ -130,7 +131,7 @@ fn page(natsbridge: &Path, screenshot: Option<&str>) -> Outcome<()> {
 }
 
 /// What the page shows of a message, read from its elements
-fn check_shown(shown: &Value, sender: &str, text: &str, table: &Value, file: &Value) -> Outcome<()> {
+fn check_shown(shown: &Value, sender: &str, text: &str, table: &Value, file: &Value) -> Result<()> {
     same(&shown["sender"], &json!(sender))?;
     same(&shown["text"], &json!([text]))?;
     same(&shown["images"], &json!([[208, 136]]))?;
@@ -140,16 +141,12 @@ fn check_shown(shown: &Value, sender: &str, text: &str, table: &Value, file: &Va
     let about = about.unwrap_or_default();
     let ends = [" · text · ", "image · 16.3 kB · direct", " · jsontable · ", "binary · 1.2 MB · link"];
     let right = about.len() == ends.len() && about.iter().zip(ends).all(|(line, end)| line.contains(end));
-    if right { Ok(()) } else { Err(Failure::new(format!("the page says {about:?}"))) }
+    if right { Ok(()) } else { Err(anyhow!("the page says {about:?}")) }
 }
 
-fn same(found: &Value, expected: &Value) -> Outcome<()> {
+fn same(found: &Value, expected: &Value) -> Result<()> {
     if found == expected {
         return Ok(());
     }
-    Err(Failure::new(format!("expected {expected}, found {found}")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Err(anyhow!("expected {expected}, found {found}"))
 }

@@ -2,19 +2,15 @@
 
 mod seeds;
 
-use std::fs::{self, File};
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 
-use crate::failure::{Context, Failure, Outcome};
-use crate::process;
+use anyhow::{Error, Result};
+use fs_err::{self as fs, File};
+
+use crate::process::{self, abreast};
 use crate::tools;
-use crate::workspace::{cargo, root};
-
-/// How long each target runs unless told otherwise, in seconds
-const SECONDS: u64 = 60;
+use crate::workspace::{cargo, root, rustc};
 
 /// What a stranger may send: each target's name, and the longest input that is tried, in bytes
 ///
@@ -32,65 +28,30 @@ const TARGETS: [(&str, u32); 9] = [
 ];
 
 /// What was asked for on the command line
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Wish<'a> {
-    seconds: Option<u64>,
-    target: Option<&'a str>,
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wishes {
+    /// How long each target runs, in seconds
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// One target instead of all
+    #[arg(value_parser = TARGETS.map(|target| target.0))]
+    target: Option<String>,
     /// One input to run once, instead of fuzzing
-    input: Option<&'a str>,
+    #[arg(long, requires = "target")]
+    input: Option<PathBuf>,
 }
-
-impl<'a> Wish<'a> {
-    fn read(words: &[&'a str]) -> Outcome<Self> {
-        let mut wish = Self::default();
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            let mut value = || words.next().copied().ok_or_else(|| Failure::new(format!("{word} needs a value")));
-            match *word {
-                "--seconds" => wish.seconds = Some(value()?.parse().context(|| "--seconds".to_owned())?),
-                "--input" => wish.input = Some(value()?),
-                name if TARGETS.iter().any(|target| target.0 == name) => wish.target = Some(name),
-                other => {
-                    let names: Vec<_> = TARGETS.iter().map(|target| target.0).collect();
-                    return Err(Failure::new(format!("no target `{other}`; there are {}", names.join(", "))));
-                }
-            }
-        }
-        match wish {
-            Self { input: Some(_), target: None, .. } => {
-                Err(Failure::new("--input needs the target that is to run it"))
-            }
-            wish => Ok(wish),
-        }
-    }
-}
-
-/// Targets that run side by side
-const ABREAST: usize = 2;
 
 /// Builds all targets once, then runs those asked for, a few at a time; fails when one has found something
-pub(crate) fn run(words: &[&str]) -> Outcome<()> {
-    let wish = Wish::read(words)?;
+pub(crate) fn run(wishes: &Wishes) -> Result<()> {
     let programs = build()?;
-    if let (Some(input), Some(name)) = (wish.input, wish.target) {
+    if let (Some(input), Some(name)) = (&wishes.input, &wishes.target) {
         return process::run(fuzzer(&programs.join(name)).arg(input));
     }
     println!("{:<12}{:>10}{:>14}{:>10}{:>10}", "target", "seconds", "executions", "seeds", "corpus");
-    let wanted: Vec<_> = TARGETS.into_iter().filter(|target| wish.target.is_none_or(|name| name == target.0)).collect();
-    let seconds = wish.seconds.unwrap_or(SECONDS);
-    for few in wanted.chunks(ABREAST) {
-        let outcomes = thread::scope(|scope| {
-            let start = |(name, longest): &(&'static str, u32)| {
-                let (program, name, longest) = (programs.join(name), *name, *longest);
-                scope.spawn(move || fuzz(name, longest, &program, seconds))
-            };
-            let running: Vec<_> = few.iter().map(start).collect();
-            let ended = running.into_iter().map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            ended.collect::<Vec<_>>()
-        });
-        outcomes.into_iter().collect::<Outcome<()>>()?;
-    }
-    Ok(())
+    let wanted: Vec<_> =
+        TARGETS.into_iter().filter(|target| wishes.target.as_ref().is_none_or(|name| name == target.0)).collect();
+    let job = |(name, longest): &(&str, u32)| fuzz(name, *longest, &programs.join(name), wishes.seconds);
+    abreast(&wanted, job).into_iter().collect()
 }
 
 /// The crate of the targets
@@ -104,18 +65,15 @@ fn place() -> PathBuf {
 }
 
 /// Compiles the targets and says in which folder they are
-fn build() -> Outcome<PathBuf> {
+fn build() -> Result<PathBuf> {
     // cargo-fuzz itself would rewrite a lock file that is behind, and say nothing.
     process::output(cargo().current_dir(home()).args(["metadata", "--locked", "--format-version", "1"]))?;
     println!("building the fuzz targets (the first time takes some minutes)");
-    let mut build = Command::new(tools::fuzz()?);
+    let mut build = Command::new(tools::FUZZ.locate()?);
     build.current_dir(home()).args(["fuzz", "build", "--fuzz-dir", ".", "--target-dir"]).arg(place());
     // The sanitizer is an option that a stable compiler knows and hides.
     process::run(build.env("RUSTC_BOOTSTRAP", "1"))?;
-    let said = process::output(Command::new("rustc").args(["--version", "--verbose"]))?;
-    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
-    let host = host.ok_or_else(|| Failure::new("rustc does not name its host"))?;
-    Ok(place().join(host).join("release"))
+    Ok(place().join(rustc("host:")?).join("release"))
 }
 
 /// A target's program with the limits that every run has
@@ -127,17 +85,17 @@ fn fuzzer(program: &Path) -> Command {
 }
 
 /// Runs one target for a while; what it finds is kept
-fn fuzz(name: &str, longest: u32, program: &Path, seconds: u64) -> Outcome<()> {
+fn fuzz(name: &str, longest: u32, program: &Path, seconds: u64) -> Result<()> {
     let folder = |what: &str| {
         let folder = place().join(what).join(name);
-        fs::create_dir_all(&folder).context(|| format!("cannot create {}", folder.display()))?;
-        Ok(folder)
+        fs::create_dir_all(&folder)?;
+        Ok::<_, Error>(folder)
     };
     let (corpus, seeded, finds) = (folder("corpus")?, folder("seeds")?, folder("finds")?);
     let seeds = seeds::write(name, &seeded)?;
     let dictionary = home().join("dictionaries").join(name).with_extension("dict");
     let log = place().join(format!("{name}.log"));
-    let out = File::create(&log).context(|| format!("cannot write {}", log.display()))?;
+    let out = File::create(&log)?.into_file();
 
     let mut command = fuzzer(program);
     command.args(["-print_final_stats=1", "-detect_leaks=0", "-use_value_profile=1"]);
@@ -145,9 +103,9 @@ fn fuzz(name: &str, longest: u32, program: &Path, seconds: u64) -> Outcome<()> {
     command.arg(format!("-artifact_prefix={}/", finds.display())).arg(format!("-dict={}", dictionary.display()));
     command.arg(&corpus).arg(&seeded).stdout(Stdio::null()).stderr(out);
     let outcome = process::run(&mut command);
-    let said = fs::read(&log).context(|| format!("cannot read {}", log.display()))?;
+    let said = fs::read(&log)?;
     let said = String::from_utf8_lossy(&said);
-    outcome.map_err(|failure| Failure::new(report(name, &said, &failure)))?;
+    outcome.map_err(|failure| Error::msg(report(name, &said, &failure)))?;
 
     let kept = fs::read_dir(&corpus).map_or(0, Iterator::count);
     println!("{name:<12}{seconds:>10}{:>14}{seeds:>10}{kept:>10}", executions(&said).unwrap_or("?"));
@@ -160,11 +118,11 @@ fn executions(said: &str) -> Option<&str> {
 }
 
 /// What was found, where it is and how to see it again
-fn report(name: &str, said: &str, failure: &Failure) -> String {
+fn report(name: &str, said: &str, failure: &Error) -> String {
     let Some(input) = said.lines().find_map(|line| line.split_once("Test unit written to ")).map(|(_, path)| path)
     else {
         let last: Vec<_> = said.lines().rev().take(15).collect();
-        return format!("{failure}\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        return format!("{failure:#}\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
     };
     let telling = |line: &&str| ["panicked at", "ERROR:", "SUMMARY:"].iter().any(|word| line.contains(word));
     let lines: Vec<&str> = said.lines().collect();
@@ -182,23 +140,15 @@ fn report(name: &str, said: &str, failure: &Failure) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use anyhow::anyhow;
 
-    #[test]
-    fn target_is_read_and_a_wrong_one_names_what_there_is() {
-        let wish = Wish::read(&["--seconds", "5", "arrow"]).unwrap();
-        assert_eq!(wish, Wish { seconds: Some(5), target: Some("arrow"), input: None });
-        assert!(Wish::read(&["sparrow"]).unwrap_err().to_string().contains("arrow, base64"));
-        for wrong in [&["--seconds"][..], &["--seconds", "soon"], &["--input", "file"]] {
-            assert!(Wish::read(wrong).is_err(), "{wrong:?}");
-        }
-    }
+    use super::*;
 
     #[test]
     fn finding_is_reported_with_its_place_and_command_to_repeat() {
         let said = "thread '<unnamed>' panicked at core/src/x.rs:7:5:\nindex out of bounds\n==1== ERROR: libFuzzer: deadly signal\n\
                     SUMMARY: libFuzzer: deadly signal\nartifact_prefix='finds/'; Test unit written to finds/crash-1\n";
-        let report = report("arrow", said, &Failure::new("failed"));
+        let report = report("arrow", said, &anyhow!("failed"));
         for part in
             ["index out of bounds", "the input is finds/crash-1\n", "cargo xtask fuzz arrow --input finds/crash-1"]
         {

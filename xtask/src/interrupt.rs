@@ -4,15 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 #[cfg(unix)]
+use anyhow::{Context as _, Result, anyhow};
 use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
-
-use crate::failure::{Context, Failure, Outcome};
 
 static ASKED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// From now on a request to end is noted instead of ending the process at once
-pub(crate) fn listen() -> Outcome<()> {
+pub(crate) fn listen() -> Result<()> {
     let signals = [
         #[cfg(unix)]
         SIGHUP,
@@ -20,7 +19,7 @@ pub(crate) fn listen() -> Outcome<()> {
         SIGTERM,
     ];
     for signal in signals {
-        signal_hook::flag::register(signal, Arc::clone(&ASKED)).context(|| "cannot listen for signals".to_owned())?;
+        signal_hook::flag::register(signal, Arc::clone(&ASKED)).context("cannot listen for signals")?;
     }
     Ok(())
 }
@@ -31,6 +30,6 @@ pub(crate) fn asked() -> bool {
 }
 
 /// Fails once somebody asked this process to end: called wherever something is waited for
-pub(crate) fn check() -> Outcome<()> {
-    if asked() { Err(Failure::new("interrupted")) } else { Ok(()) }
+pub(crate) fn check() -> Result<()> {
+    if asked() { Err(anyhow!("interrupted")) } else { Ok(()) }
 }

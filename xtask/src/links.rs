@@ -1,6 +1,6 @@
 //! Links between the project's documents: whether they lead somewhere.
 
-use std::fs;
+use fs_err as fs;
 
 use crate::workspace::root;
 

@@ -13,7 +13,6 @@ mod coverage;
 mod demo;
 mod dist;
 mod examples;
-mod failure;
 mod fuzz;
 mod interrupt;
 mod links;
@@ -33,130 +32,164 @@ mod vectors;
 mod walkthrough;
 mod workspace;
 
-use std::env;
 use std::process::ExitCode;
 
-use crate::failure::{Failure, Outcome};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 
-const USAGE: &str = "\
-cargo xtask COMMAND
+/// The project's commands
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+enum Xtask {
+    /// Send one message with every payload type from one process to another, over a real nats-server and file server, and check it
+    Demo,
+    /// Leave a nats-server and a file server running until Ctrl-C
+    Up,
+    /// Every test, with the real servers they need
+    Test {
+        /// What goes to the runner, and chooses what it runs
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Every test, counting the lines that they reach
+    Coverage,
+    /// testdata's vectors
+    #[command(subcommand)]
+    Vectors(Vectors),
+    /// What it all costs, as ratios within one run
+    Bench(bench::Wishes),
+    /// The vectors against every language, then every sender to every receiver over real servers
+    Conformance(conformance::Options),
+    /// The package of each language in clients/: its own check.sh against real servers
+    #[cfg(unix)]
+    Clients(clients::Options),
+    /// Break servers, networks and programs on purpose; fails where what is lost is not what was reported
+    Chaos(chaos::Wishes),
+    /// docs/walkthrough.md and README.md, done word for word
+    #[cfg(unix)]
+    Walkthrough {
+        /// README.md alone
+        #[arg(long)]
+        readme: bool,
+    },
+    /// The examples that need another language: a table to Python and back, and the web page in a browser
+    Examples {
+        /// Where a picture of the page goes
+        #[arg(long)]
+        screenshot: Option<String>,
+    },
+    /// The files of docs/operations, each used by its program; then faults, each of which has to raise its alert
+    #[cfg(unix)]
+    Operations,
+    /// Random input for whatever a stranger may send
+    Fuzz(fuzz::Wishes),
+    /// What a release has for this machine's own target, in target/dist with its checksums
+    Dist {
+        /// The program with completions and manual pages, or what is named
+        #[arg(default_value = "archive")]
+        what: Vec<dist::Kind>,
+    },
+    /// The Python package with the engine inside: dist's wheel
+    Wheel,
+    /// Every file is formatted
+    Fmt,
+    /// Words in code and documents
+    Spelling,
+    /// Lints, with all features and with none
+    Clippy,
+    /// The documentation builds without a warning
+    Doc,
+    /// Each published crate with each of its features alone
+    Features,
+    /// Licences, sources, and who may depend on what
+    Deny,
+    /// Dependencies that nothing uses
+    Unused,
+    /// Write docs/api.txt
+    Api {
+        /// Compare it with what there is
+        #[arg(long)]
+        check: bool,
+    },
+    /// The libraries serve whoever uses the last tagged version
+    Semver,
+    /// Each published crate is packed as for publishing
+    Package,
+    /// docs/validation.md: each requirement's evidence exists
+    Validation,
+    /// Everything CI does: most of the above
+    Ci,
+    /// Write ci's steps into .github/workflows/ci.yml
+    Workflow,
+}
 
-  demo            send one message with every payload type from one process to
-                  another, over a real nats-server and file server, and check it
-  up              leave a nats-server and a file server running until Ctrl-C
-  test [-- ARGS]  every test, with the real servers they need; ARGS go to the runner
-  coverage        every test, counting the lines that they reach
-  vectors lint    testdata's vectors: schema, format, names, blobs
-  vectors run [--peer NAME]
-                  the vectors against Rust or a peer in another language
-  vectors regenerate [--producer NAME]
-                  makes the vectors again
-  bench [--quick] [--json FILE] [--docs] [--from FILE]
-                  what it all costs, as ratios within one run; --docs writes
-                  docs/benchmarks.md and its plots, --from shows an earlier FILE
-  conformance [--peers LIST] [--require LIST] [--json FILE]
-                  the vectors against every language, then every sender to
-                  every receiver over real servers; LIST is of rust, python,
-                  python-pure, node, browser, micropython, julia, dart
-  clients [LANG…] [--require LIST]
-                  the package of each language in clients/: its own check.sh
-                  against real servers, all of them or those named
-  chaos [--minutes N] [--seed S] [--round N]
-                  servers, networks and programs are broken on purpose; fails
-                  where what is lost is not what was reported; 2 minutes and
-                  seed 1 unless asked otherwise, or one round of a seed again
-  walkthrough [--readme]
-                  docs/walkthrough.md and README.md, or that alone, done word
-                  for word
-  examples [--screenshot FILE]
-                  the examples that need another language: a table to Python
-                  and back, and the web page in a browser
-  operations      the files of docs/operations, each used by its program; then
-                  faults, each of which has to raise its alert
-  fuzz [--seconds N] [TARGET] [--input FILE]
-                  random input for whatever a stranger may send, 60 seconds a
-                  target; --input runs one input again
-
-  dist [archive] [wheel] [npm] [image]
-                  what a release has for this machine's own target, in
-                  target/dist with its checksums: the program with completions
-                  and manual pages, or what is named
-  wheel           the Python package with the engine inside: dist's wheel
-
-  fmt             every file is formatted
-  spelling        words in code and documents
-  clippy          lints, with all features and with none
-  doc             the documentation builds without a warning
-  features        each published crate with each of its features alone
-  deny            licences, sources, and who may depend on what
-  unused          dependencies that nothing uses
-  api [--check]   writes docs/api.txt, or compares it with what there is
-  semver          the libraries serve whoever uses the last tagged version
-  package         each published crate is packed as for publishing
-  validation      docs/validation.md: each requirement's evidence exists
-  ci              everything CI does: most of the above
-  workflow        writes ci's steps into .github/workflows/ci.yml";
+#[derive(Debug, Subcommand)]
+enum Vectors {
+    /// Schema, format, names, blobs
+    Lint,
+    /// The vectors against a peer
+    Run {
+        #[arg(long, default_value = "rust", value_parser = peers::named)]
+        peer: &'static str,
+    },
+    /// Make the vectors again
+    Regenerate {
+        /// Of one producer
+        #[arg(long)]
+        producer: Option<String>,
+    },
+}
 
 fn main() -> ExitCode {
-    let args: Vec<String> = env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let outcome = interrupt::listen().and_then(|()| command(&args));
-    match outcome {
+    let xtask = Xtask::parse();
+    match interrupt::listen().and_then(|()| xtask.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            eprintln!("error: {failure:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Runs one command, which is the words after `cargo xtask`
-fn command(words: &[&str]) -> Outcome<()> {
-    match words {
-        ["demo"] => demo::run(),
-        ["up"] => up::run(),
-        ["test"] => test::run(&[]),
-        ["test", "--", rest @ ..] => test::run(rest),
-        ["coverage"] => coverage::run(),
-        ["vectors", "lint"] => vectors::lint(),
-        ["vectors", "run"] => vectors::run::run("rust"),
-        ["vectors", "run", "--peer", name] => vectors::run::run(name),
-        ["vectors", "regenerate"] => vectors::regenerate(None),
-        ["vectors", "regenerate", "--producer", name] => vectors::regenerate(Some(name)),
-        ["bench", rest @ ..] => bench::run(rest),
-        ["chaos", rest @ ..] => chaos::run(rest),
-        #[cfg(unix)]
-        ["clients", rest @ ..] => clients::run(rest),
-        ["conformance", rest @ ..] => conformance::run(rest),
-        #[cfg(unix)]
-        ["operations"] => operations::run(),
-        #[cfg(unix)]
-        ["walkthrough"] => walkthrough::run(),
-        #[cfg(unix)]
-        ["walkthrough", "--readme"] => walkthrough::readme(),
-        ["dist", rest @ ..] => dist::run(rest),
-        ["wheel"] => dist::run(&["wheel"]),
-        ["examples"] => examples::run(None),
-        ["examples", "--screenshot", file] => examples::run(Some(file)),
-        ["fmt"] => checks::fmt(),
-        ["spelling"] => checks::spelling(),
-        ["clippy"] => checks::clippy(),
-        ["doc"] => checks::doc(),
-        ["features"] => checks::features(),
-        ["deny"] => checks::deny(),
-        ["unused"] => checks::unused(),
-        ["api"] => api::write(),
-        ["api", "--check"] => api::check(),
-        ["semver"] => semver::run(),
-        ["package"] => package::run(),
-        ["validation"] => validation::run(),
-        ["fuzz", rest @ ..] => fuzz::run(rest),
-        ["ci"] => ci::run(),
-        ["workflow"] => ci::write_workflow(),
-        [] | ["help" | "--help" | "-h"] => {
-            println!("{USAGE}");
-            Ok(())
+impl Xtask {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Demo => demo::run(),
+            Self::Up => up::run(),
+            Self::Test { args } => test::run(&args),
+            Self::Coverage => coverage::run(),
+            Self::Vectors(Vectors::Lint) => vectors::lint(),
+            Self::Vectors(Vectors::Run { peer }) => vectors::run::run(peer),
+            Self::Vectors(Vectors::Regenerate { producer }) => vectors::regenerate(producer.as_deref()),
+            Self::Bench(wishes) => bench::run(&wishes),
+            Self::Chaos(wishes) => chaos::run(&wishes),
+            #[cfg(unix)]
+            Self::Clients(options) => clients::run(&options),
+            Self::Conformance(options) => conformance::run(&options),
+            #[cfg(unix)]
+            Self::Operations => operations::run(),
+            #[cfg(unix)]
+            Self::Walkthrough { readme: false } => walkthrough::run(),
+            #[cfg(unix)]
+            Self::Walkthrough { readme: true } => walkthrough::readme(),
+            Self::Dist { what } => dist::run(&what),
+            Self::Wheel => dist::run(&[dist::Kind::Wheel]),
+            Self::Examples { screenshot } => examples::run(screenshot.as_deref()),
+            Self::Fmt => checks::fmt(),
+            Self::Spelling => checks::spelling(),
+            Self::Clippy => checks::clippy(),
+            Self::Doc => checks::doc(),
+            Self::Features => checks::features(),
+            Self::Deny => checks::deny(),
+            Self::Unused => checks::unused(),
+            Self::Api { check: false } => api::write(),
+            Self::Api { check: true } => api::check(),
+            Self::Semver => semver::run(),
+            Self::Package => package::run(),
+            Self::Validation => validation::run(),
+            Self::Fuzz(wishes) => fuzz::run(&wishes),
+            Self::Ci => ci::run(),
+            Self::Workflow => ci::write_workflow(),
         }
-        other => Err(Failure::new(format!("no such command: {}\n\n{USAGE}", other.join(" ")))),
     }
 }

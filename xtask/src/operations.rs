@@ -6,11 +6,12 @@ mod prometheus;
 mod tools;
 mod world;
 
-use crate::failure::Outcome;
+use anyhow::Result;
+
 use crate::workspace;
 
 /// Checks each file alone, then runs them together, breaks what they run, and looks for the alerts
-pub(crate) fn run() -> Outcome<()> {
+pub(crate) fn run() -> Result<()> {
     let natsbridge = workspace::natsbridge()?;
     let tools = tools::Tools::find()?;
     checks::run(&natsbridge, &tools)?;

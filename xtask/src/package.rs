@@ -1,8 +1,8 @@
 //! `cargo xtask package`: every published crate is packed as it would be for publishing, with what a registry shows.
 
+use anyhow::{Error, Result};
 use serde_json::Value;
 
-use crate::failure::{Failure, Outcome};
 use crate::process;
 use crate::workspace::{cargo, members, published};
 
@@ -12,7 +12,7 @@ const FIELDS: [&str; 5] = ["description", "license", "repository", "readme", "ru
 /// Files that every package holds
 const FILES: [&str; 3] = ["README.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
-pub(crate) fn run() -> Outcome<()> {
+pub(crate) fn run() -> Result<()> {
     let mut faults = Vec::new();
     for package in published()? {
         faults.extend(
@@ -27,7 +27,7 @@ pub(crate) fn run() -> Outcome<()> {
         }
     }
     if !faults.is_empty() {
-        return Err(Failure::new(faults.join("\n")));
+        return Err(Error::msg(faults.join("\n")));
     }
     // All at once, since they depend on each other and none is published yet.
     let mut pack = cargo();

@@ -3,20 +3,20 @@
 mod talk;
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::{Context as _, Result, anyhow, bail};
+use fs_err as fs;
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use talk::Talk;
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::process;
 use crate::servers::clean;
 use crate::tools;
 use crate::vectors::skips;
-use crate::workspace::{built, root};
+use crate::workspace::{built, entries, name_of, root};
 
 /// Every peer, in the order of the matrix
 ///
@@ -84,25 +84,21 @@ impl Peer {
 }
 
 /// The peers of this list, or all of them, with the reason for each that can't be had
-pub(crate) fn find(list: &[&'static str]) -> Vec<(&'static str, Outcome<Peer>)> {
+pub(crate) fn find(list: &[&'static str]) -> Vec<(&'static str, Result<Peer>)> {
     list.iter().map(|name| (*name, locate(name))).collect()
 }
 
-/// The peer names in `a,b,c`
+/// The peer of this name
 ///
 /// # Errors
-/// Says which word is no peer.
-pub(crate) fn named(list: &str) -> Outcome<Vec<&'static str>> {
-    let words = list.split(',').map(str::trim).filter(|word| !word.is_empty());
-    let name = |word: &str| {
-        let known = NAMES.iter().copied().find(|name| *name == word);
-        known.ok_or_else(|| Failure::new(format!("no peer `{word}`; there are {}", NAMES.join(", "))))
-    };
-    words.map(name).collect()
+/// Says which there are.
+pub(crate) fn named(word: &str) -> Result<&'static str> {
+    let known = NAMES.into_iter().find(|name| *name == word);
+    known.ok_or_else(|| anyhow!("no peer `{word}`; there are {}", NAMES.join(", ")))
 }
 
 /// Finds a peer, and installs what it needs
-pub(crate) fn locate(name: &'static str) -> Outcome<Peer> {
+pub(crate) fn locate(name: &'static str) -> Result<Peer> {
     if name == "rust" {
         let program = built("--bin", "natsbridge-peer")?;
         return Ok(Peer { name, program, args: Vec::new(), folder: root(), arrow: true });
@@ -119,7 +115,7 @@ pub(crate) fn locate(name: &'static str) -> Outcome<Peer> {
     let [install, run] = ["install.sh", "run.sh"].map(|script| folder.join(script));
     for script in [&install, &run] {
         if !script.is_file() {
-            return Err(Failure::new(format!("there is no {}", script.display())));
+            bail!("there is no {}", script.display());
         }
     }
     // What is installed is made from these; a change of them installs it again.
@@ -140,7 +136,7 @@ pub(crate) fn locate(name: &'static str) -> Outcome<Peer> {
 }
 
 /// Makes sure that there is a browser: it is the one thing that only the system's own packages bring
-fn chromium() -> Outcome<()> {
+fn chromium() -> Result<()> {
     let usual = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
     let there = || env::var_os("CHROMIUM").is_some() || usual.iter().any(|path| Path::new(path).is_file());
     if there() {
@@ -150,13 +146,13 @@ fn chromium() -> Outcome<()> {
     if there() {
         return Ok(());
     }
-    Err(Failure::new("no Chromium; install it (apt-get install chromium) or name it in CHROMIUM"))
+    Err(anyhow!("no Chromium; install it (apt-get install chromium) or name it in CHROMIUM"))
 }
 
 /// A folder of the cache, filled by the script when what it is made from has changed
 ///
 /// The stamp is written last, so that half an installation is none.
-fn installed(name: &str, sources: &[PathBuf], install: &Path) -> Outcome<PathBuf> {
+fn installed(name: &str, sources: &[PathBuf], install: &Path) -> Result<PathBuf> {
     let mut digest = Sha256::new();
     for source in sources {
         add(&mut digest, source)?;
@@ -169,31 +165,25 @@ fn installed(name: &str, sources: &[PathBuf], install: &Path) -> Outcome<PathBuf
     }
     println!("installing {name} into {}", home.display());
     if home.exists() {
-        fs::remove_dir_all(&home).context(|| format!("cannot replace {}", home.display()))?;
+        fs::remove_dir_all(&home)?;
     }
-    process::output(Command::new("bash").arg(install).arg(&home)).context(|| format!("cannot install {name}"))?;
-    fs::write(&mark, stamp).context(|| format!("cannot write {}", mark.display()))?;
+    process::output(Command::new("bash").arg(install).arg(&home)).with_context(|| format!("cannot install {name}"))?;
+    fs::write(&mark, stamp)?;
     Ok(home)
 }
 
 /// Adds a file, or the files of a folder and of those below, in an order that is always the same
-fn add(digest: &mut Sha256, source: &Path) -> Outcome<()> {
-    let failed = || format!("cannot read {}", source.display());
+fn add(digest: &mut Sha256, source: &Path) -> Result<()> {
     if !source.is_dir() {
-        digest.update(fs::read(source).context(failed)?);
+        digest.update(fs::read(source)?);
         return Ok(());
     }
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(source).context(failed)? {
-        paths.push(entry.context(failed)?.path());
-    }
-    paths.sort();
     // What builds and tests leave behind is no source.
     let left = |path: &Path| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name_of(path);
         name.starts_with('.') || name.ends_with(".so") || ["target", "__pycache__", "dist"].contains(&&*name)
     };
-    paths.iter().filter(|path| !left(path)).try_for_each(|path| add(digest, path))
+    entries(source)?.iter().filter(|path| !left(path)).try_for_each(|path| add(digest, path))
 }
 
 #[cfg(test)]

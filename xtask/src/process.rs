@@ -2,15 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
+use std::panic::resume_unwind;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use natsbridge_testkit::process;
 pub(crate) use natsbridge_testkit::process::{Line, Output};
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::interrupt;
 
 /// How often a wait looks up to see whether it was interrupted
@@ -35,11 +36,11 @@ impl Deadline {
     }
 
     /// Fails once it has passed
-    pub(crate) fn check(self, name: &str, doing: &str) -> Outcome<()> {
+    pub(crate) fn check(self, name: &str, doing: &str) -> Result<()> {
         if Instant::now() < self.end {
             return Ok(());
         }
-        Err(Failure::new(format!("{name} {doing} within {} s", self.limit.as_secs())))
+        Err(anyhow!("{name} {doing} within {} s", self.limit.as_secs()))
     }
 }
 
@@ -53,18 +54,21 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a program with nothing on its standard input
-    pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Outcome<Self> {
-        let child = process::Process::start(command.stdin(Stdio::null()));
-        let child = child.context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
-        Ok(Self { name, child, seen: VecDeque::new() })
+    pub(crate) fn spawn(name: &'static str, command: &mut Command) -> Result<Self> {
+        Self::start(name, command.stdin(Stdio::null()))
     }
 
     /// Starts a program that is written to
-    pub(crate) fn spawn_fed(name: &'static str, command: &mut Command) -> Outcome<(Self, ChildStdin)> {
-        let child = process::Process::start(command.stdin(Stdio::piped()));
-        let mut child = child.context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
-        let stdin = child.stdin().ok_or_else(|| Failure::new(format!("{name} has no input")))?;
-        Ok((Self { name, child, seen: VecDeque::new() }, stdin))
+    pub(crate) fn spawn_fed(name: &'static str, command: &mut Command) -> Result<(Self, ChildStdin)> {
+        let mut started = Self::start(name, command.stdin(Stdio::piped()))?;
+        let stdin = started.child.stdin().with_context(|| format!("{name} has no input"))?;
+        Ok((started, stdin))
+    }
+
+    fn start(name: &'static str, command: &mut Command) -> Result<Self> {
+        let child = process::Process::start(command);
+        let child = child.with_context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
+        Ok(Self { name, child, seen: VecDeque::new() })
     }
 
     /// The operating system's number for it
@@ -73,7 +77,7 @@ impl Process {
     }
 
     /// Reads until `pick` finds what it looks for in a line
-    pub(crate) fn wait_for<T>(&mut self, deadline: Deadline, pick: impl Fn(&Line) -> Option<T>) -> Outcome<T> {
+    pub(crate) fn wait_for<T>(&mut self, deadline: Deadline, pick: impl Fn(&Line) -> Option<T>) -> Result<T> {
         loop {
             interrupt::check()?;
             deadline.check(self.name, "was not ready").map_err(|failure| self.quote(&failure))?;
@@ -87,7 +91,7 @@ impl Process {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    let failure = Failure::new(format!("{} ended before it was ready", self.name));
+                    let failure = anyhow!("{} ended before it was ready", self.name);
                     return Err(self.quote(&failure));
                 }
             }
@@ -95,7 +99,7 @@ impl Process {
     }
 
     /// Waits until it has ended well; returns what it printed on its standard output
-    pub(crate) fn wait(&mut self, deadline: Deadline) -> Outcome<Vec<String>> {
+    pub(crate) fn wait(&mut self, deadline: Deadline) -> Result<Vec<String>> {
         let status = loop {
             if let Some(status) = self.poll()? {
                 break status;
@@ -110,7 +114,7 @@ impl Process {
             self.keep(line);
         }
         if !status.success() {
-            let failure = Failure::new(format!("{} failed ({status})", self.name));
+            let failure = anyhow!("{} failed ({status})", self.name);
             return Err(self.quote(&failure));
         }
         let printed = self.seen.iter().filter(|line| line.output == Output::Out);
@@ -118,22 +122,22 @@ impl Process {
     }
 
     /// Fails if it has ended; empties its output so that it never blocks on a full pipe
-    pub(crate) fn check_alive(&mut self) -> Outcome<()> {
+    pub(crate) fn check_alive(&mut self) -> Result<()> {
         while let Ok(line) = self.child.next_line(Duration::ZERO, |_| true) {
             self.keep(line);
         }
         match self.poll()? {
             None => Ok(()),
             Some(status) => {
-                let failure = Failure::new(format!("{} ended ({status})", self.name));
+                let failure = anyhow!("{} ended ({status})", self.name);
                 Err(self.quote(&failure))
             }
         }
     }
 
-    fn poll(&mut self) -> Outcome<Option<ExitStatus>> {
+    fn poll(&mut self) -> Result<Option<ExitStatus>> {
         interrupt::check()?;
-        self.child.ended().context(|| format!("cannot wait for {}", self.name))
+        self.child.ended().with_context(|| format!("cannot wait for {}", self.name))
     }
 
     fn keep(&mut self, line: Line) {
@@ -144,29 +148,32 @@ impl Process {
     }
 
     /// The failure, followed by the last lines of this process
-    fn quote(&self, failure: &Failure) -> Failure {
+    fn quote(&self, failure: &Error) -> Error {
         let skipped = self.seen.len().saturating_sub(QUOTED);
-        let mut text = failure.to_string();
+        let mut text = format!("{failure:#}");
         for line in self.seen.iter().skip(skipped) {
             text.push_str("\n  | ");
             text.push_str(&line.text);
         }
-        Failure::new(text)
+        Error::msg(text)
     }
 }
 
 /// Runs a command on this terminal until it has ended; ends it when interrupted
-pub(crate) fn run(command: &mut Command) -> Outcome<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = shown(command);
-    let child = command.stdin(Stdio::null()).spawn().context(|| format!("cannot start `{shown}`"))?;
+    let child = command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start `{shown}`"))?;
     Owned(child).end(&shown)
 }
 
 /// As [`run`]; returns the last line of its standard error that is wanted
-pub(crate) fn run_and_keep(command: &mut Command, wanted: fn(&str) -> bool) -> Outcome<Option<String>> {
+pub(crate) fn run_and_keep(command: &mut Command, wanted: fn(&str) -> bool) -> Result<Option<String>> {
     let shown = shown(command);
-    let mut child =
-        command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context(|| format!("cannot start `{shown}`"))?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{shown}`"))?;
     let said = child.stderr.take().map(|stderr| {
         thread::spawn(move || {
             let lines = BufReader::new(stderr).lines().map_while(Result::ok);
@@ -178,14 +185,25 @@ pub(crate) fn run_and_keep(command: &mut Command, wanted: fn(&str) -> bool) -> O
 }
 
 /// Runs a command quietly and returns its standard output
-pub(crate) fn output(command: &mut Command) -> Outcome<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
-    let output = command.stdin(Stdio::null()).output().context(|| format!("cannot start `{shown}`"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{shown}`"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::new(format!("`{shown}` failed ({})\n{}", output.status, said.trim_end())));
+        bail!("`{shown}` failed ({})\n{}", output.status, said.trim_end());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Does the same with each, two at a time: most of them wait most of the time
+pub(crate) fn abreast<T: Sync, R: Send>(items: &[T], job: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let both = |pair: &[T]| {
+        thread::scope(|scope| {
+            let running: Vec<_> = pair.iter().map(|item| scope.spawn(|| job(item))).collect();
+            running.into_iter().map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic))).collect::<Vec<_>>()
+        })
+    };
+    items.chunks(2).flat_map(both).collect()
 }
 
 /// A child on this terminal, ended with its owner
@@ -193,11 +211,11 @@ struct Owned(Child);
 
 impl Owned {
     /// Waits until it has ended well
-    fn end(mut self, shown: &str) -> Outcome<()> {
+    fn end(mut self, shown: &str) -> Result<()> {
         loop {
-            match self.0.try_wait().context(|| format!("cannot wait for `{shown}`"))? {
+            match self.0.try_wait().with_context(|| format!("cannot wait for `{shown}`"))? {
                 Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(Failure::new(format!("`{shown}` failed ({status})"))),
+                Some(status) => bail!("`{shown}` failed ({status})"),
                 None => interrupt::check()?,
             }
             thread::sleep(GLANCE);

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::failure::Outcome;
+use anyhow::Result;
+
 use crate::process;
 use crate::tools;
 use crate::workspace::{libraries, root};
 
-pub(crate) fn run() -> Outcome<()> {
+pub(crate) fn run() -> Result<()> {
     let Some(tag) = last_tag(&root()) else {
         println!("no tag `v*` is reachable: nothing is released, so nothing is compared");
         return Ok(());
@@ -26,8 +27,8 @@ fn last_tag(checkout: &Path) -> Option<String> {
     Some(tag.trim().to_owned()).filter(|tag| !tag.is_empty())
 }
 
-fn compare(checkout: &Path, tag: &str, packages: &[&str]) -> Outcome<()> {
-    let mut check = Command::new(tools::semver_checks()?);
+fn compare(checkout: &Path, tag: &str, packages: &[&str]) -> Result<()> {
+    let mut check = Command::new(tools::SEMVER_CHECKS.locate()?);
     check.current_dir(checkout).args(["semver-checks", "--all-features", "--baseline-rev", tag]);
     for package in packages {
         check.args(["--package", package]);

@@ -1,13 +1,14 @@
 //! The servers that a NATSBridge needs, started on loopback for as long as their owner lives.
 
-use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::failure::{Context, Outcome};
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+
 use crate::process::{Deadline, Line, Output, Process};
 use crate::tools;
 
@@ -37,15 +38,15 @@ impl Port {
 }
 
 /// An address on this machine that nobody listens at now
-pub(crate) fn free_address() -> Outcome<String> {
+pub(crate) fn free_address() -> Result<String> {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-    free.map(|address| address.to_string()).context(|| "no port is free".to_owned())
+    free.map(|address| address.to_string()).context("no port is free")
 }
 
 /// Starts a real nats-server with its default settings
-pub(crate) fn start_nats(port: Port, deadline: Deadline) -> Outcome<Server> {
+pub(crate) fn start_nats(port: Port, deadline: Deadline) -> Result<Server> {
     let port = port.number().map_or_else(|| "-1".to_owned(), |port| port.to_string());
-    let mut command = Command::new(tools::nats_server()?);
+    let mut command = Command::new(tools::NATS_SERVER.locate()?);
     command.args(["--addr", "127.0.0.1", "--port", &port]);
     let mut process = Process::spawn("nats-server", &mut command)?;
     let address = process.wait_for(deadline, |line| after(line, "Listening for client connections on "))?;
@@ -54,12 +55,12 @@ pub(crate) fn start_nats(port: Port, deadline: Deadline) -> Outcome<Server> {
 }
 
 /// Starts a real nats-server that pages can talk to as well; returns the URL for them too
-pub(crate) fn start_nats_with_websocket(folder: &Path, deadline: Deadline) -> Outcome<(Server, String)> {
+pub(crate) fn start_nats_with_websocket(folder: &Path, deadline: Deadline) -> Result<(Server, String)> {
     let config = folder.join("nats.conf");
     let text = "host: 127.0.0.1\nport: -1\nmax_payload: 1MB\n\
                 websocket { host: 127.0.0.1, port: -1, no_tls: true, same_origin: false }\n";
-    fs::write(&config, text).context(|| format!("cannot write {}", config.display()))?;
-    let mut process = Process::spawn("nats-server", Command::new(tools::nats_server()?).arg("-c").arg(config))?;
+    fs::write(&config, text)?;
+    let mut process = Process::spawn("nats-server", Command::new(tools::NATS_SERVER.locate()?).arg("-c").arg(config))?;
     // The order of the two lines is the server's own.
     let websocket = process.wait_for(deadline, |line| after(line, "Listening for websocket clients on "))?;
     let address = process.wait_for(deadline, |line| after(line, "Listening for client connections on "))?;
@@ -68,16 +69,16 @@ pub(crate) fn start_nats_with_websocket(folder: &Path, deadline: Deadline) -> Ou
 }
 
 /// Starts the embedded file server on a folder
-pub(crate) fn start_files(natsbridge: &Path, folder: &Path, port: Port, deadline: Deadline) -> Outcome<Server> {
+pub(crate) fn start_files(natsbridge: &Path, folder: &Path, port: Port, deadline: Deadline) -> Result<Server> {
     serve(natsbridge, folder, port, deadline, &[])
 }
 
 /// As [`start_files`], for pages of any origin
-pub(crate) fn start_public_files(natsbridge: &Path, folder: &Path, port: Port, deadline: Deadline) -> Outcome<Server> {
+pub(crate) fn start_public_files(natsbridge: &Path, folder: &Path, port: Port, deadline: Deadline) -> Result<Server> {
     serve(natsbridge, folder, port, deadline, &["--cors", "*"])
 }
 
-fn serve(natsbridge: &Path, folder: &Path, port: Port, deadline: Deadline, options: &[&str]) -> Outcome<Server> {
+fn serve(natsbridge: &Path, folder: &Path, port: Port, deadline: Deadline, options: &[&str]) -> Result<Server> {
     let listen = format!("127.0.0.1:{}", port.number().unwrap_or_default());
     let mut command = clean(natsbridge);
     command.args(["serve", "--listen", &listen]).args(options).arg("--dir").arg(folder);
@@ -92,12 +93,12 @@ pub(crate) const S3_ACCESS_KEY: &str = "natsbridge-test-key";
 pub(crate) const S3_SECRET_KEY: &str = "natsbridge-test-secret";
 
 /// Starts an S3 server with one empty bucket
-pub(crate) fn start_s3(folder: &Path, deadline: Deadline) -> Outcome<Server> {
+pub(crate) fn start_s3(folder: &Path, deadline: Deadline) -> Result<Server> {
     let bucket = folder.join(S3_BUCKET);
-    fs::create_dir_all(&bucket).context(|| format!("cannot create {}", bucket.display()))?;
+    fs::create_dir_all(&bucket)?;
     let address = free_address()?;
     let port = address.rsplit(':').next().unwrap_or_default();
-    let mut command = Command::new(tools::nanio()?);
+    let mut command = Command::new(tools::NANIO.locate()?);
     command
         .args([
             "serve",

@@ -1,15 +1,15 @@
 //! `cargo xtask test`: every test, against the real servers they need.
 
 use std::env;
-use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::failure::{Context, Outcome};
+use anyhow::Result;
+
 use crate::process;
 use crate::tools;
-use crate::workspace::{cargo, members, root};
+use crate::workspace::cargo;
 
 /// Servers that tests start
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// Finds or installs them, and says which they are
-    pub(crate) fn locate() -> Outcome<Self> {
-        let (nats, s3) = (tools::nats_server()?, tools::nanio()?);
+    pub(crate) fn locate() -> Result<Self> {
+        let (nats, s3) = (tools::NATS_SERVER.locate()?, tools::NANIO.locate()?);
         println!("nats-server: {}\nS3 server:   {}", nats.display(), s3.display());
         for (test, why) in skipped() {
             println!("skipped: {test}: {why}");
@@ -75,35 +75,18 @@ fn skipped() -> impl Iterator<Item = (&'static str, &'static str)> {
     CONDITIONS.iter().filter(|(_, skips, _)| skips()).map(|(test, _, why)| (*test, *why))
 }
 
-/// What is compiled and why, for whoever waits
-fn announcement(chosen: bool, crates: usize, locked: usize) -> String {
-    let others = locked.saturating_sub(crates);
-    let what = if chosen {
-        "compiling: the chosen crates and what they use".to_owned()
-    } else {
-        format!("compiling: the {crates} crates of this workspace and those of {others} others that they use here")
-    };
-    format!(
-        "{what}, with all features and the tests,\nso that each test has what it is about and everything is compiled once; \
-         some minutes the first time"
-    )
-}
-
-/// Packages in a lock file
-fn packages(lock: &str) -> usize {
-    lock.lines().filter(|line| *line == "[[package]]").count()
-}
-
 /// Runs doc tests, then the runner: its own summary is the last thing printed
 ///
 /// Arguments go to the runner (nextest, or `cargo test` where there is none) and choose what it runs; doc tests are
 /// then left out.
-pub(crate) fn run(args: &[&str]) -> Outcome<()> {
+pub(crate) fn run(args: &[String]) -> Result<()> {
     let servers = Servers::locate()?;
     // Cargo lets --workspace win over a chosen package.
     let chosen = args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
-    let lock = fs::read_to_string(root().join("Cargo.lock")).context(|| "cannot read Cargo.lock".to_owned())?;
-    println!("{}", announcement(chosen, members()?.len(), packages(&lock)));
+    println!(
+        "compiling with all features and the tests, so that each test has what it is about and everything is compiled \
+         once; some minutes the first time"
+    );
     if args.is_empty() {
         println!("\nfirst the examples in the documentation: each is a program of its own, linked with the libraries");
         documentation(&servers)?;
@@ -128,13 +111,16 @@ pub(crate) fn run(args: &[&str]) -> Outcome<()> {
 }
 
 /// Runs the examples of the documentation
-pub(crate) fn documentation(servers: &Servers) -> Outcome<()> {
+pub(crate) fn documentation(servers: &Servers) -> Result<()> {
     process::run(servers.name(&mut cargo()).args(["test", "--doc", "--workspace", "--all-features"]))
 }
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
+    use crate::workspace::root;
 
     #[test]
     fn conditions_name_tests_that_are_there() {
@@ -155,14 +141,5 @@ mod tests {
             }
             assert!(sources.contains(&format!("fn {name}()")), "{test}: {why}");
         }
-    }
-
-    #[test]
-    fn announcement_counts_what_is_compiled() {
-        let lock =
-            "version = 4\n\n[[package]]\nname = \"a\"\n\n[[package]]\nname = \"b\"\n\n[[package]]\nname = \"c\"\n";
-        let said = announcement(false, 1, packages(lock));
-        assert!(said.contains("the 1 crates") && said.contains("of 2 others"), "{said}");
-        assert!(announcement(true, 1, 3).contains("the chosen crates"));
     }
 }

@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::failure::Outcome;
+use anyhow::Result;
+
 use crate::interrupt;
 use crate::process::Deadline;
 use crate::servers::{self, Port};
@@ -13,7 +14,7 @@ use crate::workspace::{self, TempFolder};
 const START: Duration = Duration::from_secs(30);
 
 /// Runs until Ctrl-C, which ends both servers and removes what was uploaded
-pub(crate) fn run() -> Outcome<()> {
+pub(crate) fn run() -> Result<()> {
     let natsbridge = workspace::natsbridge_alone()?;
     let folder = TempFolder::create()?;
     let deadline = Deadline::after(START);

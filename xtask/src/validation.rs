@@ -11,13 +11,17 @@
 //! | `testdata/send/text*.json` | a file; a star stands for any text in its name |
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::USAGE;
-use crate::failure::{Context, Failure, Outcome};
+use anyhow::{Result, bail};
+use fs_err as fs;
+
+use clap::CommandFactory as _;
+
+use crate::Xtask;
 use crate::links;
-use crate::workspace::{members, root};
+use crate::vectors::skips;
+use crate::workspace::{entries, members, name_of, root};
 
 const FILE: &str = "docs/validation.md";
 
@@ -25,11 +29,11 @@ const FILE: &str = "docs/validation.md";
 const REQUIREMENTS: [(&str, u16, u16); 6] =
     [("FR", 1, 14), ("NFR", 101, 108), ("NFR", 201, 203), ("NFR", 301, 303), ("NFR", 401, 405), ("AC", 1, 10)];
 
-pub(crate) fn run() -> Outcome<()> {
-    let text = read(&root().join(FILE))?;
+pub(crate) fn run() -> Result<()> {
+    let text = fs::read_to_string(root().join(FILE))?;
     let faults = faults(&text, &Evidence::gather()?);
     if !faults.is_empty() {
-        return Err(Failure::new(format!("{FILE}:\n  {}", faults.join("\n  "))));
+        bail!("{FILE}:\n  {}", faults.join("\n  "));
     }
     println!("{FILE}: each of {} requirements has evidence, and all of it exists", requirements().len());
     Ok(())
@@ -83,7 +87,7 @@ struct Evidence {
 }
 
 impl Evidence {
-    fn gather() -> Outcome<Self> {
+    fn gather() -> Result<Self> {
         let mut there = Self::default();
         for package in members()? {
             let manifest = package.manifest["manifest_path"].as_str().unwrap_or_default();
@@ -115,9 +119,7 @@ impl Evidence {
         }
         if let Some(command) = word.strip_prefix("cargo xtask ") {
             let name = command.split(' ').next().unwrap_or_default();
-            let there = USAGE
-                .lines()
-                .any(|line| line.strip_prefix("  ").is_some_and(|line| line.split(' ').next() == Some(name)));
+            let there = Xtask::command().find_subcommand(name).is_some();
             return (!there).then(|| format!("there is no command {command}"));
         }
         if word.contains('/') {
@@ -145,37 +147,20 @@ fn tests_of(source: &str) -> Vec<String> {
 /// Whether a file is there; a star in its name stands for any text
 fn exists(pattern: &str) -> bool {
     let path = root().join(pattern);
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-        return false;
-    };
-    let Some((head, tail)) = name.split_once('*') else { return path.exists() };
-    fs::read_dir(folder).is_ok_and(|mut entries| {
-        entries.any(|entry| {
-            entry.is_ok_and(|entry| {
-                let name = entry.file_name();
-                let name = name.to_string_lossy();
-                name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
-            })
-        })
-    })
+    let named = |file: &PathBuf| skips::matches(&name_of(&path), &name_of(file));
+    path.exists() || path.parent().is_some_and(|folder| entries(folder).unwrap_or_default().iter().any(named))
 }
 
 /// Shows every Rust file below a folder
-fn visit(folder: &Path, show: &mut dyn FnMut(&str)) -> Outcome<()> {
-    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
-    for entry in entries {
-        let path = entry.context(|| format!("cannot read {}", folder.display()))?.path();
+fn visit(folder: &Path, show: &mut dyn FnMut(&str)) -> Result<()> {
+    for path in entries(folder).unwrap_or_default() {
         if path.is_dir() {
             visit(&path, show)?;
         } else if path.extension().is_some_and(|end| end == "rs") {
-            show(&read(&path)?);
+            show(&fs::read_to_string(&path)?);
         }
     }
     Ok(())
-}
-
-fn read(path: &Path) -> Outcome<String> {
-    fs::read_to_string(path).context(|| format!("cannot read {}", path.display()))
 }
 
 #[cfg(test)]
@@ -184,7 +169,7 @@ mod tests {
 
     #[test]
     fn requirements_all_have_evidence_that_exists() {
-        let text = read(&root().join(FILE)).unwrap();
+        let text = fs::read_to_string(root().join(FILE)).unwrap();
         assert_eq!(faults(&text, &Evidence::gather().unwrap()), Vec::<String>::new());
     }
 

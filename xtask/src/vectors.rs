@@ -7,19 +7,17 @@ mod lint;
 mod regenerate;
 pub(crate) mod run;
 pub(crate) mod skips;
-#[cfg(test)]
-mod text;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fs_err as fs;
 use serde_json::{Value, json};
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::process;
-use crate::workspace::{cargo, root};
+use crate::workspace::{cargo, entries, root};
 
 pub(crate) use judge::parts as judge_parts;
 pub(crate) use regenerate::regenerate;
@@ -40,7 +38,7 @@ pub(crate) struct Vector {
 
 impl Vector {
     /// The line that a peer reads: nothing of what it should answer, and the message as bytes
-    pub(crate) fn question(&self) -> Outcome<Value> {
+    pub(crate) fn question(&self) -> Result<Value> {
         let mut question = json!({"name": self.name, "kind": self.kind});
         if let Some(message) = self.message()? {
             question["envelope_base64"] = STANDARD.encode(message).into();
@@ -54,12 +52,12 @@ impl Vector {
     }
 
     /// The bytes that arrive, for a receive vector
-    pub(crate) fn message(&self) -> Outcome<Option<Vec<u8>>> {
+    pub(crate) fn message(&self) -> Result<Option<Vec<u8>>> {
         if let Some(envelope) = self.json.get("envelope") {
             return Ok(Some(envelope.to_string().into_bytes()));
         }
         if let Some(text) = self.json["envelope_base64"].as_str() {
-            let bytes = STANDARD.decode(text).context(|| format!("{}: envelope_base64", self.name))?;
+            let bytes = STANDARD.decode(text).with_context(|| format!("{}: envelope_base64", self.name))?;
             return Ok(Some(bytes));
         }
         let Some(pieces) = self.json["envelope_pieces"].as_array() else { return Ok(None) };
@@ -77,7 +75,7 @@ impl Vector {
 /// `cargo xtask vectors lint`: the tests that read the files
 ///
 /// They are tests alone, so that `cargo xtask demo` need not compile a checker of JSON schemas.
-pub(crate) fn lint() -> Outcome<()> {
+pub(crate) fn lint() -> Result<()> {
     process::run(cargo().args(["test", "--quiet", "--locked", "--package", "xtask", "--bin", "xtask", "vectors::lint"]))
 }
 
@@ -87,57 +85,47 @@ pub(crate) fn testdata() -> PathBuf {
 }
 
 /// Every vector, by name
-pub(crate) fn load() -> Outcome<Vec<Vector>> {
+pub(crate) fn load() -> Result<Vec<Vector>> {
     let mut vectors = Vec::new();
     for (folder, kind) in FOLDERS {
-        for path in files(&testdata().join(folder))? {
+        for path in entries(&testdata().join(folder))? {
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             let name = format!("{folder}/{stem}");
-            let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
-            let json = parse(&text).context(|| format!("{name} is not JSON"))?;
+            let text = fs::read_to_string(&path)?;
+            let json = parse(&text).with_context(|| format!("{name} is not JSON"))?;
             vectors.push(Vector { name, kind, text, json });
         }
     }
     if vectors.is_empty() {
-        return Err(Failure::new(format!("no vectors in {}", testdata().display())));
+        bail!("no vectors in {}", testdata().display());
     }
     Ok(vectors)
 }
 
-/// The files of a folder, by name
-fn files(folder: &Path) -> Outcome<Vec<PathBuf>> {
-    let failed = || format!("cannot read {}", folder.display());
-    let entries = fs::read_dir(folder).context(failed)?;
-    let mut paths = entries.map(|entry| Ok(entry.context(failed)?.path())).collect::<Outcome<Vec<_>>>()?;
-    paths.sort();
-    Ok(paths)
-}
-
 /// JSON of any depth: dictionaries go to 127 levels, and stand some levels down in a vector or an answer
-pub(crate) fn parse(text: &str) -> Outcome<Value> {
+pub(crate) fn parse(text: &str) -> Result<Value> {
     let mut reader = serde_json::Deserializer::from_str(text);
     reader.disable_recursion_limit();
     let mut values = reader.into_iter();
     match (values.next(), values.next()) {
         (Some(Ok(value)), None) => Ok(value),
-        (Some(Err(error)), _) | (_, Some(Err(error))) => Err(Failure::new(error.to_string())),
-        _ => Err(Failure::new("not one JSON value")),
+        (Some(Err(error)), _) | (_, Some(Err(error))) => Err(error.into()),
+        _ => Err(anyhow!("not one JSON value")),
     }
 }
 
 /// The bytes of `base64`, `blob` or `repeat`
-pub(crate) fn bytes(tagged: &Value) -> Outcome<Vec<u8>> {
+pub(crate) fn bytes(tagged: &Value) -> Result<Vec<u8>> {
     if let Some(text) = tagged["base64"].as_str() {
-        return STANDARD.decode(text).context(|| "a base64 value".to_owned());
+        return STANDARD.decode(text).context("a base64 value");
     }
     if let Some(name) = tagged["blob"].as_str() {
-        let path = testdata().join("blobs").join(name);
-        return fs::read(&path).context(|| format!("cannot read {}", path.display()));
+        return Ok(fs::read(testdata().join("blobs").join(name))?);
     }
     let count = tagged["repeat"]["count"].as_u64().and_then(|count| usize::try_from(count).ok());
     let byte = tagged["repeat"]["byte"].as_u64().and_then(|byte| u8::try_from(byte).ok());
     match (byte, count) {
         (Some(byte), Some(count)) => Ok(vec![byte; count]),
-        _ => Err(Failure::new(format!("no bytes: {tagged}"))),
+        _ => Err(anyhow!("no bytes: {tagged}")),
     }
 }

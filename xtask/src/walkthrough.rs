@@ -5,13 +5,14 @@ mod terminal;
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::failure::{Context, Failure, Outcome};
+use anyhow::{Context as _, Result, anyhow, bail};
+use fs_err as fs;
+
 use crate::peers;
 use crate::process::{self, Deadline};
 use crate::servers::{self, Port};
@@ -44,20 +45,21 @@ const KEPT: [&str; 14] = [
 ];
 
 /// Walks through both pages
-pub(crate) fn run() -> Outcome<()> {
+pub(crate) fn run() -> Result<()> {
     note_uncommitted()?;
     walk("docs/walkthrough.md", &TempFolder::create()?, &free_addresses()?, &[])?;
     readme()
 }
 
 /// README's commands, in a folder that looks like the checkout, with servers as `cargo xtask up` has them
-pub(crate) fn readme() -> Outcome<()> {
+pub(crate) fn readme() -> Result<()> {
     let natsbridge = workspace::natsbridge()?;
     let python = peers::locate("python")?;
     let folder = TempFolder::create()?;
     for name in ["testdata", "Cargo.lock"] {
         let link = folder.path().join(name);
-        std::os::unix::fs::symlink(root().join(name), &link).context(|| format!("cannot link {}", link.display()))?;
+        std::os::unix::fs::symlink(root().join(name), &link)
+            .with_context(|| format!("cannot link {}", link.display()))?;
     }
     let deadline = Deadline::after(Duration::from_secs(30));
     let nats = servers::start_nats(Port::Any, deadline)?;
@@ -65,27 +67,27 @@ pub(crate) fn readme() -> Outcome<()> {
     let bin = natsbridge.parent().map(Path::to_path_buf).unwrap_or_default();
     let path = env::var_os("PATH").unwrap_or_default();
     let search = env::join_paths([bin, python.home().join("bin")].into_iter().chain(env::split_paths(&path)));
-    let search = search.context(|| "PATH can't be extended".to_owned())?.to_string_lossy().into_owned();
+    let search = search.context("PATH can't be extended")?.to_string_lossy().into_owned();
     let addresses = [&nats, &files].map(|server| server.url.rsplit('/').next().unwrap_or_default().to_owned());
     let variables = [("NATS_URL", &*nats.url), ("FILESERVER_URL", &*files.url), ("PATH", &*search)];
     walk("README.md", &folder, &addresses, &variables)
 }
 
 /// Walks through a page, whose servers listen at these addresses
-fn walk(name: &str, folder: &TempFolder, servers: &[String; 2], variables: &[(&str, &str)]) -> Outcome<()> {
+fn walk(name: &str, folder: &TempFolder, servers: &[String; 2], variables: &[(&str, &str)]) -> Result<()> {
     println!("\n{name}, in {}", folder.path().display());
-    let mut text = fs::read_to_string(root().join(name)).context(|| format!("cannot read {name}"))?;
+    let mut text = fs::read_to_string(root().join(name))?;
     for (named, actual) in ADDRESSES.iter().zip(servers) {
         text = text.replace(named, actual);
     }
-    let blocks = page::blocks(&text).context(|| name.to_owned())?;
+    let blocks = page::blocks(&text).with_context(|| name.to_owned())?;
     let compiled = compiled();
     let terminals = BTreeMap::new();
     let mut walk = Walk { folder: folder.path(), variables, compiled: &compiled, terminals, printed: Vec::new() };
     let started = Instant::now();
     for block in &blocks {
         let began = Instant::now();
-        walk.step(block).context(|| format!("{name}, line {}", block.line))?;
+        walk.step(block).with_context(|| format!("{name}, line {}", block.line))?;
         if block.kind == Kind::Typed {
             println!("{:>7.1} s  {}", began.elapsed().as_secs_f64(), block.text.lines().next().unwrap_or_default());
         }
@@ -105,7 +107,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn step(&mut self, block: &Block) -> Outcome<()> {
+    fn step(&mut self, block: &Block) -> Result<()> {
         let text = block.text.as_str();
         match &block.kind {
             // These are steps of CI by themselves.
@@ -116,23 +118,23 @@ impl Walk<'_> {
             Kind::Printed => {
                 let printed: Vec<&str> = self.printed.iter().map(String::as_str).collect();
                 if !page::are_lines(&text.lines().collect::<Vec<_>>(), &printed) {
-                    return Err(Failure::new(format!("printed was\n{}", printed.join("\n"))));
+                    bail!("printed was\n{}", printed.join("\n"));
                 }
             }
             Kind::File(path) => {
                 let path = self.folder.join(path);
-                fs::write(&path, format!("{text}\n")).context(|| format!("cannot write {}", path.display()))?;
+                fs::write(&path, format!("{text}\n"))?;
             }
         }
         Ok(())
     }
 
-    fn terminal(&mut self, name: &str) -> Outcome<&mut Terminal> {
+    fn terminal(&mut self, name: &str) -> Result<&mut Terminal> {
         if !self.terminals.contains_key(name) {
             let terminal = Terminal::open(self.shell())?;
             self.terminals.insert(name.to_owned(), terminal);
         }
-        self.terminals.get_mut(name).ok_or_else(|| Failure::new(format!("no terminal {name}")))
+        self.terminals.get_mut(name).ok_or_else(|| anyhow!("no terminal {name}"))
     }
 
     /// A shell as on a machine where nothing was set up for this project
@@ -172,7 +174,7 @@ fn compiled() -> PathBuf {
 }
 
 /// The addresses that the pages name, or others where somebody has them
-fn free_addresses() -> Outcome<[String; 2]> {
+fn free_addresses() -> Result<[String; 2]> {
     let [nats, files] = ADDRESSES.map(|address| match TcpListener::bind(address) {
         Ok(_) => Ok(address.to_owned()),
         Err(_) => servers::free_address(),
@@ -181,7 +183,7 @@ fn free_addresses() -> Outcome<[String; 2]> {
 }
 
 /// Says when the walk is not that of the files at hand
-fn note_uncommitted() -> Outcome<()> {
+fn note_uncommitted() -> Result<()> {
     let changed = process::output(Command::new("git").args(["status", "--porcelain"]).current_dir(root()))?;
     if !changed.is_empty() {
         println!("note: the walk clones what is committed; these files differ from it:\n{}", changed.trim_end());

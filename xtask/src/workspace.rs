@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::process as child;
 
 /// The checkout's folder
@@ -41,9 +42,9 @@ pub(crate) struct Package {
 }
 
 /// Every crate of the workspace, in the order in which Cargo.toml names them
-pub(crate) fn members() -> Outcome<Vec<Package>> {
+pub(crate) fn members() -> Result<Vec<Package>> {
     let said = child::output(cargo().args(["metadata", "--locked", "--no-deps", "--format-version", "1"]))?;
-    let said: Value = serde_json::from_str(&said).context(|| "cargo metadata".to_owned())?;
+    let said: Value = serde_json::from_str(&said).context("cargo metadata")?;
     let target = PathBuf::from(said["target_directory"].as_str().unwrap_or_default());
     let packages = said["packages"].as_array().cloned().unwrap_or_default();
     let members = packages.into_iter().map(|manifest| Package {
@@ -59,12 +60,12 @@ pub(crate) fn members() -> Outcome<Vec<Package>> {
 }
 
 /// The crates that others can depend on or install
-pub(crate) fn published() -> Outcome<Vec<Package>> {
+pub(crate) fn published() -> Result<Vec<Package>> {
     Ok(members()?.into_iter().filter(|package| package.published).collect())
 }
 
 /// The published crates that have a library
-pub(crate) fn libraries() -> Outcome<Vec<Package>> {
+pub(crate) fn libraries() -> Result<Vec<Package>> {
     Ok(published()?.into_iter().filter(|package| package.library).collect())
 }
 
@@ -72,40 +73,40 @@ pub(crate) fn libraries() -> Outcome<Vec<Package>> {
 pub(crate) const ALIKE: [&str; 2] = ["--workspace", "--all-features"];
 
 /// Builds the program `natsbridge` and says where it is
-pub(crate) fn natsbridge() -> Outcome<PathBuf> {
+pub(crate) fn natsbridge() -> Result<PathBuf> {
     println!("building natsbridge (the first time takes a few minutes)");
     built("--bin", "natsbridge")
 }
 
 /// As [`natsbridge`], but nothing else, and without buckets, Parquet and compressed tables: what a newcomer waits for
-pub(crate) fn natsbridge_alone() -> Outcome<PathBuf> {
+pub(crate) fn natsbridge_alone() -> Result<PathBuf> {
     println!("building natsbridge alone, with what a first message needs (the first time takes a minute or two)");
     build(&["--bin", "natsbridge", "--package", "natsbridge-cli", "--no-default-features"], "natsbridge")
 }
 
 /// Builds one of the workspace's programs (`--bin`) or examples (`--example`) and says where it is
-pub(crate) fn built(kind: &str, program: &str) -> Outcome<PathBuf> {
+pub(crate) fn built(kind: &str, program: &str) -> Result<PathBuf> {
     build(&[&[kind, program], &ALIKE[..]].concat(), program)
 }
 
 /// Runs `cargo build` and says where the program is that it made
-pub(crate) fn build(words: &[&str], program: &str) -> Outcome<PathBuf> {
+pub(crate) fn build(words: &[&str], program: &str) -> Result<PathBuf> {
     let output = cargo()
         .args(["build", "--locked", "--message-format", "json-render-diagnostics"])
         .args(words)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .context(|| "cannot start cargo".to_owned())?;
+        .context("cannot start cargo")?;
     if !output.status.success() {
-        return Err(Failure::new(format!("{program} does not build: see above")));
+        bail!("{program} does not build: see above");
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message["target"]["name"] == program)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| Failure::new(format!("cargo built no program {program}")))
+        .ok_or_else(|| anyhow!("cargo built no program {program}"))
 }
 
 /// A new folder for this user only, removed with everything in it on drop
@@ -113,12 +114,12 @@ pub(crate) fn build(words: &[&str], program: &str) -> Outcome<PathBuf> {
 pub(crate) struct TempFolder(PathBuf);
 
 impl TempFolder {
-    pub(crate) fn create() -> Outcome<Self> {
+    pub(crate) fn create() -> Result<Self> {
         let path = env::temp_dir().join(unique("natsbridge"));
         let mut builder = DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path).context(|| format!("cannot create {}", path.display()))?;
+        builder.create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
     }
 
@@ -130,7 +131,49 @@ impl TempFolder {
 impl Drop for TempFolder {
     fn drop(&mut self) {
         // Left-overs in the temporary folder are the system's to sweep.
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = fs_err::remove_dir_all(&self.0);
+    }
+}
+
+/// What is in a folder, by name
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs_err::read_dir(folder)?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// A file's name without its folder
+pub(crate) fn name_of(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The digest in hexadecimal
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the compiler says about itself after these words, such as `host:`
+pub(crate) fn rustc(field: &str) -> Result<String> {
+    let said = child::output(Command::new("rustc").args(["--version", "--verbose"]))?;
+    let found = said.lines().find_map(|line| line.strip_prefix(field)).map(|found| found.trim().to_owned());
+    found.ok_or_else(|| anyhow!("rustc does not name its {field}"))
+}
+
+/// `PATH` with a folder before the others
+pub(crate) fn path_with(folder: Option<&Path>) -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = folder.map(Path::to_path_buf).into_iter().chain(env::split_paths(&path));
+    env::join_paths(folders).context("PATH can't be extended")
+}
+
+/// A command that asks cargo itself must not take what cargo says to us for its own
+pub(crate) fn forget_cargo(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+            command.env_remove(&name);
+        }
     }
 }
 

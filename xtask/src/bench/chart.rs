@@ -27,15 +27,13 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Chart {
     /// The message, as a sentence
-    pub(crate) title: String,
+    pub(crate) title: &'static str,
     /// What the bars are, and which way is better
-    pub(crate) subtitle: String,
+    pub(crate) subtitle: &'static str,
     pub(crate) series: Vec<&'static str>,
     pub(crate) rows: Vec<Row>,
-    /// Each further step of the axis is ten times the one before
-    pub(crate) logarithmic: bool,
-    /// How values are written on the axis
-    pub(crate) axis: fn(f64) -> String,
+    /// How values are written on an axis of which each further step is ten times the one before; else it is linear
+    pub(crate) logarithmic: Option<fn(f64) -> String>,
 }
 
 const COLOURS: [&str; 4] = ["#0b6e99", "#c9a227", "#8a8f98", "#b5533c"];
@@ -61,10 +59,10 @@ impl Chart {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
              height=\"{height}\" font-family=\"system-ui, 'DejaVu Sans', sans-serif\" font-size=\"13\" role=\"img\">\n\
              <title>{}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n",
-            escaped(&self.title),
+            escaped(self.title),
         );
-        text(&mut svg, (20.0, 28.0), "start", &self.title, "font-size=\"17\" font-weight=\"600\" fill=\"#1c2024\"");
-        text(&mut svg, (20.0, 48.0), "start", &self.subtitle, "fill=\"#5b6169\"");
+        text(&mut svg, (20.0, 28.0), "start", self.title, "font-size=\"17\" font-weight=\"600\" fill=\"#1c2024\"");
+        text(&mut svg, (20.0, 48.0), "start", self.subtitle, "fill=\"#5b6169\"");
         let mut x = 20.0;
         for (name, colour) in self.series.iter().zip(COLOURS) {
             let _ = writeln!(svg, "<rect x=\"{x}\" y=\"60\" width=\"12\" height=\"12\" rx=\"2\" fill=\"{colour}\"/>");
@@ -76,7 +74,7 @@ impl Chart {
             text(&mut svg, (x + 12.0, 71.0), "start", "target", "fill=\"#1c2024\"");
         }
         for value in scale.ticks() {
-            let (x, label) = (scale.x(value), (self.axis)(value));
+            let (x, label) = (scale.x(value), self.logarithmic.unwrap_or(plain)(value));
             let _ = writeln!(svg, "<path d=\"M{x:.1} {:.1}V{bottom:.1}\" stroke=\"#e3e6ea\"/>", TOP - 8.0);
             text(&mut svg, (x, bottom + 16.0), "middle", &label, "fill=\"#5b6169\" font-size=\"11\"");
         }
@@ -144,7 +142,7 @@ impl Scale {
             |bar: &Bar| bar.range.map_or(bar.value, |(_, high)| high).max(bar.value).max(bar.target.unwrap_or(0.0));
         let high = bars.clone().map(end).fold(0.0, f64::max);
         let high = if high > 0.0 { high } else { 1.0 };
-        if !chart.logarithmic {
+        if chart.logarithmic.is_none() {
             return Self { low: 0.0, high, logarithmic: false };
         }
         let low = bars.map(|bar| bar.range.map_or(bar.value, |(low, _)| low.min(bar.value))).fold(high, f64::min);
@@ -222,12 +220,11 @@ mod tests {
         };
         let rows = vec![Row { label: "a <b> & c".to_owned(), bars: vec![bar(0, 2.0), bar(1, 400.0)] }];
         Chart {
-            title: "T".to_owned(),
-            subtitle: "S".to_owned(),
+            title: "T",
+            subtitle: "S",
             series: vec!["ours", "theirs"],
             rows,
-            logarithmic,
-            axis: plain,
+            logarithmic: logarithmic.then_some(plain),
         }
     }
 

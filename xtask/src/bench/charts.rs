@@ -36,14 +36,11 @@ fn codec(report: &[Value]) -> Chart {
         }
     }
     Chart {
-        title: "A message is encoded and decoded several times faster than the textbook way".to_owned(),
-        subtitle:
-            "How many times faster than base64 into a string and serde_json with derived structs; longer is better"
-                .to_owned(),
+        title: "A message is encoded and decoded several times faster than the textbook way",
+        subtitle: "How many times faster than base64 into a string and serde_json with derived structs; longer is better",
         series: vec!["encode", "decode"],
         rows,
-        logarithmic: false,
-        axis: plain,
+        logarithmic: None,
     }
 }
 
@@ -55,13 +52,11 @@ fn throughput(report: &[Value]) -> Chart {
         Row { label: name(line).trim_end_matches(", against raw async-nats").to_owned(), bars: vec![bar] }
     });
     Chart {
-        title: "What is left of raw NATS' throughput with envelopes, identifiers and checks".to_owned(),
-        subtitle: "Messages per second by those of raw async-nats with the same bytes; 1 is no loss, longer is better"
-            .to_owned(),
+        title: "What is left of raw NATS' throughput with envelopes, identifiers and checks",
+        subtitle: "Messages per second by those of raw async-nats with the same bytes; 1 is no loss, longer is better",
         series: vec!["natsbridge"],
         rows: rows.collect(),
-        logarithmic: false,
-        axis: plain,
+        logarithmic: None,
     }
 }
 
@@ -72,13 +67,11 @@ fn latency(report: &[Value]) -> Chart {
         timed_row(line, &label, &[("natsbridge", 0), ("raw async-nats", 1), ("raw request-reply", 1)])
     });
     Chart {
-        title: "How long one message takes, alone on the way".to_owned(),
-        subtitle: "From before the send to the value in the receiver's hands; each step is ten times longer, shorter is better"
-            .to_owned(),
+        title: "How long one message takes, alone on the way",
+        subtitle: "From before the send to the value in the receiver's hands; each step is ten times longer, shorter is better",
         series: vec!["natsbridge", "raw async-nats (delivery: request-reply)"],
         rows: rows.collect(),
-        logarithmic: true,
-        axis: axis_time,
+        logarithmic: Some(axis_time),
     }
 }
 
@@ -87,12 +80,11 @@ fn links(report: &[Value]) -> Chart {
     let rows = in_group(report, "links")
         .map(|line| timed_row(line, name(line).split(", against").next().unwrap_or_default(), &series));
     Chart {
-        title: "Large payloads by link, through the embedded file server".to_owned(),
-        subtitle: "From before the send to verified bytes; each step is ten times longer, shorter is better".to_owned(),
+        title: "Large payloads by link, through the embedded file server",
+        subtitle: "From before the send to verified bytes; each step is ten times longer, shorter is better",
         series: series.map(|(name, _)| name).to_vec(),
         rows: rows.collect(),
-        logarithmic: true,
-        axis: axis_time,
+        logarithmic: Some(axis_time),
     }
 }
 
@@ -108,12 +100,11 @@ fn languages(report: &[Value]) -> Chart {
         }
     }
     Chart {
-        title: "The same message in three languages".to_owned(),
-        subtitle: "Time of one call with 10 KB of bytes; each step is ten times longer, shorter is better".to_owned(),
+        title: "The same message in three languages",
+        subtitle: "Time of one call with 10 KB of bytes; each step is ten times longer, shorter is better",
         series: vec!["Rust", "Node", "Python"],
         rows,
-        logarithmic: true,
-        axis: axis_time,
+        logarithmic: Some(axis_time),
     }
 }
 
@@ -133,12 +124,11 @@ fn memory(report: &[Value]) -> Chart {
         Row { label: name(line).split(" (").next().unwrap_or_default().to_owned(), bars }
     });
     Chart {
-        title: "Memory of the whole process, sender and receiver together".to_owned(),
-        subtitle: "Most resident memory at any time; each step is ten times more, shorter is better".to_owned(),
+        title: "Memory of the whole process, sender and receiver together",
+        subtitle: "Most resident memory at any time; each step is ten times more, shorter is better",
         series: vec!["natsbridge", "what it is compared with"],
         rows: rows.collect(),
-        logarithmic: true,
-        axis: axis_memory,
+        logarithmic: Some(axis_memory),
     }
 }
 
@@ -185,23 +175,17 @@ fn value(line: &Value) -> f64 {
 /// The unit and the values of one contender
 fn samples<'a>(line: &'a Value, of: &str) -> (&'a str, Vec<f64>) {
     let samples = line["samples"].as_array().into_iter().flatten().find(|samples| samples["of"] == of);
-    let Some(samples) = samples else { return ("", Vec::new()) };
-    let values = samples["values"].as_array().into_iter().flatten().filter_map(Value::as_f64);
-    (samples["unit"].as_str().unwrap_or_default(), values.collect())
+    samples.map_or(("", Vec::new()), |samples| (samples["unit"].as_str().unwrap_or_default(), values(samples)))
+}
+
+fn values(samples: &Value) -> Vec<f64> {
+    samples["values"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
 }
 
 /// Lowest and highest of a line's ratios, round by round, whichever way they were formed
 fn ratios(line: &Value) -> Option<(f64, f64)> {
-    let both = line["samples"].as_array()?;
-    let values = |n: usize| -> Vec<f64> {
-        both.get(n)
-            .and_then(|samples| samples["values"].as_array())
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_f64)
-            .collect()
-    };
-    let (ours, other) = (values(0), values(1));
+    let [ours, other, ..] = line["samples"].as_array()?.as_slice() else { return None };
+    let (ours, other) = (values(ours), values(other));
     let by = |of: &[f64], by: &[f64]| of.iter().zip(by).map(|(of, by)| of / by).collect::<Vec<_>>();
     let [direct, inverse] = [by(&ours, &other), by(&other, &ours)];
     let near = |ratios: &[f64]| (median(ratios) - value(line)).abs();

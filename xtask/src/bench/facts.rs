@@ -54,13 +54,13 @@ fn locked(package: &str) -> Option<String> {
 }
 
 fn processor() -> Option<String> {
-    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let info = fs_err::read_to_string("/proc/cpuinfo").ok()?;
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'))?.1.trim().to_owned();
     Some(name)
 }
 
 fn memory() -> Option<String> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let info = fs_err::read_to_string("/proc/meminfo").ok()?;
     let kib: u64 =
         info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.split_whitespace().next()?.parse().ok()?;
     Some(format!("{} GiB", kib.div_ceil(1_048_576)))

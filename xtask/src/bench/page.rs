@@ -1,47 +1,46 @@
 //! `docs/benchmarks.md`: the results between its marks are written anew, its own words stay; and the plots.
 
-use std::fs;
 use std::path::Path;
 
+use anyhow::{Result, anyhow};
+use fs_err as fs;
 use serde_json::Value;
 
 use super::charts;
 use super::table::{shown, target};
-use crate::failure::{Context, Failure, Outcome};
 
 /// Writes the page's results and the plots
-pub(crate) fn write(docs: &Path, report: &[Value]) -> Outcome<()> {
+pub(crate) fn write(docs: &Path, report: &[Value]) -> Result<()> {
     let page = docs.join("benchmarks.md");
-    let text = fs::read_to_string(&page).context(|| format!("cannot read {}", page.display()))?;
+    let text = fs::read_to_string(&page)?;
     let text = replaced(&text, "facts", &facts(report)?)?;
     let text = replaced(&text, "targets", &lines(report.iter().filter(|line| line["target"].is_number())))?;
     let text = replaced(&text, "others", &lines(report.iter().filter(|line| !line["target"].is_number())))?;
-    fs::write(&page, text).context(|| format!("cannot write {}", page.display()))?;
+    fs::write(&page, text)?;
 
     let folder = docs.join("benchmarks");
-    fs::create_dir_all(&folder).context(|| format!("cannot create {}", folder.display()))?;
+    fs::create_dir_all(&folder)?;
     for (name, chart) in charts::all(report) {
         let file = folder.join(name).with_extension("svg");
-        fs::write(&file, chart.svg()).context(|| format!("cannot write {}", file.display()))?;
+        fs::write(&file, chart.svg())?;
     }
     println!("written: {} and the plots in {}", page.display(), folder.display());
     Ok(())
 }
 
 /// The page with other content between the marks of this name
-fn replaced(page: &str, name: &str, content: &str) -> Outcome<String> {
+fn replaced(page: &str, name: &str, content: &str) -> Result<String> {
     let [begin, end] =
         [format!("<!-- {name}: written by cargo xtask bench --docs -->\n"), format!("<!-- end of {name} -->")];
     let parts = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
-    let (before, after) =
-        parts.ok_or_else(|| Failure::new(format!("docs/benchmarks.md lost its marks for `{name}`")))?;
+    let (before, after) = parts.ok_or_else(|| anyhow!("docs/benchmarks.md lost its marks for `{name}`"))?;
     Ok(format!("{before}{begin}{content}{end}{after}"))
 }
 
 /// Where and when it was measured, which a report read from a file says as well
-fn facts(report: &[Value]) -> Outcome<String> {
+fn facts(report: &[Value]) -> Result<String> {
     let facts = report.iter().find_map(|line| line["facts"].as_object()).ok_or_else(|| {
-        Failure::new("the report does not say where it was taken; take it with `cargo xtask bench --json FILE`")
+        anyhow!("the report does not say where it was taken; take it with `cargo xtask bench --json FILE`")
     })?;
     let mut text = "| | |\n|---|---|\n".to_owned();
     for (name, fact) in facts {

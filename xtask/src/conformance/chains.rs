@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use super::cases;
 use super::matrix::Cell;
 use super::stage::{Stage, arrival};
-use crate::failure::{Failure, Outcome};
 use crate::peers::Talk;
 use crate::vectors::judge_parts;
 use crate::workspace::root;
@@ -27,11 +27,11 @@ const FRAMES: [(&[&str], &str); 4] = [
 ];
 
 /// Tries each way whose languages are there, and notes it in the cell of its first two
-pub(super) fn run(stage: &mut Stage, cells: &mut [Cell]) -> Outcome<()> {
+pub(super) fn run(stage: &mut Stage, cells: &mut [Cell]) -> Result<()> {
     let rows = json!([{"name": "rows", "type": "jsontable", "value": {"json": cases::items(ROWS)}}]);
     let there =
         |stage: &Stage, names: &[&str]| names.iter().all(|name| stage.peers.iter().any(|peer| peer.name == *name));
-    let mut note = |sender: &str, receiver: &str, case: &str, outcome: Outcome<()>| {
+    let mut note = |sender: &str, receiver: &str, case: &str, outcome: Result<()>| {
         if let Some(cell) = cells.iter_mut().find(|cell| cell.sender == sender && cell.receiver == receiver) {
             cell.note(case, outcome);
         }
@@ -54,10 +54,10 @@ pub(super) fn run(stage: &mut Stage, cells: &mut [Cell]) -> Outcome<()> {
 }
 
 /// A data frame that pandas made goes through these languages and back, and is compared by pandas
-fn frame(stage: &mut Stage, way: &[&'static str]) -> Outcome<()> {
+fn frame(stage: &mut Stage, way: &[&'static str]) -> Result<()> {
     let python = stage.peers.iter().find(|peer| peer.name == "python-pure").cloned();
-    let python = python.ok_or_else(|| Failure::new("no Python"))?;
-    let (Some(first), Some(last)) = (way.first(), way.last()) else { return Err(Failure::new("no way")) };
+    let python = python.ok_or_else(|| anyhow!("no Python"))?;
+    let (Some(first), Some(last)) = (way.first(), way.last()) else { bail!("no way") };
     let script = root().join("xtask/src/conformance/pandas_chain.py");
     let mut command = python.script(&script);
     command.args(["--nats", &stage.nats, "--files", &stage.files, "--rows", &ROWS.to_string()]);
@@ -72,36 +72,36 @@ fn frame(stage: &mut Stage, way: &[&'static str]) -> Outcome<()> {
     send(stage, last, "conform.pandas", &parts)?;
     let verdict = pandas.hear(PATIENCE, |line| line.get("equal").cloned())?;
     pandas.end();
-    if verdict == true { Ok(()) } else { Err(Failure::new(format!("pandas says: {verdict}"))) }
+    if verdict == true { Ok(()) } else { Err(anyhow!("pandas says: {verdict}")) }
 }
 
 /// Sends parts from one peer to another and returns what arrived, which must be the same
-fn hop(stage: &mut Stage, sender: &'static str, receiver: &'static str, parts: &Value) -> Outcome<Value> {
+fn hop(stage: &mut Stage, sender: &'static str, receiver: &'static str, parts: &Value) -> Result<Value> {
     let msg_id = send(stage, sender, &format!("conform.{receiver}"), parts)?;
     let found = received(stage, receiver, &msg_id)?;
     let mut wanted = parts.clone();
     for part in wanted.as_array_mut().into_iter().flatten() {
         part["transport"] = "link".into();
     }
-    judge_parts(&wanted, &found).map_err(|failure| Failure::new(format!("{sender} to {receiver}: {failure}")))?;
+    judge_parts(&wanted, &found).map_err(|failure| anyhow!("{sender} to {receiver}: {failure:#}"))?;
     Ok(found)
 }
 
-fn send(stage: &mut Stage, sender: &'static str, to: &str, parts: &Value) -> Outcome<Value> {
+fn send(stage: &mut Stage, sender: &'static str, to: &str, parts: &Value) -> Result<Value> {
     let id = format!("{sender} to {to}");
     let talk = stage.talk(sender)?;
     talk.tell(&json!({"do": "send", "id": id, "to": to, "parts": parts}))?;
     let done = talk.hear(PATIENCE, |line| (line["done"] == id.as_str()).then(|| line.clone()))?;
     match done["error"].as_str() {
-        Some(error) => Err(Failure::new(format!("{id}: refused with `{error}`"))),
+        Some(error) => Err(anyhow!("{id}: refused with `{error}`")),
         None => Ok(done["msg_id"].clone()),
     }
 }
 
-fn received(stage: &mut Stage, receiver: &'static str, msg_id: &Value) -> Outcome<Value> {
+fn received(stage: &mut Stage, receiver: &'static str, msg_id: &Value) -> Result<Value> {
     let received = stage.talk(receiver)?.hear(PATIENCE, |line| arrival(line, msg_id))?;
     match received["error"].as_str() {
-        Some(error) => Err(Failure::new(format!("{receiver} refuses it with `{error}`"))),
+        Some(error) => Err(anyhow!("{receiver} refuses it with `{error}`")),
         None => Ok(received["parts"].clone()),
     }
 }

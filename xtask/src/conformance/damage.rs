@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::failure::Outcome;
-use crate::peers::{Peer, Talk};
+use crate::peers::Peer;
+use crate::vectors::run::ask;
 use crate::vectors::{Vector, load};
 
 /// Damaged messages for each peer
@@ -212,7 +213,7 @@ fn damaged(question: &Value, number: usize, draw: &mut Draw) -> Option<Value> {
 }
 
 /// The questions that are damaged: every small message that the vectors have, valid or not
-fn questions() -> Outcome<Vec<Value>> {
+fn questions() -> Result<Vec<Value>> {
     let vectors: Vec<Vector> = load()?;
     let mut questions = Vec::new();
     for vector in vectors.iter().filter(|vector| vector.kind == "receive") {
@@ -224,7 +225,7 @@ fn questions() -> Outcome<Vec<Value>> {
 }
 
 /// Everything that is asked: the vectors as they are, odd links, then damage, half of it to Arrow
-fn messages() -> Outcome<Vec<Value>> {
+fn messages() -> Result<Vec<Value>> {
     let questions = questions()?;
     let of = |word: &str| -> Vec<Value> {
         let named = |question: &&Value| question["name"].as_str().is_some_and(|name| name.contains(word));
@@ -254,7 +255,7 @@ fn asked(mut question: Value, how: &str) -> Value {
 }
 
 /// Sends damaged messages to a peer
-pub(super) fn survive(peer: &Peer) -> Outcome<Survived> {
+pub(super) fn survive(peer: &Peer) -> Result<Survived> {
     let mut survived = Survived { peer: peer.name, told: 0, failed: Vec::new() };
     let mut talk = None;
     let began = Instant::now();
@@ -263,14 +264,14 @@ pub(super) fn survive(peer: &Peer) -> Outcome<Survived> {
             break;
         }
         survived.told += 1;
-        let wrong = match ask(&mut talk, peer, &question) {
+        let wrong = match ask(&mut talk, peer, &question, ANSWER) {
             Ok(answer) => match answer["error"].as_str() {
                 Some(error) if error.starts_with("crashed") => Some(error.to_owned()),
                 _ => None,
             },
             Err(failure) => {
                 talk = None;
-                Some(failure.to_string())
+                Some(format!("{failure:#}"))
             }
         };
         if let Some(wrong) = wrong {
@@ -281,15 +282,6 @@ pub(super) fn survive(peer: &Peer) -> Outcome<Survived> {
         talk.end();
     }
     Ok(survived)
-}
-
-fn ask(talk: &mut Option<Talk>, peer: &Peer, question: &Value) -> Outcome<Value> {
-    let running = match talk {
-        Some(running) => running,
-        None => talk.insert(Talk::start(peer.name, &mut peer.command(&["vectors"]))?),
-    };
-    running.tell(question)?;
-    running.hear(ANSWER, |line| (line["name"] == question["name"]).then(|| line.clone()))
 }
 
 impl Survived {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use super::cases::{Case, Kind, Wanted};
 use super::stage::{Stage, arrival};
-use crate::failure::{Failure, Outcome};
 use crate::vectors::judge_parts;
 
 /// What became of the cases between two peers
@@ -37,16 +37,16 @@ impl Cell {
     }
 
     /// Notes the outcome of a case
-    pub(super) fn note(&mut self, case: &str, outcome: Outcome<()>) {
+    pub(super) fn note(&mut self, case: &str, outcome: Result<()>) {
         match outcome {
             Ok(()) => self.passed += 1,
-            Err(failure) => self.failed.push((case.to_owned(), failure.to_string())),
+            Err(failure) => self.failed.push((case.to_owned(), format!("{failure:#}"))),
         }
     }
 }
 
 /// Runs these cases between all peers; what fails is in the cells
-pub(super) fn run(stage: &mut Stage, cases: &[Case]) -> Outcome<Vec<Cell>> {
+pub(super) fn run(stage: &mut Stage, cases: &[Case]) -> Result<Vec<Cell>> {
     let peers = stage.peers.clone();
     let mut cells = Vec::new();
     let mut id = 0;
@@ -72,13 +72,7 @@ pub(super) fn run(stage: &mut Stage, cases: &[Case]) -> Outcome<Vec<Cell>> {
     Ok(cells)
 }
 
-fn attempt(
-    stage: &mut Stage,
-    case: &Case,
-    wanted: &Wanted,
-    pair: (&'static str, &'static str),
-    id: u64,
-) -> Outcome<()> {
+fn attempt(stage: &mut Stage, case: &Case, wanted: &Wanted, pair: (&'static str, &'static str), id: u64) -> Result<()> {
     let (sender, receiver) = pair;
     let order = if case.kind == Kind::Send { "send" } else { "request" };
     let (to, patience) = (stage.subject(receiver), stage.patience());
@@ -88,7 +82,7 @@ fn attempt(
     talk.tell(&json!({"do": order, "id": id, "to": to, "parts": case.parts}))?;
     let done = talk.hear(patience, |line| (line["done"] == id).then(|| line.clone()))?;
     if let Some(error) = done["error"].as_str() {
-        return Err(Failure::new(format!("the sender refuses it with `{error}`")));
+        bail!("the sender refuses it with `{error}`");
     }
     let answer = &done["answer"];
     let msg_id = if case.kind == Kind::Send { &done["msg_id"] } else { &answer["reply_to_msg_id"] };
@@ -96,12 +90,12 @@ fn attempt(
     match (wanted, received["error"].as_str()) {
         (Wanted::Code(code), Some(error)) if error == *code => return Ok(()),
         (Wanted::Code(code), Some(error)) => {
-            return Err(Failure::new(format!("the receiver refuses it with `{error}`, not `{code}`")));
+            bail!("the receiver refuses it with `{error}`, not `{code}`");
         }
-        (Wanted::Code(code), None) => return Err(Failure::new(format!("the receiver takes it, not `{code}`"))),
+        (Wanted::Code(code), None) => bail!("the receiver takes it, not `{code}`"),
         (_, Some(error)) => {
             let dataname = &received["dataname"];
-            return Err(Failure::new(format!("the receiver refuses it with `{error}`, payload {dataname}")));
+            bail!("the receiver refuses it with `{error}`, payload {dataname}");
         }
         (_, None) => {}
     }
@@ -114,12 +108,12 @@ fn attempt(
     }
 }
 
-fn answered(answer: &Value, purpose: &str, parts: &Value) -> Outcome<()> {
+fn answered(answer: &Value, purpose: &str, parts: &Value) -> Result<()> {
     if answer["purpose"] != purpose {
-        return Err(Failure::new(format!("answered with {}, not {purpose}", answer["purpose"])));
+        bail!("answered with {}, not {purpose}", answer["purpose"]);
     }
     if answer["correlation_id"].as_str().is_none_or(str::is_empty) {
-        return Err(Failure::new("the answer belongs to no flow"));
+        bail!("the answer belongs to no flow");
     }
-    judge_parts(parts, &answer["parts"]).map_err(|failure| Failure::new(format!("the answer: {failure}")))
+    judge_parts(parts, &answer["parts"]).map_err(|failure| anyhow!("the answer: {failure:#}"))
 }

@@ -1,9 +1,9 @@
 //! The few lines of the NATS protocol that a relay needs.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 
-use crate::failure::{Context, Failure, Outcome};
+use anyhow::{Context as _, Error, Result, anyhow};
+use std::net::TcpStream;
 
 /// A connection that has sent its greeting
 #[derive(Debug)]
@@ -14,10 +14,10 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects to `nats://host:port`
-    pub(super) fn open(url: &str) -> Outcome<Self> {
+    pub(super) fn open(url: &str) -> Result<Self> {
         let address = url.trim_start_matches("nats://");
-        let writer = TcpStream::connect(address).context(|| format!("cannot connect to {address}"))?;
-        let reader = writer.try_clone().context(|| "cannot share a connection".to_owned())?;
+        let writer = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+        let reader = writer.try_clone().context("cannot share a connection")?;
         let mut connection = Self { reader: BufReader::new(reader), writer };
         connection.line()?;
         connection.write(b"CONNECT {\"verbose\":false,\"lang\":\"xtask\",\"version\":\"0\",\"protocol\":1}\r\n")?;
@@ -25,52 +25,52 @@ impl Connection {
     }
 
     /// Another handle for the same socket, to close it with
-    pub(super) fn socket(&self) -> Outcome<TcpStream> {
-        self.writer.try_clone().context(|| "cannot share a connection".to_owned())
+    pub(super) fn socket(&self) -> Result<TcpStream> {
+        self.writer.try_clone().context("cannot share a connection")
     }
 
     /// Subscribes, and returns when the server knows it
-    pub(super) fn subscribe(&mut self, subject: &str) -> Outcome<()> {
+    pub(super) fn subscribe(&mut self, subject: &str) -> Result<()> {
         self.write(format!("SUB {subject} 1\r\nPING\r\n").as_bytes())?;
         while self.line()? != "PONG" {}
         Ok(())
     }
 
-    pub(super) fn publish(&mut self, subject: &str, payload: &[u8]) -> Outcome<()> {
+    pub(super) fn publish(&mut self, subject: &str, payload: &[u8]) -> Result<()> {
         self.write(format!("PUB {subject} {}\r\n", payload.len()).as_bytes())?;
         self.write(payload)?;
         self.write(b"\r\n")
     }
 
     /// The next message's subject and payload
-    pub(super) fn next(&mut self) -> Outcome<(String, Vec<u8>)> {
+    pub(super) fn next(&mut self) -> Result<(String, Vec<u8>)> {
         loop {
             let line = self.line()?;
             let words: Vec<&str> = line.split(' ').collect();
             match words.as_slice() {
                 ["MSG", subject, .., size] => {
-                    let size: usize = size.parse().context(|| format!("no size: {line}"))?;
+                    let size: usize = size.parse().with_context(|| format!("no size: {line}"))?;
                     let mut payload = vec![0; size + 2];
-                    self.reader.read_exact(&mut payload).context(|| "a cut message".to_owned())?;
+                    self.reader.read_exact(&mut payload).context("a cut message")?;
                     payload.truncate(size);
                     return Ok(((*subject).to_owned(), payload));
                 }
                 ["PING"] => self.write(b"PONG\r\n")?,
-                ["-ERR", ..] => return Err(Failure::new(line)),
+                ["-ERR", ..] => return Err(Error::msg(line)),
                 _ => {}
             }
         }
     }
 
-    fn line(&mut self) -> Outcome<String> {
+    fn line(&mut self) -> Result<String> {
         let mut line = String::new();
-        match self.reader.read_line(&mut line).context(|| "the connection broke".to_owned())? {
-            0 => Err(Failure::new("the connection ended")),
+        match self.reader.read_line(&mut line).context("the connection broke")? {
+            0 => Err(anyhow!("the connection ended")),
             _ => Ok(line.trim_end().to_owned()),
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Outcome<()> {
-        self.writer.write_all(bytes).context(|| "the connection broke".to_owned())
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer.write_all(bytes).context("the connection broke")
     }
 }

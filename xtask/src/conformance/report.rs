@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
+
 use super::damage::Survived;
 use super::matrix::Cell;
-use crate::failure::Outcome;
 use crate::vectors::run::Tally;
 
 /// Failures that are printed
@@ -22,7 +23,7 @@ pub(super) fn print_vectors(tallies: &[Tally]) {
 }
 
 /// What became of the languages' own tests and of damaged messages
-pub(super) fn print_hardened(own: &[(&str, Outcome<()>)], survived: &[Survived]) {
+pub(super) fn print_hardened(own: &[(&str, Result<()>)], survived: &[Survived]) {
     println!("\n{:<14}{:>8}{:>8}{:>11}", "damaged", "told", "failed", "own tests");
     for Survived { peer, told, failed } in survived {
         let tests = own.iter().find(|(name, _)| name == peer).map(|(_, outcome)| outcome.is_ok());
@@ -32,7 +33,7 @@ pub(super) fn print_hardened(own: &[(&str, Outcome<()>)], survived: &[Survived])
     survived.iter().for_each(Survived::print_failures);
     for (name, outcome) in own {
         if let Err(failure) = outcome {
-            println!("  {name}: its own tests: {failure}");
+            println!("  {name}: its own tests: {failure:#}");
         }
     }
 }

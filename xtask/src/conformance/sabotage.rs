@@ -3,18 +3,18 @@
 use std::net::{Shutdown, TcpStream};
 use std::thread::{self, JoinHandle};
 
+use anyhow::Result;
 use serde_json::Value;
 
 use super::nats::Connection;
-use crate::failure::{Failure, Outcome};
 use crate::vectors::parse;
 
 /// The subject that everything is sent to first; what follows is where it belongs
 pub(super) const SUBJECT: &str = "sabotaged";
 
 /// One thing that a peer could do wrong
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Rule {
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub(crate) enum Rule {
     /// `direct` says `none` for its encoding, so that base64 becomes the text
     FlipEncoding,
     /// Padding goes, and one character with it
@@ -34,38 +34,6 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    pub(super) const ALL: [Self; 8] = [
-        Self::FlipEncoding,
-        Self::CutBase64,
-        Self::WrongDigest,
-        Self::SwapPayloads,
-        Self::RenameType,
-        Self::AsciiNames,
-        Self::DropPayload,
-        Self::NewMessageId,
-    ];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::FlipEncoding => "flip-encoding",
-            Self::CutBase64 => "cut-base64",
-            Self::WrongDigest => "wrong-digest",
-            Self::SwapPayloads => "swap-payloads",
-            Self::RenameType => "rename-type",
-            Self::AsciiNames => "ascii-names",
-            Self::DropPayload => "drop-payload",
-            Self::NewMessageId => "new-message-id",
-        }
-    }
-
-    pub(super) fn named(word: &str) -> Outcome<Self> {
-        let found = Self::ALL.into_iter().find(|rule| rule.name() == word);
-        found.ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            Failure::new(format!("no sabotage `{word}`; there are {names}"))
-        })
-    }
-
     fn apply(self, message: &mut Value) {
         if self == Self::NewMessageId {
             message["msg_id"] = "00000000-0000-4000-8000-000000000000".into();
@@ -106,7 +74,7 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn start(nats: &str, rule: Rule) -> Outcome<Self> {
+    pub(super) fn start(nats: &str, rule: Rule) -> Result<Self> {
         let mut connection = Connection::open(nats)?;
         connection.subscribe(&format!("{SUBJECT}.>"))?;
         let socket = connection.socket()?;

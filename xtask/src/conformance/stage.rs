@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::{Result, anyhow};
 use serde_json::Value;
 
 use super::sabotage::{self, Relay, Rule};
-use crate::failure::{Failure, Outcome};
 use crate::peers::{Peer, Talk};
 use crate::process::Deadline;
 use crate::servers::{self, Port, Server};
@@ -33,7 +33,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Starts the servers, then the peers
-    pub(super) fn set(peers: &[Peer]) -> Outcome<Self> {
+    pub(super) fn set(peers: &[Peer]) -> Result<Self> {
         let natsbridge = workspace::natsbridge()?;
         let folder = TempFolder::create()?;
         let deadline = Deadline::after(SERVERS);
@@ -62,7 +62,7 @@ impl Stage {
     }
 
     /// From now on changes every message by this rule
-    pub(super) fn sabotage(&mut self, rule: Rule) -> Outcome<()> {
+    pub(super) fn sabotage(&mut self, rule: Rule) -> Result<()> {
         // The one before goes first, or both would relay.
         self.relay = None;
         self.relay = Some(Relay::start(&self.nats, rule)?);
@@ -85,26 +85,26 @@ impl Stage {
     }
 
     /// The running peer of this name; started again when it has ended
-    pub(super) fn talk(&mut self, name: &'static str) -> Outcome<&mut Talk> {
+    pub(super) fn talk(&mut self, name: &'static str) -> Result<&mut Talk> {
         let ended = self.talks.get_mut(name).is_none_or(Talk::has_ended);
         if ended {
             let peer = self.peers.iter().find(|peer| peer.name == name).cloned();
-            let peer = peer.ok_or_else(|| Failure::new(format!("no peer {name} on this stage")))?;
+            let peer = peer.ok_or_else(|| anyhow!("no peer {name} on this stage"))?;
             let talk = self.start(&peer)?;
             self.talks.insert(name, talk);
             self.ready(name)?;
         }
-        self.talks.get_mut(name).ok_or_else(|| Failure::new(format!("{name} does not run")))
+        self.talks.get_mut(name).ok_or_else(|| anyhow!("{name} does not run"))
     }
 
-    fn start(&self, peer: &Peer) -> Outcome<Talk> {
+    fn start(&self, peer: &Peer) -> Result<Talk> {
         let Self { nats, websocket, files, .. } = self;
         let mode = ["live", "--nats", nats, "--ws", websocket, "--files", files, "--name", peer.name];
         Talk::start(peer.name, &mut peer.command(&mode))
     }
 
-    fn ready(&mut self, name: &str) -> Outcome<()> {
-        let talk = self.talks.get_mut(name).ok_or_else(|| Failure::new(format!("{name} does not run")))?;
+    fn ready(&mut self, name: &str) -> Result<()> {
+        let talk = self.talks.get_mut(name).ok_or_else(|| anyhow!("{name} does not run"))?;
         talk.hear(START, |line| (line["ready"] == true).then_some(()))
     }
 }

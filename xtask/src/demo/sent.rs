@@ -1,13 +1,13 @@
 //! What the demo sends, as its own reading of the inputs: the measure for what arrives.
 
 use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use anyhow::{Context as _, Result};
+use fs_err as fs;
 use serde_json::{Value, json};
 
 use super::csv;
-use crate::failure::{Context, Outcome};
 
 /// Bytes of the file that is too large for the message
 const LARGE: usize = 1_500_000;
@@ -46,16 +46,16 @@ impl Part {
 }
 
 /// All eight payload types; `inputs` is the folder of the demo's files, `temp` takes the generated one
-pub(super) fn parts(inputs: &Path, temp: &Path) -> Outcome<Vec<Part>> {
+pub(super) fn parts(inputs: &Path, temp: &Path) -> Result<Vec<Part>> {
     let note = "Grüße, 世界 🌍: readings of run 7, with picture and sound";
     // Beyond 2^53, where a double no longer holds every integer.
     let config =
         json!({"run": 7, "serial": 9_007_199_254_740_993_u64, "gain": 0.1, "labels": ["α", ""], "limit": null});
     let large = temp.join("report.bin");
-    fs::write(&large, noise(LARGE)).context(|| format!("cannot write {}", large.display()))?;
-    let rows = text_of(&inputs.join("rows.json"))?;
-    let rows = serde_json::from_str(&rows).context(|| "rows.json is not JSON".to_owned())?;
-    let readings = csv::parse(&text_of(&inputs.join("readings.csv"))?)?;
+    fs::write(&large, noise(LARGE))?;
+    let rows = fs::read_to_string(inputs.join("rows.json"))?;
+    let rows = serde_json::from_str(&rows).context("rows.json is not JSON")?;
+    let readings = csv::parse(&fs::read_to_string(inputs.join("readings.csv"))?)?;
 
     let mut parts = vec![
         part("note", "text", "--text", note.into(), Content::Text(note.to_owned())),
@@ -70,7 +70,7 @@ pub(super) fn parts(inputs: &Path, temp: &Path) -> Outcome<Vec<Part>> {
         ("report", "binary", "--file", large),
     ];
     for (name, payload_type, flag, path) in files {
-        let bytes = fs::read(&path).context(|| unreadable(&path))?;
+        let bytes = fs::read(&path)?;
         parts.push(part(name, payload_type, flag, at(&path), Content::Bytes(bytes)));
     }
     Ok(parts)
@@ -93,14 +93,6 @@ fn at(path: &Path) -> OsString {
     let mut word = OsString::from("@");
     word.push(path);
     word
-}
-
-fn text_of(path: &PathBuf) -> Outcome<String> {
-    fs::read_to_string(path).context(|| unreadable(path))
-}
-
-fn unreadable(path: &Path) -> String {
-    format!("cannot read {}", path.display())
 }
 
 /// Bytes without a pattern that are the same in every run (xorshift64)

@@ -1,16 +1,14 @@
 //! Compares what arrived with what was sent, and prints what travelled how.
 
-use std::fmt::Write as _;
-use std::fs;
-
+use anyhow::{Result, bail};
+use fs_err as fs;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::sent::{Content, Part};
-use crate::failure::{Failure, Outcome};
+use crate::workspace::sha256;
 
 /// Prints one line a payload; fails unless every one arrived as it was sent
-pub(super) fn report(parts: &[Part], message: &Value) -> Outcome<()> {
+pub(super) fn report(parts: &[Part], message: &Value) -> Result<()> {
     let arrived = message["payloads"].as_array().map(Vec::as_slice).unwrap_or_default();
     println!("\n{:<9} {:<10} {:>9}  {:<7} {:<13} {:<6}", "name", "type", "bytes", "way", "sha256", "check");
     let mut wrong = Vec::new();
@@ -35,7 +33,7 @@ pub(super) fn report(parts: &[Part], message: &Value) -> Outcome<()> {
         wrong.push(format!("send_to is {} instead of \"demo.mixed\"", message["send_to"]));
     }
     if !wrong.is_empty() {
-        return Err(Failure::new(format!("not what was sent\n  {}", wrong.join("\n  "))));
+        bail!("not what was sent\n  {}", wrong.join("\n  "));
     }
     println!("\n{} payloads arrived as they were sent, the large one by link", arrived.len());
     println!("correlation id {}", message["correlation_id"].as_str().unwrap_or("?"));
@@ -78,12 +76,4 @@ fn saved_difference(bytes: &[u8], payload: &Value) -> Option<String> {
         Ok(saved) if sha256(&saved) != sha256(bytes) => Some(format!("the saved file {path} is another")),
         Ok(_) => None,
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }

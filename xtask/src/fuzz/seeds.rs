@@ -1,20 +1,21 @@
 //! What fuzzing begins with: the vectors' messages and what is in them, and requests in every form that the server knows.
 
-use std::fs;
 use std::path::Path;
 
+use anyhow::{Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fs_err as fs;
 use serde_json::Value;
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::vectors::{self, Vector};
+use crate::workspace::entries;
 
 /// Larger ones teach nothing that smaller ones do not, and slow the fuzzer down
 const LARGEST: usize = 64 * 1024;
 
 /// Writes a target's seeds into an empty or earlier folder and says how many they are
-pub(super) fn write(target: &str, folder: &Path) -> Outcome<usize> {
+pub(super) fn write(target: &str, folder: &Path) -> Result<usize> {
     let seeds = match target {
         "envelope" => messages()?,
         "json" => payloads(&["text", "dictionary", "jsontable"])?,
@@ -25,14 +26,14 @@ pub(super) fn write(target: &str, folder: &Path) -> Outcome<usize> {
         "server" => requests(),
         "upload" => FORMS.iter().map(|form| form.replace('\n', "\r\n").into_bytes()).collect(),
         "dataname" => [texts(|_| true, "dataname")?, owned(&NAMES)].concat(),
-        other => return Err(Failure::new(format!("no seeds for `{other}`"))),
+        other => bail!("no seeds for `{other}`"),
     };
     let mut seeds: Vec<_> = seeds.into_iter().filter(|seed| !seed.is_empty() && seed.len() <= LARGEST).collect();
     seeds.sort();
     seeds.dedup();
     for (number, seed) in seeds.iter().enumerate() {
         let path = folder.join(format!("seed-{number:04}"));
-        fs::write(&path, seed).context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, seed)?;
     }
     Ok(seeds.len())
 }
@@ -42,20 +43,20 @@ fn owned(texts: &[&str]) -> Vec<Vec<u8>> {
 }
 
 /// The bytes that arrive in every vector
-fn messages() -> Outcome<Vec<Vec<u8>>> {
+fn messages() -> Result<Vec<Vec<u8>>> {
     let vectors = vectors::load()?;
-    let messages = vectors.iter().map(Vector::message).collect::<Outcome<Vec<_>>>()?;
+    let messages = vectors.iter().map(Vector::message).collect::<Result<Vec<_>>>()?;
     Ok(messages.into_iter().flatten().collect())
 }
 
 /// Every payload of every message that is JSON
-fn envelopes() -> Outcome<Vec<Value>> {
+fn envelopes() -> Result<Vec<Value>> {
     let parsed = messages()?.into_iter().filter_map(|message| serde_json::from_slice::<Value>(&message).ok());
     Ok(parsed.flat_map(|envelope| envelope["payloads"].as_array().cloned().unwrap_or_default()).collect())
 }
 
 /// A field of the payloads
-fn texts(which: impl Fn(&Value) -> bool, field: &str) -> Outcome<Vec<Vec<u8>>> {
+fn texts(which: impl Fn(&Value) -> bool, field: &str) -> Result<Vec<Vec<u8>>> {
     let payloads = envelopes()?;
     Ok(payloads
         .iter()
@@ -65,7 +66,7 @@ fn texts(which: impl Fn(&Value) -> bool, field: &str) -> Outcome<Vec<Vec<u8>>> {
 }
 
 /// What payloads of these types hold, direct or behind a link
-fn payloads(types: &[&str]) -> Outcome<Vec<Vec<u8>>> {
+fn payloads(types: &[&str]) -> Result<Vec<Vec<u8>>> {
     let of_type = |payload: &Value| types.iter().any(|name| payload["payload_type"] == *name);
     let direct =
         envelopes()?.into_iter().filter(of_type).filter_map(|payload| STANDARD.decode(payload["data"].as_str()?).ok());
@@ -81,13 +82,10 @@ fn payloads(types: &[&str]) -> Outcome<Vec<Vec<u8>>> {
     Ok(found)
 }
 
-fn files(folder: &str) -> Outcome<Vec<Vec<u8>>> {
-    let folder = vectors::testdata().join(folder);
-    let failed = || format!("cannot read {}", folder.display());
-    let entries = fs::read_dir(&folder).context(failed)?;
-    let paths = entries.map(|entry| Ok(entry.context(failed)?.path())).collect::<Outcome<Vec<_>>>()?;
+fn files(folder: &str) -> Result<Vec<Vec<u8>>> {
+    let paths = entries(&vectors::testdata().join(folder))?;
     let tables = paths.iter().filter(|path| path.extension().is_some_and(|end| end == "arrow" || end == "arrows"));
-    tables.map(|path| fs::read(path).context(|| format!("cannot read {}", path.display()))).collect()
+    tables.map(|path| Ok(fs::read(path)?)).collect()
 }
 
 const LINKS: [&str; 12] = [

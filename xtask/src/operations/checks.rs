@@ -1,10 +1,11 @@
 //! Each file of docs/operations alone: its own program reads it, and what it starts has the options that it gives.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::failure::{Context, Failure, Outcome};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use fs_err as fs;
+
 use crate::operations::tools::Tools;
 use crate::process;
 use crate::workspace::{TempFolder, root};
@@ -17,11 +18,11 @@ pub(super) fn folder() -> PathBuf {
     root().join("docs/operations")
 }
 
-pub(super) fn read(name: &str) -> Outcome<String> {
-    fs::read_to_string(folder().join(name)).context(|| format!("cannot read docs/operations/{name}"))
+pub(super) fn read(name: &str) -> Result<String> {
+    Ok(fs::read_to_string(folder().join(name))?)
 }
 
-pub(super) fn run(natsbridge: &Path, tools: &Tools) -> Outcome<()> {
+pub(super) fn run(natsbridge: &Path, tools: &Tools) -> Result<()> {
     if let Some(promtool) = &tools.promtool {
         process::output(Command::new(promtool).args(["check", "rules"]).arg(folder().join("alerts.yml")))?;
         process::output(Command::new(promtool).args(["test", "rules"]).arg(folder().join("alerts.test.yml")))?;
@@ -29,9 +30,8 @@ pub(super) fn run(natsbridge: &Path, tools: &Tools) -> Outcome<()> {
         let together = TempFolder::create()?;
         for name in ["prometheus.yml", "compose/prometheus.yml"] {
             let path = together.path().join("prometheus.yml");
-            fs::write(&path, read(name)?).context(|| format!("cannot write {}", path.display()))?;
-            fs::write(together.path().join("alerts.yml"), read("alerts.yml")?)
-                .context(|| "cannot write alerts.yml".to_owned())?;
+            fs::write(&path, read(name)?)?;
+            fs::write(together.path().join("alerts.yml"), read("alerts.yml")?).context("cannot write alerts.yml")?;
             process::output(Command::new(promtool).args(["check", "config"]).arg(path))?;
             println!("ok  {name} by promtool");
         }
@@ -41,7 +41,7 @@ pub(super) fn run(natsbridge: &Path, tools: &Tools) -> Outcome<()> {
 }
 
 /// The units: their syntax, their sandbox, and the options that they give
-fn units(natsbridge: &Path, tools: &Tools) -> Outcome<()> {
+fn units(natsbridge: &Path, tools: &Tools) -> Result<()> {
     let copies = TempFolder::create()?;
     let mut paths = Vec::new();
     for unit in ["serve", "receive", "reply", "probe"] {
@@ -52,7 +52,7 @@ fn units(natsbridge: &Path, tools: &Tools) -> Outcome<()> {
         let there = natsbridge.display().to_string();
         let text = text.replace("/usr/bin/natsbridge", &there).replace("/usr/local/libexec/lab-reply", "/bin/true");
         let path = copies.path().join(&name);
-        fs::write(&path, text).context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, text)?;
         paths.push(path);
     }
     let Some(analyze) = &tools.systemd_analyze else { return Ok(()) };
@@ -68,26 +68,26 @@ fn units(natsbridge: &Path, tools: &Tools) -> Outcome<()> {
 }
 
 /// The command line of a unit, in words
-pub(super) fn command(unit: &str) -> Outcome<Vec<String>> {
+pub(super) fn command(unit: &str) -> Result<Vec<String>> {
     let joined = unit.replace("\\\n", " ");
     let line = joined.lines().find_map(|line| line.strip_prefix("ExecStart="));
-    let line = line.ok_or_else(|| Failure::new("a unit has no ExecStart"))?;
+    let line = line.ok_or_else(|| anyhow!("a unit has no ExecStart"))?;
     Ok(line.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect())
 }
 
 /// Whether the program takes these words: behind valid ones `--help` prints help, behind wrong ones an error
-fn takes(natsbridge: &Path, words: &[String]) -> Outcome<()> {
+fn takes(natsbridge: &Path, words: &[String]) -> Result<()> {
     let end = words.iter().position(|word| word == "--exec").unwrap_or(words.len());
     let words = words.get(..end).unwrap_or_default();
     process::output(Command::new(natsbridge).args(words).arg("--help")).map(drop)
 }
 
-fn in_file(name: &str, failure: &Failure) -> Failure {
-    Failure::new(format!("{name}: {failure}"))
+fn in_file(name: &str, failure: &Error) -> Error {
+    anyhow!("{name}: {failure:#}")
 }
 
 /// Compose's file: what it mounts exists, and the programs take the options that it gives
-fn compose(natsbridge: &Path) -> Outcome<()> {
+fn compose(natsbridge: &Path) -> Result<()> {
     let text = read("compose/compose.yaml")?;
     for line in text.lines().map(str::trim) {
         let Some(source) = line.strip_prefix("- .").and_then(|rest| rest.split_once(':')).map(|(path, _)| path) else {
@@ -96,7 +96,7 @@ fn compose(natsbridge: &Path) -> Outcome<()> {
         // Certificates are the operator's.
         let path = folder().join("compose").join(format!(".{source}"));
         if !source.starts_with("/tls") && !path.exists() {
-            return Err(Failure::new(format!("compose.yaml mounts {}, which is not there", path.display())));
+            bail!("compose.yaml mounts {}, which is not there", path.display());
         }
     }
     let serve: Vec<String> = text
@@ -107,12 +107,12 @@ fn compose(natsbridge: &Path) -> Outcome<()> {
         .map(str::to_owned)
         .collect();
     let probe = text.lines().find_map(|line| line.trim().strip_prefix("command: [probe,"));
-    let probe = probe.ok_or_else(|| Failure::new("compose.yaml starts no probe"))?;
+    let probe = probe.ok_or_else(|| anyhow!("compose.yaml starts no probe"))?;
     let probe = probe.trim_end_matches(']').split(',').map(|word| word.trim().trim_matches('"').to_owned());
     let probe: Vec<_> = std::iter::once("probe".to_owned()).chain(probe).collect();
     for words in [&serve, &probe] {
         if words.len() < 4 {
-            return Err(Failure::new(format!("compose.yaml gives a program too little: {words:?}")));
+            bail!("compose.yaml gives a program too little: {words:?}");
         }
         takes(natsbridge, words).map_err(|failure| in_file("compose.yaml", &failure))?;
     }

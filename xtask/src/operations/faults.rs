@@ -1,15 +1,16 @@
 //! What goes wrong at three in the morning: each fault raises its alert, and the runbook's first command finds it.
 
-use std::fs;
 use std::process::Command;
 
-use crate::failure::{Context, Failure, Outcome};
+use anyhow::{Context as _, Result, anyhow, bail};
+use fs_err as fs;
+
 use crate::operations::prometheus::get;
 use crate::operations::world::{PATIENCE, World};
 use crate::process::Deadline;
 use crate::workspace::root;
 
-pub(super) fn run(world: &mut World) -> Outcome<()> {
+pub(super) fn run(world: &mut World) -> Result<()> {
     let Some((prometheus, _)) = &world.prometheus else {
         println!("skipped: the alerts of faults, because there is no prometheus");
         return Ok(());
@@ -21,7 +22,7 @@ pub(super) fn run(world: &mut World) -> Outcome<()> {
     if let Some(alert) = firing.iter().find(|alert| !alert.ends_with(stray)) {
         let page =
             ["serve", "probe", "receive", "reply"].map(|name| get(world.address(name), "/metrics").unwrap_or_default());
-        return Err(Failure::new(format!("nothing is wrong, and this alert is raised: {alert}\n{}", page.concat())));
+        bail!("nothing is wrong, and this alert is raised: {alert}\n{}", page.concat());
     }
     println!("ok  no alert while nothing is wrong");
     wrong_permission(world)?;
@@ -32,7 +33,7 @@ pub(super) fn run(world: &mut World) -> Outcome<()> {
 }
 
 /// Waits for alerts; then the first one's first command has to say these words
-fn expect(world: &World, fault: &str, alerts: &[&str], user: &str, subject: &str, words: &[&str]) -> Outcome<()> {
+fn expect(world: &World, fault: &str, alerts: &[&str], user: &str, subject: &str, words: &[&str]) -> Result<()> {
     let Some((prometheus, _)) = &world.prometheus else { return Ok(()) };
     for alert in alerts {
         prometheus.await_alert(alert, Deadline::after(PATIENCE))?;
@@ -45,13 +46,13 @@ fn expect(world: &World, fault: &str, alerts: &[&str], user: &str, subject: &str
                 let command = command
                     .replace("ADDRESS", world.address("serve"))
                     .replace("DIR", &world.path("state/files").display().to_string());
-                let output = Command::new("sh").args(["-c", &command]).output().context(|| command.clone())?;
+                let output = Command::new("sh").args(["-c", &command]).output().with_context(|| command.clone())?;
                 [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
             }
         };
         let plain = said.split_whitespace().collect::<Vec<_>>().join(" ");
         if !words.iter().any(|word| plain.contains(word)) {
-            return Err(Failure::new(format!("{fault}: `{command}` of {alert} does not tell it ({words:?}):\n{said}")));
+            bail!("{fault}: `{command}` of {alert} does not tell it ({words:?}):\n{said}");
         }
         println!("ok  {fault}: {alert} is raised, and `{command}` tells why");
     }
@@ -59,10 +60,9 @@ fn expect(world: &World, fault: &str, alerts: &[&str], user: &str, subject: &str
 }
 
 /// The first command in an alert's section of the runbook
-fn first_command(alert: &str) -> Outcome<String> {
-    let runbook =
-        fs::read_to_string(root().join("docs/runbook.md")).context(|| "cannot read the runbook".to_owned())?;
-    command_of(&runbook, alert).ok_or_else(|| Failure::new(format!("the runbook has no command for {alert}")))
+fn first_command(alert: &str) -> Result<String> {
+    let runbook = fs::read_to_string(root().join("docs/runbook.md")).context("cannot read the runbook")?;
+    command_of(&runbook, alert).ok_or_else(|| anyhow!("the runbook has no command for {alert}"))
 }
 
 fn command_of(runbook: &str, alert: &str) -> Option<String> {
@@ -72,7 +72,7 @@ fn command_of(runbook: &str, alert: &str) -> Option<String> {
     Some(step.split('`').nth(1)?.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn wrong_permission(world: &World) -> Outcome<()> {
+fn wrong_permission(world: &World) -> Result<()> {
     let mut stray = world.program("probe");
     stray.args(["probe", "--every", "1s", "--timeout", "2s", "--subject", "lab.secret", "--metrics"]);
     stray.arg(world.address("stray"));
@@ -83,15 +83,15 @@ fn wrong_permission(world: &World) -> Outcome<()> {
     Ok(())
 }
 
-fn full_disk(world: &World) -> Outcome<()> {
+fn full_disk(world: &World) -> Result<()> {
     let Some(disk) = &world.small_disk else { return Ok(()) };
     let filler = disk.fill()?;
     let alerts = ["fileserver_full", "fileserver_filling", "probe_failed"];
     expect(world, "a full disk", &alerts, "probe", "ops.probe", &["no space left", "100%"])?;
-    fs::remove_file(&filler).context(|| "cannot remove the filler".to_owned())
+    Ok(fs::remove_file(&filler)?)
 }
 
-fn expired_certificate(world: &mut World) -> Outcome<()> {
+fn expired_certificate(world: &mut World) -> Result<()> {
     world.certificate("files", -1)?;
     world.reload_certificate()?;
     expect(world, "an expired certificate", &["certificate_expired"], "probe", "ops.probe", &["expired on"])?;
@@ -102,14 +102,14 @@ fn expired_certificate(world: &mut World) -> Outcome<()> {
     world.reload_certificate()
 }
 
-fn dead_file_server(world: &mut World) -> Outcome<()> {
+fn dead_file_server(world: &mut World) -> Result<()> {
     drop(world.serve.take());
     let words = ["upload", "Failed to connect", "refused"];
     expect(world, "a dead file server", &["natsbridge_down", "probe_failed"], "probe", "ops.probe", &words)?;
     world.start_serve()
 }
 
-fn dead_nats(world: &mut World) -> Outcome<()> {
+fn dead_nats(world: &mut World) -> Result<()> {
     drop(world.nats.take());
     let alerts = ["nats_disconnected", "probe_failed"];
     expect(world, "a dead NATS server", &alerts, "probe", "ops.probe", &["start nats-server"])?;

@@ -1,11 +1,12 @@
 //! The operators' programs: found on `PATH`, else unpacked from Debian's packages into the cache, else left out.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::failure::{Context, Outcome};
+use anyhow::Result;
+use fs_err as fs;
+
 use crate::process;
 use crate::tools;
 use crate::workspace::unique;
@@ -21,9 +22,9 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    pub(super) fn find() -> Outcome<Self> {
+    pub(super) fn find() -> Result<Self> {
         let found = Self {
-            nats_server: tools::nats_server()?,
+            nats_server: tools::NATS_SERVER.locate()?,
             nginx: program("nginx", "nginx", "-v")?,
             promtool: program("prometheus", "promtool", "--version")?,
             prometheus: program("prometheus", "prometheus", "--version")?,
@@ -44,7 +45,7 @@ impl Tools {
 }
 
 /// A program of Debian's; nothing where it can't be had
-fn program(package: &str, name: &str, version: &str) -> Outcome<Option<PathBuf>> {
+fn program(package: &str, name: &str, version: &str) -> Result<Option<PathBuf>> {
     let runs = |path: &Path| path.is_file() && process::output(Command::new(path).arg(version)).is_ok();
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
@@ -59,14 +60,14 @@ fn program(package: &str, name: &str, version: &str) -> Outcome<Option<PathBuf>>
         && package != "systemd"
         && let Err(failure) = unpack(package, &home)
     {
-        println!("note: {package}: {failure}");
+        println!("note: {package}: {failure:#}");
     }
     Ok(inside())
 }
 
-fn unpack(package: &str, home: &Path) -> Outcome<()> {
+fn unpack(package: &str, home: &Path) -> Result<()> {
     let fresh = home.with_file_name(unique(".new"));
-    fs::create_dir_all(&fresh).context(|| format!("cannot create {}", fresh.display()))?;
+    fs::create_dir_all(&fresh)?;
     println!("unpacking {package} from Debian");
     let unpacked = process::output(Command::new("apt-get").current_dir(&fresh).args(["-qq", "download", package]))
         .and_then(|_| {

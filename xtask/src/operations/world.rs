@@ -1,16 +1,17 @@
 //! What an operator runs, from the operator's own files: a secured NATS, the file server behind nginx, programs, Prometheus.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, bail};
+use fs_err as fs;
 use serde_json::Value;
 
-use crate::failure::{Context, Failure, Outcome};
 use crate::operations::checks::{command, read};
 use crate::operations::prometheus::Prometheus;
 use crate::operations::tools::Tools;
@@ -45,7 +46,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn start(natsbridge: &Path, tools: &Tools) -> Outcome<Self> {
+    pub(super) fn start(natsbridge: &Path, tools: &Tools) -> Result<Self> {
         let folder = TempFolder::create()?;
         let mut places = BTreeMap::new();
         for name in ["nats", "monitor", "files", "https", "serve", "probe", "receive", "reply", "stray", "prometheus"] {
@@ -65,7 +66,7 @@ impl World {
             small_disk: None,
         };
         for name in ["tls", "state/files", "state/received"] {
-            fs::create_dir_all(world.path(name)).context(|| format!("cannot create {name}"))?;
+            fs::create_dir_all(world.path(name))?;
         }
         world.authority()?;
         world.certificate("nats", 30)?;
@@ -76,7 +77,7 @@ impl World {
         world.start_nginx()?;
         let script = "#!/bin/sh\ncat\n";
         let replier = world.write("lab-reply", script)?;
-        fs::set_permissions(&replier, fs::Permissions::from_mode(0o700)).context(|| "chmod".to_owned())?;
+        fs::set_permissions(&replier, Permissions::from_mode(0o700))?;
         for unit in ["receive", "reply", "probe"] {
             let program = world.start_unit(unit, unit_user(unit), &[])?;
             world.programs.push(program);
@@ -89,9 +90,9 @@ impl World {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) -> Outcome<PathBuf> {
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.path(name);
-        fs::write(&path, text).context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, text)?;
         Ok(path)
     }
 
@@ -111,18 +112,18 @@ impl World {
         }
     }
 
-    fn openssl(&self, words: &[&str]) -> Outcome<()> {
+    fn openssl(&self, words: &[&str]) -> Result<()> {
         process::output(Command::new("openssl").current_dir(self.path("tls")).args(words)).map(drop)
     }
 
-    fn authority(&self) -> Outcome<()> {
+    fn authority(&self) -> Result<()> {
         self.openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "authority.key"])?;
         let subject = ["-subj", "/CN=operations authority", "-days", "30", "-out", "authority.pem"];
         self.openssl(&[&["req", "-x509", "-key", "authority.key"], &subject[..]].concat())
     }
 
     /// A certificate for this machine, valid for so many days from now on; with -1 it has expired
-    pub(super) fn certificate(&self, name: &str, days: i32) -> Outcome<()> {
+    pub(super) fn certificate(&self, name: &str, days: i32) -> Result<()> {
         let [key, request, pem] = ["key", "csr", "pem"].map(|end| format!("{name}.{end}"));
         self.write("tls/names", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")?;
         if !self.path("tls").join(&key).exists() {
@@ -157,7 +158,7 @@ impl World {
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
     }
 
-    pub(super) fn start_nats(&mut self) -> Outcome<()> {
+    pub(super) fn start_nats(&mut self) -> Result<()> {
         let path = self.write("nats.conf", &self.placed(&read("nats.conf")?))?;
         let mut command = Command::new(&self.nats_server);
         command.arg("--config").arg(path);
@@ -171,12 +172,12 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn start_serve(&mut self) -> Outcome<()> {
+    pub(super) fn start_serve(&mut self) -> Result<()> {
         self.serve = Some(self.start_unit("serve", "", &[])?);
         Ok(())
     }
 
-    fn start_nginx(&mut self) -> Outcome<()> {
+    fn start_nginx(&mut self) -> Result<()> {
         let Some(nginx) = &self.nginx_program else { return Ok(()) };
         let site = self.write("site.conf", &self.placed(&read("nginx.conf")?))?;
         let home = self.folder.path().display();
@@ -203,13 +204,13 @@ impl World {
 
     /// Lets nginx take its certificate again: started anew, since a single process can't reload, and workers of their own
     /// would outlive this test if it is killed
-    pub(super) fn reload_certificate(&mut self) -> Outcome<()> {
+    pub(super) fn reload_certificate(&mut self) -> Result<()> {
         drop(self.nginx.take());
         self.start_nginx()
     }
 
     /// Starts a unit's program as systemd does, and waits until it says that it is ready
-    fn start_unit(&self, unit: &'static str, user: &str, more: &[&str]) -> Outcome<Process> {
+    fn start_unit(&self, unit: &'static str, user: &str, more: &[&str]) -> Result<Process> {
         let words = command(&self.placed(&read(&format!("systemd/natsbridge-{unit}.service"))?))?;
         // Three seconds of a test have to be worth an hour.
         let words: Vec<_> = words.iter().map(|word| if word == "10s" { "1s" } else { word.as_str() }).collect();
@@ -218,11 +219,11 @@ impl World {
         self.start_and_await(unit, program)
     }
 
-    pub(super) fn start_and_await(&self, unit: &'static str, mut program: Command) -> Outcome<Process> {
+    pub(super) fn start_and_await(&self, unit: &'static str, mut program: Command) -> Result<Process> {
         let socket = self.path(&format!("{unit}.notify"));
         let _ = fs::remove_file(&socket);
-        let listening = UnixDatagram::bind(&socket).context(|| "cannot make a socket".to_owned())?;
-        listening.set_read_timeout(Some(Duration::from_millis(200))).context(|| "socket".to_owned())?;
+        let listening = UnixDatagram::bind(&socket).context("cannot make a socket")?;
+        listening.set_read_timeout(Some(Duration::from_millis(200))).context("socket")?;
         let mut process = Process::spawn(unit, program.env("NOTIFY_SOCKET", &socket))?;
         let deadline = Deadline::after(PATIENCE);
         let mut said = [0; 64];
@@ -256,7 +257,7 @@ impl World {
         program
     }
 
-    fn start_prometheus(&mut self, tools: &Tools) -> Outcome<()> {
+    fn start_prometheus(&mut self, tools: &Tools) -> Result<()> {
         let Some(program) = &tools.prometheus else { return Ok(()) };
         // The same rules, without the patience that an operator's night needs.
         let rules: String =
@@ -281,14 +282,14 @@ impl World {
     }
 
     /// Runs a command to its end; returns its exit code, and all that it printed
-    pub(super) fn output(&self, user: &str, words: &[&str]) -> Outcome<(Option<i32>, String)> {
-        let output = self.program(user).args(words).output().context(|| "cannot start natsbridge".to_owned())?;
+    pub(super) fn output(&self, user: &str, words: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = self.program(user).args(words).output().context("cannot start natsbridge")?;
         let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
         Ok((output.status.code(), text))
     }
 
     /// Everything works: each user's doctor is green, messages arrive, requests are answered
-    pub(super) fn check_health(&self) -> Outcome<()> {
+    pub(super) fn check_health(&self) -> Result<()> {
         for (user, words) in [
             ("sender", &["doctor", "lab.results", "--only", "send", "--json"][..]),
             ("receiver", &["doctor", "lab.results", "--only", "receive", "--json"]),
@@ -296,16 +297,16 @@ impl World {
         ] {
             let (code, text) = self.output(user, words)?;
             let said: Value = serde_json::from_str(text.lines().next().unwrap_or_default())
-                .context(|| format!("doctor of {user} ended with {code:?}: {text}"))?;
+                .with_context(|| format!("doctor of {user} ended with {code:?}: {text}"))?;
             let checks = said["checks"].as_array().cloned().unwrap_or_default();
             let bad: Vec<_> = checks.iter().filter(|check| check["state"] != "ok").collect();
             if code != Some(0) || !bad.is_empty() || checks.len() < 8 {
-                return Err(Failure::new(format!("doctor of {user} ended with {code:?}: {bad:?}\n{text}")));
+                bail!("doctor of {user} ended with {code:?}: {bad:?}\n{text}");
             }
             println!("ok  doctor of {user}: {} checks", checks.len());
         }
         let large = self.path("large");
-        fs::write(&large, vec![7; 3_000_000]).context(|| "cannot write a file".to_owned())?;
+        fs::write(&large, vec![7; 3_000_000]).context("cannot write a file")?;
         for (user, words, wanted) in [
             ("sender", &["send", "lab.results", "--file", "large=@large", "--text", "note=x", "--ack", "1"][..], ""),
             ("sender", &["request", "requests.echo", "--text", "question=what"], "what"),
@@ -313,14 +314,14 @@ impl World {
         ] {
             let (code, text) = self.output(user, words)?;
             if code != Some(0) || !text.contains(wanted) {
-                return Err(Failure::new(format!("natsbridge {} ended with {code:?}: {text}", words.join(" "))));
+                bail!("natsbridge {} ended with {code:?}: {text}", words.join(" "));
             }
             println!("ok  natsbridge {} by {user}", words.join(" "));
         }
         for (user, subject) in [("sender", "ops.probe"), ("receiver", "lab.results"), ("replier", "lab.results")] {
             let (code, text) = self.output(user, &["send", subject, "--text", "note=x"])?;
             if code != Some(3) || !text.to_lowercase().contains("permission") {
-                return Err(Failure::new(format!("{user} may publish to {subject}: {code:?} {text}")));
+                bail!("{user} may publish to {subject}: {code:?} {text}");
             }
         }
         println!("ok  nobody may publish where that is not theirs");
@@ -351,14 +352,14 @@ impl SmallDisk {
         match mount {
             Ok(_) => Some(Self(path.to_owned())),
             Err(failure) => {
-                println!("skipped: a full disk, because no small one can be mounted ({failure})");
+                println!("skipped: a full disk, because no small one can be mounted ({failure:#})");
                 None
             }
         }
     }
 
     /// Leaves it this many bytes
-    pub(super) fn fill(&self) -> Outcome<PathBuf> {
+    pub(super) fn fill(&self) -> Result<PathBuf> {
         let path = self.0.join("filler");
         let fill = format!("head -c 100m /dev/zero > '{}' 2>/dev/null; true", path.display());
         process::output(Command::new("sh").args(["-c", &fill]))?;

@@ -4,58 +4,35 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use anyhow::{Result, bail};
+
 use super::{apt_install, cache};
-use crate::failure::{Failure, Outcome};
 use crate::process;
-use crate::workspace::cargo;
+use crate::workspace::{cargo, rustc};
 
 /// A program on crates.io
-struct Compiled {
+pub(crate) struct Compiled {
     program: &'static str,
     version: &'static str,
     /// Minutes that compiling it takes on two cores, so that nobody thinks it hangs
     minutes: u8,
 }
 
-const DENY: Compiled = Compiled { program: "cargo-deny", version: "0.20.2", minutes: 5 };
-const FUZZ: Compiled = Compiled { program: "cargo-fuzz", version: "0.13.2", minutes: 1 };
-const HACK: Compiled = Compiled { program: "cargo-hack", version: "0.6.46", minutes: 1 };
-const LLVM_COV: Compiled = Compiled { program: "cargo-llvm-cov", version: "0.9.1", minutes: 2 };
-const MACHETE: Compiled = Compiled { program: "cargo-machete", version: "0.9.2", minutes: 1 };
-const SEMVER_CHECKS: Compiled = Compiled { program: "cargo-semver-checks", version: "0.51.0", minutes: 8 };
-
 /// Licences, sources, and who may depend on what
-pub(crate) fn deny() -> Outcome<PathBuf> {
-    DENY.locate()
-}
-
+pub(crate) const DENY: Compiled = Compiled { program: "cargo-deny", version: "0.20.2", minutes: 5 };
 /// Random input, steered by what it reaches
-pub(crate) fn fuzz() -> Outcome<PathBuf> {
-    FUZZ.locate()
-}
-
+pub(crate) const FUZZ: Compiled = Compiled { program: "cargo-fuzz", version: "0.13.2", minutes: 1 };
 /// Features one by one
-pub(crate) fn hack() -> Outcome<PathBuf> {
-    HACK.locate()
-}
-
+pub(crate) const HACK: Compiled = Compiled { program: "cargo-hack", version: "0.6.46", minutes: 1 };
 /// Coverage
-pub(crate) fn llvm_cov() -> Outcome<PathBuf> {
-    LLVM_COV.locate()
-}
-
+pub(crate) const LLVM_COV: Compiled = Compiled { program: "cargo-llvm-cov", version: "0.9.1", minutes: 2 };
 /// Dependencies that nothing uses
-pub(crate) fn machete() -> Outcome<PathBuf> {
-    MACHETE.locate()
-}
-
+pub(crate) const MACHETE: Compiled = Compiled { program: "cargo-machete", version: "0.9.2", minutes: 1 };
 /// What a change to a library breaks
-pub(crate) fn semver_checks() -> Outcome<PathBuf> {
-    SEMVER_CHECKS.locate()
-}
+pub(crate) const SEMVER_CHECKS: Compiled = Compiled { program: "cargo-semver-checks", version: "0.51.0", minutes: 8 };
 
 impl Compiled {
-    fn locate(&self) -> Outcome<PathBuf> {
+    pub(crate) fn locate(&self) -> Result<PathBuf> {
         let Self { program, version, minutes } = self;
         let folder = cache()?.join("cargo");
         let file = folder.join("bin").join(program);
@@ -71,7 +48,7 @@ impl Compiled {
 }
 
 /// What cargo has installed into a folder; asks no registry
-fn installed(folder: &Path) -> Outcome<String> {
+fn installed(folder: &Path) -> Result<String> {
     process::output(cargo().args(["install", "--list", "--root"]).arg(folder))
 }
 
@@ -83,20 +60,17 @@ fn lists(installed: &str, program: &str, version: &str) -> bool {
 ///
 /// They must be of the compiler's LLVM. Nothing is named where rustup's component `llvm-tools` is there, which
 /// cargo-llvm-cov finds by itself.
-pub(crate) fn llvm() -> Outcome<Option<[(&'static str, PathBuf); 2]>> {
+pub(crate) fn llvm() -> Result<Option<[(&'static str, PathBuf); 2]>> {
     const VARIABLES: [(&str, &str); 2] = [("LLVM_COV", "llvm-cov"), ("LLVM_PROFDATA", "llvm-profdata")];
     if VARIABLES.iter().all(|(variable, _)| std::env::var_os(variable).is_some()) {
         return Ok(None);
     }
-    let said = process::output(Command::new("rustc").args(["--version", "--verbose"]))?;
-    let field =
-        |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
     let sysroot = process::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let component = Path::new(sysroot.trim()).join("lib/rustlib").join(field("host:")).join("bin");
+    let component = Path::new(sysroot.trim()).join("lib/rustlib").join(rustc("host:")?).join("bin");
     if VARIABLES.iter().all(|(_, program)| component.join(program).is_file()) {
         return Ok(None);
     }
-    let version = field("LLVM version:");
+    let version = rustc("LLVM version:")?;
     let package = format!("llvm-{}", version.split('.').next().unwrap_or_default());
     let programs =
         VARIABLES.map(|(variable, program)| (variable, Path::new("/usr/lib").join(&package).join("bin").join(program)));
@@ -105,10 +79,10 @@ pub(crate) fn llvm() -> Outcome<Option<[(&'static str, PathBuf); 2]>> {
         apt_install(&package)?;
     }
     if !there() {
-        return Err(Failure::new(format!(
+        bail!(
             "no llvm-cov for LLVM {version}: `rustup component add llvm-tools`, or install {package} \
              (apt-get install {package}), or name its programs in LLVM_COV and LLVM_PROFDATA"
-        )));
+        );
     }
     Ok(Some(programs))
 }

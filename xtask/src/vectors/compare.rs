@@ -2,14 +2,14 @@
 
 use std::str::FromStr;
 
+use anyhow::{Error, Result, anyhow, bail};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::{bytes, parse};
-use crate::failure::{Failure, Outcome};
+use crate::workspace::sha256;
 
 /// Says where two values of a payload type differ
-pub(crate) fn values(payload_type: &str, wanted: &Value, found: &Value) -> Outcome<()> {
+pub(crate) fn values(payload_type: &str, wanted: &Value, found: &Value) -> Result<()> {
     match payload_type {
         "text" => {
             let (wanted, found) = (text(wanted)?, text(found)?);
@@ -25,22 +25,22 @@ pub(crate) fn values(payload_type: &str, wanted: &Value, found: &Value) -> Outco
     }
 }
 
-fn require(holds: bool, what: impl FnOnce() -> String) -> Outcome<()> {
-    if holds { Ok(()) } else { Err(Failure::new(what())) }
+fn require(holds: bool, what: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::msg(what())) }
 }
 
 fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-fn text(tagged: &Value) -> Outcome<String> {
+fn text(tagged: &Value) -> Result<String> {
     if let Some(text) = tagged["text"].as_str() {
         return Ok(text.to_owned());
     }
-    String::from_utf8(bytes(tagged)?).map_err(|_| Failure::new("bytes that are no text"))
+    String::from_utf8(bytes(tagged)?).map_err(|_| anyhow!("bytes that are no text"))
 }
 
-fn tree(tagged: &Value) -> Outcome<Value> {
+fn tree(tagged: &Value) -> Result<Value> {
     if let Some(json) = tagged.get("json") {
         return Ok(json.clone());
     }
@@ -48,7 +48,7 @@ fn tree(tagged: &Value) -> Outcome<Value> {
 }
 
 /// Size and SHA-256: peers report no more of long payloads
-fn digest(tagged: &Value) -> Outcome<(u64, String)> {
+fn digest(tagged: &Value) -> Result<(u64, String)> {
     if let (Some(digest), Some(size)) = (tagged["sha256"].as_str(), tagged["size"].as_u64()) {
         return Ok((size, digest.to_owned()));
     }
@@ -57,8 +57,7 @@ fn digest(tagged: &Value) -> Outcome<(u64, String)> {
 
 /// Size and SHA-256 of bytes
 pub(crate) fn digest_of(bytes: &[u8]) -> (u64, String) {
-    let digest = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    (u64::try_from(bytes.len()).unwrap_or(u64::MAX), digest)
+    (u64::try_from(bytes.len()).unwrap_or(u64::MAX), sha256(bytes))
 }
 
 /// Whether the order of an object's keys counts
@@ -70,8 +69,8 @@ pub(crate) enum Keys {
 }
 
 /// Says where two JSON values differ; 1 and 1.0 are the same number, integers are compared exactly
-pub(crate) fn json(wanted: &Value, found: &Value, at: &str, keys: Keys) -> Outcome<()> {
-    let differ = || Failure::new(format!("{at}: {}, not {}", shown(found), shown(wanted)));
+pub(crate) fn json(wanted: &Value, found: &Value, at: &str, keys: Keys) -> Result<()> {
+    let differ = || anyhow!("{at}: {}, not {}", shown(found), shown(wanted));
     match (wanted, found) {
         (Value::Array(wanted), Value::Array(found)) if wanted.len() == found.len() => {
             let mut pairs = wanted.iter().zip(found).enumerate();
@@ -80,11 +79,11 @@ pub(crate) fn json(wanted: &Value, found: &Value, at: &str, keys: Keys) -> Outco
         (Value::Object(wanted), Value::Object(found)) if wanted.len() == found.len() => {
             if keys == Keys::InOrder && !wanted.keys().eq(found.keys()) {
                 let order = found.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                return Err(Failure::new(format!("{at}: keys in another order: {order}")));
+                bail!("{at}: keys in another order: {order}");
             }
             wanted.iter().try_for_each(|(key, wanted)| match found.get(key) {
                 Some(found) => json(wanted, found, &format!("{at}/{key}"), keys),
-                None => Err(Failure::new(format!("{at}: `{key}` is missing"))),
+                None => Err(anyhow!("{at}: `{key}` is missing")),
             })
         }
         (Value::Number(wanted), Value::Number(found)) if integer(wanted) == integer(found) => {
@@ -109,10 +108,10 @@ fn shown(value: &Value) -> String {
     shortened(&value.to_string())
 }
 
-fn tables(wanted: &Value, found: &Value) -> Outcome<()> {
+fn tables(wanted: &Value, found: &Value) -> Result<()> {
     let columns = |tagged: &Value| {
         let columns = tagged["table"]["columns"].as_array().cloned();
-        columns.ok_or_else(|| Failure::new(format!("no table: {}", shown(tagged))))
+        columns.ok_or_else(|| anyhow!("no table: {}", shown(tagged)))
     };
     let (wanted, found) = (columns(wanted)?, columns(found)?);
     require(wanted.len() == found.len(), || format!("{} columns, not {}", found.len(), wanted.len()))?;

@@ -1,48 +1,48 @@
 //! Whether a peer's answer to a vector is what the vector expects.
 
+use anyhow::{Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::compare::{self, Keys};
 use super::{Vector, bytes};
-use crate::failure::{Failure, Outcome};
 
 /// Fails with what is wrong with the answer
-pub(super) fn judge(vector: &Vector, answer: &Value) -> Outcome<()> {
+pub(super) fn judge(vector: &Vector, answer: &Value) -> Result<()> {
     let error = answer["error"].as_str();
     if let Some(error) = error.filter(|error| error.starts_with("crashed")) {
-        return Err(Failure::new(error));
+        bail!("{error}");
     }
     let wanted = &vector.json;
     match (wanted["result"].as_str(), error) {
         (Some("valid"), None) if vector.kind == "send" => sent(&wanted["expect"], answer),
         (Some("valid"), None) => received(&wanted["expect"], &answer["expect"]),
-        (Some("valid"), Some(error)) => Err(Failure::new(format!("refused with `{error}`"))),
+        (Some("valid"), Some(error)) => Err(anyhow!("refused with `{error}`")),
         (Some("invalid"), Some(error)) => refused(wanted, error, &answer["dataname"]),
-        (Some("invalid"), None) => Err(Failure::new(format!("accepted, not refused with {}", wanted["error"]))),
+        (Some("invalid"), None) => Err(anyhow!("accepted, not refused with {}", wanted["error"])),
         _ if error.is_some() || answer.get("expect").is_some() => Ok(()),
-        _ => Err(Failure::new("no answer")),
+        _ => Err(anyhow!("no answer")),
     }
 }
 
-fn refused(wanted: &Value, error: &str, dataname: &Value) -> Outcome<()> {
+fn refused(wanted: &Value, error: &str, dataname: &Value) -> Result<()> {
     if wanted["error"] != error {
-        return Err(Failure::new(format!("refused with `{error}`, not {}", wanted["error"])));
+        bail!("refused with `{error}`, not {}", wanted["error"]);
     }
     match wanted.get("dataname") {
         Some(wanted) if !dataname.is_null() && dataname != wanted => {
-            Err(Failure::new(format!("the error names payload {dataname}, not {wanted}")))
+            Err(anyhow!("the error names payload {dataname}, not {wanted}"))
         }
         _ => Ok(()),
     }
 }
 
-fn received(wanted: &Value, found: &Value) -> Outcome<()> {
+fn received(wanted: &Value, found: &Value) -> Result<()> {
     equal("subject", &wanted["subject"], &found["subject"])?;
     for (field, value) in wanted["fields"].as_object().into_iter().flatten() {
         if found.get("fields").is_some() {
-            let said = |failure| Failure::new(format!("field {field}{failure}"));
+            let said = |failure| anyhow!("field {field}{failure:#}");
             compare::json(value, &found["fields"][field], "", Keys::InAnyOrder).map_err(said)?;
         }
     }
@@ -50,29 +50,29 @@ fn received(wanted: &Value, found: &Value) -> Outcome<()> {
 }
 
 /// Fails where parts differ in name, type, transport or value
-pub(crate) fn parts(wanted: &Value, found: &Value) -> Outcome<()> {
+pub(crate) fn parts(wanted: &Value, found: &Value) -> Result<()> {
     let list = |parts: &Value| parts.as_array().cloned().unwrap_or_default();
     let (wanted, found) = (list(wanted), list(found));
     if wanted.len() != found.len() {
-        return Err(Failure::new(format!("{} parts, not {}", found.len(), wanted.len())));
+        bail!("{} parts, not {}", found.len(), wanted.len());
     }
     for (wanted, found) in wanted.iter().zip(&found) {
         for key in ["name", "type", "transport"] {
             equal(key, &wanted[key], &found[key])?;
         }
         let kind = wanted["type"].as_str().unwrap_or_default();
-        let said = |failure| Failure::new(format!("part {}: {failure}", wanted["name"]));
+        let said = |failure| anyhow!("part {}: {failure:#}", wanted["name"]);
         compare::values(kind, &wanted["value"], &found["value"]).map_err(said)?;
     }
     Ok(())
 }
 
-fn equal(what: &str, wanted: &Value, found: &Value) -> Outcome<()> {
-    if wanted == found { Ok(()) } else { Err(Failure::new(format!("{what} {found}, not {wanted}"))) }
+fn equal(what: &str, wanted: &Value, found: &Value) -> Result<()> {
+    if wanted == found { Ok(()) } else { Err(anyhow!("{what} {found}, not {wanted}")) }
 }
 
 /// The envelope field by field; where serialisers differ, the bytes' meaning
-fn sent(wanted: &Value, answer: &Value) -> Outcome<()> {
+fn sent(wanted: &Value, answer: &Value) -> Result<()> {
     let found = &answer["expect"];
     equal("transports", &wanted["transports"], &found["transports"])?;
     let mut exact = wanted["envelope"].clone();
@@ -83,7 +83,7 @@ fn sent(wanted: &Value, answer: &Value) -> Outcome<()> {
     }
     let payloads = exact["payloads"].as_array_mut().into_iter().flatten();
     for (wanted, found) in payloads.zip(found["envelope"]["payloads"].as_array().into_iter().flatten()) {
-        let said = |failure| Failure::new(format!("payload {}: {failure}", wanted["dataname"]));
+        let said = |failure| anyhow!("payload {}: {failure:#}", wanted["dataname"]);
         if matches!(wanted["payload_type"].as_str(), Some("dictionary" | "jsontable")) {
             serialised(wanted, found).map_err(said)?;
             // What means the same is the same for the comparison of fields and bytes.
@@ -103,12 +103,12 @@ fn sent(wanted: &Value, answer: &Value) -> Outcome<()> {
 }
 
 /// A payload whose bytes are not the same from every serialiser
-fn serialised(wanted: &Value, found: &Value) -> Outcome<()> {
+fn serialised(wanted: &Value, found: &Value) -> Result<()> {
     let digest = &found["metadata"]["sha256"];
     if wanted["transport"] == "link" {
         let plausible = digest.as_str().is_some_and(|digest| digest.len() == 64) && found["size"].as_u64() > Some(0);
         equal("data", &wanted["data"], &found["data"])?;
-        return if plausible { Ok(()) } else { Err(Failure::new("a link without size and digest")) };
+        return if plausible { Ok(()) } else { Err(anyhow!("a link without size and digest")) };
     }
     let held = bytes(&json!({"base64": found["data"]}))?;
     let (size, computed) = compare::digest_of(&held);
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn expected_result_is_right_for_every_vector() {
         for vector in load().unwrap() {
-            judge(&vector, &right(&vector)).unwrap_or_else(|failure| panic!("{}: {failure}", vector.name));
+            judge(&vector, &right(&vector)).unwrap_or_else(|failure| panic!("{}: {failure:#}", vector.name));
         }
     }
 

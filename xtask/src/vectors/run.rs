@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 
 use super::judge::judge;
-use super::{Vector, load, skips};
-use crate::failure::{Failure, Outcome};
+use super::{load, skips};
 use crate::peers::{self, Peer, Talk};
 
 /// How long one answer may take; a browser starts meanwhile
@@ -50,30 +50,29 @@ impl Tally {
 }
 
 /// Runs the vectors against one peer
-pub(crate) fn run(name: &str) -> Outcome<()> {
-    let Some(name) = peers::named(name)?.into_iter().next() else { return Err(Failure::new("no peer named")) };
+pub(crate) fn run(name: &'static str) -> Result<()> {
     let tally = tally(&peers::locate(name)?)?;
     tally.print_failures();
     let Tally { peer, passed, failed, skipped } = &tally;
     println!("{peer}: {passed} vectors passed, {} failed, {} skipped", failed.len(), skipped.len());
-    if failed.is_empty() { Ok(()) } else { Err(Failure::new(format!("{peer} fails {} vectors", failed.len()))) }
+    if failed.is_empty() { Ok(()) } else { Err(anyhow!("{peer} fails {} vectors", failed.len())) }
 }
 
 /// Asks the peer every vector; one that ends is started again for the next
-pub(crate) fn tally(peer: &Peer) -> Outcome<Tally> {
+pub(crate) fn tally(peer: &Peer) -> Result<Tally> {
     let skips = skips::load()?;
     let mut tally = Tally { peer: peer.name, passed: 0, failed: Vec::new(), skipped: Vec::new() };
     let mut talk = None;
     for vector in load()? {
         let skip = skips.iter().find(|skip| skip.covers(peer.name, &vector.name));
-        let outcome = match ask(&mut talk, peer, &vector) {
+        let outcome = match vector.question().and_then(|question| ask(&mut talk, peer, &question, PATIENCE)) {
             Ok(answer) if answer.get("skip").is_some() => {
                 Err(format!("the peer skips it ({}), and skips.json does not", answer["skip"]))
             }
-            Ok(answer) => judge(&vector, &answer).map_err(|failure| failure.to_string()),
+            Ok(answer) => judge(&vector, &answer).map_err(|failure| format!("{failure:#}")),
             Err(failure) => {
                 talk = None;
-                Err(failure.to_string())
+                Err(format!("{failure:#}"))
             }
         };
         match (outcome, skip) {
@@ -89,13 +88,14 @@ pub(crate) fn tally(peer: &Peer) -> Outcome<Tally> {
     Ok(tally)
 }
 
-fn ask(talk: &mut Option<Talk>, peer: &Peer, vector: &Vector) -> Outcome<Value> {
+/// Asks one question; the peer is started if it does not run
+pub(crate) fn ask(talk: &mut Option<Talk>, peer: &Peer, question: &Value, patience: Duration) -> Result<Value> {
     let running = match talk {
         Some(running) => running,
         None => talk.insert(Talk::start(peer.name, &mut peer.command(&["vectors"]))?),
     };
-    running.tell(&vector.question()?)?;
-    running.hear(PATIENCE, |line| (line["name"] == vector.name.as_str()).then(|| line.clone()))
+    running.tell(question)?;
+    running.hear(patience, |line| (line["name"] == question["name"]).then(|| line.clone()))
 }
 
 #[cfg(test)]

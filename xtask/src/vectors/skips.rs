@@ -1,11 +1,10 @@
 //! `skips.json`: which peer can't do which vectors, and why.
 
-use std::fs;
-
+use anyhow::{Context as _, Result, anyhow};
+use fs_err as fs;
 use serde_json::Value;
 
 use super::testdata;
-use crate::failure::{Context, Failure, Outcome};
 
 /// One entry
 #[derive(Debug)]
@@ -23,13 +22,13 @@ impl Skip {
 }
 
 /// Every entry, in the file's order
-pub(crate) fn load() -> Outcome<Vec<Skip>> {
+pub(crate) fn load() -> Result<Vec<Skip>> {
     let path = testdata().join("skips.json");
-    let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
-    let json: Vec<Value> = serde_json::from_str(&text).context(|| "skips.json is no list".to_owned())?;
+    let text = fs::read_to_string(&path)?;
+    let json: Vec<Value> = serde_json::from_str(&text).context("skips.json is no list")?;
     let word = |entry: &Value, key: &str| {
         let word = entry[key].as_str().filter(|word| !word.is_empty()).map(str::to_owned);
-        word.ok_or_else(|| Failure::new(format!("skips.json: an entry without {key}: {entry}")))
+        word.ok_or_else(|| anyhow!("skips.json: an entry without {key}: {entry}"))
     };
     let entry = |entry: &Value| {
         Ok(Skip { runner: word(entry, "runner")?, vector: word(entry, "vector")?, reason: word(entry, "reason")? })
@@ -38,7 +37,7 @@ pub(crate) fn load() -> Outcome<Vec<Skip>> {
 }
 
 /// Whether `*` in the pattern can stand for text so that it is the name
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {

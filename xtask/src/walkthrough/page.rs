@@ -1,6 +1,6 @@
 //! The fenced blocks of a page: what is typed, where, which files are written, and what is printed then.
 
-use crate::failure::{Failure, Outcome};
+use anyhow::{Result, bail};
 
 /// Stands for anything within a line, and by itself for any number of lines
 const ANYTHING: &str = "…";
@@ -29,7 +29,7 @@ pub(super) enum Kind {
 }
 
 /// The blocks of a page, in order; a block that is none of these is refused, so that nothing goes unchecked
-pub(super) fn blocks(page: &str) -> Outcome<Vec<Block>> {
+pub(super) fn blocks(page: &str) -> Result<Vec<Block>> {
     let mut found = Vec::new();
     let mut lines = page.lines().enumerate();
     while let Some((at, line)) = lines.next() {
@@ -47,7 +47,7 @@ pub(super) fn blocks(page: &str) -> Outcome<Vec<Block>> {
             ["sh", word] if word.starts_with("terminal:") => Kind::Left(value(word)),
             ["text", word] if word.starts_with("terminal:") => Kind::PrintedBy(value(word)),
             [_, word] if word.starts_with("file:") => Kind::File(value(word)),
-            _ => return Err(Failure::new(format!("line {line}: `{info}` says not what to do with the block"))),
+            _ => bail!("line {line}: `{info}` says not what to do with the block"),
         };
         found.push(Block { line, kind, text: text.join("\n") });
     }

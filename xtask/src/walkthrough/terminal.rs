@@ -5,8 +5,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{ChildStdin, Command};
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, bail};
+
 use super::page;
-use crate::failure::{Context, Failure, Outcome};
 use crate::process::{Deadline, Process, output};
 
 /// How long a block may run: one of them compiles the program
@@ -27,7 +28,7 @@ pub(super) struct Terminal {
 
 impl Terminal {
     /// Opens one
-    pub(super) fn open(mut command: Command) -> Outcome<Self> {
+    pub(super) fn open(mut command: Command) -> Result<Self> {
         // A group of its own, so that what runs in it can be ended with it.
         command.arg("-s").process_group(0);
         let (shell, stdin) = Process::spawn_fed("bash", &mut command)?;
@@ -37,12 +38,12 @@ impl Terminal {
         Ok(this)
     }
 
-    fn feed(&mut self, text: &str) -> Outcome<()> {
-        writeln!(self.stdin, "{text}").context(|| "cannot type into the shell".to_owned())
+    fn feed(&mut self, text: &str) -> Result<()> {
+        writeln!(self.stdin, "{text}").context("cannot type into the shell")
     }
 
     /// Types a block and waits until it has ended well; returns what it printed
-    pub(super) fn run(&mut self, block: &str) -> Outcome<Vec<String>> {
+    pub(super) fn run(&mut self, block: &str) -> Result<Vec<String>> {
         // Programs must not read the blocks that come after.
         self.feed(&format!("{{\n{block}\n}} </dev/null\nprintf '\\n%s\\n' '{END}'"))?;
         let mut printed = Vec::new();
@@ -60,12 +61,12 @@ impl Terminal {
     }
 
     /// Types a block and leaves it running
-    pub(super) fn leave(&mut self, block: &str) -> Outcome<()> {
+    pub(super) fn leave(&mut self, block: &str) -> Result<()> {
         self.feed(&format!("{{\n{block}\n}} </dev/null"))
     }
 
     /// Waits until the next lines are as the page has them
-    pub(super) fn expect(&mut self, lines: &[&str]) -> Outcome<()> {
+    pub(super) fn expect(&mut self, lines: &[&str]) -> Result<()> {
         let deadline = Deadline::after(PRINTED);
         let mut gap = false;
         for expected in lines {
@@ -75,12 +76,12 @@ impl Terminal {
             }
             loop {
                 let found = self.shell.wait_for(deadline, |line| Some(line.text.clone()));
-                let found = found.context(|| format!("`{expected}` was not printed"))?;
+                let found = found.with_context(|| format!("`{expected}` was not printed"))?;
                 if page::is_line(expected, &found) {
                     break;
                 }
                 if !gap {
-                    return Err(Failure::new(format!("the page says `{expected}`, printed was `{found}`")));
+                    bail!("the page says `{expected}`, printed was `{found}`");
                 }
             }
             gap = false;
