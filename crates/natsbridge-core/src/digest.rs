@@ -47,24 +47,15 @@ impl FromStr for Digest {
 
     /// Parses 64 hexadecimal digits, in lower or upper case
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = || ParseDigestError { found: text.chars().count() };
-        if text.len() != 64 {
-            return Err(refused());
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(ParseDigestError { found: text.chars().count() });
         }
+        let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = (nibble(pair[0]).ok_or_else(refused)? << 4) | nibble(pair[1]).ok_or_else(refused)?;
+            *byte = pair.iter().filter_map(|digit| value(*digit)).fold(0, |byte, value| byte << 4 | value);
         }
         Ok(Self(bytes))
-    }
-}
-
-const fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::header::Header;
 use crate::id::Id;
 use crate::link::redacted;
 use crate::metadata::{Metadata, PayloadMetadata};
+use crate::setters::getters;
 use crate::source::size_of_bytes;
 use crate::{Digest, Encoding, PayloadType, Transport, timestamp};
 
@@ -39,22 +40,15 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Names this payload; UUID text
-    #[must_use]
-    pub fn id(&self) -> &str {
-        self.id.as_str()
-    }
+    getters! {
+        /// Names this payload; UUID text
+        fn id(&self) -> &str { self.id.as_str() }
 
-    /// The sender's name for it; any Unicode, may repeat within a message, never a path
-    #[must_use]
-    pub fn dataname(&self) -> &str {
-        &self.dataname
-    }
+        /// The sender's name for it; any Unicode, may repeat within a message, never a path
+        fn dataname(&self) -> &str { &self.dataname }
 
-    /// What it is
-    #[must_use]
-    pub const fn payload_type(&self) -> PayloadType {
-        self.payload_type
+        /// What it is
+        const fn payload_type(&self) -> PayloadType { self.payload_type }
     }
 
     /// Whether it travels inside the envelope or as a link
@@ -109,22 +103,15 @@ impl Payload {
         }
     }
 
-    /// Payload-level metadata
-    #[must_use]
-    pub fn metadata(&self) -> &Metadata {
-        self.metadata.map()
-    }
+    getters! {
+        /// Payload-level metadata
+        fn metadata(&self) -> &Metadata { self.metadata.map() }
 
-    /// The digest that the metadata states, where it states one in the right form
-    #[must_use]
-    pub fn sha256(&self) -> Option<Digest> {
-        self.metadata.get("sha256")?.as_str()?.parse().ok()
-    }
+        /// The digest that the metadata states, where it states one in the right form
+        fn sha256(&self) -> Option<Digest> { self.metadata.get("sha256")?.as_str()?.parse().ok() }
 
-    /// When the link stops working, where the metadata states a time (`expires_at`, `docs/specification.md`, section 6)
-    #[must_use]
-    pub fn expires_at(&self) -> Option<OffsetDateTime> {
-        timestamp::read(self.metadata.get("expires_at")?.as_str()?)
+        /// When the link stops working, where the metadata states a time (`expires_at`, `docs/specification.md`, section 6)
+        fn expires_at(&self) -> Option<OffsetDateTime> { timestamp::read(self.metadata.get("expires_at")?.as_str()?) }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::escape::{has_control, is_plain};
 use crate::fields::{FIELDS, OPENINGS_LEN, opening};
 use crate::metadata::{Metadata, json_of};
 use crate::sequence::{self, ParsedMetadata};
+use crate::setters::getters;
 use crate::{Purpose, timestamp};
 
 /// Every field of an envelope but its payloads (`docs/specification.md`, section 1)
@@ -120,82 +121,45 @@ impl Header {
         &self.0.text[start..self.end(index)]
     }
 
-    /// Follows a flow of messages across programs; UUID text
-    #[must_use]
-    pub fn correlation_id(&self) -> &str {
-        self.field(0)
-    }
+    getters! {
+        /// Follows a flow of messages across programs; UUID text
+        fn correlation_id(&self) -> &str { self.field(0) }
 
-    /// Names this message; the same on a re-send; UUID text
-    #[must_use]
-    pub fn msg_id(&self) -> &str {
-        self.field(1)
-    }
+        /// Names this message; the same on a re-send; UUID text
+        fn msg_id(&self) -> &str { self.field(1) }
 
-    /// When it was sent, as it came: ISO 8601, from our own senders UTC with milliseconds
-    #[must_use]
-    pub fn timestamp(&self) -> &str {
-        self.field(2)
-    }
+        /// When it was sent, as it came: ISO 8601, from our own senders UTC with milliseconds
+        fn timestamp(&self) -> &str { self.field(2) }
 
-    /// When it was sent, where the text is a time; a time without a zone reads as UTC
-    #[must_use]
-    pub fn sent_at(&self) -> Option<OffsetDateTime> {
-        timestamp::read(self.timestamp())
-    }
+        /// When it was sent, where the text is a time; a time without a zone reads as UTC
+        fn sent_at(&self) -> Option<OffsetDateTime> { timestamp::read(self.timestamp()) }
 
-    /// The NATS subject it was sent to
-    #[must_use]
-    pub fn send_to(&self) -> &str {
-        self.field(3)
-    }
+        /// The NATS subject it was sent to
+        fn send_to(&self) -> &str { self.field(3) }
 
-    /// Why it was sent
-    #[must_use]
-    pub fn msg_purpose(&self) -> Purpose {
-        self.field(4).into()
-    }
+        /// Why it was sent
+        fn msg_purpose(&self) -> Purpose { self.field(4).into() }
 
-    /// The sending program's name
-    #[must_use]
-    pub fn sender_name(&self) -> &str {
-        self.field(5)
-    }
+        /// The sending program's name
+        fn sender_name(&self) -> &str { self.field(5) }
 
-    /// The sending program's identifier; UUID text
-    #[must_use]
-    pub fn sender_id(&self) -> &str {
-        self.field(6)
-    }
+        /// The sending program's identifier; UUID text
+        fn sender_id(&self) -> &str { self.field(6) }
 
-    /// The receiving program's name, empty for all
-    #[must_use]
-    pub fn receiver_name(&self) -> &str {
-        self.field(7)
-    }
+        /// The receiving program's name, empty for all
+        fn receiver_name(&self) -> &str { self.field(7) }
 
-    /// The receiving program's identifier, empty for all
-    #[must_use]
-    pub fn receiver_id(&self) -> &str {
-        self.field(8)
-    }
+        /// The receiving program's identifier, empty for all
+        fn receiver_id(&self) -> &str { self.field(8) }
 
-    /// The subject for replies, or empty
-    #[must_use]
-    pub fn reply_to(&self) -> &str {
-        self.field(9)
-    }
+        /// The subject for replies, or empty
+        fn reply_to(&self) -> &str { self.field(9) }
 
-    /// The `msg_id` of the message that this one replies to, or empty
-    #[must_use]
-    pub fn reply_to_msg_id(&self) -> &str {
-        self.field(10)
-    }
+        /// The `msg_id` of the message that this one replies to, or empty
+        fn reply_to_msg_id(&self) -> &str { self.field(10) }
 
-    /// The sender's NATS URL, without secrets
-    #[must_use]
-    pub fn broker_url(&self) -> &str {
-        self.field(11)
+        /// The sender's NATS URL, without secrets
+        fn broker_url(&self) -> &str { self.field(11) }
     }
 
     /// Message-level metadata

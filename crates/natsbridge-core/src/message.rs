@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{CodecFault, PartFault, PayloadError};
 use crate::link::without_secrets;
 use crate::metadata::{Metadata, PayloadMetadata};
-use crate::setters::setters;
+use crate::setters::{getters, setters};
 use crate::{CodecError, JsonView, LinkLifetime, PayloadType, Purpose, Source, Value, codec};
 
 /// One named value of a message, serialised as its type says
@@ -94,34 +94,21 @@ impl Part {
         fn with_metadata(self, metadata: Metadata) { self.metadata = metadata.into() }
     }
 
-    /// The sender's name for it; any Unicode, never a path
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
+    getters! {
+        /// The sender's name for it; any Unicode, never a path
+        fn name(&self) -> &str { &self.name }
 
-    /// What it is
-    #[must_use]
-    pub const fn payload_type(&self) -> PayloadType {
-        self.payload_type
-    }
+        /// What it is
+        const fn payload_type(&self) -> PayloadType { self.payload_type }
 
-    /// The serialised bytes
-    #[must_use]
-    pub const fn source(&self) -> &Source {
-        &self.source
-    }
+        /// The serialised bytes
+        const fn source(&self) -> &Source { &self.source }
 
-    /// Size in bytes, serialised
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.source.len()
-    }
+        /// Size in bytes, serialised
+        fn size(&self) -> u64 { self.source.len() }
 
-    /// Metadata as the sender wrote it
-    #[must_use]
-    pub fn metadata(&self) -> &Metadata {
-        self.metadata.map()
+        /// Metadata as the sender wrote it
+        fn metadata(&self) -> &Metadata { self.metadata.map() }
     }
 
     /// The serialised bytes, where they are in memory and in one piece

@@ -6,7 +6,7 @@ use crate::envelope::{Body, Envelope, Payload};
 use crate::error::{PartFault, PayloadError};
 use crate::header::Header;
 use crate::metadata::{Metadata, PayloadMetadata};
-use crate::setters::setters;
+use crate::setters::{getters, setters};
 use crate::{Digest, Downloaded, Link, Part, PayloadType, Source, Transport, timestamp};
 
 /// Checks applied to incoming payloads
@@ -63,28 +63,18 @@ pub struct Download {
 }
 
 impl Download {
-    /// Where it is and what the envelope says of it
-    #[must_use]
-    pub const fn link(&self) -> &Link {
-        &self.link
-    }
+    getters! {
+        /// Where it is and what the envelope says of it
+        const fn link(&self) -> &Link { &self.link }
 
-    /// The sender's name for it
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.link.dataname
-    }
+        /// The sender's name for it
+        fn name(&self) -> &str { &self.link.dataname }
 
-    /// What it is
-    #[must_use]
-    pub const fn payload_type(&self) -> PayloadType {
-        self.payload_type
-    }
+        /// What it is
+        const fn payload_type(&self) -> PayloadType { self.payload_type }
 
-    /// Metadata as the sender wrote it
-    #[must_use]
-    pub fn metadata(&self) -> &Metadata {
-        self.metadata.map()
+        /// Metadata as the sender wrote it
+        fn metadata(&self) -> &Metadata { self.metadata.map() }
     }
 
     /// Turns what was downloaded into the part

@@ -1,4 +1,4 @@
-//! Declares the setters of options, each by the one line that sets it.
+//! Declares setters and getters, each by the one line that sets or gives it.
 
 macro_rules! setters {
     ($($(#[$doc:meta])* fn $name:ident($this:ident $(, $value:ident: $type:ty)*) { $($set:tt)+ })+) => {
@@ -11,4 +11,24 @@ macro_rules! setters {
     };
 }
 
-pub(crate) use setters;
+macro_rules! getters {
+    () => {};
+    ($(#[$doc:meta])* const fn $name:ident(&$this:ident) -> $type:ty { $value:expr } $($rest:tt)*) => {
+        $(#[$doc])*
+        #[must_use]
+        pub const fn $name(&$this) -> $type {
+            $value
+        }
+        getters! { $($rest)* }
+    };
+    ($(#[$doc:meta])* fn $name:ident(&$this:ident) -> $type:ty { $value:expr } $($rest:tt)*) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(&$this) -> $type {
+            $value
+        }
+        getters! { $($rest)* }
+    };
+}
+
+pub(crate) use {getters, setters};

@@ -41,60 +41,30 @@ impl Value {
     }
 }
 
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
+/// Declares what a value is made from.
+macro_rules! value_from {
+    ($($(#[$meta:meta])* $variant:ident($from:ty),)+) => {
+        $($(#[$meta])*
+        impl From<$from> for Value {
+            fn from(value: $from) -> Self {
+                Self::$variant(value.into())
+            }
+        })+
+    };
 }
 
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<Json> for Value {
-    fn from(json: Json) -> Self {
-        Self::Json(json)
-    }
-}
-
-impl From<JsonText> for Value {
-    fn from(json: JsonText) -> Self {
-        Self::JsonText(json)
-    }
-}
-
-impl From<Rows> for Value {
-    fn from(rows: Rows) -> Self {
-        Self::Rows(rows)
-    }
-}
-
-#[cfg(feature = "arrow")]
-impl From<Table> for Value {
-    fn from(table: Table) -> Self {
-        Self::Table(table)
-    }
-}
-
-#[cfg(feature = "arrow")]
-impl From<arrow_array::RecordBatch> for Value {
-    fn from(batch: arrow_array::RecordBatch) -> Self {
-        Self::Table(batch.into())
-    }
-}
-
-impl From<Bytes> for Value {
-    fn from(bytes: Bytes) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl From<Vec<u8>> for Value {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Bytes(bytes.into())
-    }
+value_from! {
+    Text(&str),
+    Text(String),
+    Json(Json),
+    JsonText(JsonText),
+    Rows(Rows),
+    #[cfg(feature = "arrow")]
+    Table(Table),
+    #[cfg(feature = "arrow")]
+    Table(arrow_array::RecordBatch),
+    Bytes(Bytes),
+    Bytes(Vec<u8>),
 }
 
 impl From<&[u8]> for Value {

@@ -9,6 +9,7 @@ use serde::Serialize as _;
 use crate::codec;
 use crate::error::CodecFault;
 use crate::json_text::{Harmless, write_compact};
+use crate::setters::getters;
 use crate::{CodecError, PayloadType};
 #[cfg(feature = "arrow")]
 use crate::{Table, TableLimits};
@@ -93,26 +94,19 @@ impl JsonView {
         Self { held: Held::Null, len: 4, problems: vec![problem] }
     }
 
-    /// What is `null` though the payload holds a value: the whole, where it can't be shown or would be too long, or some
-    /// values of a column
-    ///
-    /// One with the code `unconvertible` names the [`column`](CodecError::column); one with `too_large` is about the whole.
-    /// The payload itself is sound.
-    #[must_use]
-    pub fn problems(&self) -> &[CodecError] {
-        &self.problems
-    }
+    getters! {
+        /// What is `null` though the payload holds a value: the whole, where it can't be shown or would be too long, or some
+        /// values of a column
+        ///
+        /// One with the code `unconvertible` names the [`column`](CodecError::column); one with `too_large` is about the whole.
+        /// The payload itself is sound.
+        fn problems(&self) -> &[CodecError] { &self.problems }
 
-    /// Bytes of the text
-    #[must_use]
-    pub const fn len(&self) -> u64 {
-        self.len
-    }
+        /// Bytes of the text
+        const fn len(&self) -> u64 { self.len }
 
-    /// Whether the text has no bytes, which JSON never has
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
+        /// Whether the text has no bytes, which JSON never has
+        const fn is_empty(&self) -> bool { self.len == 0 }
     }
 
     /// Writes the text, in many small pieces: give it a buffered writer

@@ -1,7 +1,6 @@
 //! Values to serialised bytes and back, one file per family of payload types.
 
 pub(crate) mod json;
-mod text;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -82,7 +81,12 @@ pub(crate) fn encode_from<T: Serialize + ?Sized>(payload_type: PayloadType, valu
 /// Bytes that are not what the type says (`undecodable`); a table beyond its limits (`too_large`).
 pub fn decode(payload_type: PayloadType, bytes: Bytes) -> Result<Value, CodecError> {
     match payload_type {
-        PayloadType::Text => text::decode(bytes).map(Value::Text),
+        PayloadType::Text => {
+            let not_utf8 = |at| CodecError(CodecFault::Utf8 { at });
+            // Without copying where these bytes are not shared.
+            let text = String::from_utf8(bytes.into());
+            text.map(Value::Text).map_err(|error| not_utf8(error.utf8_error().valid_up_to()))
+        }
         PayloadType::Dictionary => json::decode(&bytes).map(Value::Json),
         PayloadType::JsonTable => json::decode_rows(&bytes).map(Value::Rows),
         #[cfg(feature = "arrow")]

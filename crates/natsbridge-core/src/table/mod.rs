@@ -29,6 +29,7 @@ use crate::error::{CodecError, CodecFault};
 use crate::harmless::shown_within;
 use crate::limits::Limits;
 use crate::rows::Rows;
+use crate::setters::getters;
 use crate::source::Source;
 
 /// Bytes from which a piece of a stream stays where it is; shorter ones are copied together
@@ -90,28 +91,18 @@ impl Table {
         Ok(Self { schema, batches, read: None })
     }
 
-    /// The columns' names and types
-    #[must_use]
-    pub const fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
+    getters! {
+        /// The columns' names and types
+        const fn schema(&self) -> &SchemaRef { &self.schema }
 
-    /// The rows, in the batches they came in
-    #[must_use]
-    pub fn batches(&self) -> &[RecordBatch] {
-        &self.batches
-    }
+        /// The rows, in the batches they came in
+        fn batches(&self) -> &[RecordBatch] { &self.batches }
 
-    /// Rows of all batches together
-    #[must_use]
-    pub fn num_rows(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
+        /// Rows of all batches together
+        fn num_rows(&self) -> usize { self.batches.iter().map(RecordBatch::num_rows).sum() }
 
-    /// Columns
-    #[must_use]
-    pub fn num_columns(&self) -> usize {
-        self.schema.fields().len()
+        /// Columns
+        fn num_columns(&self) -> usize { self.schema.fields().len() }
     }
 
     /// An Arrow IPC stream, uncompressed (specification, section 3)
