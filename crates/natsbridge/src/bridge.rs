@@ -15,6 +15,7 @@ use crate::deliver::{self, DeliverOptions, Delivered, Replies};
 use crate::progress::ProgressHook;
 use crate::send::{self, Encoded, Sending, SharedMemory};
 use crate::sequence::{SubjectState, Subjects};
+use crate::setters::getters;
 use crate::stores::{self, LateFetcher};
 use crate::subscriber::Subscriber;
 use crate::subscriber::message::Message;
@@ -159,28 +160,18 @@ impl Bridge {
         Ok(self.0.broker.drain().await?)
     }
 
-    /// Returns a stream of connection events, starting now
-    #[must_use]
-    pub fn events(&self) -> EventStream {
-        self.0.broker.events()
-    }
+    getters! {
+        /// Returns a stream of connection events, starting now
+        fn events(&self) -> EventStream { self.0.broker.events() }
 
-    /// This program's identifier, which is in every message it sends
-    #[must_use]
-    pub fn sender_id(&self) -> &str {
-        &self.0.sender_id
-    }
+        /// This program's identifier, which is in every message it sends
+        fn sender_id(&self) -> &str { &self.0.sender_id }
 
-    /// The server's URL, without secrets
-    #[must_use]
-    pub fn broker_url(&self) -> &str {
-        &self.0.broker_url
-    }
+        /// The server's URL, without secrets
+        fn broker_url(&self) -> &str { &self.0.broker_url }
 
-    /// The limits in force: the configured ones, with what the connected server takes
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        self.0.config.limits.max_message_size(self.0.broker.max_payload())
+        /// The limits in force: the configured ones, with what the connected server takes
+        fn limits(&self) -> Limits { self.0.config.limits.max_message_size(self.0.broker.max_payload()) }
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -19,6 +19,7 @@ use crate::progress::{Progress, ProgressHook};
 use crate::reply::Reply;
 use crate::send::Sending;
 use crate::sequence::{self, SubjectState};
+use crate::setters::setters;
 use crate::subscriber::message::Message;
 use crate::{Data, DeliverOptions, Delivered, Error, files};
 
@@ -118,82 +119,50 @@ impl MessageBuilder {
         self
     }
 
-    /// Sets the receiving program's name; default empty, for all
-    pub fn receiver_name(mut self, name: impl Into<String>) -> Self {
-        self.message.receiver_name = name.into().into();
-        self
-    }
+    setters! {
+        /// Sets the receiving program's name; default empty, for all
+        fn receiver_name(self, name: impl Into<String>) { self.message.receiver_name = name.into().into() }
 
-    /// Sets the receiving program's identifier; default empty, for all. A link to one receiver that is asked for no reply
-    /// is one-shot
-    pub fn receiver_id(mut self, id: impl Into<String>) -> Self {
-        self.message.receiver_id = id.into().into();
-        self
-    }
+        /// Sets the receiving program's identifier; default empty, for all. A link to one receiver that is asked for no reply
+        /// is one-shot
+        fn receiver_id(self, id: impl Into<String>) { self.message.receiver_id = id.into().into() }
 
-    /// Sets the subject for replies; default none
-    pub fn reply_to(mut self, subject: impl Into<String>) -> Self {
-        self.message.reply_to = subject.into().into();
-        self
-    }
+        /// Sets the subject for replies; default none
+        fn reply_to(self, subject: impl Into<String>) { self.message.reply_to = subject.into().into() }
 
-    /// Sets the `msg_id` of the message that this one replies to; default none
-    pub fn reply_to_msg_id(mut self, id: impl Into<String>) -> Self {
-        self.message.reply_to_msg_id = id.into().into();
-        self
-    }
+        /// Sets the `msg_id` of the message that this one replies to; default none
+        fn reply_to_msg_id(self, id: impl Into<String>) { self.message.reply_to_msg_id = id.into().into() }
 
-    /// Sets the flow that the message belongs to; default a new one
-    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
-        self.message.correlation_id = Some(id.into().into());
-        self
-    }
+        /// Sets the flow that the message belongs to; default a new one
+        fn correlation_id(self, id: impl Into<String>) { self.message.correlation_id = Some(id.into().into()) }
 
-    /// Sets why it is sent; default `chat`
-    pub fn purpose(mut self, purpose: Purpose) -> Self {
-        self.message.msg_purpose = purpose;
-        self
-    }
+        /// Sets why it is sent; default `chat`
+        fn purpose(self, purpose: Purpose) { self.message.msg_purpose = purpose }
 
-    /// Sets message-level metadata; default empty
-    pub fn metadata(mut self, metadata: Metadata) -> Self {
-        self.message.metadata = metadata;
-        self
-    }
+        /// Sets message-level metadata; default empty
+        fn metadata(self, metadata: Metadata) { self.message.metadata = metadata }
 
-    /// Sets how long links live and how often they may be read; default as the specification says
-    ///
-    /// A message that asks for a reply or an acknowledgement, or names no receiver, has no one-shot links: a
-    /// [`LinkLifetime::one_shot`] for it is refused when it is sent.
-    pub fn link_lifetime(mut self, life: LinkLifetime) -> Self {
-        self.message.link_lifetime = Some(life);
-        self
-    }
+        /// Sets how long links live and how often they may be read; default as the specification says
+        ///
+        /// A message that asks for a reply or an acknowledgement, or names no receiver, has no one-shot links: a
+        /// [`LinkLifetime::one_shot`] for it is refused when it is sent.
+        fn link_lifetime(self, life: LinkLifetime) { self.message.link_lifetime = Some(life) }
 
-    /// Gives direct payloads a digest too
-    pub fn digest_direct(mut self) -> Self {
-        self.message.digest_direct = true;
-        self
-    }
+        /// Gives direct payloads a digest too
+        fn digest_direct(self) { self.message.digest_direct = true }
 
-    /// Sets what kind of receiver it has to suit; default as [`Config::limits`](crate::Config::limits) say, any desktop program
-    pub fn receiver(mut self, receiver: ReceiverKind) -> Self {
-        self.special().receiver = Some(receiver);
-        self
-    }
+        /// Sets what kind of receiver it has to suit; default as [`Config::limits`](crate::Config::limits) say, any desktop program
+        fn receiver(self, receiver: ReceiverKind) { self.special().receiver = Some(receiver) }
 
-    /// Turns an arrowtable into a jsontable where the receiver can't read Arrow
-    pub fn convert_tables(mut self) -> Self {
-        self.special().convert_tables = true;
-        self
-    }
+        /// Turns an arrowtable into a jsontable where the receiver can't read Arrow
+        fn convert_tables(self) { self.special().convert_tables = true }
 
-    /// Calls a function as the bytes of this message's uploads go; default [`Config::on_progress`](crate::Config::on_progress)
-    ///
-    /// The function must not block: the transfer waits for it.
-    pub fn on_progress(mut self, hook: impl Fn(Progress<'_>) + Send + Sync + 'static) -> Self {
-        self.special().progress = Some(ProgressHook::new(hook));
-        self
+        /// Calls a function as the bytes of this message's uploads go; default [`Config::on_progress`](crate::Config::on_progress)
+        ///
+        /// The function must not block: the transfer waits for it.
+        fn on_progress(self, hook: impl Fn(Progress<'_>) + Send + Sync + 'static) {
+            self.special().progress = Some(ProgressHook::new(hook))
+        }
     }
 
     /// Publishes the message; core NATS may still lose it

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::Error;
 use crate::error::ConfigError;
 use crate::progress::{Progress, ProgressHook};
-use crate::setters::setters;
+use crate::setters::{getters, setters};
 
 /// Settings of a [`Bridge`](crate::Bridge): servers, identity, limits, retries
 #[derive(Clone)]
@@ -210,34 +210,21 @@ impl Config {
         }
     }
 
-    /// How to reach NATS, as these settings say
-    #[must_use]
-    pub const fn connect_options(&self) -> &ConnectOptions {
-        &self.nats
-    }
+    getters! {
+        /// How to reach NATS, as these settings say
+        const fn connect_options(&self) -> &ConnectOptions { &self.nats }
 
-    /// The limits of what is sent, as these settings say
-    #[must_use]
-    pub const fn message_limits(&self) -> Limits {
-        self.limits
-    }
+        /// The limits of what is sent, as these settings say
+        const fn message_limits(&self) -> Limits { self.limits }
 
-    /// The URL of the file server for large payloads
-    #[must_use]
-    pub fn upload_url(&self) -> &str {
-        &self.fileserver_url
-    }
+        /// The URL of the file server for large payloads
+        fn upload_url(&self) -> &str { &self.fileserver_url }
 
-    /// The access token that the file server asks of uploaders, if there is one
-    #[must_use]
-    pub fn upload_token(&self) -> Option<&str> {
-        self.fileserver_token.as_deref()
-    }
+        /// The access token that the file server asks of uploaders, if there is one
+        fn upload_token(&self) -> Option<&str> { self.fileserver_token.as_deref() }
 
-    /// The CA certificates trusted for file servers besides the system's
-    #[must_use]
-    pub const fn root_certificates(&self) -> &RootCertificates {
-        &self.fileserver_ca
+        /// The CA certificates trusted for file servers besides the system's
+        const fn root_certificates(&self) -> &RootCertificates { &self.fileserver_ca }
     }
 
     /// The identifier of a bridge with these settings

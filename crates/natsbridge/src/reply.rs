@@ -8,6 +8,7 @@ use natsbridge_core::{Metadata, Part, PayloadError, PayloadType, Value};
 use serde::Serialize;
 
 use crate::parts::payload_methods;
+use crate::setters::setters;
 use crate::{Data, Error};
 
 /// What a handler replies: zero or more payloads, in the order in which they are added
@@ -51,10 +52,9 @@ impl Reply {
 
     payload_methods!();
 
-    /// Sets message-level metadata; default empty
-    pub fn metadata(mut self, metadata: Metadata) -> Self {
-        self.metadata = metadata;
-        self
+    setters! {
+        /// Sets message-level metadata; default empty
+        fn metadata(self, metadata: Metadata) { self.metadata = metadata }
     }
 
     /// Whether it is sent as an ACK

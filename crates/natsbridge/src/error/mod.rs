@@ -268,14 +268,7 @@ impl Error {
             Self::File(error) => Some(&error.dataname),
             Self::Unreadable(unread) => unread.error.dataname(),
             Self::NoSuchPayload { dataname, .. } | Self::WrongType { dataname, .. } => Some(dataname),
-            Self::Config(_)
-            | Self::Subject(_)
-            | Self::Broker(_)
-            | Self::Delivery(_)
-            | Self::Stopped
-            | Self::Unhandled { .. }
-            | Self::NoReplySubject { .. }
-            | Self::ReplyRefused { .. } => None,
+            _ => None,
         }
     }
 
@@ -330,17 +323,7 @@ impl Error {
             Self::File(_) => true,
             Self::Delivery(error) => !error.is_refused(),
             Self::Unreadable(unread) => unread.error.is_retryable(),
-            Self::Config(_)
-            | Self::Subject(_)
-            | Self::Payload(_)
-            | Self::Plan(_)
-            | Self::Envelope(_)
-            | Self::NoSuchPayload { .. }
-            | Self::WrongType { .. }
-            | Self::Stopped
-            | Self::Unhandled { .. }
-            | Self::NoReplySubject { .. }
-            | Self::ReplyRefused { .. } => false,
+            _ => false,
         }
     }
 

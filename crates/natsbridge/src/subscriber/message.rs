@@ -17,6 +17,7 @@ use crate::receive::payload::{Payload, Saved};
 use crate::receive::read;
 use crate::receive::window::Claim;
 use crate::reply::HandlerError;
+use crate::setters::getters;
 use crate::{Error, error, observe};
 
 /// Payloads that an error names
@@ -96,34 +97,21 @@ impl Message {
         }
     }
 
-    /// The envelope's fields
-    #[must_use]
-    pub const fn header(&self) -> &Header {
-        &self.header
-    }
+    getters! {
+        /// The envelope's fields
+        const fn header(&self) -> &Header { &self.header }
 
-    /// Why it was sent: `chat`, a status update, a request to shut down, an ACK or a NACK
-    #[must_use]
-    pub fn purpose(&self) -> Purpose {
-        self.header.msg_purpose()
-    }
+        /// Why it was sent: `chat`, a status update, a request to shut down, an ACK or a NACK
+        fn purpose(&self) -> Purpose { self.header.msg_purpose() }
 
-    /// The subject that it arrived on
-    #[must_use]
-    pub const fn subject(&self) -> &Subject {
-        &self.subject
-    }
+        /// The subject that it arrived on
+        const fn subject(&self) -> &Subject { &self.subject }
 
-    /// The sending program's name
-    #[must_use]
-    pub fn sender_name(&self) -> &str {
-        self.header.sender_name()
-    }
+        /// The sending program's name
+        fn sender_name(&self) -> &str { self.header.sender_name() }
 
-    /// The payloads, in the order in which they were sent
-    #[must_use]
-    pub fn payloads(&self) -> &[Payload] {
-        &self.payloads
+        /// The payloads, in the order in which they were sent
+        fn payloads(&self) -> &[Payload] { &self.payloads }
     }
 
     /// Consumes the message and returns its payloads

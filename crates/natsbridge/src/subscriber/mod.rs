@@ -18,6 +18,7 @@ use crate::bridge::Bridge;
 use crate::receive::ahead::{Ahead, Links};
 use crate::receive::losses::{Detector, Losses};
 use crate::receive::window::{Claim, Seen, Window};
+use crate::setters::getters;
 use crate::{Error, observe};
 use message::Message;
 
@@ -261,25 +262,18 @@ impl Subscriber {
             && Envelope::from_json(&delivery.payload).is_err()
     }
 
-    /// How many messages were dropped because this subscriber was read too slowly
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.subscription.dropped()
-    }
+    getters! {
+        /// How many messages were dropped because this subscriber was read too slowly
+        fn dropped(&self) -> u64 { self.subscription.dropped() }
 
-    /// How often the connection was made again during this subscription
-    ///
-    /// What others published in between did not reach it. Only numbers on later messages tell how much that was
-    /// ([`Self::losses`]).
-    #[must_use]
-    pub fn interruptions(&self) -> u64 {
-        self.subscription.interruptions()
-    }
+        /// How often the connection was made again during this subscription
+        ///
+        /// What others published in between did not reach it. Only numbers on later messages tell how much that was
+        /// ([`Self::losses`]).
+        fn interruptions(&self) -> u64 { self.subscription.interruptions() }
 
-    /// What is missing, repeated or overtaken by the senders' own numbers; nothing is known in a queue group
-    #[must_use]
-    pub fn losses(&self) -> Losses {
-        self.detector.as_ref().map(Detector::losses).unwrap_or_default()
+        /// What is missing, repeated or overtaken by the senders' own numbers; nothing is known in a queue group
+        fn losses(&self) -> Losses { self.detector.as_ref().map(Detector::losses).unwrap_or_default() }
     }
 
     /// Unsubscribes; messages that have arrived can still be read, however long that takes, then the stream ends
