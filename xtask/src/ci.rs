@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
 use fs_err as fs;
 
 use crate::Xtask;
 use crate::interrupt;
-use crate::workspace::root;
+use crate::workspace::{between, root};
 
 /// Where a fork on GitHub finds the steps
 const WORKFLOW: &str = ".github/workflows/ci.yml";
@@ -79,11 +79,9 @@ fn workflow() -> Result<String> {
 
 /// The workflow with these steps as its commands
 fn with_steps(workflow: &str) -> Result<String> {
-    let (start, end) = AROUND;
-    let split = workflow.split_once(start).and_then(|(head, rest)| Some((head, rest.split_once(end)?.1)));
-    let (head, tail) = split.ok_or_else(|| anyhow!("{WORKFLOW} has no list of commands"))?;
     let commands: String = STEPS.iter().map(|words| format!("          - {}\n", words.join(" "))).collect();
-    Ok([head, start, &commands, end, tail].concat())
+    let (start, end) = AROUND;
+    between(workflow, start, end, &commands).with_context(|| format!("{WORKFLOW} has no list of commands"))
 }
 
 fn print_table(taken: &[(&str, Duration)]) {

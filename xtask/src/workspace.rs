@@ -177,6 +177,13 @@ pub(crate) fn forget_cargo(command: &mut Command) {
     }
 }
 
+/// A text with other content between these two marks, if it has them
+pub(crate) fn between(text: &str, begin: &str, end: &str, content: &str) -> Option<String> {
+    let (before, rest) = text.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some([before, begin, content, end, after].concat())
+}
+
 /// A name that no other run uses now
 pub(crate) fn unique(stem: &str) -> String {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result};
 use fs_err as fs;
 use serde_json::Value;
 
 use super::charts;
 use super::table::{shown, target};
+use crate::workspace::between;
 
 /// Writes the page's results and the plots
 pub(crate) fn write(docs: &Path, report: &[Value]) -> Result<()> {
@@ -32,16 +33,14 @@ pub(crate) fn write(docs: &Path, report: &[Value]) -> Result<()> {
 fn replaced(page: &str, name: &str, content: &str) -> Result<String> {
     let [begin, end] =
         [format!("<!-- {name}: written by cargo xtask bench --docs -->\n"), format!("<!-- end of {name} -->")];
-    let parts = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
-    let (before, after) = parts.ok_or_else(|| anyhow!("docs/benchmarks.md lost its marks for `{name}`"))?;
-    Ok(format!("{before}{begin}{content}{end}{after}"))
+    between(page, &begin, &end, content).with_context(|| format!("docs/benchmarks.md lost its marks for `{name}`"))
 }
 
 /// Where and when it was measured, which a report read from a file says as well
 fn facts(report: &[Value]) -> Result<String> {
-    let facts = report.iter().find_map(|line| line["facts"].as_object()).ok_or_else(|| {
-        anyhow!("the report does not say where it was taken; take it with `cargo xtask bench --json FILE`")
-    })?;
+    let facts = report.iter().find_map(|line| line["facts"].as_object());
+    let facts =
+        facts.context("the report does not say where it was taken; take it with `cargo xtask bench --json FILE`")?;
     let mut text = "| | |\n|---|---|\n".to_owned();
     for (name, fact) in facts {
         text.push_str(&format!("| {name} | {} |\n", fact.as_str().unwrap_or_default()));
