@@ -41,36 +41,29 @@ pub const DOWNLOAD_RETRY_EXCEEDED: &str = "download_retry_exceeded_total";
 ///
 /// A counter that began with its first event would hide that event from Prometheus' `increase`, and so from alerts.
 pub fn describe_metrics() {
-    metrics::describe_counter!(MESSAGES_SENT, "messages published, or handed to the caller to publish");
-    metrics::describe_counter!(MESSAGES_RECEIVED, "messages received as sound envelopes");
+    // With a series at zero from the beginning, where they have no labels.
+    for (name, text) in [
+        (MESSAGES_SENT, "messages published, or handed to the caller to publish"),
+        (MESSAGES_RECEIVED, "messages received as sound envelopes"),
+        (ACKS_SENT, "acknowledgements sent"),
+        (NACKS_SENT, "refusals sent"),
+        (MESSAGES_REPEATED, "messages sent again because an acknowledgement was missing"),
+        (MESSAGE_GAPS, "numbered messages that did not arrive, late ones among them"),
+        (MESSAGE_DUPLICATES, "messages that arrived again"),
+        (MESSAGES_REORDERED, "messages that arrived after a later one"),
+        (DOWNLOAD_RETRY_EXCEEDED, "downloads of which every retry failed"),
+    ] {
+        metrics::describe_counter!(name, text);
+        metrics::counter!(name).increment(0);
+    }
     metrics::describe_counter!(MESSAGES_UNREADABLE, "messages that arrived and could not be handed out");
-    metrics::describe_counter!(ACKS_SENT, "acknowledgements sent");
-    metrics::describe_counter!(NACKS_SENT, "refusals sent");
-    metrics::describe_counter!(MESSAGES_REPEATED, "messages sent again because an acknowledgement was missing");
     metrics::describe_counter!(DELIVERIES_FAILED, "deliveries that ended without the awaited acknowledgements");
-    metrics::describe_counter!(MESSAGE_GAPS, "numbered messages that did not arrive, late ones among them");
-    metrics::describe_counter!(MESSAGE_DUPLICATES, "messages that arrived again");
-    metrics::describe_counter!(MESSAGES_REORDERED, "messages that arrived after a later one");
+    metrics::describe_counter!(RETRY_ATTEMPTS, "requests to a file server after a first one that failed");
     let seconds = metrics::Unit::Seconds;
     metrics::describe_histogram!(FILE_UPLOAD_DURATION, seconds, "time that an upload took, retries included");
     metrics::describe_histogram!(FILE_DOWNLOAD_DURATION, seconds, "time that a download took, retries included");
-    metrics::describe_counter!(RETRY_ATTEMPTS, "requests to a file server after a first one that failed");
-    metrics::describe_counter!(DOWNLOAD_RETRY_EXCEEDED, "downloads of which every retry failed");
     natsbridge_nats::describe_metrics();
-    for name in [
-        MESSAGES_SENT,
-        MESSAGES_RECEIVED,
-        ACKS_SENT,
-        NACKS_SENT,
-        MESSAGES_REPEATED,
-        MESSAGE_GAPS,
-        MESSAGE_DUPLICATES,
-        MESSAGES_REORDERED,
-        DOWNLOAD_RETRY_EXCEEDED,
-        natsbridge_nats::RECONNECTS,
-        natsbridge_nats::MESSAGES_DROPPED,
-        natsbridge_nats::SERVER_ERRORS,
-    ] {
+    for name in [natsbridge_nats::RECONNECTS, natsbridge_nats::MESSAGES_DROPPED, natsbridge_nats::SERVER_ERRORS] {
         metrics::counter!(name).increment(0);
     }
     for operation in ["upload", "download"] {

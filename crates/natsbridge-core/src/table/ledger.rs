@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt;
 
 use crate::error::{CodecError, CodecFault};
 
@@ -21,14 +20,9 @@ pub(super) struct Ledger {
 }
 
 /// The rows end here; the ledger knows why
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the rows can't be converted")]
 pub(super) struct Ended;
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the rows can't be converted")
-    }
-}
 
 impl Ledger {
     /// For rows of which each value counts `value` bytes and its text, all of them at most `limit`

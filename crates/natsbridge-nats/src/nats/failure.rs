@@ -1,7 +1,7 @@
 //! Finds out why a connection failed, and what to do about it.
 
 use std::error::Error as StdError;
-use std::{fmt, io};
+use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
@@ -30,16 +30,9 @@ pub(crate) fn tls_first(servers: &str) -> BrokerError {
 }
 
 /// The innermost cause: the errors around it repeat its text, and say nothing that the kind does not say
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub(crate) struct Cause(String);
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl StdError for Cause {}
 
 pub(crate) fn deepest(error: &(dyn StdError + 'static)) -> Cause {
     let causes = causes(error);
