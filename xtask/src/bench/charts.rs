@@ -62,8 +62,7 @@ fn throughput(report: &[Value]) -> Chart {
 
 fn latency(report: &[Value]) -> Chart {
     let rows = in_group(report, "latency").map(|line| {
-        let label =
-            name(line).split(", against").next().unwrap_or_default().replace("acknowledged delivery", "delivery");
+        let label = label(line).replace("acknowledged delivery", "delivery");
         timed_row(line, &label, &[("natsbridge", 0), ("raw async-nats", 1), ("raw request-reply", 1)])
     });
     Chart {
@@ -77,8 +76,7 @@ fn latency(report: &[Value]) -> Chart {
 
 fn links(report: &[Value]) -> Chart {
     let series = [("natsbridge", 0), ("Object Store", 1), ("curl", 2), ("SHA-256 alone", 3)];
-    let rows = in_group(report, "links")
-        .map(|line| timed_row(line, name(line).split(", against").next().unwrap_or_default(), &series));
+    let rows = in_group(report, "links").map(|line| timed_row(line, label(line), &series));
     Chart {
         title: "Large payloads by link, through the embedded file server",
         subtitle: "From before the send to verified bytes; each step is ten times longer, shorter is better",
@@ -91,9 +89,8 @@ fn links(report: &[Value]) -> Chart {
 fn languages(report: &[Value]) -> Chart {
     let mut rows: Vec<Row> = Vec::new();
     for line in in_group(report, "languages") {
-        let label = name(line).split(", against").next().unwrap_or_default();
-        let row = timed_row(line, label, &[("Rust", 0), ("Node", 1), ("Python", 2)]);
-        match rows.iter_mut().find(|row| row.label == label) {
+        let row = timed_row(line, label(line), &[("Rust", 0), ("Node", 1), ("Python", 2)]);
+        match rows.iter_mut().find(|row| row.label == label(line)) {
             // Rust's own bar is there already.
             Some(there) => there.bars.extend(row.bars.into_iter().filter(|bar| bar.series > 0)),
             None => rows.push(row),
@@ -166,6 +163,11 @@ fn in_group<'a>(report: &'a [Value], group: &'a str) -> impl Iterator<Item = &'a
 
 fn name(line: &Value) -> &str {
     line["measure"].as_str().unwrap_or_default()
+}
+
+/// The name without what it is compared with
+fn label(line: &Value) -> &str {
+    name(line).split(", against").next().unwrap_or_default()
 }
 
 fn value(line: &Value) -> f64 {

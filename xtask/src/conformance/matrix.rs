@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::cases::{Case, Kind, Wanted};
 use super::stage::{Stage, arrival};
 use crate::vectors::judge_parts;
+use crate::vectors::run::reasons;
 
 /// What became of the cases between two peers
 #[derive(Debug, Default)]
@@ -26,12 +27,9 @@ pub(super) struct Cell {
 
 impl Cell {
     pub(super) fn json(&self) -> Value {
-        let list = |list: &[(String, String)]| {
-            list.iter().map(|(case, reason)| json!({"case": case, "reason": reason})).collect::<Vec<_>>()
-        };
         json!({
             "sender": self.sender, "receiver": self.receiver, "passed": self.passed,
-            "failed": list(&self.failed), "skipped": list(&self.skipped),
+            "failed": reasons(&self.failed), "skipped": reasons(&self.skipped),
             "seconds": self.took.iter().map(|(case, took)| (*case, took.as_secs_f64())).collect::<BTreeMap<_, _>>(),
         })
     }

@@ -39,14 +39,16 @@ impl Tally {
     }
 
     pub(crate) fn json(&self) -> Value {
-        let list = |list: &[(String, String)]| {
-            list.iter().map(|(case, reason)| json!({"case": case, "reason": reason})).collect::<Vec<_>>()
-        };
         json!({
             "peer": self.peer, "passed": self.passed,
-            "failed": list(&self.failed), "skipped": list(&self.skipped),
+            "failed": reasons(&self.failed), "skipped": reasons(&self.skipped),
         })
     }
+}
+
+/// Cases with the reason of each
+pub(crate) fn reasons(list: &[(String, String)]) -> Value {
+    list.iter().map(|(case, reason)| json!({"case": case, "reason": reason})).collect()
 }
 
 /// Runs the vectors against one peer
