@@ -251,4 +251,39 @@ invalid("big_endian", "A table whose numbers have their high byte first.", bytes
 coded = ipc([batch(("d", pa.DictionaryArray.from_arrays(pa.array([0, 1, 1], pa.int8()), pa.array(["alpha", "beta"]))))])
 at = coded.rindex(bytes([0, 1, 1, 0, 0, 0, 0, 0]))
 invalid("dictionary_index", "An index beyond the dictionary.", coded[:at] + bytes([0, 100, 1]) + coded[at + 3:])
+
+
+# One rule of the columns each: what is there, and what stands there instead.
+i32s, i64s = (lambda *numbers, width=width: struct.pack(f"<{len(numbers)}{width}", *numbers) for width in "iq")
+lists = pa.array([[1] * 5, [2] * 4, [3] * 5], pa.list_(pa.int8()))
+large = pa.array(["alpha", "beta", "gamma"], pa.large_string())
+views = pa.array(["longer than twelve bytes", "another that is no shorter"], pa.string_view())
+view = i32s(24) + b"long"
+gap = pa.array([11, None, 33], pa.int64())
+runs = pa.RunEndEncodedArray.from_arrays(pa.array([21, 43, 61], pa.int32()), pa.array(["u", "v", "w"]))
+for name, comment, array, old, new in (
+    ("list_offset_beyond", "A list that ends beyond its items.", lists, i32s(0, 5, 9, 14), i32s(0, 5, 9, 2**30)),
+    ("list_offset_backwards", "A list that ends before it begins.", lists, i32s(0, 5, 9, 14), i32s(0, 9, 5, 14)),
+    ("large_offset_beyond", "A string that ends an exabyte beyond the column.", large, i64s(0, 5, 9, 14), i64s(0, 5, 9, 2**62)),
+    ("large_offset_negative", "A string that begins an exabyte before the column.", large, i64s(0, 5, 9, 14), i64s(-(2**62), 5, 9, 14)),
+    ("map_offset_beyond", "A map that ends beyond its entries.", pa.array([[("k", 7)], [("l", 8), ("m", 9)]], pa.map_(pa.string(), pa.int32())), i32s(0, 1, 3, 0), i32s(0, 1, 300, 0)),
+    ("view_buffer", "A view of a buffer that is not there.", views, view + i32s(0, 0), view + i32s(7, 0)),
+    ("view_beyond", "A view that leads beyond its buffer.", views, view + i32s(0, 0), view + i32s(0, 1000)),
+    ("view_negative", "A view of fewer than no bytes.", views, view + i32s(0), i32s(-1) + b"long" + i32s(0)),
+    ("view_prefix", "A view whose first bytes are not those that it leads to.", views, view + i32s(0), i32s(24) + b"lost" + i32s(0)),
+    ("list_view_beyond", "A list view that ends beyond its items.", pa.array([[1, 2], [3, 4, 5]], pa.list_view(pa.int64())), i32s(2, 3), i32s(2, 300)),
+    ("struct_child_short", "A struct of three rows, one of whose fields has two.", pa.array([{"x": 11}, {"x": 22}, {"x": 33}]), i64s(3, 0, 3, 0), i64s(3, 0, 2, 0)),
+    ("fixed_size_list_short", "Three lists of two items, which are five.", pa.array([[1, 2], [3, 4], [5, 6]], pa.list_(pa.int16(), 2)), i64s(3, 0, 6, 0), i64s(3, 0, 5, 0)),
+    ("nulls_beyond", "More nulls than rows.", gap, i64s(3, 1), i64s(3, 9)),
+    ("buffer_beyond", "A buffer that ends beyond its body.", gap, i64s(8, 24), i64s(16, 24)),
+    ("buffer_before", "A buffer that begins before its body.", gap, i64s(8, 24), i64s(-8, 24)),
+    ("buffer_negative", "A buffer of fewer than no bytes.", gap, i64s(8, 24), i64s(8, -24)),
+    ("buffer_overflow", "A buffer whose end is more than a number holds.", gap, i64s(8, 24), i64s(2**63 - 8, 24)),
+    ("validity_short", "Twenty rows, and a byte that says which of them are null.", pa.array([None, *[7] * 19], pa.int8()), i64s(0, 3, 8, 20), i64s(0, 1, 8, 20)),
+    ("booleans_short", "Forty booleans in a byte.", pa.array([True] * 40), i64s(0, 0, 0, 5), i64s(0, 0, 0, 1)),
+    ("dictionary_index_negative", "An index before the dictionary.", pa.DictionaryArray.from_arrays(pa.array([0, 1, 1], pa.int8()), pa.array(["alpha", "beta"])), bytes([0, 1, 1, *[0] * 5]), bytes([0, 255, 1, *[0] * 5])),
+    ("run_ends_backwards", "A run that ends before it begins.", runs, i32s(21, 43, 61), i32s(21, 13, 61)),
+    ("run_ends_short", "Runs that end before the last row.", runs, i32s(21, 43, 61), i32s(21, 43, 60)),
+):
+    invalid(name, comment, replaced(ipc([batch(("c", array))]), old, new))
 print(len(producer.written), "vectors")

@@ -212,6 +212,9 @@ function view_places(batch, n, mask)
         0 <= buffer < length(data) || throw(undecodable("a view of a buffer that is not there"))
         span = data[buffer+1]
         0 <= from && size <= span.count - from || throw(undecodable("a view beyond its buffer"))
+        head, value = views.first + 16 * (at - 1) + 4, span.first + from
+        all(byte -> views.bytes[head+byte] == span.bytes[value+byte], 1:4) ||
+            throw(undecodable("a view begins otherwise than its value"))
         span.bytes, span.first + from, size
     end
     Places(find)

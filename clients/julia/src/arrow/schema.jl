@@ -68,6 +68,7 @@ function read_type(code, table, children)
         end
         return ArrowType(name; inner=children)
     end
+    code == 0 && throw(undecodable("a column of no type"))
     code == 14 && throw(NATSBridgeError("unsupported", "it has a union, which this package does not read; use a struct"))
     table === nothing && throw(undecodable("a type without its parameters"))
     code == 16 || few(0)
