@@ -151,11 +151,38 @@ end
         bytes = [NATSBridge.message_bytes(1, schema, UInt8[]); NATSBridge.message_bytes(3, rows, body)]
         @test (node, spans, code_of(() -> read_arrow(bytes))) == (node, spans, right)
     end
-    # A few bytes that say that they are many rows of nothing.
-    rows = NATSBridge.batch_written(NATSBridge.Encoder(UInt8[], Int64[10^9, 10^9], Int64[], Int64[], [], Ref(0), ""), 10^9)
-    schema = NATSBridge.schema_written([NATSBridge.ArrowField("c", arrow_type("null"))], [])
-    bytes = [NATSBridge.message_bytes(1, schema, UInt8[]); NATSBridge.message_bytes(3, rows, UInt8[])]
-    @test code_of(() -> read_arrow(bytes)) == "too_large"
+    # Schemas that no vector shows, because other languages take them for something else.
+    new = NATSBridge.FlatNew
+    field(code, parameters, children=new[]; coded=nothing) =
+        new(0 => "c", 1 => true, 2 => UInt8(code), 3 => parameters, 4 => coded, 5 => children)
+    number = field(2, new(0 => Int32(32), 1 => true))
+    begun(fields) = NATSBridge.message_bytes(1, new(0 => Int16(0), 1 => fields), UInt8[])
+    nested(depth) = depth == 0 ? number : field(12, new(), [nested(depth - 1)])
+    words = new(0 => Int64(7))
+    for (fields, right) in (([number], "taken"), ([field(3, new(0 => Int16(3)))], "undecodable"), ([field(3, new(0 => Int16(-1)))], "undecodable"),
+        ([field(8, new(0 => Int16(2)))], "undecodable"), ([field(9, new(0 => Int16(-1), 1 => Int32(32)))], "undecodable"),
+        ([field(10, new(0 => Int16(9)))], "undecodable"), ([field(10, new(0 => Int16(-1)))], "undecodable"), ([field(11, new(0 => Int16(-1)))], "undecodable"),
+        ([field(18, new(0 => Int16(4)))], "undecodable"), ([field(16, new(0 => Int32(-1)), [number])], "undecodable"),
+        ([field(7, new(0 => Int32(10), 1 => Int32(2000)))], "undecodable"), ([field(14, new())], "unsupported"), ([field(99, new())], "unsupported"),
+        ([field(5, new(); coded=words), field(6, new(); coded=words)], "undecodable"), ([nested(63)], "taken"), ([nested(64)], "undecodable"),
+        ([field(5, new(), [number])], "undecodable"), ([field(2, new(0 => Int32(32)), [number])], "undecodable"))
+        @test (string(fields)[1:min(end, 100)], code_of(() -> read_arrow(begun(fields)))) == (string(fields)[1:min(end, 100)], right)
+    end
+end
+
+@testset "few bytes that stand for very many" begin
+    stream(type, batches, body) = vcat(
+        NATSBridge.message_bytes(1, NATSBridge.schema_written([NATSBridge.ArrowField("c", arrow_type(type))], []), UInt8[]),
+        (NATSBridge.message_bytes(3, NATSBridge.batch_written(NATSBridge.Encoder(body, Int64.(nodes), Int64.(spans), Int64.(views), [], Ref(0), ""), nodes[1]), body)
+            for (nodes, spans, views) in batches)...)
+    code(arguments...) = code_of(() -> read_arrow(stream(arguments...)))
+    @test code("null", [([10^9, 10^9], [], [])], UInt8[]) == "too_large"
+    @test code("null", [([10^6, 10^6], [], []) for _ in 1:5], UInt8[]) == "too_large"
+    # 5,000 lists of the same 5,000 items, 2,000 texts of the same 64 KB
+    items = reinterpret(UInt8, [zeros(Int32, 5000); fill(Int32(5000), 5000); zeros(Int32, 5000)])
+    @test code("list_view<int32>", [([5000, 0, 5000, 0], [0, 0, 0, 20000, 20000, 20000, 0, 0, 40000, 20000], [])], Vector(items)) == "too_large"
+    texts = reinterpret(UInt8, [repeat(Int32[65536, 0x61616161, 0, 0], 2000); fill(Int32(0x61616161), 16384)])
+    @test code("utf8_view", [([2000, 0], [0, 0, 0, 32000, 32000, 65536], [1])], Vector(texts)) == "too_large"
 end
 
 @testset "damaged streams" begin

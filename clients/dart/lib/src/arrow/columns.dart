@@ -13,13 +13,16 @@ import 'types.dart';
 
 /// What one table may become: few bytes can stand for very many values
 class Budget {
-  /// For a table of so many bytes: a bit may be a value, and a column of nulls has none
-  Budget(int bytes) : _most = min(mostValues, 5000000 + 16 * bytes);
+  /// For a table of so many bytes: a bit may be a value, a column of nulls has none, and views may share their text
+  Budget(int bytes)
+      : _most = min(mostValues, 5000000 + 16 * bytes),
+        _mostBytes = min(mostBytes, (1 << 26) + 100 * bytes);
 
   static const mostValues = 50000000;
   static const mostBytes = 1 << 29;
 
   final int _most;
+  final int _mostBytes;
   int _values = 0;
   int _bytes = 0;
 
@@ -30,7 +33,7 @@ class Budget {
   }
 
   void takeBytes(int bytes) {
-    if ((_bytes += bytes) > mostBytes) throw NATSBridgeException('too_large', 'the table has more than $mostBytes bytes of text');
+    if ((_bytes += bytes) > _mostBytes) throw NATSBridgeException('too_large', 'the table has more than $_mostBytes bytes of text');
   }
 }
 
@@ -91,7 +94,6 @@ class ColumnReader {
       case ArrowKind.map:
         return _lists(field, length, validity);
       case ArrowKind.fixedList:
-        if (type.size > 0 && length > Budget.mostValues ~/ type.size) budget.take(Budget.mostValues + 1);
         final items = column(type.children.first, length * type.size, atLeast: true), size = type.size;
         return _each(length, validity, (at) => items.sublist(at * size, at * size + size));
       case ArrowKind.struct:
