@@ -220,7 +220,42 @@ Future<void> secrets() async {
     await server.stop();
   }
   same(await codeOf(() => Bridge.connect(nats_url: 'nats://127.0.0.1:1')), 'unreachable', 'no server');
-  same(await codeOf(() => Bridge.connect(nats_url: 'tls://127.0.0.1:1')), 'unsupported', 'TLS');
+  same(await codeOf(() => Bridge.connect(nats_url: 'ws://127.0.0.1:1')), 'unsupported', 'WebSocket');
+}
+
+/// A server with a certificate of its own: taken with its authority, else refused, and never spoken to in the clear
+Future<void> secured() async {
+  final key = '${folder.path}/key.pem', certificate = '${folder.path}/certificate.pem';
+  final made = await Process.run('openssl', [
+    'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', certificate, '-days', '2', //
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'
+  ]).then((found) => found.exitCode == 0, onError: (Object _) => false);
+  if (!made) return stdout.writeln('skipped: no openssl to make a certificate with');
+  final server = OwnServer(await OwnServer.freePort(), 'tls { cert_file: "$certificate", key_file: "$key" }');
+  await server.start();
+  final own = SecurityContext()..setTrustedCertificates(certificate);
+  for (final scheme in ['tls', 'nats']) {
+    final place = '$scheme://localhost:${server.port}';
+    final bridge = await Bridge.connect(nats_url: place, tls: own);
+    final heard = bridge.subscribe('lab.tls').first;
+    await bridge.send('lab.tls', [text('a' * 300000)]);
+    same(((await heard).payload('note').data as String).length, 300000, scheme);
+    if (scheme == 'tls') {
+      await server.stop();
+      await server.start();
+      await bridge.nats.connected();
+      await bridge.send('lab.tls', [text('again')]);
+    }
+    await bridge.close();
+    same(await codeOf(() => Bridge.connect(nats_url: place)), 'untrusted', '$scheme without the authority');
+  }
+  same(await codeOf(() => Bridge.connect(nats_url: 'tls://127.0.0.1:${server.port}', tls: own)), 'untrusted', 'another name');
+  await server.stop();
+  final plain = OwnServer(await OwnServer.freePort(), '');
+  await plain.start();
+  same(await codeOf(() => Bridge.connect(nats_url: 'tls://localhost:${plain.port}', tls: own)), 'unreachable', 'a server without TLS');
+  same(await codeOf(() => Bridge.connect(tls: 'yes')), 'wrong_value', 'no context');
+  await plain.stop();
 }
 
 Future<void> reconnecting() async {
@@ -258,12 +293,17 @@ Future<void> files() async {
   final source = File('${folder.path}/film')..writeAsBytesSync(Uint8List(3000000)..fillRange(1000, 2000, 9));
   final bridge = await Bridge.connect();
   final subject = fresh();
+  final steps = <String>[];
+  void note(int done, int all) => steps.add('$done of $all');
   final heard = bridge.subscribe(subject, leave_links: true).first;
-  await bridge.send(subject, [Payload('../../film', await fileSource(source.path), 'video'), Payload('s', await fileSource(source.path), 'binary')]);
+  await bridge.send(subject, [Payload('../../film', await fileSource(source.path, on_progress: note), 'video'), Payload('s', await fileSource(source.path), 'binary')]);
   final message = await heard;
   final remote = message.payloads.first.data as RemotePayload;
   same(remote.size, 3000000, 'size');
-  final path = await remote.save('${folder.path}/films/');
+  same([steps.length > 1, steps.last], [true, '3000000 of 3000000'], 'progress of an upload');
+  steps.clear();
+  final path = await remote.save('${folder.path}/films/', on_progress: note);
+  same([steps.length > 1, steps.last], [true, '3000000 of 3000000'], 'progress of a download');
   same(File(path).parent.path, '${folder.path}/films', 'the name is no path');
   same(sha256Hex(File(path).readAsBytesSync()), sha256Hex(source.readAsBytesSync()), 'saved');
   same((await remote.read()).length, 3000000, 'read');
@@ -290,6 +330,7 @@ Future<void> main() async {
     'queue groups': groupsOfReceivers,
     'bad messages': badMessages,
     'user, password, token': secrets,
+    'TLS': secured,
     'reconnecting': reconnecting,
     'files': files,
   });

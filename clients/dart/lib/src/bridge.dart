@@ -64,12 +64,13 @@ class Bridge {
   Bridge._(this.nats, this.nats_url, this.fileserver_url, this.fileserver_token, this.size_threshold, this.allowed_origins,
       this.sender_name, this.sender_id, this.log);
 
-  /// Connects, with user name and password or a token, which may stand in the URL too
+  /// Connects, with user name and password or a token, which may stand in the URL too; [tls] is dart:io's SecurityContext
   static Future<Bridge> connect(
       {String? nats_url,
       String user = '',
       String password = '',
       String token = '',
+      Object? tls,
       String? fileserver_url,
       String? fileserver_token,
       int? size_threshold,
@@ -78,7 +79,7 @@ class Bridge {
       String sender_id = '',
       Log? log}) async {
     final url = settled(nats_url, 'NATS_URL', 'nats://localhost:4222');
-    final nats = await Nats.connect(url, user: user, password: password, token: token, name: sender_name, log: log);
+    final nats = await Nats.connect(url, user: user, password: password, token: token, name: sender_name, tls: tls, log: log);
     return Bridge._(nats, url, fileserver_url, fileserver_token, size_threshold, allowed_origins, sender_name,
         sender_id.isEmpty ? uuid4() : sender_id, log);
   }

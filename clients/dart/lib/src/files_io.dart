@@ -1,4 +1,5 @@
 /// Files: what is sent from a path, and what is saved to one.
+// ignore_for_file: non_constant_identifier_names
 library natsbridge.files_io;
 
 import 'dart:async';
@@ -11,10 +12,17 @@ import 'sha256.dart';
 import 'text.dart';
 
 /// A file's bytes, read when they are sent: `Payload('film', await fileSource('run7.mp4'), 'video')`
-Future<ByteSource> fileSource(String path) async {
+Future<ByteSource> fileSource(String path, {Progress? on_progress}) async {
   final file = File(path);
   try {
-    return ByteSource(await file.length(), file.openRead);
+    final length = await file.length();
+    return ByteSource(length, () {
+      var done = 0;
+      return file.openRead().map((piece) {
+        on_progress?.call(done += piece.length, length);
+        return piece;
+      });
+    });
   } on FileSystemException catch (error) {
     throw wrong('${shown(path)} can not be read: ${error.osError?.message ?? error.message}');
   }
@@ -55,7 +63,7 @@ class LinkedPayload implements RemotePayload {
   }
 
   @override
-  Future<String> save(String path) => fenced('handler', 'it can not be saved', dataname, () async {
+  Future<String> save(String path, {Progress? on_progress}) => fenced('handler', 'it can not be saved', dataname, () async {
         // The name is a stranger's, so that it is never a path.
         final folder = path.endsWith('/') || path.endsWith(r'\') || Directory(path).existsSync();
         final target = folder ? '${path.replaceFirst(RegExp(r'[/\\]+$'), '')}/${uuid4()}' : path;
@@ -75,6 +83,7 @@ class LinkedPayload implements RemotePayload {
             open.writeFromSync(piece);
             digest.add(piece);
             length += piece.length;
+            if (piece.isNotEmpty) on_progress?.call(length, size);
           }));
           if (length == 0 && bytes.isNotEmpty) {
             // A handler of the caller's, which answers the bytes

@@ -17,7 +17,8 @@ Future<Uint8List> fetch_with_backoff(Link link) async =>
 // ignore: non_constant_identifier_names
 Future<Stored> plik_upload(Upload upload) async => throw _none('upload; pass fileserver_upload_handler', upload.dataname);
 
-Future<ByteSource> fileSource(String path) async => throw _none('file');
+// ignore: non_constant_identifier_names
+Future<ByteSource> fileSource(String path, {Progress? on_progress}) async => throw _none('file');
 
 /// A link that was left where it is
 class LinkedPayload implements RemotePayload {
@@ -48,5 +49,6 @@ class LinkedPayload implements RemotePayload {
       });
 
   @override
-  Future<String> save(String path) async => throw _none('file', dataname);
+  // ignore: non_constant_identifier_names
+  Future<String> save(String path, {Progress? on_progress}) async => throw _none('file', dataname);
 }

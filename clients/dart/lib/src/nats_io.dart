@@ -1,4 +1,4 @@
-/// A small NATS client: the plain text protocol over one socket, which is made again when it breaks. No TLS.
+/// A small NATS client: the plain text protocol over one socket, which is made again when it breaks; TLS where URL or server ask for it.
 // ignore_for_file: non_constant_identifier_names
 library natsbridge.nats;
 
@@ -10,6 +10,7 @@ import 'dart:math';
 import 'dart:typed_data';
 
 import 'errors.dart';
+import 'http_io.dart' show isUntrusted;
 import 'log.dart';
 import 'text.dart';
 
@@ -82,18 +83,20 @@ class NatsSubscription {
 
 /// A connection
 class Nats {
-  Nats._(this._uris, this._user, this._password, this._token, this._name, this.log);
+  Nats._(this._uris, this._user, this._password, this._token, this._name, this._tls, this.log);
 
   /// Connects to the first of several servers that answers: `nats://host:4222,nats://other:4222`. User name and password, or
-  /// a token, may stand in the URL too.
+  /// a token, may stand in the URL too. `tls://` refuses a server without TLS; [tls] is a [SecurityContext] with authorities
+  /// of one's own or a certificate of this client.
   static Future<Nats> connect(String url,
-      {String user = '', String password = '', String token = '', String name = 'natsbridge-dart', Log? log}) async {
+      {String user = '', String password = '', String token = '', String name = 'natsbridge-dart', Object? tls, Log? log}) async {
+    if (tls is! SecurityContext?) throw wrong('`tls` is a ${tls.runtimeType}, not a SecurityContext');
     final uris = [
       for (final part in url.split(','))
         if (part.trim().isNotEmpty) _uri(part.trim())
     ];
     if (uris.isEmpty) throw wrong('no NATS server is named');
-    final nats = Nats._(uris, user, password, token, name, log);
+    final nats = Nats._(uris, user, password, token, name, tls, log);
     await nats._open();
     return nats;
   }
@@ -105,16 +108,20 @@ class Nats {
     } on FormatException {
       // Said below.
     }
-    if (uri != null && uri.isScheme('nats') && uri.host.isNotEmpty) return uri;
-    final tls = uri != null && (uri.isScheme('tls') || uri.isScheme('ws') || uri.isScheme('wss'));
-    throw NATSBridgeException(tls ? 'unsupported' : 'wrong_value',
-        '${shown(withoutSecrets(text))} is no nats://host:port${tls ? '; this client has neither TLS nor WebSocket' : ''}');
+    if (uri != null && (uri.isScheme('nats') || uri.isScheme('tls')) && uri.host.isNotEmpty) return uri;
+    final web = uri != null && (uri.isScheme('ws') || uri.isScheme('wss'));
+    throw NATSBridgeException(web ? 'unsupported' : 'wrong_value',
+        '${shown(withoutSecrets(text))} is no nats://host:port or tls://host:port${web ? '; this client has no WebSocket' : ''}');
   }
 
   final List<Uri> _uris;
   final String _user, _password, _token, _name;
+  final SecurityContext? _tls;
   final Log? log;
   Socket? _socket;
+
+  /// The same socket from when the server may be spoken to: after its greeting, and TLS where that is spoken
+  Socket? _out;
   final _pongs = Queue<Completer<void>>();
   final _subscriptions = <int, NatsSubscription>{};
   var _pending = BytesBuilder(copy: false);
@@ -127,6 +134,9 @@ class Nats {
 
   /// Whether the server asks for a secret
   var _guarded = false;
+
+  /// Whether the server speaks nothing but TLS
+  var _secured = false;
   static const _refused = 'the NATS server refuses user name, password or token';
   var _connected = Completer<void>();
   List<String>? _head; // of the message whose bytes are awaited
@@ -134,7 +144,7 @@ class Nats {
   /// The most bytes that the server takes in one message
   int max_payload = 1048576;
 
-  bool get isConnected => _socket != null && _connected.isCompleted;
+  bool get isConnected => _out != null && _connected.isCompleted;
 
   /// Completes when there is a connection
   Future<void> connected({Duration timeout = const Duration(seconds: 10)}) => _connected.future
@@ -149,6 +159,9 @@ class Nats {
       } on NATSBridgeException catch (error) {
         last = error;
         if (error.code == 'refused') break;
+      } on TlsException catch (error) {
+        last = NATSBridgeException(isUntrusted(error) ? 'untrusted' : 'unreachable',
+            'TLS with the NATS server at ${uri.host} fails (${harmless(error.osError?.message ?? error.message, 200)})');
       } on IOException catch (error) {
         last = NATSBridgeException('unreachable', 'no NATS server at ${uri.host}:${uri.hasPort ? uri.port : 4222} (${error.runtimeType})');
       } on TimeoutException {
@@ -159,29 +172,29 @@ class Nats {
   }
 
   Future<void> _openOne(Uri uri) async {
-    final socket = await Socket.connect(uri.host, uri.hasPort ? uri.port : 4222, timeout: const Duration(seconds: 5));
+    var socket = await Socket.connect(uri.host, uri.hasPort ? uri.port : 4222, timeout: const Duration(seconds: 5));
     socket.setOption(SocketOption.tcpNoDelay, true);
-    _socket = socket;
     _pending = BytesBuilder(copy: false);
     _need = 0;
     _head = null;
     _unanswered = 0;
     _guarded = false;
     final greeted = _greeted = Completer<void>();
-    void end(String reason) {
-      if (identical(_socket, socket)) _end(reason);
-    }
-
-    socket.listen((chunk) {
-      if (identical(_socket, socket)) _take(chunk);
-    }, onDone: () => end('the server closed the connection'), onError: (Object _) => end('the connection broke'), cancelOnError: true);
-    unawaited(socket.done.then((_) {}, onError: (Object _) => end('the connection broke')));
+    _out = null;
+    final heard = _hear(socket);
     try {
       await greeted.future.timeout(const Duration(seconds: 5));
+      if (_secured || uri.isScheme('tls')) {
+        heard.pause();
+        socket = await SecureSocket.secure(socket, host: uri.host, context: _tls).timeout(const Duration(seconds: 5));
+        if (_closed) throw NATSBridgeException('unreachable', 'the connection is closed');
+        _hear(socket);
+      }
       final secrets = uri.userInfo.split(':').map(Uri.decodeComponent).toList();
       final user = _user.isNotEmpty ? _user : (secrets.length == 2 ? secrets[0] : '');
       final password = _user.isNotEmpty ? _password : (secrets.length == 2 ? secrets[1] : '');
       final token = _token.isNotEmpty ? _token : (secrets.length == 1 ? secrets[0] : '');
+      _out = socket;
       socket.write('CONNECT ${jsonEncode({
             'verbose': false,
             'pedantic': false,
@@ -199,13 +212,26 @@ class Nats {
       }
       await _ping().timeout(const Duration(seconds: 5));
     } catch (_) {
-      if (identical(_socket, socket)) _socket = null;
+      _socket = _out = null;
       socket.destroy();
       rethrow;
     }
     if (!_connected.isCompleted) _connected.complete();
     _alive?.cancel();
     _alive = Timer.periodic(const Duration(seconds: 10), (_) => _beat());
+  }
+
+  /// Takes what comes on a socket, which is the connection's from now on
+  StreamSubscription<Uint8List> _hear(Socket socket) {
+    _socket = socket;
+    void end(String reason) {
+      if (identical(_socket, socket)) _end(reason);
+    }
+
+    unawaited(socket.done.then((_) {}, onError: (Object _) => end('the connection broke')));
+    return socket.listen((chunk) {
+      if (identical(_socket, socket)) _take(chunk);
+    }, onDone: () => end('the server closed the connection'), onError: (Object _) => end('the connection broke'), cancelOnError: true);
   }
 
   /// A connection that is silently dead is found by pings
@@ -219,20 +245,20 @@ class Nats {
   NatsSubscription subscribe(String subject, {String queue = ''}) {
     final subscription = NatsSubscription._(this, ++_sids, _checked(subject), queue.isEmpty ? '' : _checked(queue));
     _subscriptions[subscription.sid] = subscription;
-    if (_socket != null) _listen(subscription);
+    if (_out != null) _listen(subscription);
     return subscription;
   }
 
   void _listen(NatsSubscription it) =>
-      _socket?.write('SUB ${it.subject} ${it.queue.isEmpty ? '' : '${it.queue} '}${it.sid}\r\n');
+      _out?.write('SUB ${it.subject} ${it.queue.isEmpty ? '' : '${it.queue} '}${it.sid}\r\n');
 
   void _forget(NatsSubscription subscription) {
-    if (_subscriptions.remove(subscription.sid) != null) _socket?.write('UNSUB ${subscription.sid}\r\n');
+    if (_subscriptions.remove(subscription.sid) != null) _out?.write('UNSUB ${subscription.sid}\r\n');
   }
 
   /// Sends at once, or is an error while the server is away
   void publish(String subject, List<int> data, {String reply = ''}) {
-    final socket = _socket;
+    final socket = _out;
     if (socket == null || !_connected.isCompleted) {
       throw NATSBridgeException('unreachable', _closed ? 'the connection is closed' : 'the NATS server is away');
     }
@@ -248,7 +274,7 @@ class Nats {
       _ping().timeout(timeout, onTimeout: () => throw NATSBridgeException('timeout', 'the NATS server does not answer'));
 
   Future<void> _ping() {
-    final socket = _socket;
+    final socket = _out;
     if (socket == null) return Future.error(NATSBridgeException('unreachable', 'the NATS server is away'));
     final pong = Completer<void>();
     _pongs.add(pong);
@@ -278,7 +304,7 @@ class Nats {
     for (final subscription in _subscriptions.values.toList()) {
       subscription.unsubscribe();
     }
-    if (_socket != null) await flush();
+    if (_out != null) await flush();
     await close();
   }
 
@@ -286,7 +312,7 @@ class Nats {
     _closed = true;
     _alive?.cancel();
     final socket = _socket;
-    _socket = null;
+    _socket = _out = null;
     for (final subscription in _subscriptions.values.toList()) {
       subscription.unsubscribe();
     }
@@ -325,7 +351,7 @@ class Nats {
       code = 'refused';
     }
     _socket?.destroy();
-    _socket = null;
+    _socket = _out = null;
     _alive?.cancel();
     if (was) _connected = Completer<void>();
     _fail(reason, code);
@@ -408,7 +434,7 @@ class Nats {
         _head = [words[0].toUpperCase(), ...words.skip(1)];
         break;
       case 'PING':
-        _socket?.write('PONG\r\n');
+        _out?.write('PONG\r\n');
         break;
       case 'PONG':
         if (_pongs.isNotEmpty) _pongs.removeFirst().complete();
@@ -435,7 +461,7 @@ class Nats {
     _guarded = info['auth_required'] == true;
     final most = info['max_payload'];
     if (most is int && most > 0) max_payload = most;
-    if (info['tls_required'] == true) return _end('the server wants TLS, which this client has not', 'unsupported');
+    _secured = info['tls_required'] == true;
     final greeted = _greeted;
     if (greeted != null && !greeted.isCompleted) greeted.complete();
   }

@@ -28,7 +28,7 @@ class NatsSubscription {
 
 class Nats {
   static Future<Nats> connect(String url,
-          {String user = '', String password = '', String token = '', String name = '', Log? log}) async =>
+          {String user = '', String password = '', String token = '', String name = '', Object? tls, Log? log}) async =>
       throw _none();
 
   int get max_payload => throw _none();

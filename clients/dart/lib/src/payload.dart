@@ -13,6 +13,9 @@ const linkTtl = 24 * 60 * 60;
 const bytesTypes = ['image', 'audio', 'video', 'binary'];
 const payloadTypes = ['text', 'dictionary', 'arrowtable', 'jsontable', ...bytesTypes];
 
+/// Told how many bytes of how many are through; another try begins at 0 again
+typedef Progress = void Function(int done, int all);
+
 /// A payload as people hold it
 class Payload {
   const Payload(this.dataname, this.data, this.payload_type);
@@ -45,7 +48,7 @@ abstract class RemotePayload {
 
   /// Into a file, or, if [path] is a folder or ends with a slash, into a new file there. It gets its name when it is whole.
   /// Answers the path.
-  Future<String> save(String path);
+  Future<String> save(String path, {Progress? on_progress});
 }
 
 /// What an upload handler is given
