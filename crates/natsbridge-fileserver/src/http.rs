@@ -11,6 +11,7 @@ use url::Position;
 use uuid::Uuid;
 
 use crate::body::{Reading, report_progress};
+use crate::clean_up::CleanUp;
 use crate::client::{ClientOptions, Credentials, GivenUrl, client_option_setters};
 use crate::upload::{Failure, Server, parse_server_url};
 use crate::{
@@ -156,7 +157,15 @@ impl Uploader for HttpStore {
         Box::pin(async move {
             // PUT is idempotent, so all attempts share one URL.
             let url = self.0.template.0.replace(ID, &Uuid::new_v4().to_string());
-            let stored = self.0.server.upload(object, || Box::pin(self.0.attempt(&url, object, source))).await?;
+            let (http, kept) = (Arc::clone(&self.0), url.clone());
+            let clean_up = CleanUp::on_drop(async move {
+                if http.delete(&kept).await.is_err() {
+                    tracing::debug!(store = http.server.name(), "a stopped upload could not be deleted");
+                }
+            });
+            let stored = self.0.server.upload(object, || Box::pin(self.0.attempt(&url, object, source))).await;
+            clean_up.cancel();
+            let stored = stored?;
             self.0.server.requests.warn_once(self.lifetime_rules().change(object.link_lifetime));
             Ok(stored)
         })

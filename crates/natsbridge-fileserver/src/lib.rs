@@ -36,6 +36,7 @@ mod breaker;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]
 mod bucket;
 mod checksum;
+mod clean_up;
 mod client;
 #[cfg(feature = "contract")]
 pub mod contract;

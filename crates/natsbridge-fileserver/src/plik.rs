@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use natsbridge_core::{Object, Source, Uploaded};
@@ -15,6 +14,7 @@ use url::Url;
 
 use crate::body::{Reading, Sums, report_progress};
 use crate::checksum::Checksum;
+use crate::clean_up::{CLEAN_UP, CleanUp};
 use crate::client::{ClientOptions, Credentials, GivenUrl, client_option_setters};
 use crate::plik_wire::{Config, Create, Created, Kept};
 use crate::upload::{Failure, Server, parse_server_url};
@@ -22,8 +22,6 @@ use crate::{ConfigError, LifetimeRules, Origin, Receipt, StoreError, StoreErrorK
 
 /// The file name of every payload: a name from a message would become part of a URL's path
 const FILE_NAME: &str = "payload.bin";
-/// How long the deletion of a failed attempt's upload may delay the next attempt
-const CLEAN_UP: Duration = Duration::from_secs(2);
 
 /// Uploads payloads to a Plik server, or to any server with its HTTP API such as the embedded one
 ///
@@ -31,7 +29,8 @@ const CLEAN_UP: Duration = Duration::from_secs(2);
 /// link that the server does not offer becomes an ordinary one. [`Uploaded`] holds what the server granted, and each kind
 /// of change logs a warning once.
 ///
-/// A retry creates a new upload and deletes the failed one where the server still responds. Clones share their
+/// A retry creates a new upload and deletes the failed one where the server still responds; so does an upload whose future
+/// is dropped, in the background. Clones share their
 /// connections and circuit breakers.
 ///
 /// # Examples
@@ -165,7 +164,7 @@ impl Plik {
         config.await.map(Option::as_ref)
     }
 
-    async fn attempt(&self, object: &Object, source: &Source) -> Result<Stored, Failure> {
+    async fn attempt(self: &Arc<Self>, object: &Object, source: &Source) -> Result<Stored, Failure> {
         let config = self.config().await?;
         let create = match config {
             Some(config) => {
@@ -174,11 +173,25 @@ impl Plik {
             }
             None => Create::from(object.link_lifetime),
         };
-        let created = self.create(&create).await?;
+        // In a task of its own, which goes on when this future is dropped: the server may have the upload already.
+        let plik = Arc::clone(self);
+        let created = tokio::spawn(async move {
+            let created = plik.create(&create).await?;
+            let key = created.key();
+            let clean_up = CleanUp::on_drop(async move {
+                if plik.delete(&key).await.is_err() {
+                    tracing::debug!(store = plik.server.name(), "a stopped upload could not be deleted");
+                }
+            });
+            Ok::<_, Failure>((created, clean_up))
+        });
+        let (created, clean_up) = created.await.map_err(|ended| Failure::permanent(Kind::Unreachable, ended))??;
         match self.send(&created, object, source).await {
             Ok((kept, sums)) => {
                 self.server.requests.warn_once(created.change(object.link_lifetime, OffsetDateTime::now_utc()));
-                self.check_stored(&created, &kept, &sums, source.len())
+                let stored = self.check_stored(&created, &kept, &sums, source.len())?;
+                clean_up.cancel();
+                Ok(stored)
             }
             Err(failure) => {
                 // A broken upload can't be continued; if its deletion fails too, it expires.
@@ -186,6 +199,7 @@ impl Plik {
                 if tokio::time::timeout(CLEAN_UP, self.delete(&key)).await.is_err() {
                     tracing::debug!(store = self.server.name(), "a failed upload could not be deleted in time");
                 }
+                clean_up.cancel();
                 Err(failure)
             }
         }

@@ -25,7 +25,8 @@ pub trait Uploader: Send + Sync + Debug {
     /// longer URL the message may exceed the broker's maximum payload. That is found only after the upload: sending
     /// fails, and the upload is deleted.
     ///
-    /// Dropping the future stops the upload. Bytes that the server has already stored remain until they expire.
+    /// Dropping the future stops the upload. What the server has stored by then is deleted in the background, as well as
+    /// that can be done: nobody has a receipt for it.
     ///
     /// # Errors
     /// [`StoreError`]; its kind tells whether a retry may help.

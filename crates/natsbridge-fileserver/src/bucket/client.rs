@@ -5,7 +5,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -208,6 +207,3 @@ impl StdError for Trouble {
         self.0.source.source()
     }
 }
-
-/// How long the removal of a failed upload's parts may delay the next attempt
-pub(super) const CLEAN_UP: Duration = Duration::from_secs(2);

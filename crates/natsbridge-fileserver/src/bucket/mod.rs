@@ -21,8 +21,9 @@ use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutPaylo
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use self::client::{CLEAN_UP, Connector, Trouble};
+use self::client::{Connector, Trouble};
 use crate::body::{Reading, Sums};
+use crate::clean_up::{CLEAN_UP, CleanUp};
 use crate::client::{ClientOptions, client_option_setters};
 use crate::secrets::Secrets;
 use crate::upload::{Failure, Requests};
@@ -337,12 +338,18 @@ impl Bucket {
         Ok(url.into())
     }
 
-    async fn upload(&self, object: &Object, source: &Source) -> Result<Stored, StoreError> {
+    async fn upload(self: &Arc<Self>, object: &Object, source: &Source) -> Result<Stored, StoreError> {
         let ttl = object.link_lifetime.ttl.clamp(Duration::from_secs(1), MAX_TTL);
         let path = self.path(&Uuid::new_v4().to_string());
         let named = |error: StoreError| error.with_dataname(&*object.dataname);
         // Missing keys and the link's origin are known before a byte is sent.
         self.sign(&path, ttl).await.map_err(named)?;
+        let (bucket, kept) = (Arc::clone(self), path.clone());
+        let clean_up = CleanUp::on_drop(async move {
+            if bucket.store.delete(&kept).await.is_err() {
+                tracing::debug!(store = bucket.requests.name, "a stopped upload could not be deleted");
+            }
+        });
         let path = &path;
         let stored = self.requests.upload(self.origin.get(), object, || {
             Box::pin(async move {
@@ -351,10 +358,17 @@ impl Bucket {
                 Ok(Stored { uploaded, receipt: Receipt::new(path.as_ref()) })
             })
         });
-        let Stored { mut uploaded, receipt } = stored.await?;
+        let Stored { mut uploaded, receipt } = match stored.await {
+            Ok(stored) => stored,
+            Err(error) => {
+                clean_up.cancel();
+                return Err(error);
+            }
+        };
         // Signed again: the time of the upload must not shorten the link's life.
         uploaded.expires_at = Some(OffsetDateTime::now_utc() + ttl);
         uploaded.url = self.sign(path, ttl).await.map_err(named)?;
+        clean_up.cancel();
         self.requests.warn_once(RULES.change(object.link_lifetime));
         Ok(Stored { uploaded, receipt })
     }
@@ -369,12 +383,15 @@ impl Bucket {
             self.store.put(path, PutPayload::from_iter(payload)).await.map_err(|error| self.failure(&error))?;
         } else {
             let upload = self.store.put_multipart(path).await;
-            let mut upload = upload.map_err(|error| self.failure(&error))?;
+            let upload = upload.map_err(|error| self.failure(&error))?;
+            let mut parts = Parts(Some(upload));
             let sent = async {
-                self.send_parts(&mut *upload, &mut chunks, part_size(source.len()), object).await?;
-                upload.complete().await.map_err(|error| self.failure(&error))
+                let Some(upload) = &mut parts.0 else { return Ok(()) };
+                self.send_parts(&mut **upload, &mut chunks, part_size(source.len()), object).await?;
+                upload.complete().await.map(drop).map_err(|error| self.failure(&error))
             };
-            if let Err(failure) = sent.await {
+            let sent = sent.await;
+            if let (Err(failure), Some(mut upload)) = (sent, parts.0.take()) {
                 // The bucket's own rule for unfinished uploads is the fallback.
                 let aborted = tokio::time::timeout(CLEAN_UP, upload.abort()).await;
                 if !matches!(aborted, Ok(Ok(()))) {
@@ -433,6 +450,20 @@ impl Bucket {
             sent(part)?;
         }
         Ok(())
+    }
+}
+
+/// The parts of a multipart upload; removed on drop, unless it was taken out
+struct Parts(Option<Box<dyn MultipartUpload>>);
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        let Some(mut upload) = self.0.take() else { return };
+        drop(CleanUp::on_drop(async move {
+            if upload.abort().await.is_err() {
+                tracing::warn!("the parts of a stopped upload could not be removed");
+            }
+        }));
     }
 }
 

@@ -71,7 +71,7 @@ impl Draw for Random {
 impl Sending<'_> {
     /// Plans a message, uploads what has to be uploaded, numbers the message and writes its JSON
     ///
-    /// If the future is dropped, uploads stop, and the finished ones are deleted.
+    /// If the future is dropped, uploads stop, and what they have stored is deleted in the background.
     pub(crate) async fn encode(&self, mut message: OutboundMessage) -> Result<Encoded, Error> {
         // Before the plan, which has to know the size of everything.
         #[cfg(feature = "otel")]

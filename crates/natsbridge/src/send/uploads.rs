@@ -116,11 +116,13 @@ impl StoredObjects {
     }
 
     async fn delete(&self) {
-        let receipts = std::mem::take(&mut *self.receipts());
-        for receipt in receipts {
+        loop {
+            // It stays in the list while it is deleted: whoever is stopped then leaves it to the guard.
+            let Some(receipt) = self.receipts().last().cloned() else { return };
             if let Err(error) = self.uploader.delete(&receipt).await {
                 tracing::warn!(error = observe::cause(&error), "an upload of an unsent message stays until it expires");
             }
+            self.receipts().pop();
         }
     }
 
@@ -132,9 +134,10 @@ impl StoredObjects {
 impl UploadGuard {
     /// Deletes every upload of the message, as well as that can be done (`docs/specification.md`, section 8)
     pub(crate) async fn delete(&mut self) {
-        if let Some(stored) = self.0.take() {
+        if let Some(stored) = &self.0 {
             stored.delete().await;
         }
+        self.0 = None;
     }
 
     /// Where the uploads of the message leave their receipts
@@ -179,9 +182,7 @@ impl PublishedUploads {
 
     /// Deletes them: all receivers have what they need
     pub(crate) async fn delete(self) {
-        if let Some(stored) = self.0 {
-            stored.delete().await;
-        }
+        self.take_back().delete().await;
     }
 }
 
