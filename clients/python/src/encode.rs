@@ -170,7 +170,9 @@ fn object(json: &mut Vec<u8>, dict: &Bound<'_, PyDict>, depth: usize) -> Result<
     }
     json.push(b'{');
     let mut first = true;
-    for (key, value) in dict.iter() {
+    // Taken out first: code of the program's own may run while a value is written, and change the dictionary.
+    let items: Vec<_> = dict.iter().collect();
+    for (key, value) in items {
         let Ok(name) = key.cast::<PyString>() else {
             let shown = key.repr().map(|text| text.to_string()).unwrap_or_default();
             return Err(Fault::wrong(format!(

@@ -9,7 +9,7 @@ import io
 import json
 import pathlib
 import uuid
-from typing import Any, AsyncIterator, Iterator
+from typing import Any, AsyncIterator, Dict, Iterator
 
 import pytest
 
@@ -158,3 +158,26 @@ async def test_async_iterators_are_read_without_holding_the_loop() -> None:
     assert envelope["payloads"][0]["size"] == 2000
     with pytest.raises(NATSBridgeError, match="async"):
         sync.smartsend("lab.x", [("x", pieces(), "audio")])
+
+
+def test_dictionaries_that_change_while_they_are_written() -> None:
+    changing: Dict[str, Any] = {}
+
+    class Zone(dt.tzinfo):
+        """Code of the program's own, which is called for each time with a zone"""
+
+        def utcoffset(self, _: Any) -> dt.timedelta:
+            changing.clear()
+            changing.update({f"k{n}": n for n in range(50)})
+            return dt.timedelta(0)
+
+        def dst(self, _: Any) -> None:
+            return None
+
+        def tzname(self, _: Any) -> None:
+            return None
+
+    for kind in ("dictionary", "jsontable"):
+        changing.clear()
+        changing.update(a=dt.datetime(2026, 5, 13, tzinfo=Zone()), b=2)
+        assert wire([changing], kind) == [{"a": "2026-05-13T00:00:00Z", "b": 2}]
