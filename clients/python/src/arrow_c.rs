@@ -6,10 +6,11 @@
 
 use std::ffi::CStr;
 
+use arrow_array::cast::AsArray as _;
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi_and_data_type};
-use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
-use arrow_array::{Array as _, RecordBatch, RecordBatchIterator, RecordBatchReader as _, StructArray};
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_array::ffi_stream::{ArrayStreamReader, FFI_ArrowArrayStream};
+use arrow_array::{Array as _, ArrayReader as _, RecordBatch, RecordBatchIterator, StructArray};
+use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 
@@ -20,16 +21,21 @@ const ARRAY: &CStr = c"arrow_array";
 /// The schema and the batches that a stream's capsule holds; it is empty afterwards
 pub(crate) fn batches_of_stream(
     capsule: &Bound<'_, PyCapsule>,
-) -> PyResult<Result<(arrow_schema::SchemaRef, Vec<RecordBatch>), ArrowError>> {
+) -> PyResult<Result<(SchemaRef, Vec<RecordBatch>), ArrowError>> {
     let pointer = capsule.pointer_checked(Some(STREAM))?.cast::<FFI_ArrowArrayStream>();
     // SAFETY: a capsule of this name holds this structure (Arrow's PyCapsule interface); `from_raw` moves it out and leaves a
     // released one behind, so that the capsule's destructor does nothing.
     let stream = unsafe { FFI_ArrowArrayStream::from_raw(pointer.as_ptr()) };
     // A producer may wait for threads of its own, and those for the interpreter's lock.
     Ok(capsule.py().detach(|| -> Result<_, ArrowError> {
-        let reader = RecordBatchStreamReader::try_new(stream)?;
-        let schema = reader.schema();
-        Ok((schema, reader.collect::<Result<Vec<_>, _>>()?))
+        let reader = ArrayStreamReader::try_new(stream)?;
+        let field = reader.field();
+        let DataType::Struct(fields) = field.data_type() else {
+            return Err(ArrowError::InvalidArgumentError(format!("a stream of {}, not of rows", field.data_type())));
+        };
+        let schema = SchemaRef::new(Schema::new(fields.clone()).with_metadata(field.metadata().clone()));
+        let batches = reader.map(|rows| batch_of(rows?.as_struct(), &schema)).collect::<Result<Vec<_>, _>>()?;
+        Ok((schema, batches))
     }))
 }
 
@@ -51,20 +57,22 @@ pub(crate) fn batch_of_array(
         let fields = DataType::Struct(schema.fields().clone());
         // SAFETY: the array is of the schema that came with it, as the interface demands of whoever made both.
         let data = unsafe { from_ffi_and_data_type(array, fields) }?;
-        let columns = StructArray::from(data);
-        if columns.null_count() > 0 {
-            return Err(ArrowError::InvalidArgumentError(
-                "a row that is null as a whole is no row of a table".to_owned(),
-            ));
-        }
-        RecordBatch::from(columns).with_schema(schema.into())
+        batch_of(&StructArray::from(data), &schema.into())
     }))
+}
+
+fn batch_of(rows: &StructArray, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    if rows.null_count() > 0 {
+        let text = "a row that is null as a whole is no row of a table";
+        return Err(ArrowError::InvalidArgumentError(text.to_owned()));
+    }
+    RecordBatch::from(rows).with_schema(SchemaRef::clone(schema))
 }
 
 /// A capsule with a stream of these batches
 pub(crate) fn stream_of<'py>(
     py: Python<'py>,
-    schema: arrow_schema::SchemaRef,
+    schema: SchemaRef,
     batches: Vec<RecordBatch>,
 ) -> PyResult<Bound<'py, PyCapsule>> {
     let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema);

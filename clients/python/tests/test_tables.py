@@ -230,3 +230,16 @@ def test_what_is_not_installed_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "natsbridge[polars]" in done.stdout
     assert issubclass(UnsupportedError, NATSBridgeError)
+
+
+def test_rows_that_are_null_as_a_whole_are_refused() -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = pyarrow.array([{"a": 1}, None, {"a": 3}])
+    for given in (rows, pyarrow.chunked_array([rows.slice(0, 1), rows.slice(1)])):
+        with pytest.raises(NATSBridgeError, match="null as a whole") as refused:
+            sync.smartsend("lab.x", [("t", given, "arrowtable")])
+        assert (refused.value.code, refused.value.dataname) == ("unconvertible", "t")
+    whole = pyarrow.chunked_array([rows.slice(0, 1), rows.slice(2)])
+    assert there_and_back(whole).to_pylist() == [{"a": 1}, {"a": 3}]
+    with pytest.raises(NATSBridgeError, match="not of rows"):
+        sync.smartsend("lab.x", [("t", pyarrow.chunked_array([[1, 2]]), "arrowtable")])
