@@ -8,6 +8,7 @@ import pytest
 
 import natsbridge
 from natsbridge import NATSBridgeError, sync
+from natsbridge._logs import take
 from natsbridge._natsbridge import flush
 
 FIELDS = ("correlation_id", "msg_id", "timestamp", "sender_name", "receiver_name", "payload_type", "transport")
@@ -47,3 +48,21 @@ def test_metrics_are_counted() -> None:
     assert after["messages_unreadable_total"]["code=wrong_type"] >= 1
     text = natsbridge.metrics_text()
     assert "# TYPE messages_sent_total counter" in text and "retry_attempts_total" in text
+
+
+def test_fields_that_records_have_already_get_another_name(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Record(logging.LogRecord):
+        def __init__(self, *arguments: Any, **keywords: Any) -> None:
+            super().__init__(*arguments, **keywords)
+            self.tenant = "the program's own"
+
+    factory = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(Record)
+    try:
+        taken = ("name", "message", "asctime", "module", "filename", "process", "thread", "created", "exc_info", "tenant")
+        take(logging.WARNING, "natsbridge", "happened", {name: "x" for name in (*taken, "msg_id")})
+    finally:
+        logging.setLogRecordFactory(factory)
+    record: Any = caplog.records[-1]
+    assert record.msg_id == "x" and record.tenant == "the program's own"
+    assert [getattr(record, f"{name}_") for name in taken] == ["x"] * len(taken)

@@ -17,6 +17,7 @@ def take(level: int, target: str, text: str, fields: Dict[str, Any]) -> None:
     if not _log.isEnabledFor(level):
         return
     shown = " ".join(f"{name}={value}" for name, value in fields.items() if value != "")
-    # `logging` refuses names that its records have already.
-    extra = {name if name not in ("message", "name", "args") else f"{name}_": value for name, value in fields.items()}
+    # `logging` refuses names that its records have already, be it by a factory of the program's own.
+    taken = {"message", "asctime", *vars(logging.makeLogRecord({}))}
+    extra = {f"{name}_" if name in taken else name: value for name, value in fields.items()}
     _log.log(level, "%s %s", text, shown, extra=extra)
