@@ -16,6 +16,7 @@ if [ "$(cat "$tools/installed" 2>/dev/null)" != "$needs" ]; then
     echo "$needs" >"$tools/installed"
 fi
 python=$tools/venv/bin/python
+pyright=pyright@1.1.414
 "$here/build.sh" "$python" "$WORK/wheel"
 wheel=$(ls "$WORK"/wheel/natsbridge-*.whl)
 echo "python: built $(basename "$wheel") ($(du -k "$wheel" | cut -f1) KB, profile ${PROFILE:-dev})"
@@ -31,28 +32,42 @@ export PYTHONDONTWRITEBYTECODE=1
 grep -qE '[0-9]+ passed' "$WORK/tests.log" && ! grep -qE '[0-9]+ (failed|error)' "$WORK/tests.log" || { tail -100 "$WORK/tests.log"; exit 1; }
 passed=$(grep -oE '[0-9]+ passed' "$WORK/tests.log" | tail -1)
 "$python" -m mypy --strict --no-error-summary tests
-echo "python: mypy --strict finds nothing"
+"$python" -m mypy --strict --no-error-summary "$here/python/natsbridge"
+echo "python: mypy --strict finds nothing in the tests and in the package"
+if command -v node >/dev/null && command -v npm >/dev/null; then
+    if [ "$(cat "$tools/pyright/installed" 2>/dev/null)" != "$pyright" ]; then
+        npm install --prefix "$tools/pyright" --ignore-scripts --no-audit --no-fund --silent "$pyright"
+        echo "$pyright" >"$tools/pyright/installed"
+    fi
+    node "$tools/pyright/node_modules/pyright/index.js" --pythonpath "$python" tests >"$WORK/pyright.log" || { cat "$WORK/pyright.log"; exit 1; }
+    echo "python: $pyright: $(tail -1 "$WORK/pyright.log")"
+else
+    echo "python: skipped pyright: node or npm is not on PATH"
+fi
 
-# README's programs, word for word, where only pandas is installed; the newest Python and, where it can be had, 3.9.
-run_readme() {
-    "$1" -m pip install --quiet --disable-pip-version-check "$wheel" pandas
-    "$1" tests/readme.py README.md
-}
+# README's programs, word for word, where only pandas is installed.
 python3 -m venv "$WORK/fresh"
-run_readme "$WORK/fresh/bin/python"
+"$WORK/fresh/bin/python" -m pip install --quiet --disable-pip-version-check "$wheel" pandas
+"$WORK/fresh/bin/python" tests/readme.py README.md
 "$python" examples/notebook.py >"$WORK/notebook.log" || { cat "$WORK/notebook.log"; exit 1; }
-# The oldest that can be had beside it: on PATH, or pyenv's.
-old=
-for candidate in "$(command -v python3.8 || true)" "$(command -v python3.9 || true)" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.[89].*/bin/python; do
-    [ -n "$candidate" ] && "$candidate" -c 'import ensurepip, venv' 2>/dev/null && old=$candidate && break
-done
-if [ -n "$old" ]; then
-    "$old" -m venv "$WORK/old"
-    run_readme "$WORK/old/bin/python"
-    "$WORK/old/bin/python" -m pip install --quiet --disable-pip-version-check pytest pytest-timeout
-    MUTATIONS=2000 ENDINGS=4 "$WORK/old/bin/python" -m pytest -q -p no:cacheprovider --timeout 120 tests >"$WORK/old.log" || { tail -60 "$WORK/old.log"; exit 1; }
+
+# The same and the tests with the oldest Python that can be had: Debian bullseye's, unpacked and not installed. 3.8 can't be had.
+old=$tools/python3.9
+if [ ! -d "$old" ]; then
+    rm -rf "$old.new"
+    if "$here/../../testdata/peers/debian.sh" bullseye "$old.new" python3.9{,-minimal} libpython3.9-{minimal,stdlib} python3-distutils libssl1.1 libffi7 libmpdec3 2>"$WORK/old.log"; then
+        mv "$old.new" "$old"
+    fi
+fi
+if [ -d "$old" ]; then
+    export LD_LIBRARY_PATH=$old/root/usr/lib/x86_64-linux-gnu
+    old=$old/root/usr/bin/python3.9
+    "$python" -m pip --python "$old" install --quiet --disable-pip-version-check --root-user-action ignore --target "$WORK/old" "$wheel" pandas pytest pytest-timeout
+    export PYTHONPATH=$WORK/old
+    "$old" tests/readme.py README.md
+    MUTATIONS=2000 ENDINGS=4 "$old" -m pytest -q -p no:cacheprovider --timeout 120 tests >"$WORK/old.log" || { tail -60 "$WORK/old.log"; exit 1; }
     echo "python: $("$old" --version): README's programs, $(grep -oE '[0-9]+ passed.*' "$WORK/old.log" | tail -1)"
 else
-    echo "python: skipped Python 3.8 and 3.9: neither is on PATH nor pyenv's"
+    echo "python: skipped Python 3.9: $(tail -1 "$WORK/old.log")"
 fi
 echo "python: checked: $passed, types, README's programs and the notebook"

@@ -92,9 +92,11 @@ def send(value: Any, kind: str = "dictionary", **options: Any) -> Any:
 
 
 def test_senders_refuse_what_receivers_refuse() -> None:
-    for subject in ("lab.*", "lab..x", "", "a b", 7, None, "lab\0", "lab.\ud800", ".a", "a.>", b"lab"):
+    subjects: Any = ("lab.*", "lab..x", "", "a b", 7, None, "lab\0", "lab.\ud800", ".a", "a.>", b"lab")
+    for subject in subjects:
         refused(lambda subject=subject: sync.smartsend(subject, [("x", "y", "text")]), "wrong_value")
-    for name in (7, None, b"x", "\ud800", ("x",), object()):
+    names: Any = (7, None, b"x", "\ud800", ("x",), object())
+    for name in names:
         error = refused(lambda name=name: sync.smartsend("lab.x", [("a", "b", "text"), (name, "x", "text")]), "wrong_value")
         assert error.dataname == "#1"
     odd: Any = (
@@ -110,7 +112,8 @@ def test_senders_refuse_what_receivers_refuse() -> None:
     for kind in kinds:
         error = refused(lambda kind=kind: send("x", kind), "unknown_payload_type")
         assert error.dataname == "x"
-    for data in (None, 7, [7], [("x",)], [("x", "y")], "xyz", ["xyz"], b"abc"):
+    odd = (None, 7, [7], [("x",)], [("x", "y")], "xyz", ["xyz"], b"abc")
+    for data in odd:
         refused(lambda data=data: sync.smartsend("lab.x", data), "wrong_value")
     pairs: Any = (("text", 7), ("text", b"x"), ("binary", "text"), ("binary", 7), ("image", None), ("jsontable", [1]), ("jsontable", "x"))
     for kind, value in pairs:
@@ -121,8 +124,9 @@ def test_senders_refuse_what_receivers_refuse() -> None:
 def test_messages_that_are_none_are_the_library_error() -> None:
     for message in ("", "[]", "1", "null", "[" * 100_000, '{"a":' * 100_000, b"\xff", '{"payloads":[7]}', '{"a":"\\ud800"}', "\ud800"):
         refused(lambda message=message: sync.smartreceive(message), "not_json", "wrong_type", "missing_field")
-    for odd in (None, 7, [], {}, object(), 10**12):
-        refused(lambda odd=odd: sync.smartreceive(odd), "wrong_value")
+    others: Any = (None, 7, [], {}, object(), 10**12)
+    for other in others:
+        refused(lambda other=other: sync.smartreceive(other), "wrong_value")
 
 
 def test_errors_have_a_class_for_each_kind_and_say_what_they_are_about() -> None:

@@ -4,6 +4,7 @@ import array
 import datetime
 import decimal
 import html
+import importlib
 import sys
 import uuid
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -42,7 +43,8 @@ class Table:
 
     def to_ipc(self) -> bytes:
         """The table as an Arrow IPC stream"""
-        return self._table.to_ipc()
+        made: bytes = self._table.to_ipc()
+        return made
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """Arrow's PyCapsule interface: ``polars.DataFrame(table)``, ``pyarrow.table(table)`` and others take a table as it is"""
@@ -109,7 +111,7 @@ class Table:
         """A ``pandas.DataFrame``: by pyarrow where it is installed (``options`` are those of its ``to_pandas``), else by numpy"""
         pandas = _needed("pandas")
         try:
-            import pyarrow  # noqa: F401
+            importlib.import_module("pyarrow")
         except ImportError:
             if options:
                 raise UnsupportedError("unsupported", "options of to_pandas need pyarrow; install natsbridge[pyarrow]") from None
@@ -427,7 +429,7 @@ def _of_pandas(frame: Any) -> Any:
         if not isinstance(name, str):
             raise WrongTypeError("wrong_value", f"the column {name!r} is named by no string but by {type(name).__name__}")
     try:
-        import pyarrow
+        pyarrow = importlib.import_module("pyarrow")
     except ImportError:
         if not len(frame.columns):
             return _native.Table.from_columns([])

@@ -83,10 +83,10 @@ def _numpy(value: Any) -> Any:
             digits = f".{rest:09d}".rstrip("0") if rest else ""
             return f"PT{'-' if nanos < 0 else ''}{whole}{digits}S"
         second = _EPOCH + datetime.timedelta(seconds=whole)
-        for digits in (0, 3, 6, 9):
+        for kept in (0, 3, 6, 9):
             text = f"{rest:09d}"
-            if not text[digits:].strip("0"):
-                return second.strftime("%Y-%m-%dT%H:%M:%S") + (f".{text[:digits]}" if digits else "")
+            if not text[kept:].strip("0"):
+                return second.strftime("%Y-%m-%dT%H:%M:%S") + (f".{text[:kept]}" if kept else "")
     if isinstance(value, numpy.void) and value.dtype.names:
         return {name: value[name] for name in value.dtype.names}
     if isinstance(value, numpy.ndarray) and value.dtype.kind in "Mm":
