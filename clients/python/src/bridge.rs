@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::Stream as _;
+use futures_util::Stream;
 use natsbridge::broker::{Event, EventStream, MemoryBroker};
 use natsbridge::{DeliverOptions, HandlerError, MessageBuilder, Reply, ServeOptions, Subscriber};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::engine::{Job, Work, handle, locked, try_now, with_python};
+use crate::engine::{Job, Work, handle, locked, try_now, try_unless, with_python_aside};
 use crate::failure::{Failure, Raised};
 use crate::handlers::Function;
-use crate::inputs::inputs;
+use crate::inputs::{direct_bytes, inputs};
 use crate::message::Message;
 use crate::observe;
 use crate::options::Keywords;
@@ -76,6 +76,7 @@ impl Bridge {
         Self(bridge)
     }
 
+    /// The message, and whether payloads may have to be uploaded
     fn builder(
         &self,
         subject: &Bound<'_, PyAny>,
@@ -83,9 +84,11 @@ impl Bridge {
         given: &mut Keywords<'_>,
         event_loop: Option<&Bound<'_, PyAny>>,
         answered: bool,
-    ) -> Result<MessageBuilder, Failure> {
+    ) -> Result<(MessageBuilder, bool), Failure> {
         let mut builder = self.0.message(subject_of(subject, "subject")?);
-        for (name, data, payload_type) in inputs(data)? {
+        let inputs = inputs(data)?;
+        let transfers = direct_bytes(&inputs, self.0.limits().threshold()).is_none();
+        for (name, data, payload_type) in inputs {
             builder = builder.data(name, data, payload_type);
         }
         macro_rules! texts {
@@ -125,7 +128,7 @@ impl Bridge {
             let hook = Function::new(&hook, event_loop);
             builder = builder.on_progress(move |progress| hook.tell(progress));
         }
-        Ok(builder)
+        Ok((builder, transfers))
     }
 }
 
@@ -143,11 +146,11 @@ impl Bridge {
         event_loop: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         observe::refresh(py);
-        let work = || -> Result<Work, Failure> {
+        let work = || -> Result<(Work, bool), Failure> {
             let mut given = Keywords::new(options)?;
             let answered = matches!(way, "deliver" | "request");
-            let builder = self.builder(subject, data, &mut given, event_loop, answered)?;
-            Ok(match way {
+            let (builder, transfers) = self.builder(subject, data, &mut given, event_loop, answered)?;
+            let work: Work = match way {
                 "deliver" => {
                     let mut how = DeliverOptions::default();
                     if let Some(acks) = given.number("acks")? {
@@ -175,9 +178,11 @@ impl Bridge {
                     given.finish(way)?;
                     Box::pin(async move { Ok(Outcome::Published(Box::new(builder.send().await?))) })
                 }
-            })
+            };
+            Ok((work, transfers))
         };
-        try_now(py, work().map_err(|failure| failure.raise(py))?)
+        let (work, transfers) = work().map_err(|failure| failure.raise(py))?;
+        try_unless(py, transfers, work)
     }
 
     /// Subscribes to a filter
@@ -206,7 +211,7 @@ impl Bridge {
                     Some(false) => subscriber.unordered(),
                     None => subscriber,
                 };
-                Ok(Outcome::Subscription(Subscription(Arc::new(Mutex::new(subscriber)))))
+                Ok(Outcome::Subscription(Subscription(Taken::new(subscriber))))
             }))
         };
         try_now(py, work().map_err(|failure| failure.raise(py))?)
@@ -265,7 +270,7 @@ impl Bridge {
 
     /// What happens to the connection from now on
     fn events(&self) -> Events {
-        Events(Arc::new(Mutex::new(self.0.events())))
+        Events(Taken::new(self.0.events()))
     }
 
     /// This program's identifier
@@ -292,52 +297,76 @@ async fn answered(function: Arc<Function>, message: natsbridge::Message) -> Resu
     let argument =
         |py: Python<'_>| -> PyResult<Py<PyAny>> { Ok(Bound::new(py, Message::new(message))?.into_any().unbind()) };
     let answer = function.call(argument).await;
-    let reply = with_python(|py| -> Result<Reply, PyErr> {
-        let answer = answer.map_err(|Raised(error)| error)?.into_bound(py);
-        if answer.is_none() {
-            return Ok(Reply::ack());
-        }
-        let mut reply = Reply::new();
-        for (name, data, payload_type) in inputs(&answer).map_err(|failure| failure.raise(py))? {
-            reply = reply.data(name, data, payload_type);
-        }
-        Ok(reply)
+    let reply = with_python_aside(move |py| {
+        let reply = answer.map_err(|Raised(error)| error).and_then(|answer| reply_of(answer.bind(py)));
+        reply.map_err(|error| refusal(py, &error))
     });
-    let error = match reply {
-        Some(Ok(reply)) => return Ok(reply),
-        Some(Err(error)) => error,
-        None => return Err(HandlerError::new("the receiver is shutting down")),
-    };
-    let words = with_python(|py| -> PyResult<(String, String, bool)> {
+    reply.await.unwrap_or_else(|| Err(HandlerError::new("the receiver is shutting down")))
+}
+
+fn reply_of(answer: &Bound<'_, PyAny>) -> PyResult<Reply> {
+    if answer.is_none() {
+        return Ok(Reply::ack());
+    }
+    let inputs = inputs(answer).map_err(|failure| failure.raise(answer.py()))?;
+    Ok(inputs.into_iter().fold(Reply::new(), |reply, (name, data, payload_type)| reply.data(name, data, payload_type)))
+}
+
+/// What the sender is told of an exception
+fn refusal(py: Python<'_>, error: &PyErr) -> HandlerError {
+    let words = || -> PyResult<(String, String, bool)> {
         py.import("natsbridge._handlers")?.getattr("_refusal")?.call1((error.value(py),))?.extract()
-    });
-    match words {
-        Some(Ok((code, reason, retryable))) => {
-            let refusal = HandlerError::new(reason).code(code);
-            Err(if retryable { refusal } else { refusal.permanent() })
-        }
-        _ => Err(HandlerError::new("the handler failed")),
+    };
+    match words() {
+        Ok((code, reason, true)) => HandlerError::new(reason).code(code),
+        Ok((code, reason, false)) => HandlerError::new(reason).code(code).permanent(),
+        Err(_) => HandlerError::new("the handler failed"),
     }
 }
 
-/// A subscription; `natsbridge.Subscription` is made of it
-#[pyclass(frozen, module = "natsbridge._natsbridge")]
-pub(crate) struct Subscription(Arc<Mutex<Subscriber>>);
+/// A stream that several threads read: one waits for the next item, the others for their turn
+///
+/// A stream wakes only who asked it last.
+struct Taken<S> {
+    stream: Arc<Mutex<S>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
 
-#[pymethods]
-impl Subscription {
-    /// The next message; `None` at the end
-    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let subscriber = Arc::clone(&self.0);
-        let next = async move {
-            let next = poll_fn(|cx| match subscriber.try_lock() {
-                Ok(mut subscriber) => Pin::new(&mut *subscriber).poll_next(cx),
-                // Another thread looks just now; who holds the interpreter's lock must not wait for it.
+impl<S: Stream + Unpin> Taken<S> {
+    fn new(stream: S) -> Self {
+        Self { stream: Arc::new(Mutex::new(stream)), turn: Arc::default() }
+    }
+
+    fn next(&self) -> impl Future<Output = Option<S::Item>> + Send + use<S>
+    where
+        S: Send,
+    {
+        let (stream, turn) = (Arc::clone(&self.stream), Arc::clone(&self.turn));
+        async move {
+            let _turn = turn.lock().await;
+            let next = poll_fn(|cx| match stream.try_lock() {
+                Ok(mut stream) => Pin::new(&mut *stream).poll_next(cx),
+                // Another thread drains or counts just now; who holds the interpreter's lock must not wait for it.
                 Err(_) => {
                     cx.waker().wake_by_ref();
                     Poll::Pending
                 }
             });
+            next.await
+        }
+    }
+}
+
+/// A subscription; `natsbridge.Subscription` is made of it
+#[pyclass(frozen, module = "natsbridge._natsbridge")]
+pub(crate) struct Subscription(Taken<Subscriber>);
+
+#[pymethods]
+impl Subscription {
+    /// The next message; `None` at the end
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let next = self.0.next();
+        let next = async {
             match next.await {
                 None => Ok(Outcome::Next(None)),
                 Some(Ok(message)) => Ok(Outcome::Next(Some(Box::new(message)))),
@@ -354,7 +383,7 @@ impl Subscription {
         let handle = handle();
         let drained = grace.and_then(|grace| {
             let handle = handle?;
-            let subscriber = Arc::clone(&self.0);
+            let subscriber = Arc::clone(&self.0.stream);
             py.detach(move || {
                 let _inside = handle.enter();
                 let mut subscriber = locked(&subscriber);
@@ -370,7 +399,7 @@ impl Subscription {
 
     /// Missing, repeated and reordered messages; dropped ones; reconnects; messages not handed out
     fn counts(&self, py: Python<'_>) -> (u64, u64, u64, u64, u64, u64) {
-        let subscriber = Arc::clone(&self.0);
+        let subscriber = Arc::clone(&self.0.stream);
         py.detach(move || {
             let subscriber = locked(&subscriber);
             let losses = subscriber.losses();
@@ -418,21 +447,20 @@ impl Service {
 
 /// What happens to a connection; `natsbridge.Events` is made of it
 #[pyclass(frozen, module = "natsbridge._natsbridge")]
-pub(crate) struct Events(Arc<Mutex<EventStream>>);
+pub(crate) struct Events(Taken<EventStream>);
 
 #[pymethods]
 impl Events {
     /// The next event; `None` at the end
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let events = Arc::clone(&self.0);
-        let next = async move { Ok(Outcome::Event(poll_fn(|cx| Pin::new(&mut *locked(&events)).poll_next(cx)).await)) };
-        try_now(py, Box::pin(next))
+        let next = self.0.next();
+        try_now(py, Box::pin(async { Ok(Outcome::Event(next.await)) }))
     }
 
     /// Events that were not read in time
     #[getter]
     fn missed(&self) -> u64 {
-        locked(&self.0).missed()
+        locked(&self.0.stream).missed()
     }
 }
 

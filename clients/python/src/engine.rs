@@ -58,6 +58,13 @@ pub(crate) fn with_python<R>(call: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     Python::try_attach(call)
 }
 
+/// As `with_python` on a thread that may block, for what takes long: the engine's own have connections to keep
+pub(crate) async fn with_python_aside<R: Send + 'static>(
+    call: impl FnOnce(Python<'_>) -> R + Send + 'static,
+) -> Option<R> {
+    tokio::task::spawn_blocking(|| with_python(call)).await.ok().flatten()
+}
+
 /// The engine's threads, started by the first who needs them
 ///
 /// A process that was forked from one with threads has none of them: it is told so.
@@ -226,6 +233,13 @@ pub(crate) fn try_now<'py>(py: Python<'py>, mut work: Work) -> PyResult<Bound<'p
         }
         Poll::Pending => Ok(Bound::new(py, Job::boxed(work))?.into_any()),
     }
+}
+
+/// As `try_now` where nothing is transferred, else a job at once
+///
+/// The first transfer reads the system's certificates, for which an event loop must not wait.
+pub(crate) fn try_unless<'py>(py: Python<'py>, transfers: bool, work: Work) -> PyResult<Bound<'py, PyAny>> {
+    if transfers { Ok(Bound::new(py, Job::boxed(work))?.into_any()) } else { try_now(py, work) }
 }
 
 fn finished<'py>(py: Python<'py>, done: Result<Outcome, Failure>) -> PyResult<Bound<'py, PyAny>> {

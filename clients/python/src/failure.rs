@@ -82,6 +82,7 @@ impl Failure {
                     correlation_id: header.map(Header::correlation_id),
                     subject: error.subject(),
                     retryable: error.is_retryable(),
+                    nack_reason: Some(error.nack_reason()),
                 };
                 exception(py, words, cause.map(|cause| cause.clone_ref(py)))
             }
@@ -116,15 +117,18 @@ struct Words<'a> {
     correlation_id: Option<&'a str>,
     subject: Option<&'a str>,
     retryable: bool,
+    /// What strangers may be told
+    nack_reason: Option<String>,
 }
 
 fn exception(py: Python<'_>, words: Words<'_>, cause: Option<PyErr>) -> PyErr {
     static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let made = MAKE.import(py, "natsbridge._errors", "_make").and_then(|make: &Bound<'_, PyAny>| {
-        let Words { kind, code, text, dataname, msg_id, correlation_id, subject, retryable } = words;
+        let Words { kind, code, text, dataname, msg_id, correlation_id, subject, retryable, nack_reason } = words;
         let nothing = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let known = (nothing(msg_id), nothing(correlation_id), nothing(subject));
-        make.call1((kind, code, text, dataname, known, retryable, cause.map(|cause| cause.into_value(py))))
+        let cause = cause.map(|cause| cause.into_value(py));
+        make.call1((kind, code, text, dataname, known, retryable, cause, nack_reason))
     });
     match made {
         Ok(made) => PyErr::from_value(made),

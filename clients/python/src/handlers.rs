@@ -1,8 +1,9 @@
 //! The user's own functions, sync and async: uploads, downloads, services and progress.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::fmt;
+use std::mem::replace;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -18,30 +19,75 @@ use pyo3::types::PyBytes;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::oneshot;
 
-use crate::engine::{locked, with_python};
+use crate::engine::{handle, locked, with_python, with_python_aside};
 use crate::failure::Raised;
 
 /// What a function answers
 type Answered = Result<Py<PyAny>, PyErr>;
 
+/// Uploads of one handler that can still be deleted; the oldest ones belong to messages that were published long ago
+const DELETABLE: usize = 4096;
+
+/// What runs on an event loop for a call
+#[derive(Default)]
+enum Running {
+    #[default]
+    Nothing,
+    Task(Py<PyAny>),
+    /// Nobody waits for it any more
+    Unwanted,
+}
+
+/// Cancels what runs for a call when it is dropped
+#[derive(Default)]
+struct Stop(Arc<Mutex<Running>>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        let running = replace(&mut *locked(&self.0), Running::Unwanted);
+        if let (Running::Task(task), Ok(handle)) = (running, handle()) {
+            handle.spawn_blocking(move || with_python(|py| drop(task.call_method0(py, "cancel"))));
+        }
+    }
+}
+
 /// Where `natsbridge._handlers` says what a function returned or raised
 #[pyclass(frozen, module = "natsbridge._natsbridge")]
-pub(crate) struct Answer(Mutex<Option<oneshot::Sender<Answered>>>);
+pub(crate) struct Answer {
+    sender: Mutex<Option<oneshot::Sender<Answered>>>,
+    running: Arc<Mutex<Running>>,
+}
+
+impl Answer {
+    fn end(&self, answered: Answered) {
+        *locked(&self.running) = Running::Nothing;
+        if let Some(sender) = locked(&self.sender).take() {
+            let _ = sender.send(answered);
+        }
+    }
+}
 
 #[pymethods]
 impl Answer {
+    /// The function runs as this task
+    fn runs(&self, py: Python<'_>, task: Py<PyAny>) -> PyResult<()> {
+        let mut running = locked(&self.running);
+        if matches!(*running, Running::Unwanted) {
+            drop(running);
+            return task.call_method0(py, "cancel").map(drop);
+        }
+        *running = Running::Task(task);
+        Ok(())
+    }
+
     /// The function returned this
     fn done(&self, value: Py<PyAny>) {
-        if let Some(sender) = locked(&self.0).take() {
-            let _ = sender.send(Ok(value));
-        }
+        self.end(Ok(value));
     }
 
     /// The function raised this
     fn failed(&self, error: Bound<'_, PyAny>) {
-        if let Some(sender) = locked(&self.0).take() {
-            let _ = sender.send(Err(PyErr::from_value(error)));
-        }
+        self.end(Err(PyErr::from_value(error)));
     }
 }
 
@@ -64,15 +110,27 @@ impl Function {
     }
 
     /// Calls it: a sync function on a thread that may block, an async one on its loop
+    ///
+    /// Where this is dropped, an async function is cancelled.
     pub(crate) async fn call(
         self: Arc<Self>,
         argument: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> Result<Py<PyAny>, Raised> {
+        let stop = Stop::default();
+        self.call_until(argument, &stop).await
+    }
+
+    async fn call_until(
+        self: Arc<Self>,
+        argument: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static,
+        stop: &Stop,
+    ) -> Result<Py<PyAny>, Raised> {
         static DISPATCH: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let (sender, answer) = oneshot::channel();
+        let running = Arc::clone(&stop.0);
         let called = tokio::task::spawn_blocking(move || {
             let call = |py: Python<'_>| -> PyResult<()> {
-                let answer = Bound::new(py, Answer(Mutex::new(Some(sender))))?;
+                let answer = Bound::new(py, Answer { sender: Mutex::new(Some(sender)), running })?;
                 let dispatch = DISPATCH.import(py, "natsbridge._handlers", "dispatch")?;
                 dispatch.call1((&self.function, argument(py)?, &self.event_loop, answer))?;
                 Ok(())
@@ -115,21 +173,52 @@ fn stopped() -> PyErr {
 }
 
 /// An upload handler of the user's
-pub(crate) struct UploadFunction {
+pub(crate) struct UploadFunction(Arc<Uploads>);
+
+struct Uploads {
     function: Arc<Function>,
     fileserver_url: String,
     fileserver_token: String,
-    /// What deletes an upload, by its receipt
-    deletes: Mutex<HashMap<String, Arc<Function>>>,
+    /// What deletes an upload, with its receipt, the newest last
+    deletes: Mutex<VecDeque<(String, Arc<Function>)>>,
+}
+
+/// An upload that was made; deleted on drop, unless it is kept
+struct Made {
+    stored: Option<Stored>,
+    uploads: Arc<Uploads>,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let (Some(stored), Ok(handle)) = (self.stored.take(), handle()) {
+            let uploads = Arc::clone(&self.uploads);
+            handle.spawn(async move { uploads.delete(&stored.receipt).await });
+        }
+    }
 }
 
 impl UploadFunction {
     pub(crate) fn new(function: Arc<Function>, fileserver_url: String, fileserver_token: String) -> Self {
-        Self { function, fileserver_url, fileserver_token, deletes: Mutex::default() }
+        Self(Arc::new(Uploads { function, fileserver_url, fileserver_token, deletes: Mutex::default() }))
     }
 
+    /// Uploads in a task of its own: a function that can't be stopped may still upload when nobody waits for it any more
     async fn uploaded(&self, object: &Object, source: &Source) -> Result<Stored, BoxError> {
-        let (object, source) = (object.clone(), source.clone());
+        let (object, source, uploads) = (object.clone(), source.clone(), Arc::clone(&self.0));
+        let stop = Stop::default();
+        let shared = Stop(Arc::clone(&stop.0));
+        let made = tokio::spawn(async move {
+            let stored = uploads.upload(object, source, &shared).await?;
+            Ok::<_, BoxError>(Made { stored: Some(stored), uploads })
+        });
+        let mut made = made.await.unwrap_or_else(|_| Err(Raised(stopped()).into()))?;
+        made.stored.take().ok_or_else(|| Raised(stopped()).into())
+    }
+}
+
+impl Uploads {
+    async fn upload(&self, object: Object, source: Source, stop: &Stop) -> Result<Stored, BoxError> {
         let (url, token) = (self.fileserver_url.clone(), self.fileserver_token.clone());
         let size = source.len();
         let argument = move |py: Python<'_>| {
@@ -145,7 +234,7 @@ impl UploadFunction {
             let words = (url, token, &*object.dataname, object.payload_type.as_str());
             Ok(make.call1((words, data, size, life.one_shot, life.ttl.as_secs()))?.unbind())
         };
-        let answer = Arc::clone(&self.function).call(argument).await?;
+        let answer = Arc::clone(&self.function).call_until(argument, stop).await?;
         let function = Arc::clone(&self.function);
         // A file is read for its digest, which takes a while.
         let stored = move |py: Python<'_>| -> PyResult<_> {
@@ -158,14 +247,30 @@ impl UploadFunction {
             });
             Ok((url, sha256, expires_at, one_shot, delete))
         };
-        let read = tokio::task::spawn_blocking(|| with_python(stored)).await.ok().flatten();
-        let (url, sha256, expires_at, one_shot, delete) = read.unwrap_or_else(|| Err(stopped())).map_err(Raised)?;
+        let read = with_python_aside(stored).await.unwrap_or_else(|| Err(stopped()));
+        let (url, sha256, expires_at, one_shot, delete) = read.map_err(Raised)?;
         let expires_at = expires_at.map(|text| time::OffsetDateTime::parse(&text, &Rfc3339)).transpose()?;
         let uploaded = Uploaded::new(&*url, size, sha256.parse()?).expires_at(expires_at).one_shot(one_shot);
         if let Some(delete) = delete {
-            locked(&self.deletes).insert(url.clone(), delete);
+            let mut deletes = locked(&self.deletes);
+            if deletes.len() >= DELETABLE {
+                deletes.pop_front();
+            }
+            deletes.push_back((url.clone(), delete));
         }
         Ok(Stored { uploaded, receipt: Receipt::new(url) })
+    }
+
+    async fn delete(&self, receipt: &Receipt) -> Result<(), Raised> {
+        let delete = {
+            let mut deletes = locked(&self.deletes);
+            let at = deletes.iter().rposition(|(url, _)| url == receipt.secret());
+            at.and_then(|at| deletes.remove(at))
+        };
+        match delete {
+            Some((_, delete)) => delete.call(|py| Ok(py.None())).await.map(drop),
+            None => Ok(()),
+        }
     }
 }
 
@@ -191,13 +296,9 @@ impl Uploader for UploadFunction {
     }
 
     fn delete<'a>(&'a self, receipt: &'a Receipt) -> BoxFuture<'a, Result<(), StoreError>> {
-        let delete = locked(&self.deletes).remove(receipt.secret());
         Box::pin(async move {
-            let Some(delete) = delete else { return Ok(()) };
-            match delete.call(|py| Ok(py.None())).await {
-                Ok(_) => Ok(()),
-                Err(cause) => Err(StoreError::new(StoreErrorKind::Handler, self.name()).with_source(cause)),
-            }
+            let failed = |cause| StoreError::new(StoreErrorKind::Handler, self.name()).with_source(cause);
+            self.0.delete(receipt).await.map_err(failed)
         })
     }
 
@@ -219,12 +320,12 @@ pub(crate) fn downloader(function: Arc<Function>, limit: u64) -> impl Downloader
                 Ok(make.call1((words, link.size.unwrap_or(0), limit, link.one_shot))?.unbind())
             };
             let answer = function.call(argument).await?;
-            let read = with_python(|py| -> PyResult<Bytes> {
+            let read = with_python_aside(move |py| -> PyResult<Bytes> {
                 let read = py.import("natsbridge._handlers")?.getattr("_loaded")?.call1((answer, limit))?;
                 let bytes = read.cast_into::<PyBytes>()?;
                 Ok(Bytes::from_owner(pyo3::pybacked::PyBackedBytes::from(bytes)))
             });
-            Ok::<_, BoxError>(read.unwrap_or_else(|| Err(stopped())).map_err(Raised)?)
+            Ok::<_, BoxError>(read.await.unwrap_or_else(|| Err(stopped())).map_err(Raised)?)
         }
     })
 }

@@ -10,9 +10,9 @@ use pyo3::types::{PyAny, PyBytes, PyDict, PyList, PyString};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Mutex;
 
-use crate::engine::try_now;
+use crate::engine::{try_now, try_unless};
 use crate::failure::Failure;
-use crate::inputs::inputs;
+use crate::inputs::{direct_bytes, inputs};
 use crate::options::Keywords;
 use crate::outcome::{self, Outcome, Shared};
 
@@ -25,6 +25,11 @@ pub(crate) struct Message {
 impl Message {
     pub(crate) fn new(message: natsbridge::Message) -> Self {
         Self { message: Arc::new(message) }
+    }
+
+    /// Whether something has to be downloaded
+    fn has_links(&self) -> bool {
+        self.message.payloads().iter().any(is_link)
     }
 }
 
@@ -91,13 +96,15 @@ impl Message {
     /// Downloads every link into memory
     fn fetch<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let message = Arc::clone(&self.message);
-        try_now(py, Box::pin(async move { Ok(message.fetch().await.map(|()| Outcome::Nothing)?) }))
+        let work = async move { Ok(message.fetch().await.map(|()| Outcome::Nothing)?) };
+        try_unless(py, self.has_links(), Box::pin(work))
     }
 
     /// Saves every payload in a folder
     fn save<'py>(&self, py: Python<'py>, folder: PathBuf) -> PyResult<Bound<'py, PyAny>> {
         let message = Arc::clone(&self.message);
-        try_now(py, Box::pin(async move { Ok(Outcome::AllSaved(message.save_to(folder).await?)) }))
+        let work = async move { Ok(Outcome::AllSaved(message.save_to(folder).await?)) };
+        try_unless(py, self.has_links(), Box::pin(work))
     }
 
     /// Says that it was handled
@@ -127,6 +134,7 @@ impl Message {
         options: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let built = inputs(data).and_then(|inputs| {
+            let transfers = direct_bytes(&inputs, natsbridge::wire::Limits::SIZE_THRESHOLD).is_none();
             let mut given = Keywords::new(options)?;
             let mut builder = self.message.reply();
             for (name, data, payload_type) in inputs {
@@ -136,11 +144,17 @@ impl Message {
                 builder = builder.metadata(metadata);
             }
             given.finish("reply")?;
-            Ok(builder)
+            Ok((builder, transfers))
         });
-        let builder = built.map_err(|failure| failure.raise(py))?;
-        try_now(py, Box::pin(async move { Ok(Outcome::Published(Box::new(builder.send().await?))) }))
+        let (builder, transfers) = built.map_err(|failure| failure.raise(py))?;
+        let work = async move { Ok(Outcome::Published(Box::new(builder.send().await?))) };
+        try_unless(py, transfers, Box::pin(work))
     }
+}
+
+/// Whether it has to be downloaded
+fn is_link(payload: &natsbridge::Payload) -> bool {
+    payload.transport() == Transport::Link && payload.part().is_none()
 }
 
 /// One payload of a message; `natsbridge.Payload` is made of it
@@ -168,14 +182,13 @@ impl Payload {
             + 'static,
     {
         let (message, at) = (Arc::clone(&self.message), self.at);
-        try_now(
-            py,
-            Box::pin(async move {
-                let this = Self { message, at };
-                let done = work(this.payload()?).await;
-                done.map_err(|error| Failure::of(error, Some(this.message.header())))
-            }),
-        )
+        let transfers = is_link(self.get(py)?);
+        let work = async move {
+            let this = Self { message, at };
+            let done = work(this.payload()?).await;
+            done.map_err(|error| Failure::of(error, Some(this.message.header())))
+        };
+        try_unless(py, transfers, Box::pin(work))
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::engine::{locked, with_python};
+use crate::engine::{locked, with_python_aside};
 
 /// Tasks that the engine itself runs: `keep_up`
 pub(crate) const TASKS: usize = 1;
@@ -191,11 +191,8 @@ pub(crate) async fn keep_up() {
     let mut added = Instant::now();
     loop {
         tokio::time::sleep(PUMP).await;
-        if ANY.load(Ordering::Acquire) {
-            let told = tokio::task::spawn_blocking(|| with_python(deliver)).await;
-            if !matches!(told, Ok(Some(()))) {
-                return;
-            }
+        if ANY.load(Ordering::Acquire) && with_python_aside(deliver).await.is_none() {
+            return;
         }
         if added.elapsed() > UPKEEP {
             added = Instant::now();

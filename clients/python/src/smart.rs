@@ -53,10 +53,10 @@ fn send<'py>(
     event_loop: Option<&Bound<'py, PyAny>>,
 ) -> Result<Bound<'py, PyAny>, Failure> {
     let subject = subject_of(subject, "subject")?;
-    let (options, threshold, limit) = send_options(Keywords::new(options)?, event_loop)?;
+    let (options, server, threshold, limit) = send_options(Keywords::new(options)?, event_loop)?;
     let inputs = inputs(data)?;
     let direct = direct_bytes(&inputs, threshold).filter(|bytes| bytes + 8192 < limit);
-    let mut work: Work = Box::pin(sent(subject, inputs, options));
+    let mut work: Work = Box::pin(sent(subject, inputs, options, server.filter(|_| direct.is_none())));
     if let Some(bytes) = direct {
         let poll = |work: &mut Work| work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let polled = if bytes > LARGE { py.detach(|| poll(&mut work)) } else { poll(&mut work) };
@@ -67,7 +67,20 @@ fn send<'py>(
     Bound::new(py, Job::boxed(work)).map(Bound::into_any).map_err(Failure::Python)
 }
 
-async fn sent(subject: String, inputs: Vec<Input>, options: SendOptions) -> Result<Outcome, Failure> {
+/// URL and token of a Plik server
+type Server = (String, String);
+
+async fn sent(
+    subject: String,
+    inputs: Vec<Input>,
+    mut options: SendOptions,
+    server: Option<Server>,
+) -> Result<Outcome, Failure> {
+    // Kept from call to call, with its connections; a URL that can't be used is reported when a link needs it. It is made here
+    // and not on the caller's thread, which would wait while the system's certificates are read.
+    if let Some(store) = server.and_then(|(url, token)| plik(&url, &token)) {
+        options = options.fileserver_upload_handler(store);
+    }
     let (envelope, json) = natsbridge::smartsend(subject, inputs, &options).await?;
     Ok(Outcome::Sent(Box::new(envelope), json))
 }
@@ -81,11 +94,11 @@ pub(crate) fn subject_of(value: &Bound<'_, PyAny>, what: &str) -> Result<String,
     }
 }
 
-/// Options, the threshold for links, and the broker's limit
+/// Options, the server for links where no other store is given, the threshold for links, and the broker's limit
 fn send_options(
     mut given: Keywords<'_>,
     event_loop: Option<&Bound<'_, PyAny>>,
-) -> Result<(SendOptions, u64, u64), Failure> {
+) -> Result<(SendOptions, Option<Server>, u64, u64), Failure> {
     let environment = environment()?;
     let mut options = SendOptions::default();
     let (mut url, mut token) = (Config::FILESERVER_URL.to_owned(), String::new());
@@ -161,6 +174,7 @@ fn send_options(
     url = given.some_text("fileserver_url")?.unwrap_or(url);
     token = given.some_text("fileserver_token")?.unwrap_or(token);
     let (handler, store) = (given.take("fileserver_upload_handler"), given.take("store"));
+    let mut server = None;
     options = match (handler, store) {
         (Some(handler), _) => {
             let function = UploadFunction::new(Function::new(&handler, event_loop), url, token);
@@ -172,20 +186,16 @@ fn send_options(
             if !token.is_empty() {
                 options = options.fileserver_token(&*token);
             }
-            // Kept from call to call, with its connections; a URL that can't be used is reported when a link needs it.
-            match environment
-                .is_none_or(|config| *config.root_certificates() == natsbridge::store::RootCertificates::default())
-            {
-                true => match plik(&url, &token) {
-                    Some(store) => options.fileserver_upload_handler(store),
-                    None => options,
-                },
-                false => options,
+            // One with certificates of its own is made for each call.
+            let roots = environment.as_ref().map(Config::root_certificates);
+            if roots.is_none_or(|roots| *roots == natsbridge::store::RootCertificates::default()) {
+                server = Some((url, token));
             }
+            options
         }
     };
     given.finish("smartsend")?;
-    Ok((options, threshold, limit))
+    Ok((options, server, threshold, limit))
 }
 
 /// A message's fields and values, or a job where links have to be downloaded

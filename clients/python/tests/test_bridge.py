@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import pathlib
+import threading
 import time
 from typing import Any, Dict, List
 
@@ -225,3 +226,83 @@ def test_logins_at_a_real_server(nats_server: Any) -> None:
     token = nats_server('authorization { token: "s3cret" }')
     with sync.connect(f"nats://{token}", token="s3cret") as bridge:
         bridge.confirm()
+
+
+async def test_nacks_tell_strangers_the_errors_own_text_and_no_path(tmp_path: pathlib.Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"x")
+
+    async def opened(message: natsbridge.Message) -> None:
+        (tmp_path / "missing").read_bytes()
+
+    async def saved(message: natsbridge.Message) -> None:
+        await message.payloads[0].save_as(secret)
+
+    async def caused(message: natsbridge.Message) -> None:
+        try:
+            raise KeyError(str(tmp_path))
+        except KeyError as error:
+            raise ValueError("no such sensor") from error
+
+    async def chosen(message: natsbridge.Message) -> None:
+        raise HandlerError("n is missing", code="missing_field", retryable=False)
+
+    async def silent(message: natsbridge.Message) -> None:
+        raise RuntimeError
+
+    expected = {
+        opened: ("handler", "FileNotFoundError: No such file or directory"), saved: ("local_file", "payload `n`: the receiver cannot"),
+        caused: ("handler", "ValueError: no such sensor"), chosen: ("missing_field", "n is missing"), silent: ("handler", "RuntimeError"),
+    }  # fmt: skip
+    async with await testing.bridge() as bridge:
+        for handler, (code, reason) in expected.items():
+            service = await bridge.serve(f"lab.{handler.__name__}", handler)
+            with pytest.raises(natsbridge.RefusedError) as refused:
+                await bridge.request(f"lab.{handler.__name__}", [("n", 1, "dictionary")], timeout=5)
+            assert f": {code}: {reason}" in str(refused.value)
+            assert str(tmp_path) not in str(refused.value)
+            await service.stop()
+
+
+def test_threads_that_share_a_subscription_all_get_messages() -> None:
+    with testing.sync_bridge() as bridge:
+        messages = bridge.subscribe("work")
+        events = bridge.events()
+        found: List[Any] = []
+
+        def read() -> None:
+            for message in messages:
+                found.append(message["n"])
+
+        threads = [threading.Thread(target=read, daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for number in range(200):
+            bridge.send("work", [("n", number, "dictionary")])
+            time.sleep(0.001)
+        time.sleep(0.2)
+        messages.drain()
+        for thread in threads:
+            thread.join(10)
+        assert not any(thread.is_alive() for thread in threads) and sorted(found) == list(range(200))
+    assert [event.kind for event in events][-1] == "closed"
+
+
+def test_subscription_whose_opening_was_cancelled_can_be_opened_again() -> None:
+    bridge = asyncio.run(testing.bridge())
+    messages = bridge.subscribe("a")
+
+    async def stopped() -> None:
+        asyncio.ensure_future(messages.next())
+        await asyncio.sleep(0)
+        getattr(messages, "_opening").cancel()  # as the end of a loop does
+
+    async def used() -> None:
+        await messages
+        await bridge.send("a", [("n", 1, "dictionary")])
+        message = await messages.next(5)
+        assert message is not None and message["n"] == 1
+        await bridge.drain()
+
+    asyncio.run(stopped())
+    asyncio.run(used())

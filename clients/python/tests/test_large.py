@@ -12,7 +12,7 @@ def test_path_to_path_by_link_takes_little_memory(files_url: str, tmp_path: path
     """In a process of its own, whose peak is compared with that after the import"""
     code = textwrap.dedent(
         """
-        import asyncio, pathlib, resource, sys, time
+        import asyncio, pathlib, resource, sys, threading, time
         from natsbridge import testing, PlikStore
         url, folder, size = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
         source = folder / "source"
@@ -20,14 +20,20 @@ def test_path_to_path_by_link_takes_little_memory(files_url: str, tmp_path: path
             file.truncate(size)
         def peak():
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        schedule = open(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        def queued():
+            "Seconds that this thread has waited for a processor, which other programs had"
+            schedule.seek(0)
+            return int(schedule.read().split()[1]) / 1e9
         async def main():
-            longest = 0.0
+            longest = held = 0.0
             async def watch():
-                nonlocal longest
+                nonlocal longest, held
                 while True:
-                    before = time.perf_counter()
+                    before, waited = time.perf_counter(), queued()
                     await asyncio.sleep(0.001)
-                    longest = max(longest, time.perf_counter() - before - 0.001)
+                    late = time.perf_counter() - before - 0.001
+                    longest, held = max(longest, late), max(held, late - (queued() - waited))
             bridge = await testing.bridge(store=PlikStore(url))
             messages = await bridge.subscribe("a", lazy=True)
             watching = asyncio.ensure_future(watch())
@@ -38,15 +44,15 @@ def test_path_to_path_by_link_takes_little_memory(files_url: str, tmp_path: path
             took = time.perf_counter() - began
             watching.cancel()
             assert saved.size == size
-            print(peak() - before, int(longest * 1000), f"{took:.2f}")
+            print(peak() - before, f"{longest * 1000:.1f}", f"{held * 1000:.1f}", f"{took:.2f}")
         asyncio.run(main())
         """
     )
     size = MEGABYTES * 1_000_000
     done = subprocess.run([sys.executable, "-c", code, files_url, str(tmp_path), str(size)], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr[-2000:]
-    grown, held, took = done.stdout.split()
-    print(f"{MEGABYTES} MB: {grown} MB more memory, the loop was held {held} ms at most, {took} s")
+    grown, longest, held, took = done.stdout.split()
+    print(f"{MEGABYTES} MB: {grown} MB more memory, the loop was late by {longest} ms, {held} ms without the wait for a processor, {took} s")
     assert int(grown) < 60
-    # Other programs of a busy machine hold it too; on a quiet one it is below 10 ms.
-    assert int(held) < 500
+    # A lock whose holder waits for a processor counts too: on a quiet machine this is below 10 ms.
+    assert float(held) < 50

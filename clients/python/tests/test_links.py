@@ -1,16 +1,18 @@
 """Links: handlers sync and async, stores, progress, cancellation, and what is not followed."""
 
 import asyncio
+import gc
 import hashlib
 import http.server
 import json
 import pathlib
 import threading
+import weakref
 from typing import Any, Dict, Iterator, List
 
 import pytest
 
-from natsbridge import Link, NATSBridgeError, PlikStore, Progress, S3Store, Upload, smartreceive, smartsend, sync
+from natsbridge import Link, NATSBridgeError, PlikStore, Progress, S3Store, Upload, smartreceive, smartsend, sync, testing
 from natsbridge.testing import MemoryStore
 
 ID = "7a512910-bf40-4c64-a088-d2975d3d09ed"
@@ -161,7 +163,7 @@ class Slow(http.server.BaseHTTPRequestHandler):
         Slow.asked.append(f"DELETE {self.path}")
         self.answer({})
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
@@ -205,6 +207,59 @@ async def test_cancelling_deletes_what_was_uploaded() -> None:
     assert deleted == ["first"]
 
 
+async def test_cancelling_ends_async_handlers_and_undoes_what_others_finish() -> None:
+    begun, ended, finish = threading.Event(), asyncio.Event(), threading.Event()
+    deleted: List[str] = []
+
+    async def asynchronous(given: Upload) -> str:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+        return "http://f/1"
+
+    def synchronous(given: Upload) -> Dict[str, Any]:
+        begun.set()
+        assert finish.wait(20)
+        return {"url": "http://f/2", "delete": lambda: deleted.append("http://f/2")}
+
+    for handler in (asynchronous, synchronous):
+        begun.clear()
+        handlers: Any = {"fileserver_upload_handler": handler}
+        sending = asyncio.ensure_future(smartsend("a", [("x", "y", "text")], size_threshold=0, **handlers))
+        await asyncio.get_running_loop().run_in_executor(None, begun.wait, 20)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+    await asyncio.wait_for(ended.wait(), 5)
+    finish.set()
+    for _ in range(250):
+        if deleted:
+            break
+        await asyncio.sleep(0.02)
+    assert deleted == ["http://f/2"]
+
+
+def test_what_deletes_the_uploads_of_sent_messages_is_forgotten_in_time() -> None:
+    alive: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+    class Delete:
+        def __call__(self) -> None:
+            raise AssertionError("the message was sent")
+
+    def upload(given: Upload) -> Dict[str, Any]:
+        delete = Delete()
+        alive.add(delete)
+        return {"url": f"http://f/{len(alive)}", "delete": delete}
+
+    with testing.sync_bridge(fileserver_upload_handler=upload, size_threshold=0) as bridge:
+        for _ in range(50):
+            bridge.send("a", [(f"x{n}", b"y", "binary") for n in range(100)])
+        gc.collect()
+        assert len(alive) <= 4096
+
+
 async def test_cancelling_an_upload_to_a_server_ends_it(slow: str) -> None:
     sending = asyncio.ensure_future(smartsend("a", [("x", bytes(3_000_000), "binary")], fileserver_url=slow))
 
@@ -222,13 +277,15 @@ async def test_cancelling_an_upload_to_a_server_ends_it(slow: str) -> None:
     # Without its end the server would wait for more, or for another request.
     Slow.hurry.set()
     await asked("the end")
+    await asked("DELETE /upload/u")
 
 
 async def test_links_by_the_embedded_server(files_url: str, tmp_path: pathlib.Path) -> None:
     seen: List[Progress] = []
     path = tmp_path / "film"
     path.write_bytes(LARGE)
-    for value in (LARGE, path, path.open("rb"), iter([LARGE[:600_000], LARGE[600_000:]])):
+    values: Any = (LARGE, path, path.open("rb"), iter([LARGE[:600_000], LARGE[600_000:]]))
+    for value in values:
         envelope, text = await smartsend("lab.x", [("x", value, "binary")], fileserver_url=files_url, on_progress=seen.append)
         if hasattr(value, "close"):
             value.close()
@@ -260,7 +317,8 @@ def test_store_in_memory() -> None:
 
 
 def test_half_of_a_login_is_refused() -> None:
-    for half in (lambda: PlikStore("http://127.0.0.1:9", login="ann"), lambda: PlikStore("http://127.0.0.1:9", password="secret")):
+    halves: Any = ({"login": "ann"}, {"password": "secret"})
+    for half in halves:
         with pytest.raises(NATSBridgeError, match="go together") as refused:
-            half()
+            PlikStore("http://127.0.0.1:9", **half)
         assert refused.value.code == "configuration"

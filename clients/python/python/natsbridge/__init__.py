@@ -211,7 +211,8 @@ class Subscription(SubscriptionBase):
 
     async def _open(self) -> "Subscription":
         if self._subscription is None:
-            if self._opening is None:
+            loop = asyncio.get_running_loop()
+            if self._opening is None or self._opening.cancelled() or self._opening.get_loop() is not loop:
                 self._opening = asyncio.ensure_future(_run(self._bridge._bridge.subscribe(self._subject, self._options)))
             try:
                 self._subscription = await asyncio.shield(self._opening)

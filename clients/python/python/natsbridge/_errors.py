@@ -18,6 +18,7 @@ class NATSBridgeError(Exception):
     correlation_id: Optional[str]
     subject: Optional[str]
     retryable: bool
+    _nack_reason: Optional[str] = None
 
     def __init__(
         self,
@@ -250,6 +251,7 @@ def _make(
     known: Tuple[Optional[str], Optional[str], Optional[str]],
     retryable: bool,
     cause: Optional[BaseException],
+    nack_reason: Optional[str],
 ) -> BaseException:
     """The exception of a failure that the engine reports"""
     if cause is not None and not isinstance(cause, Exception):
@@ -265,4 +267,5 @@ def _make(
         code, text, dataname, msg_id=msg_id, correlation_id=correlation_id, subject=subject, retryable=retryable
     )
     error.__cause__ = cause
+    error._nack_reason = nack_reason
     return error

@@ -113,12 +113,16 @@ def _loaded(answer: Tuple[Any, Link], limit: int) -> bytes:
 
 
 def _refusal(error: BaseException) -> Tuple[str, str, bool]:
-    """Code, reason and whether another try may help, for the NACK of a handler that raised"""
+    """Code, reason and whether another try may help, for the NACK of a handler that raised
+
+    The sender may be a stranger: he gets the error's own text, without its causes and without this machine's paths.
+    """
     if isinstance(error, HandlerError):
         return error.code, str(error), error.retryable
     if isinstance(error, NATSBridgeError):
-        return error.code, str(error), error.retryable
-    return "handler", f"{type(error).__name__}: {error}", True
+        return error.code, error._nack_reason or str(error), error.retryable
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return "handler", f"{type(error).__name__}: {text}" if text else type(error).__name__, True
 
 
 class Wrapped:
@@ -137,17 +141,23 @@ def dispatch(function: Any, argument: Any, loop: Optional[asyncio.AbstractEventL
             given = function.wrap(argument)
             function = function.function
         if loop is not None and _is_async(function):
-            asyncio.run_coroutine_threadsafe(_called(function, given), loop).add_done_callback(_answered(answer, argument))
+            _run_on(loop, _called(function, given), answer, argument)
             return
         result = function(given)
         if inspect.isawaitable(result):
             if loop is not None:
-                asyncio.run_coroutine_threadsafe(_awaited(result), loop).add_done_callback(_answered(answer, argument))
+                _run_on(loop, _awaited(result), answer, argument)
                 return
             result = asyncio.run(_awaited(result))
         answer.done(_with(result, argument))
     except BaseException as error:
         answer.failed(error)
+
+
+def _run_on(loop: asyncio.AbstractEventLoop, coroutine: Any, answer: Any, argument: Any) -> None:
+    task = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    answer.runs(task)
+    task.add_done_callback(_answered(answer, argument))
 
 
 def _is_async(function: Any) -> bool:
