@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 
+use natsbridge_testkit::certificates::Authority;
 use support::{Running, World, program, publish, run};
 
 fn metrics(address: &str) -> String {
@@ -29,6 +30,33 @@ fn file_server_tells_programs_its_address() {
     let url = server.json()["url"].as_str().unwrap().to_owned();
     let answer = TcpStream::connect(url.strip_prefix("http://").unwrap());
     assert!(answer.is_ok(), "{url}");
+}
+
+#[test]
+fn port_check_of_a_load_balancer_is_no_refused_handshake() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let certificate = Authority::new("ours").unwrap().server("localhost", false).unwrap();
+    std::fs::write(path("files.pem"), certificate.pem).unwrap();
+    std::fs::write(path("files.key"), certificate.key).unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut serve = program();
+    serve.args(["serve", "--json", "--listen", "127.0.0.1:0", "--metrics", &address, "--dir"]).arg(path("files"));
+    serve.arg("--tls-cert").arg(path("files.pem")).arg("--tls-key").arg(path("files.key"));
+    let server = Running::start(&mut serve);
+    let url = server.json()["url"].as_str().unwrap().to_owned();
+    let files = url.strip_prefix("https://").unwrap();
+    for _ in 0..8 {
+        drop(TcpStream::connect(files).unwrap());
+    }
+    // One that does not speak TLS is refused, and tells when those before it are through.
+    let mut plain = TcpStream::connect(files).unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let _ = plain.read_to_end(&mut Vec::new());
+    let text = metrics(&address);
+    let refused = "fileserver_refusals_total{reason=\"handshake\"} ";
+    let counted: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(refused)).collect();
+    assert_eq!(counted, ["1"], "{text}");
 }
 
 #[test]

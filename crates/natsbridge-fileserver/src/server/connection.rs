@@ -158,9 +158,15 @@ async fn serve_one(stream: TcpStream, app: &Arc<App>, router: Router, mut stoppi
 /// Speaks TLS if the server has a certificate; nothing if the client does not
 async fn protect(stream: TcpStream, app: &Arc<App>) -> Option<Stream> {
     let Some(tls) = &app.tls else { return Some(Stream::Plain(stream)) };
-    let error = match tokio::time::timeout(app.config.header_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => return Some(stream),
-        Ok(Err(error)) => error.to_string(),
+    let accepted = async {
+        // A load balancer that looks whether the port is open closes without a word: it refused nothing.
+        let asked = stream.peek(&mut [0]).await.is_ok_and(|bytes| bytes > 0);
+        if asked { Some(tls.accept(stream).await) } else { None }
+    };
+    let error = match tokio::time::timeout(app.config.header_timeout, accepted).await {
+        Ok(None) => return None,
+        Ok(Some(Ok(stream))) => return Some(stream),
+        Ok(Some(Err(error))) => error.to_string(),
         Err(_) => "it took too long".to_owned(),
     };
     meter::refused(Reason::Handshake);
