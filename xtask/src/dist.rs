@@ -160,6 +160,11 @@ fn npm(folder: &Path) -> Result<()> {
     process::output(&mut pack).map(drop)
 }
 
+/// What the image is called, besides `natsbridge:latest`
+pub(crate) fn image_name() -> Result<String> {
+    Ok(format!("natsbridge:{}", version()?))
+}
+
 /// The container image, from the archive's program and this checkout's Dockerfile
 fn image(folder: &Path) -> Result<()> {
     let docker =
@@ -175,12 +180,15 @@ fn image(folder: &Path) -> Result<()> {
     }
     let context = TempFolder::create()?;
     process::output(Command::new("tar").arg("-xf").arg(&file).arg("-C").arg(context.path()))?;
-    let tag = format!("natsbridge:{}", version()?);
+    let tag = image_name()?;
     let mut command = Command::new(docker);
-    command.args(["build", "--tag", &tag, "--file"]).arg(root().join("Dockerfile")).arg(context.path().join(&name));
+    command
+        .args(["build", "--tag", &tag, "--tag", "natsbridge:latest", "--file"])
+        .arg(root().join("Dockerfile"))
+        .arg(context.path().join(&name));
     process::run(&mut command)?;
     let said = process::output(Command::new(docker).args(["run", "--rm", &tag, "--version"]))?;
-    println!("image {tag}: {}", said.trim());
+    println!("image {tag}, natsbridge:latest: {}", said.trim());
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use fs_err as fs;
 
+use crate::dist;
 use crate::operations::tools::Tools;
 use crate::process;
 use crate::workspace::{TempFolder, root};
@@ -47,6 +48,9 @@ fn units(natsbridge: &Path, tools: &Tools) -> Result<()> {
     for unit in ["serve", "receive", "reply", "probe"] {
         let name = format!("natsbridge-{unit}.service");
         let text = read(&format!("systemd/{name}"))?;
+        if !text.contains("\nStartLimitIntervalSec=0\n") {
+            bail!("{name}: a server that is down for minutes would end its restarts");
+        }
         let words = command(&text)?;
         takes(natsbridge, words.get(1..).unwrap_or_default()).map_err(|failure| in_file(&name, &failure))?;
         let there = natsbridge.display().to_string();
@@ -93,12 +97,16 @@ fn compose(natsbridge: &Path) -> Result<()> {
         let Some(source) = line.strip_prefix("- .").and_then(|rest| rest.split_once(':')).map(|(path, _)| path) else {
             continue;
         };
+        if source == "/tls" {
+            bail!("compose.yaml shows a service the keys of all");
+        }
         // Certificates are the operator's.
         let path = folder().join("compose").join(format!(".{source}"));
         if !source.starts_with("/tls") && !path.exists() {
             bail!("compose.yaml mounts {}, which is not there", path.display());
         }
     }
+    image(&text)?;
     let serve: Vec<String> = text
         .lines()
         .map(str::trim)
@@ -130,9 +138,38 @@ fn compose(natsbridge: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Compose's file starts the image that `cargo xtask dist image` makes, and keeps what that writes
+fn image(compose: &str) -> Result<()> {
+    let made = dist::image_name()?;
+    let lines = || compose.lines().map(str::trim);
+    let images: Vec<_> = lines().filter_map(|line| line.strip_prefix("image: natsbridge")).collect();
+    if images.is_empty() || images.iter().any(|image| format!("natsbridge{image}") != made) {
+        bail!("compose.yaml starts {images:?}, and dist makes {made}");
+    }
+    let dockerfile = fs::read_to_string(root().join("Dockerfile"))?;
+    let volume = dockerfile.lines().find_map(|line| line.strip_prefix("VOLUME "));
+    let volume = volume.context("the image has no volume")?;
+    let (mounted, written) = (format!("- files:{volume}"), format!("- --dir={volume}"));
+    if !lines().any(|line| line == mounted) || !lines().any(|line| line == written) {
+        bail!("compose.yaml does not keep uploads in the image's volume {volume}");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn image_of_compose_is_the_one_that_dist_makes() {
+        let compose = read("compose/compose.yaml").unwrap();
+        image(&compose).unwrap();
+        for (from, to) in
+            [("image: natsbridge:", "image: natsbridge:9"), ("files:/data", "files:/srv"), ("=/data", "=/")]
+        {
+            assert!(image(&compose.replace(from, to)).is_err(), "{to}");
+        }
+    }
 
     #[test]
     fn command_of_a_unit_is_read_over_lines() {
