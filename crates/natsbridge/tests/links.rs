@@ -114,7 +114,7 @@ async fn one_shot_options_that_contradict_are_refused_unsent() {
         smart(options.receiver_id("r").reply_to("answers")).await,
     ];
     for error in errors {
-        assert_eq!(error.code(), "configuration", "{error}");
+        assert_eq!(error.code(), "wrong_value", "{error}");
         assert!(error.to_string().contains("one-shot"), "{error}");
     }
     assert_eq!(store.uploads.load(Ordering::SeqCst), 0);

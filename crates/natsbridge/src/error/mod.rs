@@ -110,11 +110,17 @@ pub struct ConfigError {
     pub variable: &'static str,
     /// What is wrong and what to do; without the value, which may be secret
     pub reason: String,
+    code: &'static str,
 }
 
 impl ConfigError {
     pub(crate) fn new(variable: &'static str, reason: impl Into<String>) -> Self {
-        Self { variable, reason: reason.into() }
+        Self { variable, reason: reason.into(), code: "configuration" }
+    }
+
+    /// An option of one message that contradicts the others
+    pub(crate) fn contradiction(variable: &'static str, reason: impl Into<String>) -> Self {
+        Self { code: "wrong_value", ..Self::new(variable, reason) }
     }
 }
 
@@ -236,7 +242,7 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Config(_) => "configuration",
+            Self::Config(error) => error.code,
             Self::Subject(_) => "invalid_subject",
             Self::Payload(error) => error.code(),
             Self::Plan(error) => error.code(),

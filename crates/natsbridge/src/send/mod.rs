@@ -200,7 +200,7 @@ impl LinkRules {
             "a one-shot link is gone after the first download, and this message is for every receiver; name one \
              (receiver_id), or let its links expire (LinkLifetime::expiring)"
         };
-        Err(ConfigError::new("link_lifetime", reason))
+        Err(ConfigError::contradiction("link_lifetime", reason))
     }
 }
 
