@@ -113,6 +113,24 @@ fn secret_in_a_variable_and_what_is_wrong_with_a_profile_are_named() {
 }
 
 #[test]
+fn profiles_saved_at_once_are_all_kept_and_a_link_stays_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (settings, kept) = (folder.join("config/natsbridge"), folder.join("kept"));
+    fs::create_dir_all(&settings).unwrap();
+    // The first one makes the file that the link names.
+    std::os::unix::fs::symlink("../../kept/profiles.json", settings.join("profiles.json")).unwrap();
+    let names: Vec<_> = (0..12).map(|n| format!("p{n:02}")).collect();
+    let save = |name: &String| with(folder, &["profile", "save", name, "--nats", "nats://a"]).spawn().unwrap();
+    let mut running: Vec<_> = names.iter().map(save).collect();
+    assert!(running.iter_mut().all(|child| child.wait().unwrap().success()));
+    let listed: Json = serde_json::from_str(&done(folder, &["profile", "list", "--json"])).unwrap();
+    assert_eq!(listed["profiles"], json!(names));
+    assert!(fs::symlink_metadata(settings.join("profiles.json")).unwrap().is_symlink());
+    assert_eq!(fs::metadata(kept.join("profiles.json")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn context_of_the_nats_program_logs_in() {
     let nats = NatsServer::builder().user("ann", "hunter2").start().unwrap();
     let folder = tempfile::tempdir().unwrap();

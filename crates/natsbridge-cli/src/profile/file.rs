@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use natsbridge::broker::Subject;
 use serde::{Deserialize, Serialize};
 
 use super::{Given, check_store, folder, whole, without_password};
@@ -76,6 +77,10 @@ pub(super) struct Saved {
     #[arg(long, help_heading = "NATS")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     tls_first: bool,
+    /// Subject below which replies arrive, such as _INBOX.ann
+    #[arg(long, value_name = "SUBJECT", help_heading = "NATS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inbox_prefix: Option<String>,
     /// File server for large payloads
     #[arg(long, value_name = "URL", help_heading = "File server")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,6 +117,21 @@ pub(super) fn path() -> Result<PathBuf, Failure> {
     folder().map(|dir| dir.join("natsbridge").join("profiles.json")).ok_or_else(nowhere)
 }
 
+/// Lets one program at a time change the file, until what is returned is dropped
+pub(super) fn lock(path: &Path) -> Result<fs::File, Failure> {
+    let locked = || {
+        fs::create_dir_all(path.parent().unwrap_or_else(|| Path::new(".")))?;
+        // Not the file itself, which each change replaces.
+        let file = fs::File::create(path.with_extension("lock"))?;
+        match file.lock() {
+            // A network drive may have no locks.
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+            _ => Ok(file),
+        }
+    };
+    locked().map_err(|error| Failure::system(format!("cannot lock {}", path.display()), error))
+}
+
 impl Profiles {
     /// Reads the file; one that is missing holds nothing
     pub(super) fn load(path: &Path) -> Result<Self, Failure> {
@@ -132,6 +152,11 @@ impl Profiles {
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
+        // A link, as to a folder of settings that is kept elsewhere, stays one.
+        let path = match fs::read_link(path) {
+            Ok(target) => &fs::canonicalize(path).unwrap_or_else(|_| path.with_file_name(target)),
+            Err(_) => path,
+        };
         let dir = path.parent().unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(dir)?;
         // Only its owner may read a temporary file, and it keeps that under its new name.
@@ -154,6 +179,10 @@ impl Saved {
             if let Some(url) = url {
                 check_store(option, url)?;
             }
+        }
+        if let Some(prefix) = &self.inbox_prefix {
+            let wrong = |error| Failure::Usage(format!("--inbox-prefix can't be used: {error}"));
+            Subject::new(prefix.clone()).map_err(wrong)?;
         }
         if self.user.is_some() && self.password_file.is_none() && self.password_env.is_none() {
             let why = "--user needs a password: give --password-file or --password-env";
@@ -210,6 +239,7 @@ impl Saved {
             ("NATS_CERT", self.tls_cert.clone()),
             ("NATS_KEY", self.tls_key.clone()),
             ("NATS_TLS_FIRST", self.tls_first.then(|| "true".to_owned())),
+            ("NATS_INBOX_PREFIX", self.inbox_prefix.clone()),
             ("FILESERVER_URL", self.fileserver.clone()),
             ("S3_URL", self.s3.clone()),
             ("STORE_URL", self.store.clone()),

@@ -132,6 +132,8 @@ Examples:
 impl Profile {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let path = file::path()?;
+        let reads = matches!(self.action, Action::List(_) | Action::Show(_));
+        let _lock = if reads { None } else { Some(file::lock(&path)?) };
         let mut profiles = Profiles::load(&path)?;
         let line = match self.action {
             Action::Save(save) => {
