@@ -25,8 +25,8 @@ const CONTEXT_LONG: &str = "\
 Take the settings for NATS of this context of the `nats` program
 
 They are read from ~/.config/nats/context/NAME.json, and none for NATS
-from variables: url, user, password, token, creds, nkey, cert, key, ca
-and tls_first.";
+from variables: url, user, password, token, creds, nkey, cert, key, ca,
+tls_first and inbox_prefix.";
 const CREDS: &str = "Credentials file for NATS, as nsc writes it [env: NATS_CREDS]";
 const NKEY: &str = "File with the nkey seed to log in to NATS with [env: NATS_NKEY]";
 const CA: &str = "PEM file of the authorities to trust instead of the system's [env: NATS_CA]";
@@ -41,6 +41,12 @@ const FIRST_LONG: &str = "\
 Start with TLS, before the server's greeting [env: NATS_TLS_FIRST=true]
 
 For servers with `handshake_first` in their configuration.";
+const INBOX: &str = "Subject below which replies arrive [env: NATS_INBOX_PREFIX] [default: _INBOX]";
+const INBOX_LONG: &str = "\
+Subject below which replies arrive [env: NATS_INBOX_PREFIX] [default: _INBOX]
+
+For users who may not read each other's replies: _INBOX.ann where the
+server lets this user subscribe to _INBOX.ann.> only.";
 const FILESERVER: &str = "File server for large payloads [env: FILESERVER_URL] [default: http://localhost:8080]";
 const FILESERVER_LONG: &str = "\
 File server for large payloads [env: FILESERVER_URL] [default: http://localhost:8080]
@@ -86,6 +92,8 @@ pub(crate) struct Nats {
     tls_key: Option<String>,
     #[arg(long, help = FIRST, long_help = FIRST_LONG)]
     tls_first: bool,
+    #[arg(long, value_name = "SUBJECT", help = INBOX, long_help = INBOX_LONG)]
+    inbox_prefix: Option<String>,
 }
 
 // Where large payloads are
@@ -126,6 +134,9 @@ const NATS_VARIABLES: [&str; 9] = [
     "NATS_CERT",
     "NATS_KEY",
 ];
+
+/// Variables that say how to talk to it
+const MANNERS: [&str; 2] = ["NATS_TLS_FIRST", "NATS_INBOX_PREFIX"];
 
 /// Variables of which one says who we are
 const CREDENTIALS: [&str; 5] = ["NATS_CREDS", "NATS_NKEY", "NATS_TOKEN", "NATS_USER", "NATS_PASSWORD"];
@@ -239,7 +250,7 @@ impl Global {
                     self.nats.nats.is_some() || NATS_VARIABLES.iter().any(|name| environment(name).is_some());
                 if elsewhere {
                     given.leave_out(&NATS_VARIABLES);
-                    given.leave_out(&["NATS_TLS_FIRST"]);
+                    given.leave_out(&MANNERS);
                 }
                 let Files { fileserver, s3, store, .. } = &self.files;
                 let elsewhere = fileserver.is_some() || s3.is_some() || store.is_some();
@@ -256,7 +267,7 @@ impl Global {
     /// A setting: an option stands in front of its variable, which may then hold anything
     fn variable(&self, settings: &Settings, name: &'static str) -> Result<String, VarError> {
         let Nats { creds, nkey, tls_first, .. } = &self.nats;
-        let about_nats = NATS_VARIABLES.contains(&name) || name == "NATS_TLS_FIRST";
+        let about_nats = NATS_VARIABLES.contains(&name) || MANNERS.contains(&name);
         if !self.stores && !about_nats {
             return Err(VarError::NotPresent);
         }
@@ -303,7 +314,7 @@ impl Global {
 
     /// The option that stands for a variable, and its value, where it was given
     fn option(&self, name: &str) -> Option<(&'static str, &String)> {
-        let Nats { nats, creds, nkey, tls_ca, tls_cert, tls_key, .. } = &self.nats;
+        let Nats { nats, creds, nkey, tls_ca, tls_cert, tls_key, inbox_prefix, .. } = &self.nats;
         let (option, value) = match name {
             "NATS_URL" => ("--nats", nats),
             "NATS_CREDS" => ("--creds", creds),
@@ -311,6 +322,7 @@ impl Global {
             "NATS_CA" => ("--tls-ca", tls_ca),
             "NATS_CERT" => ("--tls-cert", tls_cert),
             "NATS_KEY" => ("--tls-key", tls_key),
+            "NATS_INBOX_PREFIX" => ("--inbox-prefix", inbox_prefix),
             "FILESERVER_URL" => ("--fileserver", &self.files.fileserver),
             "FILESERVER_CA" => ("--fileserver-ca", &self.files.fileserver_ca),
             _ => return None,

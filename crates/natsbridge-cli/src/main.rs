@@ -152,6 +152,8 @@ Variables:
   NATS_CREDS, NATS_NKEY, NATS_CA, NATS_CERT, NATS_KEY, NATS_TLS_FIRST
                    as --creds, --nkey, --tls-ca, --tls-cert, --tls-key and
                    --tls-first
+  NATS_INBOX_PREFIX
+                   as --inbox-prefix
   NATS_TOKEN       the token to log in to NATS with; or NATS_USER and
                    NATS_PASSWORD
   FILESERVER_URL   as --fileserver

@@ -6,7 +6,7 @@ mod support;
 
 use natsbridge_testkit::nats_server::NatsServer;
 use natsbridge_testkit::scripted_http::Reply;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use support::{Ended, Scripted, World, program, run};
 
 /// State and text of a check
@@ -61,6 +61,43 @@ fn refused_permission_is_reported_with_what_to_allow() {
         let ended = run(world.program(["doctor", subject]).env("NATS_URL", &url));
         assert!(ended.stderr.starts_with("error: ") && ended.stderr.lines().count() == 1, "{}", ended.stderr);
     }
+}
+
+#[test]
+fn inbox_of_ones_own_is_named_by_option_variable_profile_or_context() {
+    let world = World::start();
+    let permissions = "permissions: { publish: [\"_INBOX.ann.>\"], subscribe: [\"_INBOX.ann.>\"] }";
+    let config = format!("authorization {{ users: [{{ user: \"ann\", password: \"hunter2\", {permissions} }}] }}");
+    let nats = NatsServer::builder().config(&config).start().unwrap();
+    let contexts = world.path("config/nats/context");
+    std::fs::create_dir_all(&contexts).unwrap();
+    let context = json!({ "url": nats.url(), "user": "ann", "password": "hunter2", "inbox_prefix": "_INBOX.ann" });
+    std::fs::write(contexts.join("lab.json"), context.to_string()).unwrap();
+    let natsbridge = |words: &[&str], variables: &[(&str, &str)]| {
+        let mut command = world.program(words);
+        command.env("XDG_CONFIG_HOME", world.path("config")).env("PASSWORD", "hunter2").env_remove("NATS_URL");
+        run(command.envs(variables.iter().copied()))
+    };
+    let url = nats.url();
+    let save = ["profile", "save", "lab", "--nats", &url, "--user", "ann", "--password-env", "PASSWORD"];
+    assert_eq!(natsbridge(&[&save[..], &["--inbox-prefix", "_INBOX.ann.*"]].concat(), &[]).code, Some(2));
+    assert_eq!(natsbridge(&[&save[..], &["--inbox-prefix", "_INBOX.ann"]].concat(), &[]).code, Some(0));
+    let login = [("NATS_URL", &*url), ("NATS_USER", "ann"), ("NATS_PASSWORD", "hunter2")];
+    let ours = [&login[..], &[("NATS_INBOX_PREFIX", "_INBOX.ann")]].concat();
+    for (words, variables, wanted) in [
+        (&[][..], &login[..], "fail"),
+        (&["--inbox-prefix", "_INBOX.ann"], &login, "ok"),
+        (&[], &ours, "ok"),
+        (&["--profile", "lab"], &[], "ok"),
+        (&["--context", "lab"], &[], "ok"),
+    ] {
+        let ended = natsbridge(&[&["doctor", "--json"], words].concat(), variables);
+        let (state, text) = check(&ended, "inbox");
+        assert_eq!(state, wanted, "{words:?} {text}");
+        assert!(wanted == "ok" || text.contains("_INBOX.> for this user, or set --inbox-prefix"), "{text}");
+    }
+    let wrong = natsbridge(&["doctor", "--inbox-prefix", "a b"], &login);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("--inbox-prefix can't be used"), "{}", wrong.stderr);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use natsbridge_core::{Limits, ReceivePolicy, redacted};
 use natsbridge_fileserver::{Downloader, Origin, RetryPolicy, RootCertificates, Uploader};
-use natsbridge_nats::{ConnectOptions, SubjectFilter};
+use natsbridge_nats::{ConnectOptions, Subject, SubjectError, SubjectFilter};
 use uuid::Uuid;
 
 use crate::Error;
@@ -76,8 +76,9 @@ impl Config {
     /// One of `NATS_CREDS` (a credentials file), `NATS_NKEY` (a file with an nkey seed), `NATS_TOKEN`, and `NATS_USER` with
     /// `NATS_PASSWORD` says who we are. `NATS_CA` (PEM file of trusted certificates), `NATS_CERT` and `NATS_KEY` (PEM files
     /// of a client certificate and its key) rule out a connection without TLS; `NATS_TLS_FIRST=true` begins with the
-    /// handshake. `FILESERVER_CA` is a PEM file of further authorities for file servers, which is read here. A variable that
-    /// is not set, or empty, keeps its default.
+    /// handshake. `NATS_INBOX_PREFIX` is the subject below which replies arrive ([`ConnectOptions::inbox_prefix`]).
+    /// `FILESERVER_CA` is a PEM file of further authorities for file servers, which is read here. A variable that is not
+    /// set, or empty, keeps its default.
     ///
     /// # Errors
     /// [`Error::Config`] naming the variable whose value can't be used.
@@ -117,6 +118,10 @@ impl Config {
         };
         let mut config = Self::new(variable("NATS_URL")?.as_deref().unwrap_or(Self::NATS_URL));
         config.nats = with_tls(with_credentials(config.nats, variable)?, variable)?;
+        if let Some(prefix) = variable("NATS_INBOX_PREFIX")? {
+            let refused = |error: SubjectError| ConfigError::new("NATS_INBOX_PREFIX", error.to_string());
+            config.nats = config.nats.inbox_prefix(Subject::new(prefix).map_err(refused)?);
+        }
         if let Some(url) = variable("FILESERVER_URL")? {
             let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
             if !matches!(scheme.as_deref(), Some("http" | "https")) {
@@ -383,6 +388,7 @@ mod tests {
             (&[("NATS_CERT", "a.pem")], "NATS_CERT"),
             (&[("NATS_KEY", "a.key")], "NATS_KEY"),
             (&[("NATS_TLS_FIRST", "yes")], "NATS_TLS_FIRST"),
+            (&[("NATS_INBOX_PREFIX", "_INBOX.ann.>")], "NATS_INBOX_PREFIX"),
         ] {
             let error = set(variables).unwrap_err();
             assert_eq!(error.variable, named, "{error}");

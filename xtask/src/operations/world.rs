@@ -251,6 +251,7 @@ impl World {
             .env("NATS_URL", format!("tls://localhost:{}", self.port("nats")))
             .env("NATS_USER", user)
             .env("NATS_PASSWORD", password(user))
+            .env("NATS_INBOX_PREFIX", format!("_INBOX.{user}"))
             .env("NATS_CA", &authority)
             .env("FILESERVER_URL", self.files_url())
             .env("FILESERVER_CA", &authority);
@@ -325,6 +326,16 @@ impl World {
             }
         }
         println!("ok  nobody may publish where that is not theirs");
+        for user in USERS {
+            let others = USERS.iter().filter(|other| **other != user).map(|other| format!("_INBOX.{other}.>"));
+            for subject in others.chain(["_INBOX.>".to_owned()]) {
+                let (code, text) = self.output(user, &["receive", &subject, "--for", "1s"])?;
+                if code != Some(3) || !text.to_lowercase().contains("permission") {
+                    bail!("{user} may read {subject}: {code:?} {text}");
+                }
+            }
+        }
+        println!("ok  nobody may read the inbox of another user");
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use natsbridge::broker::Subject;
+use natsbridge::broker::{Broker as _, Subject};
 use natsbridge::wire::{Header, Limits};
 use natsbridge::{Bridge, Config, Metadata, Purpose};
 use tokio::time::Instant;
@@ -31,8 +31,13 @@ pub(super) async fn check(
 ) -> Result<(), Failure> {
     let requires_tls = config.connect_options().requires_tls();
     let start = Instant::now();
-    let bridge = match Bridge::connect(config.sender_name(NAME)).await {
-        Ok(bridge) => bridge,
+    let connected = config.connect_options().clone().connect().await;
+    let connected = connected.map_err(natsbridge::Error::from).and_then(|broker| {
+        let inbox = broker.new_inbox();
+        Ok((Bridge::with_broker(broker, config.sender_name(NAME))?, inbox))
+    });
+    let (bridge, own) = match connected {
+        Ok(connected) => connected,
         Err(error) => {
             // An expired certificate is the cause, and what the error says of it comes from three libraries.
             for server in servers {
@@ -56,7 +61,7 @@ pub(super) async fn check(
     if let Some(greeting) = greeting {
         checks.add(login(&server, &greeting))?;
     }
-    checks.add(inbox(&bridge).await)?;
+    checks.add(inbox(&bridge, own.as_str()).await)?;
     if let Some((subject, only)) = subject {
         permissions(&bridge, subject, only, checks).await?;
     }
@@ -81,38 +86,39 @@ fn encryption(server: &str, encrypted: bool) -> Check {
 
 fn login(server: &str, greeting: &Greeting) -> Check {
     match (greeting.auth_required, leaves_the_machine(server)) {
-        (true, _) => Check::ok("login", "the server asks who we are, and took the answer"),
-        (false, false) => Check::ok("login", "the server asks nobody who they are; it is on this machine"),
+        (true, _) => Check::ok("login", "the server requires a login, and accepted ours"),
+        (false, false) => Check::ok("login", "the server requires no login; it is on this machine"),
         (false, true) => Check::warn(
             "login",
-            "the server asks nobody who they are",
+            "the server requires no login, and is not on this machine",
             "set `authorization` in its configuration, so that strangers can neither read nor send",
         ),
     }
 }
 
-/// Answers and acknowledgements arrive at a subject below `_INBOX`
-async fn inbox(bridge: &Bridge) -> Check {
-    let subject = format!("_INBOX.doctor.{}", bridge.sender_id());
+/// Replies and acknowledgements arrive at a subject below the inbox prefix
+async fn inbox(bridge: &Bridge, own: &str) -> Check {
     let listened = async {
         // The first one makes the inbox, and a new subscription waits for its refusal: neither is the server's time.
         bridge.confirm().await?;
-        bridge.subscribe(&subject).await.map(drop)?;
+        bridge.subscribe(own).await.map(drop)?;
         let start = Instant::now();
         bridge.confirm().await?;
         Ok::<_, natsbridge::Error>(start.elapsed())
     };
     match listened.await {
-        Ok(took) => Check::ok("inbox", format!("answers can arrive; a round trip takes {} us", took.as_micros())),
+        Ok(took) => Check::ok("inbox", format!("replies can arrive; a round trip takes {} us", took.as_micros())),
         Err(error) => {
             let mut check = Check::failed("inbox", &error.into());
-            check.fix.get_or_insert_with(|| "allow publish and subscribe on _INBOX.> for this user".to_owned());
+            let prefix = own.rsplit_once('.').map_or(own, |(prefix, _)| prefix);
+            let fix = format!("allow publish and subscribe on {prefix}.> for this user, or set --inbox-prefix");
+            check.fix.get_or_insert(fix);
             check
         }
     }
 }
 
-/// Publishes a probe on the subject and listens for it
+/// Publishes a probe on the subject and subscribes to it
 async fn permissions(
     bridge: &Bridge,
     subject: &str,
@@ -126,7 +132,7 @@ async fn permissions(
     let mut inbox = match subscribed.transpose() {
         Ok(None) => None,
         Ok(Some(inbox)) => {
-            checks.add(Check::ok("subscribe", format!("{subject} can be listened to")))?;
+            checks.add(Check::ok("subscribe", format!("{subject} can be subscribed to")))?;
             Some(inbox.lazy())
         }
         Err(error) => {
@@ -147,7 +153,7 @@ async fn permissions(
     let metadata: Metadata = [("doctor".to_owned(), true.into())].into_iter().collect();
     let probe = bridge.message(subject).purpose(Purpose::UpdateStatus).receiver_name(NAME).metadata(metadata);
     let start = Instant::now();
-    // Listened for meanwhile: a confirmed publish waits for a refusal longer than the message travels.
+    // Received meanwhile: a confirmed publish waits for a refusal longer than the message travels.
     let came = async {
         let Some(inbox) = &mut inbox else { return None };
         while let Some(message) = inbox.next().await {

@@ -22,6 +22,7 @@ struct Context {
     key: String,
     ca: String,
     tls_first: bool,
+    inbox_prefix: String,
     nsc: String,
     user_jwt: String,
     socks_proxy: String,
@@ -78,6 +79,7 @@ impl Context {
             ("NATS_KEY", file(self.key)),
             ("NATS_CA", file(self.ca)),
             ("NATS_TLS_FIRST", if self.tls_first { "true".to_owned() } else { String::new() }),
+            ("NATS_INBOX_PREFIX", self.inbox_prefix),
         ];
         // The order of the `nats` program, which takes the first one.
         if !self.user.is_empty() && self.password.is_empty() && self.token.is_empty() {

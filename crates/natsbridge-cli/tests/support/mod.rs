@@ -34,6 +34,7 @@ pub fn program() -> Command {
         "NATS_CERT",
         "NATS_KEY",
         "NATS_TLS_FIRST",
+        "NATS_INBOX_PREFIX",
         "FILESERVER_URL",
         "FILESERVER_TOKEN",
         "FILESERVER_CA",
@@ -162,10 +163,10 @@ impl World {
         command
     }
 
-    /// A receiver that listens already
+    /// A receiver that has subscribed
     pub fn receiver(&self, words: &[&str]) -> Running {
         let receiver = Running::start(&mut self.program(["receive", "--json"].iter().chain(words)));
-        receiver.said("listening on ");
+        receiver.said("subscribed to ");
         receiver
     }
 

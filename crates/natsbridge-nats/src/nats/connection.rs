@@ -87,7 +87,12 @@ impl Connection {
     /// The inbox for the replies to requests
     pub(crate) async fn inbox(&self) -> Result<&Inbox, BrokerError> {
         let inbox = self.opened_inbox().await?;
-        if self.signals.is_inbox_denied() { Err(Inbox::denied()) } else { Ok(inbox) }
+        if self.signals.is_inbox_denied() { Err(self.inbox_denied()) } else { Ok(inbox) }
+    }
+
+    /// Why no reply can arrive where the server refuses the inbox
+    pub(crate) fn inbox_denied(&self) -> BrokerError {
+        Inbox::denied(&self.inbox_root)
     }
 
     async fn opened_inbox(&self) -> Result<&Inbox, BrokerError> {

@@ -79,9 +79,11 @@ impl Inbox {
         Reply { subject, number, receiver, waiting: self.waiting.clone() }
     }
 
-    pub(crate) fn denied() -> BrokerError {
-        let message = "the server does not let this connection subscribe to its inbox, so no reply can arrive; allow it to \
-                       publish and subscribe to `_INBOX.>`, or set an inbox prefix that is allowed";
+    pub(crate) fn denied(root: &str) -> BrokerError {
+        let message = format!(
+            "the server does not let this connection subscribe to its inbox, so no reply can arrive; allow it to publish \
+             and subscribe to `{root}.>`, or set an inbox prefix that is allowed"
+        );
         BrokerError::new(BrokerErrorKind::PermissionDenied, message)
     }
 }

@@ -33,7 +33,6 @@ use crate::options::ConnectOptions;
 use crate::subject::{QueueGroup, Subject, SubjectFilter};
 use crate::subscription::Subscription;
 use connection::Connection;
-use inbox::Inbox;
 use pump::Pump;
 use signals::Signals;
 
@@ -329,7 +328,7 @@ impl Inner {
                     received = reply.received() => return received,
                     _ = changes.changed() => {
                         if self.connection.signals.is_inbox_denied() {
-                            return Err(Inbox::denied());
+                            return Err(self.connection.inbox_denied());
                         }
                         if self.connection.signals.is_closed() {
                             return Err(BrokerError::closed());
