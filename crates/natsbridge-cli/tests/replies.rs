@@ -15,7 +15,7 @@ use support::{Ended, Running, World, captured, publish, run};
 fn service(world: &World, options: &[&str], script: &str) -> Running {
     let mut reply = world.program(["reply", "s", "--json"].iter().chain(options));
     let service = Running::start(reply.args(["--exec", "sh", "--", "-c", script]));
-    service.said("answering s");
+    service.said("replying to s");
     service
 }
 
@@ -50,11 +50,11 @@ fn program_replies_with_its_output_and_gets_the_message() {
     assert_eq!((&answer["msg_purpose"], &answer["correlation_id"]), (&json!("chat"), &json!("c1")));
     let line = service.json();
     assert_eq!(line["msg_id"], answer["reply_to_msg_id"]);
-    assert_eq!((&line["answered"], &line["size"]), (&json!(true), &json!(20)));
+    assert_eq!((&line["replied"], &line["size"]), (&json!(true), &json!(20)));
     let ended = stop(service);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("handled 1, answered 1, refused 0, unreadable 0, repeated 0, lost 0"),
+        ended.stderr.contains("handled 1, replied 1, refused 0, unreadable 0, repeated 0, lost 0"),
         "{}",
         ended.stderr
     );
@@ -76,7 +76,7 @@ fn failing_program_refuses_with_its_first_line() {
     let refused = run(&mut world.program(["request", "s", "--text", "code=3"]));
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(8), ""), "{}", refused.stderr);
     assert_eq!(refused.stderr.matches("no job 3").count(), 1, "{}", refused.stderr);
-    assert!(stop(service).stderr.contains("answered 0, refused 3"));
+    assert!(stop(service).stderr.contains("replied 0, refused 3"));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn slow_program_is_killed() {
     let service = service(&world, &["--timeout", "300ms"], "echo $$; echo $$ >pid; exec sleep 60");
     let refused = ask(&world, &["--text", "a=b"]);
     assert_eq!(refused.code, Some(8), "{}", refused.stderr);
-    assert!(refused.stderr.contains("timed_out"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("timeout"), "{}", refused.stderr);
     let pid = std::fs::read_to_string(world.path("pid")).unwrap();
     let start = Instant::now();
     // Killed at once; it is gone as soon as it is waited for.
@@ -94,7 +94,7 @@ fn slow_program_is_killed() {
         assert!(start.elapsed() < Duration::from_secs(20), "{pid} still runs");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(service.json()["code"], "timed_out");
+    assert_eq!(service.json()["code"], "timeout");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn programs_running_at_once_are_limited_as_asked() {
     let counts: Vec<u64> =
         answers.map(|answer| answer["payloads"][0]["value"].as_str().unwrap().trim().parse().unwrap()).collect();
     assert_eq!(counts.iter().max(), Some(&2), "{counts:?}");
-    assert!(stop(service).stderr.contains("handled 6, answered 6"));
+    assert!(stop(service).stderr.contains("handled 6, replied 6"));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn message_without_reply_subject_is_handled_and_output_fits() {
     let world = World::start();
     let mut reply = world.program(["reply", "s", "--exec", "cat"]);
     let service = Running::start(&mut reply);
-    service.said("answering s");
+    service.said("replying to s");
     let name = "\u{1b}[2J世界".repeat(30);
     assert_eq!(run(&mut world.program(["send", "s", "--text", "a=b", "--sender-name", &name])).code, Some(0));
     let line = service.line();
@@ -175,9 +175,9 @@ fn message_without_reply_subject_is_handled_and_output_fits() {
     publish(&world.nats, "s", b"no envelope");
     publish(&world.nats, "s", br#"{"msg_id":"empty","sender_name":"x","payloads":[]}"#);
     let line = service.line();
-    assert!(line.contains("done in") && line.contains("no answer was asked for"), "{line}");
+    assert!(line.contains("done in") && line.contains("no reply was asked for"), "{line}");
     let ended = stop(service);
-    assert!(ended.stderr.contains("handled 2, answered 0, refused 0, unreadable 1"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("handled 2, replied 0, refused 0, unreadable 1"), "{}", ended.stderr);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn replies_go_to_listed_subjects_alone() {
         publish(&world.nats, "s", message.to_string().as_bytes());
     }
     let answered: Vec<_> =
-        (0..2).map(|_| service.json()).map(|line| (line["msg_id"].clone(), line["answered"].clone())).collect();
+        (0..2).map(|_| service.json()).map(|line| (line["msg_id"].clone(), line["replied"].clone())).collect();
     for line in [(json!("m0"), json!(false)), (json!("m1"), json!(true))] {
         assert!(answered.contains(&line), "{answered:?}");
     }
@@ -213,7 +213,7 @@ fn long_refusal_is_printed_whole_to_a_pipe() {
         "-c",
         &format!("echo {words} >&2; exit 3"),
     ]));
-    service.said("answering s");
+    service.said("replying to s");
     assert_eq!(ask(&world, &["--text", "a=b"]).code, Some(8));
     let line = service.line();
     assert!(line.ends_with(&format!("refused (handler): {}", words.trim_end())), "{line}");

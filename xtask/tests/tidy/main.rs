@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 mod calls;
+mod codes;
 mod documents;
 mod imports;
 mod modules;

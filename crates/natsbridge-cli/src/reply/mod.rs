@@ -1,4 +1,4 @@
-//! `natsbridge reply`: answers each message of a subject with what a program makes of it.
+//! `natsbridge reply`: replies to each message of a subject with what a program makes of it.
 
 mod program;
 
@@ -104,17 +104,17 @@ fn jobs(text: &str) -> Result<usize, String> {
 #[derive(Default)]
 struct Tally {
     handled: u64,
-    answered: u64,
+    replied: u64,
     refused: u64,
     unread: u64,
-    /// Arrived, and not answered when the program had to end
+    /// Arrived, and not replied to when the program had to end
     unhandled: u64,
 }
 
 /// What became of one message
 struct Handled {
     message: Message,
-    /// Bytes of the answer
+    /// Bytes of the reply
     outcome: Result<usize, Refusal>,
     /// Whether its sender was told
     told: bool,
@@ -124,7 +124,7 @@ struct Handled {
 /// What a break of the connection means
 const MEANING: Meaning = Meaning {
     gone: "Requests sent meanwhile get no reply from here.",
-    back: "It answers again; who asked meanwhile has no reply.",
+    back: "It replies again; requests that were sent meanwhile have no reply.",
 };
 
 impl Reply {
@@ -155,22 +155,22 @@ impl Reply {
             pass_secrets: self.pass_secrets,
             scratch: Scratch::new(),
         };
-        output::note(&format!("answering {}", self.subject));
+        output::note(&format!("replying to {}", self.subject));
         crate::notify::ready();
 
         let mut tally = Tally::default();
-        let done = self.answer_all(&bridge, &program, &connection, &stop, &mut inbox, &mut tally).await;
+        let done = self.reply_all(&bridge, &program, &connection, &stop, &mut inbox, &mut tally).await;
         let connected = connection.is_up();
         // What follows is our own leaving.
         drop(connection);
         if connected {
             session::end(&bridge).await;
         }
-        let Tally { handled, answered, refused, unread, unhandled } = tally;
+        let Tally { handled, replied, refused, unread, unhandled } = tally;
         if !matches!(done, Err(Failure::OutputClosed)) {
             let losses = session::losses(&inbox, self.queue.is_some());
             output::note(&format!(
-                "handled {handled}, answered {answered}, refused {refused}, unreadable {unread}, {losses}, \
+                "handled {handled}, replied {replied}, refused {refused}, unreadable {unread}, {losses}, \
                  unhandled {unhandled}"
             ));
         }
@@ -191,8 +191,8 @@ impl Reply {
         Ok(inbox.lazy())
     }
 
-    /// Answers until the end; says whether the connection was closed before a signal came
-    async fn answer_all(
+    /// Replies until the end; says whether the connection was closed before a signal came
+    async fn reply_all(
         &self,
         bridge: &Bridge,
         program: &Program,
@@ -214,7 +214,7 @@ impl Reply {
                 () = stop.over(self.grace) => over = true,
                 message = inbox.next(), if taking && running.len() < self.jobs => match message {
                     None => taking = false,
-                    // An answer is not answered: two programs would go on for ever.
+                    // A reply gets no reply: two programs would go on for ever.
                     Some(Ok(message)) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => {}
                     Some(Ok(message)) => running.push(handle(program, message)),
                     Some(Err(last)) if session::is_last(&last) => return Err(last.into()),
@@ -240,7 +240,7 @@ impl Reply {
     fn told(&self, handled: &Handled, tally: &mut Tally) -> Result<(), Failure> {
         let Handled { message, outcome, told, took } = handled;
         tally.handled += 1;
-        tally.answered += u64::from(outcome.is_ok() && *told);
+        tally.replied += u64::from(outcome.is_ok() && *told);
         tally.refused += u64::from(outcome.is_err());
         let header = message.header();
         if self.json {
@@ -250,7 +250,7 @@ impl Reply {
                 "msg_id": header.msg_id(),
                 "correlation_id": header.correlation_id(),
                 "sender_name": header.sender_name(),
-                "answered": told,
+                "replied": told,
                 "size": outcome.as_ref().ok(),
                 "code": refusal.map(|refusal| refusal.code),
                 "reason": refusal.map(|refusal| &refusal.reason),
@@ -262,10 +262,10 @@ impl Reply {
         let line = match outcome {
             Ok(size) if *told => {
                 let size = units::shown(u64::try_from(*size).unwrap_or(u64::MAX));
-                output::cut(&format!("{from}: answered with {size} in {} ms", took.as_millis()), listing::COLUMNS)
+                output::cut(&format!("{from}: replied with {size} in {} ms", took.as_millis()), listing::COLUMNS)
             }
             Ok(_) => {
-                let done = format!(": done in {} ms; no answer was asked for", took.as_millis());
+                let done = format!(": done in {} ms; no reply was asked for", took.as_millis());
                 output::cut(&from, listing::COLUMNS - done.len()) + &done
             }
             Err(refusal) => {
@@ -293,11 +293,11 @@ async fn handle(program: &Program, message: Message) -> Handled {
     };
     let told = match told {
         Ok(()) => true,
-        // Whoever names no subject for answers does not want one.
+        // Whoever names no subject for replies does not want one.
         Err(Error::NoReplySubject { .. }) => false,
         Err(error) => {
             let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::warn!(error, msg_id = message.header().msg_id(), "an answer could not be sent");
+            tracing::warn!(error, msg_id = message.header().msg_id(), "a reply could not be sent");
             false
         }
     };
@@ -310,6 +310,6 @@ async fn reply(message: &Message, answer: &[u8]) -> Result<(), Error> {
         Err(_) => message.reply().binary("reply", answer.to_vec()),
     };
     draft.send().await?;
-    // Remembers the message, so that a repeat does not run the program again; who asked has the answer by now.
+    // Remembers the message, so that a repeat does not run the program again; who asked has the reply by now.
     message.ack().await
 }

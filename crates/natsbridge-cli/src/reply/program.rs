@@ -1,4 +1,4 @@
-//! The program that answers: given a message's first payload, its output is the answer, within limits of time and size.
+//! The program that replies: given a message's first payload, its output is the reply, within limits of time and size.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -15,8 +15,8 @@ use crate::failure::{Failure, chain};
 use crate::output;
 use crate::scratch::Scratch;
 
-/// The longest answer, in bytes: it is held in memory
-const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+/// The longest reply, in bytes: it is held in memory
+const MAX_REPLY: u64 = 64 * 1024 * 1024;
 
 /// Bytes of standard error that are searched for a first line
 const FIRST_LINE: usize = 4_096;
@@ -36,7 +36,7 @@ pub(super) struct Program {
     pub(super) scratch: Scratch,
 }
 
-/// Why there is no answer; becomes a NACK (specification, section 6)
+/// Why there is no reply; becomes a NACK (specification, section 6)
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: &'static str,
@@ -105,11 +105,11 @@ impl Program {
             Ok(Err(error)) => return Err(Refusal::handler(format!("the program can't be followed: {error}"), true)),
             Err(_) => {
                 let reason = format!("the program took longer than {}", humantime::format_duration(self.timeout));
-                return Err(Refusal::new("timed_out", reason, true));
+                return Err(Refusal::new("timeout", reason, true));
             }
         };
         let Some(answer) = answer else {
-            let reason = format!("the answer is longer than {MAX_ANSWER} bytes");
+            let reason = format!("the reply is longer than {MAX_REPLY} bytes");
             return Err(Refusal::new("too_large", reason, false));
         };
         if status.success() {
@@ -203,13 +203,13 @@ impl Input {
     }
 }
 
-/// All of it; `None` where it is longer than an answer may be, which ends the program by a broken pipe
+/// All of it; `None` where it is longer than a reply may be, which ends the program by a broken pipe
 async fn limited(stdout: Option<impl AsyncRead + Unpin>) -> io::Result<Option<Vec<u8>>> {
     let mut answer = Vec::new();
     let Some(stdout) = stdout else { return Ok(Some(answer)) };
-    stdout.take(MAX_ANSWER + 1).read_to_end(&mut answer).await?;
+    stdout.take(MAX_REPLY + 1).read_to_end(&mut answer).await?;
     let len = u64::try_from(answer.len()).unwrap_or(u64::MAX);
-    Ok((len <= MAX_ANSWER).then_some(answer))
+    Ok((len <= MAX_REPLY).then_some(answer))
 }
 
 /// The first line; everything is passed on to our own standard error
