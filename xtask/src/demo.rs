@@ -80,7 +80,7 @@ fn next(natsbridge: &Path) -> String {
 fn start_receiver(mut command: Command, saved: &Path, deadline: Deadline) -> Result<Process> {
     command.args(["receive", "demo.>", "--count", "1", "--json", "--save"]).arg(saved);
     let mut receiver = Process::spawn("natsbridge receive", &mut command)?;
-    receiver.wait_for(deadline, |line| line.text.contains("listening on demo.>").then_some(()))?;
+    receiver.wait_for(deadline, |line| line.text.contains("subscribed to demo.>").then_some(()))?;
     Ok(receiver)
 }
 

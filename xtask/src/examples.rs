@@ -85,7 +85,7 @@ fn page(natsbridge: &Path, screenshot: Option<&str>) -> Result<()> {
     let mut receive = program();
     receive.args(["receive", "web.room", "--count", "1", "--json", "--save"]).arg(&saved);
     let mut receiver = Process::spawn("natsbridge receive", &mut receive)?;
-    receiver.wait_for(deadline, |line| line.text.contains("listening on web.room").then_some(()))?;
+    receiver.wait_for(deadline, |line| line.text.contains("subscribed to web.room").then_some(()))?;
 
     let mut drive = clean(Path::new("node"));
     let port = page.rsplit(':').next().unwrap_or_default();

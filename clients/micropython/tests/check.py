@@ -256,7 +256,7 @@ def readme(project):
     # The same message is read by the program written in Rust.
     command = [os.environ["NATSBRIDGE"], "receive", "lab.>", "--count", "1", "--json"]
     with Program(command, env=dict(os.environ, NO_COLOR="1")) as receiver:
-        receiver.until("listening on lab.>")
+        receiver.until("subscribed to lab.>")
         sent = Program(micropython("send.py", heap="1M"), **options)
         receiver.until('"temperature":21.5')
         sent.end()

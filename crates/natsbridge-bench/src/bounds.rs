@@ -119,7 +119,7 @@ impl Receiver {
         let mut command = Command::new(program);
         command.args(["receive", "bounds.shown", "--json", "--nats", nats_url]).stdin(Stdio::null());
         let process = Process::start(&mut command)?;
-        process.next_line(READY, |line| line.text.contains("listening on"))?;
+        process.next_line(READY, |line| line.text.contains("subscribed to"))?;
         Ok(Self(process))
     }
 

@@ -65,7 +65,7 @@ pub(crate) async fn full(world: &mut World, settings: &Settings, disk: &Disk) ->
         let words = ["receive", "chaos.disk", "--json", "--for", "60s"];
         Program::start(&world.program, &words, &world.settings(Side::Receiver))?
     };
-    receiving.ready("listening on").await?;
+    receiving.ready("subscribed to").await?;
     let payload = settings.folder.join("payload.bin");
     fs::write(&payload, vec![7; PAYLOAD])?;
 

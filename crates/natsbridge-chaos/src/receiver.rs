@@ -60,7 +60,7 @@ impl Receiver {
 
     async fn launch(&mut self, world: &World) -> Outcome<()> {
         let running = Program::start(&world.program, &self.words, &self.variables)?;
-        running.ready("listening on").await?;
+        running.ready("subscribed to").await?;
         self.running = Some(running);
         Ok(())
     }

@@ -50,10 +50,10 @@ pub(crate) enum Failure {
     /// What `inspect` found wrong
     #[error("the message has {problems} {}", if *.problems == 1 { "problem" } else { "problems" })]
     Unsound { problems: usize },
-    /// A request that nobody answers
+    /// A request without a reply
     #[error(transparent)]
     Unanswered(natsbridge::Error),
-    /// A request whose answer is a NACK
+    /// A request whose reply is a NACK
     #[error("refused by {} ({}): {}", output::harmless(receiver), output::harmless(code), output::harmless(reason))]
     Refused { receiver: String, code: String, reason: String },
     /// Probes that did not come back in time often enough

@@ -211,7 +211,7 @@ impl Record {
             }
             let at = start.elapsed().as_micros();
             for delivery in &batch {
-                // Answers between NATS clients, which `>` lets us overhear.
+                // Replies between NATS clients, which `>` lets us overhear.
                 if delivery.subject.as_str().starts_with("_INBOX.") && !self.subject.starts_with("_INBOX.") {
                     continue;
                 }

@@ -137,7 +137,7 @@ fn origin_not_allowed_is_reported_with_its_option_once() {
     let link = |url: &str| envelope(&json!({ "transport": "link", "encoding": "none", "data": url, "size": 3 }));
     let receiver = world.receiver(&["s", "--count", "2"]);
     let people = support::Running::start(&mut world.program(["receive", "s", "--count", "2"]));
-    people.said("listening on ");
+    people.said("subscribed to ");
     for (url, help) in [("http://files.test:8080/x", true), ("file:///etc/passwd", false)] {
         publish(&world.nats, "s", &link(url));
         let error = receiver.json()["error"].clone();

@@ -27,7 +27,7 @@ fn bucket_carries_a_large_payload_with_or_without_keys_to_read() {
         Running::start(&mut world.program(["receive", "s", "--json", "--count", "1", "--allow-origin", &s3.url()])),
     ];
     for receiver in &receivers {
-        receiver.said("listening on ");
+        receiver.said("subscribed to ");
     }
     let sent = run(with_keys(&mut world.program(["send", "s", "--file", "large=@large"]), &url));
     assert_eq!(sent.code, Some(0), "{}", sent.stderr);

@@ -151,7 +151,7 @@ fn unreadable_message_is_refused_with_its_code() {
     world.file("large", vec![0; 600_000]);
     let mut receive = world.program(["receive", "--json", "s", "--ack", "--count", "1"]);
     let receiver = Running::start(receive.env("FILESERVER_URL", "http://127.0.0.1:9"));
-    receiver.said("listening on ");
+    receiver.said("subscribed to ");
     let sent = run(&mut world.program(["send", "s", "--file", "large=@large", "--ack", "1"]));
     assert_eq!(sent.code, Some(8), "{}", sent.stderr);
     assert!(sent.stderr.contains("blocked_origin"), "{}", sent.stderr);

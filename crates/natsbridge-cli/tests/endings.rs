@@ -161,7 +161,7 @@ fn blocked(world: &World, words: &[&str]) -> std::process::Child {
     let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     std::io::BufRead::read_line(&mut said, &mut line).unwrap();
-    assert!(line.contains("listening on"), "{line}");
+    assert!(line.contains("subscribed to"), "{line}");
     child.stderr = Some(said.into_inner());
     publish_many(&world.nats, "s", 0..5_000);
     child
@@ -288,7 +288,7 @@ fn revoked_permission_is_reported_a_few_times_only() {
     let url = |user: &str| nats.url().replace("nats://", &format!("nats://{user}:pw@"));
     let mut receive = world.program(["receive", "s", "--ack", "--json", "--count", "500"]);
     let receiver = Running::start(receive.env("NATS_URL", url("ann")));
-    receiver.said("listening on");
+    receiver.said("subscribed to");
     let lines: String = (0..500).map(|n| format!("{n}\n")).collect();
     world.file("lines", lines);
     let mut send = world.program(["send", "s", "--lines", "--reply-to", "forbidden"]);

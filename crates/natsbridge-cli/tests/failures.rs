@@ -258,7 +258,7 @@ fn links_for_a_program_are_private_and_go_with_a_killed_reply() {
     let start = || {
         let mut reply = world.program(["reply", "s", "--allow-origin", &files.server.url(), "--exec", "cat"]);
         let reply = Running::start(reply.env("TMPDIR", &temporary));
-        reply.said("answering s");
+        reply.said("replying to s");
         reply
     };
     let mut killed = start();

@@ -139,7 +139,7 @@ fn numbers_that_would_arrive_changed_are_refused() {
         }
     }
     let twice = run(&mut world.program(["send", "s", "--dict", "d={\"a\":1,\"a\":2}"]));
-    assert!(twice.code == Some(5) && twice.stderr.contains("`a` stands twice"), "{}", twice.stderr);
+    assert!(twice.code == Some(5) && twice.stderr.contains("`a` occurs twice"), "{}", twice.stderr);
     let receiver = world.receiver(&["s", "--count", "1"]);
     let line = "{\"n\": 123456789012345678901234567890}";
     assert_eq!(piped(&mut world.program(["send", "s", "--lines"]), line.as_bytes()).code, Some(0));

@@ -142,7 +142,7 @@ fn message_is_taken_from_standard_input_or_from_a_subject() {
     assert!(child.wait().unwrap().success());
 
     let waiting = Running::start(&mut world.program(["inspect", "--subject", ">", "--json"]));
-    waiting.said("listening on ");
+    waiting.said("subscribed to ");
     publish(&world.nats, "s", b"hello");
     assert_eq!(codes(&waiting.ended()), ["not_json"]);
     let silent = inspected(&world, &["--subject", "s", "--timeout", "100ms"]);

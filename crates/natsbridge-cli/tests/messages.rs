@@ -241,7 +241,7 @@ fn output_for_people_fits_80_columns_without_escapes() {
     let world = World::start();
     let mut receive = world.program(["receive", "s", "--count", "1", "--save", "saved"]);
     let receiver = Running::start(&mut receive);
-    receiver.said("listening on ");
+    receiver.said("subscribed to ");
     world.file("t.csv", "a,b\n1,x\n");
     let name = "\u{1b}[31m世界".repeat(30);
     let mut send = world.program([

@@ -215,7 +215,7 @@ fn replying_program_gets_no_secrets_and_a_private_folder() {
         reply.args(["--exec", "sh", "--", "-c", script]);
         reply.env("TMPDIR", &temporary).env("AWS_SECRET_ACCESS_KEY", "a").env("FILESERVER_TOKEN", "b");
         let service = Running::start(&mut reply);
-        service.said("answering s");
+        service.said("replying to s");
         let asked = run(&mut world.program(["request", "s", "--file", "f=@large", "--json"]));
         let answer: Json = serde_json::from_str(&asked.stdout).unwrap_or_else(|_| panic!("{}", asked.stderr));
         assert_eq!(answer["payloads"][0]["value"], format!("{secrets}\ndrwx------\n"), "{answer}");

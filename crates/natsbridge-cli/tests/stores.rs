@@ -52,7 +52,7 @@ fn payload_goes_to_the_store_and_comes_from_it_with_its_credentials() {
             command
         };
         let receiver = Running::start(&mut command(&["receive", "s", "--json", "--count", "1"]));
-        receiver.said("listening on ");
+        receiver.said("subscribed to ");
         let sent = run(&mut command(&["send", "s", "--file", "f=@large"]));
         assert_eq!(sent.code, Some(0), "{path}: {}", sent.stderr);
         let line = receiver.json();

@@ -43,7 +43,7 @@ fn people_see_the_first_rows_and_media_are_named_by_content() {
     world.file("run.csv", "sensor,celsius\nkitchen,21.5\ncellar,12.0\n");
     world.file("photo", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
     let receiver = Running::start(&mut world.program(["receive", "s", "--save", "saved", "--count", "1"]));
-    receiver.said("listening on ");
+    receiver.said("subscribed to ");
     let words = ["send", "s", "--table", "t=@run.csv", "--image", "photo=@photo"];
     assert_eq!(run(&mut world.program(words)).code, Some(0));
     let shown = receiver.ended().stdout;

@@ -180,7 +180,7 @@ fn payload(dice: &mut Dice, number: usize) -> String {
     }
     let mut members: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     if dice.roll(10) == 0 && !members.is_empty() {
-        // A key that stands twice, once in disguise.
+        // A key that occurs twice, once in disguise.
         members.push(dice.of(&["\"data\":\"aGk=\"", "\"d\\u0061ta\":\"aGk=\"", "\"metadata\":{}"]).to_owned());
     }
     format!("{{{}}}", members.join(","))

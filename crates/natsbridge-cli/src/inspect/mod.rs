@@ -120,11 +120,11 @@ impl Inspect {
         let filter = SubjectFilter::new(subject).map_err(natsbridge::Error::from)?;
         let broker = nats.connect().await.map_err(natsbridge::Error::from)?;
         let mut messages = broker.subscribe(filter, None).await.map_err(natsbridge::Error::from)?;
-        output::note(&format!("listening on {subject}"));
+        output::note(&format!("subscribed to {subject}"));
         let next = async {
             loop {
                 let delivery = messages.next().await.ok_or(Failure::ConnectionClosed)?;
-                // Answers between NATS clients, which `>` lets us overhear.
+                // Replies between NATS clients, which `>` lets us overhear.
                 if subject.starts_with("_INBOX.") || !delivery.subject.as_str().starts_with("_INBOX.") {
                     return Ok(delivery.payload);
                 }
@@ -200,7 +200,7 @@ fn header_lines(header: &Header, style: Style) -> Vec<String> {
         ("from", both(header.sender_name(), header.sender_id())),
         ("to", if to.is_empty() { "everyone".to_owned() } else { to }),
         ("reply to", header.reply_to().to_owned()),
-        ("answers", header.reply_to_msg_id().to_owned()),
+        ("in reply to", header.reply_to_msg_id().to_owned()),
         ("broker", redacted(header.broker_url())),
         ("metadata", if metadata.is_empty() { String::new() } else { Json::Object(metadata.clone()).to_string() }),
     ];

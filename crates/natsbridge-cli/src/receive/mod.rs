@@ -166,7 +166,7 @@ impl Receive {
             _ = stop.requested() => return Ok(()),
         };
         let mut run = Run::new(&self, &bridge, &connection, &stop, inbox);
-        output::note(&format!("listening on {}", self.subject));
+        output::note(&format!("subscribed to {}", self.subject));
         crate::notify::ready();
 
         let end = run.run().await;

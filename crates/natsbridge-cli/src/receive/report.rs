@@ -232,7 +232,7 @@ impl Report {
     /// Tells the sender that the message was printed, or why it can't be read
     pub(crate) async fn acknowledge(&self, bridge: &Bridge, message: &Result<Message, Error>) -> bool {
         let answered = match (message, &self.problem) {
-            // An answer is not answered: two programs would go on for ever.
+            // A reply gets no reply: two programs would go on for ever.
             (Ok(message), _) if matches!(message.header().msg_purpose(), Purpose::Ack | Purpose::Nack) => return false,
             (Ok(message), None) => message.ack().await,
             (Ok(message), Some(problem)) => message.nack(nack(problem.code, &problem.told, problem.retryable)).await,

@@ -14,7 +14,7 @@ const DIGITS: usize = 17;
 /// Reads JSON, and refuses what could not be sent exactly
 ///
 /// A number travels as an integer of 64 bits or as a float's shortest decimal; one that is neither would arrive as
-/// another number. Of a key that stands twice in an object, the first value would be lost.
+/// another number. Of a key that occurs twice in an object, the first value would be lost.
 ///
 /// # Errors
 /// What is wrong, counting lines from `first`, the line that the text begins in.
@@ -113,7 +113,7 @@ fn numbers(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Reads any JSON value; an object with a key that stands twice is an error
+/// Reads any JSON value; an object with a key that occurs twice is an error
 struct Exact;
 
 impl<'de> DeserializeSeed<'de> for Exact {
@@ -172,7 +172,7 @@ impl<'de> Visitor<'de> for Exact {
         while let Some(key) = entries.next_key::<String>()? {
             if object.contains_key(&key) {
                 let key = natsbridge::wire::shown(&key);
-                return Err(A::Error::custom(format!("the key `{key}` stands twice in one object")));
+                return Err(A::Error::custom(format!("the key `{key}` occurs twice in one object")));
             }
             object.insert(key, entries.next_value_seed(Self)?);
         }
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn duplicate_keys_and_broken_json_are_refused() {
         let error = json("{\"a\":[{\"b\":1,\"c\":2,\"b\":3}]}", 1).unwrap_err();
-        assert!(error.contains("`b` stands twice"), "{error}");
+        assert!(error.contains("`b` occurs twice"), "{error}");
         for text in ["", "{", "1 2", "[1,]", "NaN", "\"\\ud800\"", &"[".repeat(10_000)] {
             assert!(json(text, 1).is_err(), "{text}");
         }

@@ -231,7 +231,7 @@ mod tests {
             (&b"{\"a\":1}\n[2]\n"[..], Format::JsonLines, "line 2: "),
             (b"{\"a\":1}\n{\"a\":1e400}\n", Format::JsonLines, "line 2, "),
             (b"[{\"a\":\n123456789012345678901234567890}]", Format::Json, "line 2 "),
-            (b"{\"a\":1,\"a\":2}\n", Format::JsonLines, "`a` stands twice"),
+            (b"{\"a\":1,\"a\":2}\n", Format::JsonLines, "`a` occurs twice"),
             (b"{\"a\":1}", Format::Json, "--dict"),
             (b"{\n\"a\":1}", Format::JsonLines, "--dict"),
             (b"[1,2]", Format::Json, "item 1 is no object"),

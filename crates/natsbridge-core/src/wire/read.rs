@@ -315,7 +315,7 @@ fn stated_size(raw: Option<Raw<'_>>) -> Result<Option<u64>, Fault> {
     Ok((size > 0).then_some(size))
 }
 
-/// Metadata, in which a key that stands twice could hide the value that is checked
+/// Metadata, in which a key that occurs twice could hide the value that is checked
 struct UniqueKeys(Metadata);
 
 impl<'de> Deserialize<'de> for UniqueKeys {

@@ -1,4 +1,6 @@
 //! The usual extension of a picture, sound, film or archive, known by its first bytes.
+//!
+//! Not from the embedded file server's table: that one says what Plik says to the byte, and knows neither FLAC nor TIFF.
 
 /// First bytes that are looked at
 pub(super) const LOOKED_AT: usize = 64;
