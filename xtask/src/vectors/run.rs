@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 
 use super::judge::judge;
-use super::{load, skips};
+use super::skips::{self, Skip};
+use super::{Vector, load};
 use crate::peers::{self, Peer, Talk};
 
 /// How long one answer may take; a browser starts meanwhile
@@ -27,6 +28,29 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Counts an answer: a peer that can't do the vector has to refuse it with the code that `skips.json` names
+    fn note(&mut self, vector: &Vector, answer: Result<Value>, skip: Option<&Skip>) {
+        let code = answer.as_ref().ok().and_then(|answer| answer["error"].as_str()).map(str::to_owned);
+        let outcome = match answer {
+            Ok(answer) if answer.get("skip").is_some() => {
+                Err(format!("the peer skips it ({}), and skips.json does not", answer["skip"]))
+            }
+            Ok(answer) => judge(vector, &answer).map_err(|failure| format!("{failure:#}")),
+            Err(failure) => Err(format!("{failure:#}")),
+        };
+        let name = vector.name.clone();
+        match (outcome, skip.map(|skip| (skip, skip.code.as_deref()))) {
+            (Ok(()), None) => self.passed += 1,
+            (Ok(()), Some(_)) => self.failed.push((name, "it passes: take it out of skips.json".to_owned())),
+            (Err(_), Some((skip, None))) => self.skipped.push((name, skip.reason.clone())),
+            (Err(_), Some((_, wanted))) if code.as_deref() == wanted => self.passed += 1,
+            (Err(why), Some((_, Some(wanted)))) => {
+                self.failed.push((name, format!("{why}; skips.json says `{wanted}`")))
+            }
+            (Err(why), None) => self.failed.push((name, why)),
+        }
+    }
+
     /// The failures, for people
     pub(crate) fn print_failures(&self) {
         for (vector, why) in self.failed.iter().take(SHOWN) {
@@ -67,22 +91,11 @@ pub(crate) fn tally(peer: &Peer) -> Result<Tally> {
     let mut talk = None;
     for vector in load()? {
         let skip = skips.iter().find(|skip| skip.covers(peer.name, &vector.name));
-        let outcome = match vector.question().and_then(|question| ask(&mut talk, peer, &question, PATIENCE)) {
-            Ok(answer) if answer.get("skip").is_some() => {
-                Err(format!("the peer skips it ({}), and skips.json does not", answer["skip"]))
-            }
-            Ok(answer) => judge(&vector, &answer).map_err(|failure| format!("{failure:#}")),
-            Err(failure) => {
-                talk = None;
-                Err(format!("{failure:#}"))
-            }
-        };
-        match (outcome, skip) {
-            (Ok(()), None) => tally.passed += 1,
-            (Ok(()), Some(_)) => tally.failed.push((vector.name, "it passes: take it out of skips.json".to_owned())),
-            (Err(_), Some(skip)) => tally.skipped.push((vector.name, skip.reason.clone())),
-            (Err(why), None) => tally.failed.push((vector.name, why)),
+        let answer = vector.question().and_then(|question| ask(&mut talk, peer, &question, PATIENCE));
+        if answer.is_err() {
+            talk = None;
         }
+        tally.note(&vector, answer, skip);
     }
     if let Some(talk) = talk {
         talk.end();
@@ -103,6 +116,24 @@ pub(crate) fn ask(talk: &mut Option<Talk>, peer: &Peer, question: &Value, patien
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_peer_cannot_read_is_refused_with_its_code() {
+        let name = "receive/valid/arrowtable_compressed_lz4_tiny";
+        let vector = load().unwrap().into_iter().find(|vector| vector.name == name).unwrap();
+        let skips = skips::load().unwrap();
+        let skip = skips.iter().find(|skip| skip.covers("dart", name));
+        let counts = |answer: Value, skip| {
+            let mut tally = Tally { peer: "dart", passed: 0, failed: Vec::new(), skipped: Vec::new() };
+            tally.note(&vector, Ok(answer), skip);
+            (tally.passed, tally.failed.len(), tally.skipped.len())
+        };
+        assert_eq!(counts(json!({"error": "unsupported"}), skip), (1, 0, 0));
+        assert_eq!(counts(json!({"error": "undecodable"}), skip), (0, 1, 0));
+        assert_eq!(counts(json!({"skip": "not here"}), skip), (0, 1, 0));
+        assert_eq!(counts(json!({"expect": vector.json["expect"]}), skip), (0, 1, 0));
+        assert_eq!(counts(json!({"error": "unsupported"}), None), (0, 1, 0));
+    }
 
     #[test]
     fn rust_passes_every_vector() {

@@ -1,4 +1,4 @@
-//! `skips.json`: which peer can't do which vectors, and why.
+//! `skips.json`: which peer can't do which vectors, why, and with which code it has to say so.
 
 use anyhow::{Context as _, Result, anyhow};
 use fs_err as fs;
@@ -13,6 +13,8 @@ pub(crate) struct Skip {
     /// A vector's name, where `*` stands for any text
     pub(super) vector: String,
     pub(super) reason: String,
+    /// The code with which the peer has to refuse; without one the vector is skipped
+    pub(super) code: Option<String>,
 }
 
 impl Skip {
@@ -31,7 +33,9 @@ pub(crate) fn load() -> Result<Vec<Skip>> {
         word.ok_or_else(|| anyhow!("skips.json: an entry without {key}: {entry}"))
     };
     let entry = |entry: &Value| {
-        Ok(Skip { runner: word(entry, "runner")?, vector: word(entry, "vector")?, reason: word(entry, "reason")? })
+        let code = entry.get("code").map(|_| word(entry, "code")).transpose()?;
+        let [runner, vector, reason] = [word(entry, "runner")?, word(entry, "vector")?, word(entry, "reason")?];
+        Ok(Skip { runner, vector, reason, code })
     };
     json.iter().map(entry).collect()
 }
