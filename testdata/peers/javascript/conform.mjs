@@ -123,7 +123,7 @@ export class Live extends Conformance {
   async publish(subject, parts, options) {
     const [envelope, json] = await smartsend(subject, parts, { ...this.options, ...options });
     try {
-      this.broker.publish(subject, utf8.encode(json));
+      this.broker.publish(subject, platform.encode(json));
       await this.broker.flush();
     } catch (error) {
       await discard(envelope);
