@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result, bail};
 use fs_err as fs;
 use serde_json::{Value, json};
 
-use crate::tools;
 use crate::workspace::{build, root};
+use crate::{peers, tools};
 
 /// What was asked for
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,9 @@ pub(crate) struct Wishes {
     /// Three minutes instead of a quarter of an hour
     #[arg(long)]
     quick: bool,
+    /// One step alone: codec, typed, languages, python, messages, links, memory, bounds or allocations
+    #[arg(long, conflicts_with = "docs")]
+    only: Option<String>,
     /// Where the report goes, with every sample
     #[arg(long)]
     json: Option<PathBuf>,
@@ -38,7 +41,7 @@ pub(crate) struct Wishes {
 pub(crate) fn run(wishes: &Wishes) -> Result<()> {
     let report = match &wishes.from {
         Some(file) => read(file)?,
-        None => measured(wishes.quick)?,
+        None => measured(wishes)?,
     };
     if let Some(file) = &wishes.json {
         let text = serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?;
@@ -56,19 +59,30 @@ fn read(file: &Path) -> Result<Vec<Value>> {
     serde_json::from_str(&text).with_context(|| format!("{} is no report of `cargo xtask bench`", file.display()))
 }
 
-fn measured(quick: bool) -> Result<Vec<Value>> {
+fn measured(wishes: &Wishes) -> Result<Vec<Value>> {
+    let quick = wishes.quick;
     let nats_server = tools::NATS_SERVER.locate()?;
     let nanio = tools::NANIO.locate()?;
     println!("building, optimised (the first time takes some minutes)");
     // Together, so that both have the same features of what they share.
     let words = ["--profile", "measured", "-p", "natsbridge-bench", "-p", "natsbridge-cli", "--bins"];
     let (bench, natsbridge) = (build(&words, "natsbridge-bench")?, build(&words, "natsbridge")?);
+    let of_python = wishes.only.as_ref().is_none_or(|step| step == "python");
+    let python = of_python.then(|| peers::optimised_python("measured"));
     let began = Instant::now();
     let mut command = on_two_cores(&bench);
     if quick {
         command.arg("--quick");
     }
+    if let Some(step) = &wishes.only {
+        command.args(["--only", step]);
+    }
     command.arg("--program").arg(&natsbridge).arg("--testdata").arg(root().join("testdata"));
+    match python {
+        Some(Ok(python)) => drop(command.arg("--python").arg(python)),
+        Some(Err(error)) => println!("the Python package is left out: {error:#}"),
+        None => {}
+    }
     let output = command
         .env("NATS_SERVER", &nats_server)
         .env("NANIO", &nanio)
@@ -81,7 +95,7 @@ fn measured(quick: bool) -> Result<Vec<Value>> {
     }
     let mut report: Vec<Value> = serde_json::from_slice(&output.stdout).context("the benchmark printed no report")?;
     let seconds = began.elapsed().as_secs_f64();
-    let target = quick.then_some(180.0);
+    let target = (quick && wishes.only.is_none()).then_some(180.0);
     report.push(json!({
         "measure": if quick { "the whole run, quick" } else { "the whole run" },
         "value": seconds,

@@ -122,7 +122,7 @@ pub(crate) fn locate(name: &'static str) -> Result<Peer> {
     let sources = match name {
         "node" => ["package-lock.json", "package.json"].map(|file| folder.join(file)).to_vec(),
         "browser" => ["../package-lock.json", "../package.json"].map(|file| folder.join(file)).to_vec(),
-        "python" => ENGINE.iter().map(|path| root().join(path)).chain([install.clone()]).collect(),
+        "python" => engine(&install),
         "python-pure" => vec![folder.join("requirements.txt")],
         _ => vec![install.clone()],
     };
@@ -130,9 +130,21 @@ pub(crate) fn locate(name: &'static str) -> Result<Peer> {
         // Its packages may be there by Node's installation; a browser is not.
         chromium()?;
     }
-    let home = installed(&format!("peer-{home}"), &sources, &install)?;
+    let home = installed(&format!("peer-{home}"), &sources, Command::new("bash").arg(&install))?;
     let arrow = !skips::load()?.iter().any(|skip| skip.covers(name, PLAIN_TABLE));
     Ok(Peer { name, program: PathBuf::from("bash"), args: vec![run, home], folder, arrow })
+}
+
+/// An interpreter with the Python package, built with this profile of cargo's, and with pandas
+pub(crate) fn optimised_python(profile: &str) -> Result<PathBuf> {
+    let install = root().join("testdata/peers/python/package/install.sh");
+    installed("bench-python", &engine(&install), Command::new("bash").env("PROFILE", profile).arg(&install))
+        .map(|home| home.join("bin/python"))
+}
+
+/// What the Python package is made from, and the script that installs it
+fn engine(install: &Path) -> Vec<PathBuf> {
+    ENGINE.iter().map(|path| root().join(path)).chain([install.to_owned()]).collect()
 }
 
 /// Makes sure that there is a browser: it is the one thing that only the system's own packages bring
@@ -149,10 +161,10 @@ fn chromium() -> Result<()> {
     Err(anyhow!("no Chromium; install it (apt-get install chromium) or name it in CHROMIUM"))
 }
 
-/// A folder of the cache, filled by the script when what it is made from has changed
+/// A folder of the cache, filled by the command, which takes it as its last argument, when what it is made from has changed
 ///
 /// The stamp is written last, so that half an installation is none.
-fn installed(name: &str, sources: &[PathBuf], install: &Path) -> Result<PathBuf> {
+fn installed(name: &str, sources: &[PathBuf], install: &mut Command) -> Result<PathBuf> {
     let mut digest = Sha256::new();
     for source in sources {
         add(&mut digest, source)?;
@@ -167,7 +179,7 @@ fn installed(name: &str, sources: &[PathBuf], install: &Path) -> Result<PathBuf>
     if home.exists() {
         fs::remove_dir_all(&home)?;
     }
-    process::output(Command::new("bash").arg(install).arg(&home)).with_context(|| format!("cannot install {name}"))?;
+    process::output(install.arg(&home)).with_context(|| format!("cannot install {name}"))?;
     fs::write(&mark, stamp)?;
     Ok(home)
 }

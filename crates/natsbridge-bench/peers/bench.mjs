@@ -1,9 +1,9 @@
-// Times the JavaScript implementation: seconds per smartsend and smartreceive of 10 KB binary, as JSON.
+// Times the JavaScript package: bench.mjs MODULE FOLDER prints the seconds of a smartsend and of a smartreceive of FOLDER/binary.json.
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-const [, , module, message] = process.argv;
+const [, , module, folder] = process.argv;
 const { smartsend, smartreceive } = await import(pathToFileURL(module));
 const CALLS = 2000;
 
@@ -18,8 +18,8 @@ async function perCall(call) {
   return samples.sort((a, b) => a - b)[3];
 }
 
-const json = readFileSync(message);
+const json = readFileSync(`${folder}/binary.json`);
 const data = [["payload", new Uint8Array(randomBytes(10_000)), "binary"]];
 const sending = await perCall(() => smartsend("chat.room", data));
 const receiving = await perCall(() => smartreceive(json));
-console.log(JSON.stringify([sending, receiving]));
+console.log(JSON.stringify({ binary: [sending, receiving] }));

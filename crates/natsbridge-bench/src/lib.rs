@@ -13,6 +13,7 @@ pub mod live;
 pub mod micro;
 pub mod nats;
 pub mod peers;
+pub mod python;
 pub mod report;
 pub mod sample;
 pub mod tables;

@@ -67,7 +67,7 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
             let job =
                 Job { size: bytes, count: count * effort.volume, ..Job::new(scenario, Side::Natsbridge, nats_url) };
             let verb = scenario.verb();
-            let effort = if target.is_some() { effort } else { effort.without_target() };
+            let effort = if target.is_some() { effort } else { effort.fewer() };
             let line = throughput(effort, &job, &format!("{verb} {}", size(bytes)), &mut lines)?;
             lines.push(line.target(target.map(Target::AtLeast)));
         }
@@ -75,7 +75,7 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
     // What is left of the speed when nothing but the envelope is added.
     let job = Job::new(Scenario::Written, Side::Natsbridge, nats_url);
     let job = Job { size: 1_000, count: 120_000 * effort.volume, ..job };
-    let line = throughput(effort.without_target(), &job, "publish 1 KB, written by core alone", &mut lines)?;
+    let line = throughput(effort.fewer(), &job, "publish 1 KB, written by core alone", &mut lines)?;
     lines.push(line);
     // With few messages on their way the processor is idle in between; the target stands for that as well.
     let job = Job::new(Scenario::Publish, Side::Natsbridge, nats_url);
@@ -90,13 +90,13 @@ pub fn messages(effort: Effort, nats_url: &str) -> Result<Vec<Line>, Failure> {
         let job = Job::new(Scenario::Publish, Side::Natsbridge, nats_url);
         let job = Job { size: 1_000, count: 120_000 * effort.volume, publishers, ..job };
         let name = format!("publish 1 KB from {publishers} connections");
-        let line = throughput(effort.without_target(), &job, &name, &mut lines)?;
+        let line = throughput(effort.fewer(), &job, &name, &mut lines)?;
         lines.push(line);
     }
     for (bytes, count) in nats::SIZES.into_iter().zip([4_000, 4_000, 3_000, 400]) {
         let job = Job::new(Scenario::Latency, Side::Natsbridge, nats_url);
         let job = Job { size: bytes, count: count * effort.volume, ..job };
-        latency(effort.without_target(), &job, &format!("latency of {}", size(bytes)), RAW, None, &mut lines)?;
+        latency(effort.fewer(), &job, &format!("latency of {}", size(bytes)), RAW, None, &mut lines)?;
     }
     let job =
         Job { size: 1_000, count: 2_000 * effort.volume, ..Job::new(Scenario::Deliver, Side::Natsbridge, nats_url) };

@@ -7,19 +7,20 @@ use std::time::Instant;
 
 use natsbridge_bench::job::Job;
 use natsbridge_bench::sample::Effort;
-use natsbridge_bench::{Failure, bounds, large, live, micro, peers, report, typed};
+use natsbridge_bench::{Failure, bounds, large, live, micro, peers, python, report, typed};
 use natsbridge_testkit::nats_server::NatsServer;
 use serde_json::Value as Json;
 
-const USAGE: &str = "natsbridge-bench [--quick] --program PATH --testdata DIR   (cargo xtask bench starts it)";
+const USAGE: &str = "\
+natsbridge-bench [--quick] [--only STEP] --program PATH --testdata DIR [--python PATH]
+(cargo xtask bench starts it)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match args.as_slice() {
         ["job", job] => perform(job),
-        ["--quick", "--program", program, "--testdata", testdata] => all(Effort::QUICK, program, testdata),
-        ["--program", program, "--testdata", testdata] => all(Effort::FULL, program, testdata),
-        _ => Err(USAGE.into()),
+        args => Wishes::read(args).and_then(|wishes| all(&wishes)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,37 +31,91 @@ fn main() -> ExitCode {
     }
 }
 
+/// What was asked for
+#[derive(Debug, Default)]
+struct Wishes<'a> {
+    quick: bool,
+    only: Option<&'a str>,
+    program: &'a str,
+    testdata: &'a str,
+    python: Option<&'a str>,
+}
+
+impl<'a> Wishes<'a> {
+    fn read(mut args: &[&'a str]) -> Result<Self, Failure> {
+        let mut wishes = Self::default();
+        while let [word, rest @ ..] = args {
+            args = match (*word, rest) {
+                ("--quick", rest) => {
+                    wishes.quick = true;
+                    rest
+                }
+                ("--only", [step, rest @ ..]) => {
+                    wishes.only = Some(step);
+                    rest
+                }
+                ("--program", [path, rest @ ..]) => {
+                    wishes.program = path;
+                    rest
+                }
+                ("--testdata", [path, rest @ ..]) => {
+                    wishes.testdata = path;
+                    rest
+                }
+                ("--python", [path, rest @ ..]) => {
+                    wishes.python = Some(path);
+                    rest
+                }
+                _ => return Err(USAGE.into()),
+            };
+        }
+        if let Some(unknown) = wishes.only.filter(|step| !STEPS.contains(step)) {
+            return Err(format!("there is no step {unknown}; there are {}", STEPS.join(", ")).into());
+        }
+        if wishes.program.is_empty() || wishes.testdata.is_empty() { Err(USAGE.into()) } else { Ok(wishes) }
+    }
+}
+
+/// In the order in which they are taken
+const STEPS: [&str; 9] =
+    ["codec", "typed", "languages", "python", "messages", "links", "memory", "bounds", "allocations"];
+
 fn perform(job: &str) -> Result<(), Failure> {
     let job: Job = serde_json::from_str(job)?;
     println!("{}", serde_json::to_string(&job.perform()?)?);
     Ok(())
 }
 
-fn all(effort: Effort, program: &str, testdata: &str) -> Result<(), Failure> {
-    let began = Instant::now();
-    let step = |name: &str| eprintln!("{:>4.0} s  {name}", began.elapsed().as_secs_f64());
-    let mut note = |text: String| eprintln!("        {text}");
+/// Every measure, or those of one step; those of the Python package where a Python that has it is named
+fn all(wishes: &Wishes<'_>) -> Result<(), Failure> {
+    let effort = if wishes.quick { Effort::QUICK } else { Effort::FULL };
+    let [program, testdata] = [wishes.program, wishes.testdata].map(Path::new);
     let server = NatsServer::builder().jetstream().start()?;
-
-    step("codec");
-    let mut lines = micro::all(effort)?;
-    step("values of the program's own types");
-    lines.extend(typed::all(effort)?);
-    step("other languages");
-    lines.extend(peers::all(effort, Path::new(testdata), &mut note)?);
-    step("messages over NATS");
-    lines.extend(live::messages(effort, &server.url())?);
-    step("large payloads");
-    lines.extend(live::large(effort, &server.url(), Path::new(program), &mut note)?);
-    step("memory of large files");
-    lines.extend(large::all(&mut note)?);
-    step("what strangers can make it hold");
-    lines.extend(bounds::all(&server.url(), Path::new(program))?);
-    step("allocations");
-    let mut report: Vec<Json> = lines.iter().map(report::Line::to_json).collect();
-    report.extend(allocations(&server.url())?);
+    let url = server.url();
+    let mut note = |text: String| eprintln!("        {text}");
+    let began = Instant::now();
+    let mut report: Vec<Json> = Vec::new();
+    for name in STEPS.into_iter().filter(|name| wishes.only.is_none_or(|only| only == *name)) {
+        eprintln!("{:>4.0} s  {name}", began.elapsed().as_secs_f64());
+        let lines = match (name, wishes.python) {
+            ("codec", _) => micro::all(effort)?,
+            ("typed", _) => typed::all(effort)?,
+            ("languages", _) => peers::all(effort, testdata, &mut note)?,
+            ("python", Some(python)) => python::all(effort, python.as_ref(), testdata, &url, program)?,
+            ("messages", _) => live::messages(effort, &url)?,
+            ("links", _) => live::large(effort, &url, program, &mut note)?,
+            ("memory", _) => large::all(&mut note)?,
+            ("bounds", _) => bounds::all(&url, program)?,
+            ("allocations", _) => {
+                report.extend(allocations(&url)?);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        report.extend(lines.iter().map(report::Line::to_json));
+    }
+    eprintln!("{:>4.0} s  done", began.elapsed().as_secs_f64());
     report.sort_by_key(|line| !line["unit"].as_str().is_some_and(|unit| unit.starts_with('×')));
-    step("done");
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The same message in the other languages: whole `smartsend` and `smartreceive`, each in its own process.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use natsbridge::{Data, ReceiveOptions, SendOptions, smartreceive, smartsend};
@@ -16,33 +18,41 @@ struct Peer {
     name: &'static str,
     program: &'static str,
     script: &'static str,
-    /// The implementation, under `testdata/peers`
+    /// The implementation, by the path from `testdata`
     module: &'static str,
 }
 
 const PEERS: [Peer; 2] = [
-    Peer { name: "Node", program: "node", script: "bench.mjs", module: "javascript/natsbridge.mjs" },
-    Peer { name: "Python", program: "python3", script: "bench.py", module: "python/natsbridge.py" },
+    Peer { name: "Node", program: "node", script: "bench.mjs", module: "../clients/javascript/src/node.js" },
+    Peer { name: "Python", program: "python3", script: "bench.py", module: "peers/python/natsbridge.py" },
 ];
 
 impl Peer {
     /// Seconds of an encode and of a decode, or why there are none
-    fn times(&self, testdata: &Path, message: &Path) -> Result<[f64; 2], Failure> {
-        let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(self.script);
-        let output = Command::new(self.program)
-            .arg(script)
-            .args([&testdata.join("peers").join(self.module), message])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .output()
-            .map_err(|error| format!("{} can't be started: {error}", self.program))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said = said.lines().find(|line| line.contains("Error")).unwrap_or("it failed silently");
-            return Err(said.trim().to_owned().into());
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
+    fn times(&self, testdata: &Path, folder: &Path) -> Result<[f64; 2], Failure> {
+        let module = testdata.join(self.module);
+        let said = script(self.program.as_ref(), self.script, &[module.as_os_str(), folder.as_os_str()])?;
+        let times: HashMap<String, [f64; 2]> = serde_json::from_slice(&said)?;
+        times.get("binary").copied().ok_or_else(|| "no times were printed".into())
     }
+}
+
+/// What one of the scripts in `peers/` prints
+pub(crate) fn script(program: &Path, name: &str, args: &[&OsStr]) -> Result<Vec<u8>, Failure> {
+    let mut command = Command::new(program);
+    let output = command
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name))
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| format!("{} can't be started: {error}", program.display()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().rfind(|line| line.contains("Error")).unwrap_or("it failed silently");
+        return Err(said.trim().to_owned().into());
+    }
+    Ok(output.stdout)
 }
 
 /// How many times longer the other languages take for 10 KB binary
@@ -58,15 +68,14 @@ pub fn all(effort: Effort, testdata: &Path, note: &mut dyn FnMut(String)) -> Res
     let data = || [("payload", Data::Value(Value::Bytes(payload.clone())), PayloadType::Binary)];
     let (_, json) = runtime.block_on(smartsend("chat.room", data(), &sending))?;
     let folder = tempfile::tempdir()?;
-    let message = folder.path().join("message.json");
-    std::fs::write(&message, &json)?;
+    std::fs::write(folder.path().join("binary.json"), &json)?;
 
     let mut lines = Vec::new();
     for peer in &PEERS {
         let mut ours = [Vec::new(), Vec::new()];
         let mut theirs = [Vec::new(), Vec::new()];
         for _ in 0..effort.jobs {
-            let times = match peer.times(testdata, &message) {
+            let times = match peer.times(testdata, folder.path()) {
                 Ok(times) => times,
                 Err(error) => {
                     note(format!("{} is left out: {error}", peer.name));

@@ -25,10 +25,10 @@ impl Effort {
     /// As long as it takes for figures that repeat
     pub const FULL: Self = Self { rounds: 25, slice: Duration::from_millis(8), jobs: 9, volume: 3 };
 
-    /// Half as many jobs, for figures that nothing is decided by
+    /// A quarter of the jobs, for figures that nothing is decided by, and for those far from their target
     #[must_use]
-    pub const fn without_target(self) -> Self {
-        Self { jobs: self.jobs.div_ceil(2), ..self }
+    pub const fn fewer(self) -> Self {
+        Self { jobs: self.jobs.div_ceil(4), ..self }
     }
 }
 

@@ -229,7 +229,13 @@ mod json {
         let tagged =
             |key: &str| Tagged { id: 1, more: BTreeMap::from([(key.to_owned(), json!({ "id": [{ "id": 2 }] }))]) };
         assert!(typed(PayloadType::Dictionary, &[tagged("name"), tagged("i\"d"), tagged("")]).is_ok());
-        for value in [vec![tagged("id")], vec![tagged("name"), tagged("id")]] {
+        assert!(typed(PayloadType::Dictionary, &[tagged("idea"), tagged("ide"), tagged("i"), tagged("idea")]).is_ok());
+        for value in [
+            vec![tagged("id")],
+            vec![tagged("name"), tagged("id")],
+            vec![tagged("idea"), tagged("id")],
+            vec![tagged("i"), tagged("id"), tagged("i")],
+        ] {
             for payload_type in [PayloadType::Dictionary, PayloadType::JsonTable] {
                 let (code, text) = typed(payload_type, &value).unwrap_err();
                 assert!(code == "wrong_value" && text.starts_with("the key `id` occurs twice"), "{code}: {text}");

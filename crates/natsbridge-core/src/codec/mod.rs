@@ -1,6 +1,7 @@
 //! Values to serialised bytes and back, one file per family of payload types.
 
 pub(crate) mod json;
+mod maps;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -21,11 +22,11 @@ use crate::{CodecError, JsonText, PayloadType, Source, Value};
 pub fn encode(payload_type: PayloadType, value: Value) -> Result<Bytes, CodecError> {
     match (payload_type, value) {
         (PayloadType::Text, Value::Text(text)) => Ok(text.into()),
-        (PayloadType::Dictionary, Value::Json(json)) => json::encode(&json),
+        (PayloadType::Dictionary, Value::Json(json)) => json::encode_json(&json),
         (PayloadType::Dictionary, Value::JsonText(text)) => json::encode_text(&text),
         (PayloadType::JsonTable, Value::JsonText(text)) => json::encode_rows_text(&text),
-        (PayloadType::JsonTable, Value::Rows(rows)) => json::encode_rows(rows.as_slice()),
-        (PayloadType::JsonTable, Value::Json(json)) => json::encode_rows(json::rows_of(json)?.as_slice()),
+        (PayloadType::JsonTable, Value::Rows(rows)) => json::encode_json_rows(rows.as_slice()),
+        (PayloadType::JsonTable, Value::Json(json)) => json::encode_json_rows(json::rows_of(json)?.as_slice()),
         #[cfg(feature = "arrow")]
         (PayloadType::JsonTable, Value::Table(table)) => {
             let rows = table.rows()?;
