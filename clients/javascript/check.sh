@@ -81,6 +81,12 @@ node "$tsc" "${strict[@]}" --module nodenext --skipLibCheck use/types.ts use/typ
 node "$tsc" "${strict[@]}" --module esnext --moduleResolution bundler --skipLibCheck use/types.ts
 node "$tsc" --strict --noEmit --target es2022 --module nodenext --types node node_modules/natsbridge/types/*.d.ts node_modules/natsbridge/types/*.d.cts
 say "tsc --strict: as ES module, as CommonJS, with a bundler's resolution"
+# A name that nobody defines is found before it is reached.
+unknown=$(node "$tsc" --noEmit --allowJs --checkJs --target es2022 --module nodenext --types node --typeRoots "$modules/@types" --skipLibCheck \
+    "$here"/src/*.js "$here"/src/*/*.js "$here"/test/*.js "$here"/web/*.mjs "$here"/../../testdata/peers/javascript/{,browser/}*.mjs 2>&1 |
+    grep -E "error TS(2304|2552|18004|6053)" || true)
+[ -z "$unknown" ] || { echo "javascript: $unknown"; exit 1; }
+say "no name of the package, its tests and the adapters is unknown"
 
 # README's program, word for word.
 awk '/^```js$/ {on = 1; next} /^```$/ {if (on) exit} on' "$here/README.md" >readme.mjs
