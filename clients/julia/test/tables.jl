@@ -163,7 +163,7 @@ end
         ([field(8, new(0 => Int16(2)))], "undecodable"), ([field(9, new(0 => Int16(-1), 1 => Int32(32)))], "undecodable"),
         ([field(10, new(0 => Int16(9)))], "undecodable"), ([field(10, new(0 => Int16(-1)))], "undecodable"), ([field(11, new(0 => Int16(-1)))], "undecodable"),
         ([field(18, new(0 => Int16(4)))], "undecodable"), ([field(16, new(0 => Int32(-1)), [number])], "undecodable"),
-        ([field(7, new(0 => Int32(10), 1 => Int32(2000)))], "undecodable"), ([field(14, new())], "unsupported"), ([field(99, new())], "unsupported"),
+        ([field(7, new(0 => Int32(10), 1 => Int32(2000)))], "undecodable"), ([field(7, new(0 => Int32(10), 1 => typemin(Int32)))], "undecodable"), ([field(14, new())], "unsupported"), ([field(99, new())], "unsupported"),
         ([field(5, new(); coded=words), field(6, new(); coded=words)], "undecodable"), ([nested(63)], "taken"), ([nested(64)], "undecodable"),
         ([field(5, new(), [number])], "undecodable"), ([field(2, new(0 => Int32(32)), [number])], "undecodable"))
         @test (string(fields)[1:min(end, 100)], code_of(() -> read_arrow(begun(fields)))) == (string(fields)[1:min(end, 100)], right)

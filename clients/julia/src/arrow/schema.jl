@@ -79,7 +79,7 @@ function read_type(code, table, children)
     elseif code == 7
         precision, scale, bits = number(table, 0, Int32(0)), number(table, 1, Int32(0)), number(table, 2, Int32(128))
         name = get(Dict(32 => :decimal32, 64 => :decimal64, 128 => :decimal128, 256 => :decimal256), bits, nothing)
-        name !== nothing && 0 < precision <= DECIMAL_DIGITS[name] && abs(scale) <= MAX_SCALE ||
+        name !== nothing && 0 < precision <= DECIMAL_DIGITS[name] && -MAX_SCALE <= scale <= MAX_SCALE ||
             throw(undecodable("a decimal of $bits bits, $precision digits and scale $scale"))
         return ArrowType(name; size=Int(precision), scale=Int(scale))
     elseif code == 8
