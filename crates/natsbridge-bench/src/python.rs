@@ -174,7 +174,7 @@ fn transfer([mut receive, mut send]: [Command; 2], saved: &Path) -> Result<(f64,
     Ok((took, [sender.unread(Output::Out), receiver.unread(Output::Out)].concat()))
 }
 
-/// A DataFrame of 1,000,000 × 5, sent and received inside its message
+/// A `DataFrame` of 1,000,000 × 5, sent and received inside its message
 fn tables(effort: Effort, python: &Path) -> Result<Vec<Line>, Failure> {
     let mut rounds = Vec::new();
     for _ in 0..effort.jobs {
