@@ -128,6 +128,17 @@ fn try_archive(file: &Path, name: &str) -> Result<u64> {
     Ok(fs::metadata(&program).map_or(0, |file| file.len()))
 }
 
+/// Ends while a thread waits for a message, as programs do; the interpreter ends that thread
+const ENDING: &str = "
+import threading
+from natsbridge import testing
+with testing.sync_bridge() as bridge:
+    assert bridge.serve('double', lambda message: [('n', message['n'] * 2, 'dictionary')])
+    assert bridge.request('double', [('n', 21, 'dictionary')], timeout=10)['n'] == 42
+bridge = testing.sync_bridge()
+threading.Thread(target=bridge.subscribe('nothing').next, daemon=True).start()
+";
+
 /// `cargo xtask wheel`, or a part of `dist`: the Python package with the engine inside
 fn wheel(folder: &Path) -> Result<()> {
     let manifest = "clients/python/Cargo.toml";
@@ -138,13 +149,39 @@ fn wheel(folder: &Path) -> Result<()> {
     // On Linux through zig, whose C library is old enough for every system that pip serves.
     let mut command = Command::new(&maturin);
     forget_cargo(command.current_dir(root()));
-    command.args(["build", "--release", "--locked", "--manifest-path", manifest, "--out"]).arg(folder);
+    let folders = TempFolder::create()?;
+    let built = folders.path().join("wheel");
+    command.args(["build", "--release", "--locked", "--manifest-path", manifest, "--out"]).arg(&built);
     if cfg!(target_os = "linux") {
         // maturin looks for zig as the module of a Python that it finds on PATH.
         command.args(["--zig", "--compatibility", "manylinux2014"]).env("PATH", path_with(maturin.parent())?);
+        // zig would link an unwinder of its own into it. The C library ends a thread by libgcc's, which crashes in frames of
+        // another one; every Linux has libgcc's.
+        let library = process::output(Command::new("cc").arg("-print-file-name=libgcc_s.so.1"))?;
+        fs::copy(library.trim(), folders.path().join("libgcc_s.so.1"))?;
+        let search = format!("native={}", folders.path().display());
+        command.args(["--", "-L", &search, "-l", "dylib:+verbatim=libgcc_s.so.1"]);
     }
     process::run(&mut command)?;
-    println!("a wheel for Python 3.8 and newer is in {}", folder.display());
+    for entry in fs::read_dir(&built)? {
+        let wheel = entry?.path();
+        try_wheel(&wheel, &folders.path().join("venv"))?;
+        let place = folder.join(name_of(&wheel));
+        fs::copy(&wheel, &place)?;
+        println!("{}: for Python 3.8 and newer; runs after it was installed", place.display());
+    }
+    Ok(())
+}
+
+/// Installs a wheel as a user does, and runs a program with it, which ends in the middle of its work
+fn try_wheel(wheel: &Path, venv: &Path) -> Result<()> {
+    process::output(Command::new(tools::PYTHON).args(["-m", "venv"]).arg(venv))?;
+    let python = venv.join(tools::BIN).join("python");
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"];
+    process::output(Command::new(&python).args(pip).arg(wheel))?;
+    for _ in 0..20 {
+        process::output(Command::new(&python).args(["-c", ENDING]))?;
+    }
     Ok(())
 }
 

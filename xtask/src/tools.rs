@@ -20,8 +20,8 @@ use crate::workspace::{cargo, root, unique};
 pub(crate) use compiled::{DENY, FUZZ, HACK, LLVM_COV, MACHETE, SEMVER_CHECKS, llvm};
 
 /// Where a virtual environment has its programs, and what Python is called
-const BIN: &str = if cfg!(windows) { "Scripts" } else { "bin" };
-const PYTHON: &str = if cfg!(windows) { "python" } else { "python3" };
+pub(crate) const BIN: &str = if cfg!(windows) { "Scripts" } else { "bin" };
+pub(crate) const PYTHON: &str = if cfg!(windows) { "python" } else { "python3" };
 
 /// A program from a Python wheel, in a virtual environment of its own
 pub(crate) struct Wheel {
