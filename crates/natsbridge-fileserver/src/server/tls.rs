@@ -10,11 +10,10 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, Error, RootCertStore, ServerConfig,
-    client::verify_server_cert_signed_by_trust_anchor,
+    ServerConfig,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
-    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use tokio::{
@@ -121,19 +120,59 @@ impl TlsFiles {
     }
 }
 
-/// Returns when a certificate (DER) expires; nothing if it is no X.509 certificate that a TLS client would read
+/// Returns when a certificate (DER) expires; nothing if it is no X.509 certificate
 #[must_use]
 pub fn certificate_expiry(certificate: &[u8]) -> Option<SystemTime> {
-    let certificate = CertificateDer::from(certificate);
-    let certificate = ParsedCertificate::try_from(&certificate).ok()?;
-    // At the end of time every certificate has expired, and the refusal says when: rustls tells it in no other way.
-    let end = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
-    match verify_server_cert_signed_by_trust_anchor(&certificate, &RootCertStore::empty(), &[], end, &[]) {
-        Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(not_after.as_secs()))
-        }
-        _ => None,
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut fields, _) = element(certificate)?;
+    let (tag, _, rest) = element(fields)?;
+    // The version may be left out.
+    if tag == 0xa0 {
+        fields = rest;
     }
+    // Serial number, algorithm, issuer.
+    for _ in 0..3 {
+        fields = element(fields)?.2;
+    }
+    let (_, validity, _) = element(fields)?;
+    let (tag, text, _) = element(element(validity)?.2)?;
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u8>().ok();
+    let (year, at) = match tag {
+        // Two digits, of 1950 to 2049 (RFC 5280).
+        0x17 => {
+            let year = i32::from(number(0, 2)?);
+            (if year < 50 { 2000 + year } else { 1900 + year }, 2)
+        }
+        0x18 => (text.get(..4)?.parse().ok()?, 4),
+        _ => return None,
+    };
+    let part = |n: usize| number(at + 2 * n, at + 2 * n + 2);
+    let date = time::Date::from_calendar_date(year, time::Month::try_from(part(0)?).ok()?, part(1)?).ok()?;
+    let moment = date.with_hms(part(2)?, part(3)?, part(4)?).ok()?.assume_utc();
+    let seconds = u64::try_from(moment.unix_timestamp()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+/// Tag and content of the first element (DER), and what follows it
+fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let (&first, mut rest) = rest.split_first()?;
+    let mut length = usize::from(first);
+    if first >= 0x80 {
+        let digits = usize::from(first & 0x7f);
+        if digits == 0 || digits > 4 {
+            return None;
+        }
+        length = 0;
+        for _ in 0..digits {
+            let (&digit, after) = rest.split_first()?;
+            length = length.checked_mul(256)?.checked_add(usize::from(digit))?;
+            rest = after;
+        }
+    }
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
 }
 
 /// A connection, with TLS or without
