@@ -223,7 +223,7 @@ impl PayloadFault {
     }
 }
 
-/// A message that can't be sent, found before anything is uploaded or published
+/// A message that can't be sent; it is found before the message is published
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct PlanError(pub(crate) PlanFault);
@@ -306,7 +306,7 @@ fn sizes(direct: &[(String, u64)]) -> String {
     if text.is_empty() { "none".to_owned() } else { text.join(", ") }
 }
 
-/// A payload that arrived but does not match its envelope or its type
+/// A payload whose value does not fit its type, or that arrived and does not match its envelope
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("payload `{}`: {fault}", shown(dataname))]
 pub struct PayloadError {

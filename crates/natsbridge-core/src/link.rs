@@ -114,7 +114,7 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// A finished upload, as the envelope describes it
+/// The link to a finished upload: URL, size, digest and expiry, as the envelope has them
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Uploaded {

@@ -29,7 +29,7 @@ impl Rows {
         &self.0
     }
 
-    /// The rows in order, given away
+    /// Consumes the table and returns its rows in order
     #[must_use]
     pub fn into_vec(self) -> Vec<Map<String, Json>> {
         self.0

@@ -19,7 +19,7 @@ use crate::transfer::Transfer;
 use crate::upload::parse_server_url;
 use crate::{ConfigError, Downloader, FetchError, FetchErrorKind, Origin, Target};
 
-/// Downloads payloads by links from strangers, under the rules of `docs/specification.md`, section 8
+/// The [`Downloader`] for HTTP: downloads payloads by links from strangers, under the rules of `docs/specification.md`, section 8
 ///
 /// - It follows http and https links without user info. It follows no redirects, uses no proxies and decompresses
 ///   nothing.

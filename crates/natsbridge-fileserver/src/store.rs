@@ -94,7 +94,7 @@ impl<T: Downloader + ?Sized> Downloader for Arc<T> {
     }
 }
 
-/// A finished upload
+/// What an upload returns: the link for the envelope, and what deletes the upload
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "implementations of `Uploader` outside this crate build it")]
 pub struct Stored {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::subject::SubjectError;
 
-/// What went wrong, to match on
+/// The kind of a [`BrokerError`], to match on
 ///
 /// Trying again later can help with `Unresolved`, `Refused`, `Unreachable`, `TimedOut`, `NoResponders` and
 /// `ConnectionLost`; the others need a change on this side or in the server's configuration.

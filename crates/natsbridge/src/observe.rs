@@ -5,33 +5,33 @@ use natsbridge_core::{Envelope, Header, Purpose, shown};
 
 use crate::Error;
 
-/// Messages published, or handed to the caller to publish, replies included
+/// Counter: messages published, or handed to the caller to publish, replies included
 pub const MESSAGES_SENT: &str = "messages_sent_total";
-/// Messages received as sound envelopes, replies included
+/// Counter: messages received as sound envelopes, replies included
 pub const MESSAGES_RECEIVED: &str = "messages_received_total";
-/// Messages that arrived and could not be handed out; label `code`, the error's
+/// Counter: messages that arrived and could not be handed out; label `code`, the error's
 pub const MESSAGES_UNREADABLE: &str = "messages_unreadable_total";
 
-/// Acknowledgements sent
+/// Counter: acknowledgements sent
 pub const ACKS_SENT: &str = "acks_sent_total";
-/// Refusals sent
+/// Counter: refusals sent
 pub const NACKS_SENT: &str = "nacks_sent_total";
-/// Messages sent again because an acknowledgement was missing
+/// Counter: messages sent again because an acknowledgement was missing
 pub const MESSAGES_REPEATED: &str = "messages_repeated_total";
-/// Deliveries that ended without the awaited acknowledgements; label `code`: `unacknowledged`, `nacked` or another error's
+/// Counter: deliveries that ended without the awaited acknowledgements; label `code`: `unacknowledged`, `nacked` or another error's
 pub const DELIVERIES_FAILED: &str = "deliveries_failed_total";
-/// Messages that a sender numbered and that did not arrive; lower by `messages_reordered_total` once those are in
+/// Counter: numbers that a sender's messages skipped; without `messages_reordered_total`, those that are still missing
 pub const MESSAGE_GAPS: &str = "message_gaps_total";
-/// Messages that arrived again
+/// Counter: messages that arrived again
 pub const MESSAGE_DUPLICATES: &str = "message_duplicates_total";
-/// Messages that arrived after a later one
+/// Counter: messages that arrived after a later one
 pub const MESSAGES_REORDERED: &str = "messages_reordered_total";
 
-/// Seconds that an upload took, retries included; label `outcome`, `ok` or the error's code
+/// Histogram: seconds that an upload took, retries included; label `outcome`, `ok` or the error's code
 pub const FILE_UPLOAD_DURATION: &str = "file_upload_duration_seconds";
-/// Seconds that a download took, retries included; label `outcome`, `ok` or the error's code
+/// Histogram: seconds that a download took, retries included; label `outcome`, `ok` or the error's code
 pub const FILE_DOWNLOAD_DURATION: &str = "file_download_duration_seconds";
-/// Requests to a file server after a first one that failed; label `operation`, `upload` or `download`
+/// Counter: requests to a file server after a first one that failed; label `operation`, `upload` or `download`
 pub const RETRY_ATTEMPTS: &str = "retry_attempts_total";
 /// Counter: downloads whose retries all failed; operators alert on it
 pub const DOWNLOAD_RETRY_EXCEEDED: &str = "download_retry_exceeded_total";

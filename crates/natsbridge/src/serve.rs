@@ -63,7 +63,9 @@ impl ServeOptions {
     }
 }
 
-/// A running service, made by `Bridge::serve`; dropping it stops it without waiting for its handlers
+/// A running service, made by `Bridge::serve`; dropping it stops it as [`stop`](Self::stop) does, without waiting for the end
+///
+/// It is no service of NATS' Services API: it answers no `$SRV` requests.
 #[must_use = "a service stops when it is dropped"]
 pub struct Service {
     stop: watch::Sender<bool>,

@@ -20,7 +20,7 @@ use crate::setters::setters;
 use crate::stores::{self, LateFetcher, made_once};
 use crate::{Error, files, observe};
 
-/// What `smartsend` makes a payload from: a value, or a file that is read when it is sent
+/// What `smartsend` makes a payload from: a value, the path of a file that is read when it is sent, or serialised bytes
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Data {
@@ -269,7 +269,7 @@ impl Received {
         &self.payloads
     }
 
-    /// The payloads, given away
+    /// Consumes the message and returns its payloads
     #[must_use]
     pub fn into_payloads(self) -> Vec<(String, Value, PayloadType)> {
         self.payloads

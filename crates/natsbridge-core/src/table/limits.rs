@@ -9,7 +9,7 @@ use crate::setters::setters;
 /// honest small tables.
 const EXPANSION_FLOOR: u64 = 16 << 20;
 
-/// Bounds for reading a stranger's Arrow
+/// Limits on memory and rows while an Arrow table from a stranger is read
 ///
 /// Reading allocates no more than `max_bytes` for decompressed columns and rebuilt dictionaries, plus 64 times the input
 /// and 1 MiB for schema, messages and copies of misaligned columns, plus 32 MiB of working space when bodies are

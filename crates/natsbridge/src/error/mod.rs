@@ -1,4 +1,4 @@
-//! The one error of the façade: what went wrong, of what kind, with which message and which payload.
+//! The error of this crate: what went wrong, of what kind, with which message and which payload.
 
 mod kind;
 
@@ -29,7 +29,7 @@ pub enum Error {
     /// A value can't be serialised, or a payload is not what its type or its envelope says
     #[error(transparent)]
     Payload(Box<PayloadError>),
-    /// A message can't be sent as it is; nothing was uploaded
+    /// A message can't be sent as it is; nothing was published, and what was uploaded is deleted again
     #[error(transparent)]
     Plan(Box<PlanError>),
     /// An upload failed; what this message had uploaded before is deleted again

@@ -6,7 +6,7 @@ use natsbridge_core::Header;
 
 use crate::observe;
 
-/// What a subscription has missed, repeated or got late, by the senders' sequence numbers (`docs/specification.md`, section 6)
+/// Missing, repeated and reordered messages of a subscription, by the senders' sequence numbers (`docs/specification.md`, section 6)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Losses {
