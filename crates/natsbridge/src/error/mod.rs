@@ -182,6 +182,12 @@ impl From<natsbridge_core::ParsePayloadTypeError> for Error {
     }
 }
 
+impl From<natsbridge_fileserver::ConfigError> for Error {
+    fn from(error: natsbridge_fileserver::ConfigError) -> Self {
+        ConfigError::new("the store", error.to_string()).into()
+    }
+}
+
 impl Error {
     /// A local file of a payload that can't be read or written; `action` is `read` or `write`
     #[must_use]
@@ -499,6 +505,14 @@ mod tests {
     #[test]
     fn error_is_small() {
         assert!(size_of::<Error>() <= 40, "{} bytes", size_of::<Error>());
+    }
+
+    #[test]
+    fn store_that_cannot_be_made_is_an_error_too() {
+        let made = || -> Result<_, Error> { Ok(natsbridge_fileserver::PlikStore::new("ftp://files.test")?) };
+        let error = made().unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Configuration, "configuration"));
+        assert!(error.to_string().starts_with("the store can't be used: cannot configure "), "{error}");
     }
 
     #[test]
