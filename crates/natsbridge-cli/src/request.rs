@@ -8,7 +8,7 @@ use natsbridge::{Error, ErrorKind, Message};
 
 use crate::failure::Failure;
 use crate::global::Global;
-use crate::receive::{Form, Printing};
+use crate::receive::{Form, Printing, Saving};
 use crate::send::MessageArgs;
 use crate::{progress, session, stores, units};
 
@@ -31,6 +31,8 @@ pub(crate) struct Request {
     /// Download from this origin too, besides the file server
     #[arg(long, value_name = "URL", help_heading = "Reply")]
     allow_origin: Vec<String>,
+    #[command(flatten, next_help_heading = "Reply")]
+    saving: Saving,
     #[command(flatten)]
     message: MessageArgs,
     /// Print the reply as a JSON line
@@ -45,6 +47,7 @@ refusal (NACK).
 Examples:
   natsbridge request math.upper --text word=hello
   natsbridge request lab.mean --table data=@run7.csv --timeout 1m --json
+  natsbridge request lab.fit --text run=7 --save fits --save-tables csv
 ";
 
 impl Request {
@@ -56,6 +59,7 @@ impl Request {
         config = stores::allow(config, &self.allow_origin)?;
         config = progress::watch(config);
         let ready = self.message.read()?;
+        self.saving.prepare().await?;
         let bridge = Global::connect(config).await?;
         let (draft, spooled) = ready.add_to(self.message.address(bridge.message(&*self.subject), true));
         let answer = draft.request(self.timeout).await;
@@ -71,7 +75,8 @@ impl Request {
             answer => answer,
         };
         let form = if self.json { Form::Json } else { Form::People };
-        let report = Printing::new(None, form).report(&answer).await;
+        let report = Printing::new(self.saving.clone(), form).report(&answer).await;
+        let report = report.headed(format!("reply to {}", self.subject));
         // People are told of a refusal on standard error alone.
         let refused = matches!(&answer, Err(failed) if failed.kind() == ErrorKind::Refused);
         if self.json || !refused {

@@ -280,6 +280,11 @@ fn folder_that_cannot_be_made_is_named() {
     let ended = run(&mut world.program(["receive", "s", "--save", "taken/inside"]));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("cannot make the folder taken/inside"), "{}", ended.stderr);
+    for words in [&["serve", "--listen", "127.0.0.1:0", "--dir", "taken"][..], &["files", "sweep", "--dir", "taken"]] {
+        let ended = run(&mut world.program(words));
+        assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+        assert!(ended.stderr.contains("a file, not a folder; choose another name"), "{}", ended.stderr);
+    }
 }
 
 #[test]

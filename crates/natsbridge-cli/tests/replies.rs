@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use support::{Ended, Running, World, captured, publish, run};
+use support::{Ended, Running, World, asked, captured, publish, run};
 
 /// A service that answers with a shell command's output
 fn service(world: &World, options: &[&str], script: &str) -> Running {
@@ -217,4 +217,36 @@ fn long_refusal_is_printed_whole_to_a_pipe() {
     assert_eq!(ask(&world, &["--text", "a=b"]).code, Some(8));
     let line = service.line();
     assert!(line.ends_with(&format!("refused (handler): {}", words.trim_end())), "{line}");
+}
+
+#[test]
+fn table_in_a_reply_is_saved_and_people_read_what_it_replies_to() {
+    let world = World::start();
+    world.file("run.csv", "n,note\n1,a\n");
+    for json in [false, true] {
+        let mut asking = None;
+        let (inbox, envelope) = asked(&world.nats, "lab.fit", || {
+            let words = ["request", "lab.fit", "--text", "a=b", "--save", "kept", "--save-tables", "csv"];
+            let mut request = world.program(words.iter().chain(json.then_some(&"--json")));
+            asking = Some(Running::start(&mut request));
+        });
+        let request: Json = serde_json::from_str(&envelope).unwrap();
+        let msg_id = request["msg_id"].as_str().unwrap();
+        let sent = run(&mut world.program(["send", &inbox, "--reply-to-msg-id", msg_id, "--table", "t=@run.csv"]));
+        assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+        let ended = asking.unwrap().ended();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        if json {
+            let reply = json_of(&ended);
+            assert_eq!((&reply["send_to"], &reply["payloads"][0]["path"]), (&json!(inbox), &json!("kept/t (2).csv")));
+        } else {
+            assert!(
+                ended.stdout.starts_with("reply to lab.fit\n") && !ended.stdout.contains("_INBOX"),
+                "{}",
+                ended.stdout
+            );
+            assert!(ended.stdout.contains("    saved as kept/t.csv\n"), "{}", ended.stdout);
+        }
+    }
+    assert_eq!(std::fs::read_to_string(world.path("kept/t.csv")).unwrap(), "n,note\n1,a\n");
 }

@@ -47,18 +47,8 @@ pub(crate) struct Receive {
     /// How long to go on with messages that have arrived, once it ends
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "10s")]
     grace: Duration,
-    /// Save every payload as a file in this folder, made if it is absent
-    ///
-    /// A file appears under its name when it is complete and checked; if the
-    /// name is taken, it gets a number. Pictures, sounds and films without an
-    /// extension get the one of their content.
-    #[arg(long, value_name = "DIR")]
-    save: Option<PathBuf>,
-    /// Save tables as files of this kind, whatever they came as
-    ///
-    /// A table that has no form in such a file stays as it came.
-    #[arg(long, value_name = "KIND", requires = "save")]
-    save_tables: Option<TableFile>,
+    #[command(flatten)]
+    saving: Saving,
     /// Refuse payloads that are larger than this, such as 50MB
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_size: Option<u64>,
@@ -109,6 +99,38 @@ pub(crate) struct Receive {
     json: bool,
 }
 
+// Where payloads are saved, and as what. No comment for rustdoc: clap would take it for the command's own help.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Saving {
+    /// Save every payload as a file in this folder, made if it is absent
+    ///
+    /// A file appears under its name when it is complete and checked; if the
+    /// name is taken, it gets a number. Pictures, sounds and films without an
+    /// extension get the one of their content.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Save tables as files of this kind, whatever they came as
+    ///
+    /// A table that has no form in such a file stays as it came.
+    #[arg(long, value_name = "KIND", requires = "save")]
+    save_tables: Option<TableFile>,
+}
+
+impl Saving {
+    /// Makes the folder, and removes what receivers left in it that were killed while they saved
+    pub(crate) async fn prepare(&self) -> Result<(), Failure> {
+        let Some(dir) = &self.save else { return Ok(()) };
+        if dir.is_file() {
+            let why = format!("--save can't be used: {} is a file, not a folder; choose another name", dir.display());
+            return Err(Failure::Usage(output::harmless(&why)));
+        }
+        let refused = |source| Failure::system(format!("cannot make the folder {}", dir.display()), source);
+        std::fs::create_dir_all(dir).map_err(refused)?;
+        sweep(dir).await;
+        Ok(())
+    }
+}
+
 const EXAMPLES: &str = "\
 JSON lines hold the envelope's fields and `payloads`, each with dataname,
 payload_type, transport, size, sha256, value and path. `value` is a string for
@@ -152,11 +174,7 @@ impl Receive {
         config = session::allow_replies(config, &self.reply_to)?;
         self.metrics.serve()?;
         config = progress::watch(config);
-        if let Some(dir) = &self.save {
-            let refused = |source| Failure::system(format!("cannot make the folder {}", dir.display()), source);
-            std::fs::create_dir_all(dir).map_err(refused)?;
-            sweep(dir).await;
-        }
+        self.saving.prepare().await?;
         let bridge = Global::connect(config).await?;
         let connection = Connection::watch(bridge.events(), bridge.broker_url().to_owned(), MEANING);
         let stop = Stop::watch();

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+use super::Saving;
 use super::convert::{TableFile, convert};
 use super::preview::is_table;
 use super::show::{Body, Budget, Form, READ_BACK, Shown, Unshown};
@@ -28,9 +29,7 @@ const SMALL: u64 = 16 * 1024;
 /// How messages are printed, and what all of them share for that
 #[derive(Debug)]
 pub(crate) struct Printing {
-    save: Option<PathBuf>,
-    /// The kind of file that saved tables become
-    tables: Option<TableFile>,
+    saving: Saving,
     form: Form,
     scratch: Scratch,
     loading: Semaphore,
@@ -42,6 +41,8 @@ pub(crate) struct Printing {
 #[derive(Debug)]
 pub(crate) struct Report {
     subject: String,
+    /// What people read in the subject's place
+    headline: Option<String>,
     header: Option<Header>,
     payloads: Vec<Entry>,
     problem: Option<Problem>,
@@ -89,15 +90,9 @@ impl From<&Error> for Problem {
 }
 
 impl Printing {
-    pub(crate) fn new(save: Option<PathBuf>, form: Form) -> Self {
+    pub(crate) fn new(saving: Saving, form: Form) -> Self {
         let (loading, showing) = (Semaphore::new(LOADING), Semaphore::new(1));
-        Self { save, tables: None, form, scratch: Scratch::new(), loading, showing }
-    }
-
-    /// Saves tables as files of this kind
-    pub(super) const fn tables_as(mut self, tables: Option<TableFile>) -> Self {
-        self.tables = tables;
-        self
+        Self { saving, form, scratch: Scratch::new(), loading, showing }
     }
 
     /// Fetches every payload of a message; where one fails, the others are still read
@@ -107,6 +102,7 @@ impl Printing {
             Err(error) => {
                 return Report {
                     subject: error.subject().unwrap_or_default().to_owned(),
+                    headline: None,
                     header: error.header().cloned(),
                     payloads: Vec::new(),
                     problem: Some(error.into()),
@@ -114,7 +110,7 @@ impl Printing {
             }
         };
         let (subject, header) = (message.subject().to_string(), message.header().clone());
-        let mut report = Report { subject, header: Some(header), payloads: Vec::new(), problem: None };
+        let mut report = Report { subject, headline: None, header: Some(header), payloads: Vec::new(), problem: None };
         // Closed by nobody.
         let _turn = match message.payloads().iter().any(|handle| handle.part().is_none()) {
             true => self.loading.acquire().await.ok(),
@@ -140,7 +136,7 @@ impl Printing {
             (shown, unshown) =
                 self.shown(&dataname, payload_type, Body::Memory(bytes.clone()), handle.size(), budget).await?;
         }
-        let (size, sha256) = match (&self.save, direct) {
+        let (size, sha256) = match (&self.saving.save, direct) {
             (None, Some(bytes)) => (handle.size().unwrap_or(0), Digest::of(bytes)),
             (Some(dir), _) => {
                 let saved = handle.save(dir).await?;
@@ -170,7 +166,7 @@ impl Printing {
                 unshown = Some(Unshown::too_large());
             }
         }
-        if let (Some(saved), Some(wanted)) = (&mut path, self.tables)
+        if let (Some(saved), Some(wanted)) = (&mut path, self.saving.save_tables)
             && is_table(payload_type)
         {
             match self.converted(saved.clone(), payload_type, wanted).await {
@@ -229,6 +225,12 @@ impl Printing {
 }
 
 impl Report {
+    /// Has people read this in the subject's place: an inbox tells them nothing
+    pub(crate) fn headed(mut self, headline: String) -> Self {
+        self.headline = Some(headline);
+        self
+    }
+
     /// Tells the sender that the message was printed, or why it can't be read
     pub(crate) async fn acknowledge(&self, bridge: &Bridge, message: &Result<Message, Error>) -> bool {
         let answered = match (message, &self.problem) {
@@ -295,7 +297,7 @@ impl Report {
 
     fn to_lines(&self) -> Vec<String> {
         let style = output::stdout_style();
-        let mut lines = vec![style.bold(&output::harmless(&self.subject))];
+        let mut lines = vec![style.bold(&output::harmless(self.headline.as_ref().unwrap_or(&self.subject)))];
         if let Some(header) = &self.header {
             let from = format!("  {}, from {}, {}", header.msg_purpose(), header.sender_name(), header.timestamp());
             lines.push(output::cut(&output::harmless(&from), listing::NOTE_COLUMNS));

@@ -89,7 +89,7 @@ impl<'a> Run<'a> {
             stop,
             inbox,
             form,
-            printing: Arc::new(Printing::new(receive.save.clone(), form).tables_as(receive.save_tables)),
+            printing: Arc::new(Printing::new(receive.saving.clone(), form)),
             ahead: Ahead::new(receive.order()),
             taken: 0,
             tally: Tally::default(),

@@ -273,11 +273,19 @@ pub fn publish(nats: &NatsServer, subject: &str, payload: &[u8]) {
 
 /// The message that arrives on a subject while something is done, as it crosses NATS
 pub fn captured(nats: &NatsServer, subject: &str, work: impl FnOnce()) -> String {
+    asked(nats, subject, work).1
+}
+
+/// The same, with the subject that NATS wants its reply on
+pub fn asked(nats: &NatsServer, subject: &str, work: impl FnOnce()) -> (String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", nats.port())).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(format!("CONNECT {{\"verbose\":false}}\r\nSUB {subject} 1\r\nPING\r\n").as_bytes()).unwrap();
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
     assert!(lines.any(|line| line == "PONG"));
     work();
-    lines.find(|line| line.starts_with('{')).unwrap()
+    let head = lines.find(|line| line.starts_with("MSG ")).unwrap();
+    let words: Vec<_> = head.split(' ').collect();
+    let reply = if words.len() == 5 { words[3] } else { "" };
+    (reply.to_owned(), lines.next().unwrap())
 }

@@ -64,7 +64,7 @@ pub struct SweepReport {
 /// # Errors
 /// [`ServerError`] if a server uses the folder, or if the folder does not exist or can't be used.
 pub fn sweep(dir: &Path) -> Result<SweepReport, ServerError> {
-    let folder = |source| Fault::Folder { dir: dir.to_owned(), source };
+    let folder = |source| Fault::folder(dir, source);
     fs::metadata(dir.join("uploads")).map_err(folder)?;
     let (store, _lock) = Store::open(dir, u64::MAX)?;
     Ok(store.recover().map_err(folder)?)
@@ -98,7 +98,7 @@ pub(super) struct Store {
 impl Store {
     /// Makes the folder if it is absent and locks it; uploads may take `max_total` bytes
     pub(super) fn open(dir: &Path, max_total: u64) -> Result<(Self, Lock), Fault> {
-        let folder = |source| Fault::Folder { dir: dir.to_owned(), source };
+        let folder = |source| Fault::folder(dir, source);
         let uploads = dir.join("uploads");
         private_dir(dir).and_then(|()| private_dir(&uploads)).map_err(folder)?;
         let lock = private_options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(folder)?;

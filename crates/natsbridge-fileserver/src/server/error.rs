@@ -1,6 +1,11 @@
 //! Errors of the file server: why it does not start, and the one-line refusals that it sends to clients.
 
-use std::{borrow::Cow, fmt, io, net::SocketAddr, path::PathBuf};
+use std::{
+    borrow::Cow,
+    fmt, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use axum::{
     body::Body,
@@ -32,6 +37,16 @@ pub(super) enum Fault {
     /// The address can't be bound
     #[error("file server can't listen on {address}; is the port taken?")]
     Listen { address: SocketAddr, source: io::Error },
+}
+
+impl Fault {
+    /// A folder that can't be used; the system's own word for a file in its place is "File exists"
+    pub(super) fn folder(dir: &Path, mut source: io::Error) -> Self {
+        if dir.is_file() {
+            source = io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a folder; choose another name");
+        }
+        Self::Folder { dir: dir.to_owned(), source }
+    }
 }
 
 impl ServerError {
