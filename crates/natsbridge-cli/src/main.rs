@@ -190,7 +190,7 @@ fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
-        Err(error) => overview::with_tip(error).exit(),
+        Err(error) => return overview::report(error),
     };
     // Lines of the log would stand in the middle of the table, or of the checks, which tell what they warn of.
     let level = if matches!(cli.command, Command::Watch(_) | Command::Doctor(_)) { "error" } else { "warn" };

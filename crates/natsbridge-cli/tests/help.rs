@@ -207,3 +207,24 @@ fn documents_show_commands_and_options_that_exist() {
     }
     assert!(seen > 20, "only {seen} options were found");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn error_of_usage_fits_a_terminal() {
+    for words in [
+        "receive s --for 10",
+        "send s --text hello",
+        "send s --text a=b --timeout 5s",
+        "send s hello",
+        "--nats nats://localhost:4222 send s --text a=b",
+    ] {
+        let mut terminal = std::process::Command::new("script");
+        let command = format!("{} {words}", env!("CARGO_BIN_EXE_natsbridge"));
+        terminal.args(["-qec", &command, "/dev/null"]).stdin(std::process::Stdio::null());
+        let ended = run(terminal.env("TERM", "xterm").env("NO_COLOR", "1"));
+        assert!(ended.code == Some(2) && ended.stdout.starts_with("error: "), "{}", ended.stdout);
+        for line in ended.stdout.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}
