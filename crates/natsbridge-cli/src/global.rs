@@ -25,8 +25,8 @@ const CONTEXT_LONG: &str = "\
 Take the settings for NATS of this context of the `nats` program
 
 They are read from ~/.config/nats/context/NAME.json, and none for NATS
-from variables: url, user, password, token, creds, nkey, cert, key, ca,
-tls_first and inbox_prefix.";
+from variables: url, user, password, token, creds, nkey, cert, key,
+ca, tls_first and inbox_prefix.";
 const CREDS: &str = "Credentials file for NATS, as nsc writes it [env: NATS_CREDS]";
 const NKEY: &str = "File with the nkey seed to log in to NATS with [env: NATS_NKEY]";
 const CA: &str = "PEM file of the authorities to trust instead of the system's [env: NATS_CA]";

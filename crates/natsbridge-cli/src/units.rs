@@ -87,6 +87,14 @@ pub(crate) fn shown(bytes: u64) -> String {
     format!("{bytes} B")
 }
 
+/// A short time for people: microseconds below a millisecond, else milliseconds with a tenth
+pub(crate) fn took(time: Duration) -> String {
+    match time.as_micros() {
+        micros @ 0..1_000 => format!("{micros} us"),
+        micros => format!("{}.{} ms", (micros + 50) / 1_000, (micros + 50) % 1_000 / 100),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +139,14 @@ mod tests {
         for text in ["", "localhost", "8080x", "70000", "http://localhost:8080"] {
             assert!(address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn short_time_is_shown_in_its_unit() {
+        for (micros, text) in [(0, "0 us"), (999, "999 us"), (1_000, "1.0 ms"), (1_051, "1.1 ms"), (1_949, "1.9 ms")] {
+            assert_eq!(took(Duration::from_micros(micros)), text);
+        }
+        assert_eq!(took(Duration::from_millis(1_999)), "1999.0 ms");
     }
 
     #[test]

@@ -107,7 +107,7 @@ async fn inbox(bridge: &Bridge, own: &str) -> Check {
         Ok::<_, natsbridge::Error>(start.elapsed())
     };
     match listened.await {
-        Ok(took) => Check::ok("inbox", format!("replies can arrive; a round trip takes {} us", took.as_micros())),
+        Ok(took) => Check::ok("inbox", format!("replies can arrive; a round trip takes {}", units::took(took))),
         Err(error) => {
             let mut check = Check::failed("inbox", &error.into());
             let prefix = own.rsplit_once('.').map_or(own, |(prefix, _)| prefix);
@@ -173,9 +173,7 @@ async fn permissions(
         return Ok(());
     }
     checks.add(match came {
-        Ok(Some(took)) => {
-            Check::ok("round trip", format!("a message on {subject} came back in {} us", took.as_micros()))
-        }
+        Ok(Some(took)) => Check::ok("round trip", format!("a message on {subject} came back in {}", units::took(took))),
         _ => Check::warn(
             "round trip",
             format!("a message on {subject} was published and did not come back"),
