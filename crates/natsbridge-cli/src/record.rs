@@ -19,7 +19,7 @@ use crate::connection::{Connection, Meaning};
 use crate::encoding::{self, NotText};
 use crate::failure::Failure;
 use crate::global::Global;
-use crate::send::exact;
+use crate::send::{exact, input};
 use crate::signals::{self, Stop};
 use crate::{output, session, units};
 
@@ -346,7 +346,8 @@ impl Replay {
         let file: Box<dyn io::Read + Send> = if self.file.as_os_str() == "-" {
             Box::new(io::stdin())
         } else {
-            Box::new(File::open(&self.file).map_err(unreadable)?)
+            let opened = File::open(&self.file).map_err(|error| input::looked_for(&self.file, error));
+            Box::new(opened.map_err(unreadable)?)
         };
         let mut lines = (1..).zip(lines(BufReader::new(file))).map(move |(number, line)| {
             let line = line.map_err(unreadable)?;

@@ -103,7 +103,9 @@ impl Inspect {
     fn read(&self) -> Result<Bytes, Failure> {
         let path = self.file.as_ref().filter(|path| path.as_os_str() != "-");
         let read = match path {
-            Some(path) => std::fs::File::open(path).and_then(|mut file| input::bounded(&mut file, MOST)),
+            Some(path) => std::fs::File::open(path)
+                .map_err(|error| input::looked_for(path, error))
+                .and_then(|mut file| input::bounded(&mut file, MOST)),
             None => input::bounded(&mut io::stdin().lock(), MOST),
         };
         let what = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());

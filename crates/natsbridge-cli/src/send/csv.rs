@@ -1,6 +1,7 @@
 //! CSV as an Arrow table: the separator is found or given, a column has a type where no cell's text is lost by it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use natsbridge::Table;
 use natsbridge::wire::shown;
 
 use super::columns::{Column, Guess, Kind};
+use crate::output;
 
 /// Rows in a batch: large enough that a batch's own bytes do not count
 const BATCH_ROWS: usize = 65_536;
@@ -54,6 +56,7 @@ pub(super) fn read(text: &str, given: Option<u8>, as_text: bool) -> Result<Table
     if !reader(text, separator).read_record(&mut header)? {
         return Err("the file is empty; a table needs a line with the names of its columns".into());
     }
+    warnings(&header).iter().for_each(|warning| output::note(warning));
     let text = if header.len() == 1 { with_empty_rows(text) } else { Cow::Borrowed(text) };
     let text = text.as_ref();
     let mut guesses: Vec<_> = header.iter().map(|_| Guess::new()).collect();
@@ -81,6 +84,22 @@ pub(super) fn read(text: &str, given: Option<u8>, as_text: bool) -> Result<Table
         batch(&mut columns)?;
     }
     Ok(Table::new(schema, batches)?)
+}
+
+/// What is seldom meant in a header line: two columns of one name, and one without a name
+fn warnings(header: &StringRecord) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut seen = HashSet::new();
+    let mut told = HashSet::new();
+    for (at, name) in (1..).zip(header) {
+        if name.is_empty() {
+            let end = if at == header.len() { "; is there a separator too many at the line's end?" } else { "" };
+            warnings.push(format!("warning: column {at} has no name in the header line{end}"));
+        } else if !seen.insert(name) && told.insert(name) {
+            warnings.push(format!("warning: more than one column is called `{}`", shown(name)));
+        }
+    }
+    warnings
 }
 
 fn reader(text: &str, separator: u8) -> csv::Reader<&[u8]> {
@@ -252,6 +271,19 @@ mod tests {
             let refused = refusal(text);
             assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
         }
+    }
+
+    #[test]
+    fn header_with_twins_or_without_a_name_is_told_once() {
+        let warnings = |names: &[&str]| warnings(&StringRecord::from(names.to_vec())).join("\n");
+        assert_eq!(warnings(&["n", "N", " n"]), "");
+        let told = warnings(&["n", "x", "n", "", "n", ""]);
+        assert_eq!(told.matches("called `n`").count(), 1, "{told}");
+        assert!(told.contains("column 4 has no name in the header line\n"), "{told}");
+        assert!(
+            told.ends_with("column 6 has no name in the header line; is there a separator too many at the line's end?"),
+            "{told}"
+        );
     }
 
     #[test]

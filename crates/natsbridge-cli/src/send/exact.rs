@@ -47,6 +47,9 @@ fn wrong(error: &serde_json::Error, first: usize) -> String {
         "number out of range" => {
             format!("{place}: this number is beyond what a float holds; write it as text, in quotes")
         }
+        "expected ident" | "expected value" | "key must be a string" => {
+            format!("{place}: it is not JSON; keys and texts need double quotes, such as '{{\"gain\": 0.5}}'")
+        }
         _ => format!("{place}: it is not JSON: {reason}"),
     }
 }

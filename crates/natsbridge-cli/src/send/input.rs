@@ -66,7 +66,7 @@ impl Input {
         if path.as_os_str().is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "no file is named behind the `@`"));
         }
-        let metadata = fs::metadata(path)?;
+        let metadata = fs::metadata(path).map_err(|error| looked_for(path, error))?;
         if metadata.is_dir() {
             let what = "it is a directory; pack it first, such as with tar, and send that with @-";
             return Err(io::Error::new(io::ErrorKind::IsADirectory, what));
@@ -109,6 +109,18 @@ impl Input {
             Self::File(path) if self.is_stream() => spooled(&mut File::open(path)?),
             Self::File(path) => Ok(Stored::There(path.clone())),
         }
+    }
+}
+
+/// Says in which folder a file was looked for that is not there
+pub(crate) fn looked_for(path: &Path, error: io::Error) -> io::Error {
+    let whole = std::path::absolute(path).unwrap_or_default();
+    match (error.kind(), path.file_name(), whole.parent()) {
+        (io::ErrorKind::NotFound, Some(name), Some(folder)) => {
+            let (name, folder) = (name.to_string_lossy(), folder.display());
+            io::Error::new(error.kind(), format!("no file {name} in {folder}; check the name and the folder"))
+        }
+        _ => error,
     }
 }
 

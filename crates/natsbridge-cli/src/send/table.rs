@@ -165,6 +165,10 @@ fn from_json(text: &str, format: Format) -> Result<Rows, Problem> {
         }
         return from_lines(text);
     }
+    let head = text.trim_ascii_start().lines().next().unwrap_or_default();
+    if !head.starts_with('[') && head.contains([',', ';', '\t']) && exact::json(head, 1).is_err() {
+        return Err("it is not JSON; a CSV file needs a name that ends with .csv".into());
+    }
     if format == Format::JsonLines && !text.trim_ascii_start().starts_with('[') {
         return from_lines(text);
     }
