@@ -108,7 +108,7 @@ impl Failure {
             return ExitCode::SUCCESS;
         }
         let mut text = format!("{} ", output::stderr_style().red("error:"));
-        for (depth, message) in chain(self).into_iter().enumerate() {
+        for (depth, message) in self.texts().into_iter().enumerate() {
             let before = if depth == 0 { "" } else { "\n  caused by: " };
             // Writing to a string can't fail.
             let _ = write!(text, "{before}{}", output::hanging(&message, 12, "    "));
@@ -118,6 +118,26 @@ impl Failure {
         }
         output::note(&text);
         ExitCode::from(self.exit_code())
+    }
+
+    /// What is said of it: the text and its causes, without what the advice says again
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let mut texts = chain(self);
+        let Self::Bridge(natsbridge::Error::Broker(error)) = self else { return texts };
+        let kind = error.kind();
+        if matches!(
+            kind,
+            BrokerErrorKind::Refused
+                | BrokerErrorKind::Unresolved
+                | BrokerErrorKind::TimedOut
+                | BrokerErrorKind::TlsNotOffered
+        ) {
+            texts.truncate(1);
+        }
+        if let (BrokerErrorKind::Refused | BrokerErrorKind::Unresolved, [text]) = (kind, &mut texts[..]) {
+            text.truncate(text.find("; ").unwrap_or(text.len()));
+        }
+        texts
     }
 
     fn exit_code(&self) -> u8 {
@@ -150,7 +170,10 @@ impl Failure {
     pub(crate) fn advice(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Bridge(natsbridge::Error::Broker(error)) => broker_advice(error).map(Cow::from),
-            Self::Bridge(natsbridge::Error::Store(error)) => store_advice(error).map(Cow::from),
+            Self::Bridge(natsbridge::Error::Store(error)) => store_advice(error),
+            Self::Unanswered(natsbridge::Error::Broker(error)) if error.kind() == BrokerErrorKind::TimedOut => {
+                Some("wait longer with --timeout".into())
+            }
             Self::Bridge(natsbridge::Error::Fetch(error)) => fetch_advice(error).map(Cow::from),
             Self::Lines { first, .. } => first.advice(),
             _ => None,
@@ -180,13 +203,12 @@ fn broker_advice(error: &BrokerError) -> Option<&'static str> {
         BrokerErrorKind::InvalidOptions if text.starts_with("the file ") => {
             "files are named by --nkey, --tls-ca, --tls-cert and --tls-key, or NATS_NKEY, NATS_CA, NATS_CERT and NATS_KEY"
         }
-        BrokerErrorKind::Unresolved => "check the host's name in --nats or NATS_URL",
+        BrokerErrorKind::Unresolved => "check the host's name in --nats or NATS_URL, and DNS",
         BrokerErrorKind::Refused if websocket => {
             "check the port in --nats or NATS_URL: a server listens for WebSockets on a port of their own"
         }
-        BrokerErrorKind::Refused => "name another server with --nats, --profile or NATS_URL",
+        BrokerErrorKind::Refused => "start nats-server, or name another server with --nats, --profile or NATS_URL",
         BrokerErrorKind::Unreachable => "check the address in --nats or NATS_URL, and what is between here and there",
-        BrokerErrorKind::TimedOut if text.starts_with("could not connect") => "check the address in --nats or NATS_URL",
         BrokerErrorKind::TlsFirst => "give --tls-first, or NATS_TLS_FIRST=true",
         BrokerErrorKind::TlsNotOffered => {
             "TLS is asked for by --tls-ca, --tls-cert, --tls-first, their variables, and tls:// or wss:// in --nats or NATS_URL"
@@ -203,12 +225,24 @@ fn broker_advice(error: &BrokerError) -> Option<&'static str> {
 }
 
 /// What to do about the store that is configured: its name says which it is
-fn store_advice(error: &StoreError) -> Option<&'static str> {
+fn store_advice(error: &StoreError) -> Option<Cow<'static, str>> {
     let store = error.store();
     let plik = store.starts_with("plik at ");
     let put = store.starts_with("http store");
     let local = ["//localhost", "//127.", "//[::1]"].iter().any(|host| store.contains(host));
-    Some(match error.kind() {
+    let setting = match (plik, put) {
+        (true, _) => "--fileserver or FILESERVER_URL",
+        (_, true) => "--store or STORE_URL",
+        _ => "the endpoint of --s3 or S3_URL",
+    };
+    match chain(error).last().map(String::as_str) {
+        Some(NO_TLS) => return Some(format!("write http:// in place of https:// in {setting}").into()),
+        Some(NO_HTTP) => {
+            return Some(format!("no file server is at that port (is it NATS?); correct {setting}").into());
+        }
+        _ => {}
+    }
+    let advice = match error.kind() {
         StoreErrorKind::Unreachable | StoreErrorKind::Timeout | StoreErrorKind::Rejected if put => {
             "check the address and the folder in --store or STORE_URL, and that the server takes PUT there"
         }
@@ -237,7 +271,27 @@ fn store_advice(error: &StoreError) -> Option<&'static str> {
         StoreErrorKind::Rejected => "check the bucket, the endpoint and the region in --s3 or S3_URL",
         _ if error.code() == "credentials" => "put the keys into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         _ => return None,
-    })
+    };
+    Some(advice.into())
+}
+
+const NO_TLS: &str = "the server there does not speak TLS";
+const NO_HTTP: &str = "the server there does not speak HTTP";
+
+/// What libraries say of a server of another protocol, and what it means
+const FOREIGN: [(&str, &str); 3] = [
+    ("received corrupt message of type InvalidContentType", NO_TLS),
+    ("invalid HTTP version parsed", NO_HTTP),
+    ("received unexpected message from connection", NO_HTTP),
+];
+
+/// An error's text for people, harmless on a terminal
+fn text_of(error: &(dyn StdError + 'static)) -> String {
+    let text = plain(error.to_string());
+    match FOREIGN.iter().find(|(said, _)| *said == text) {
+        Some((_, meaning)) => (*meaning).to_owned(),
+        None => natsbridge::wire::harmless(&text).into_owned(),
+    }
 }
 
 /// An error's text without the system's number for it, which says nothing more: ` (os error 2)`
@@ -267,11 +321,11 @@ const PASSED_ON: [&str; 5] = [
 
 /// An error's text and those of its causes, outermost first, harmless on a terminal
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
-    let mut texts = vec![natsbridge::wire::harmless(&plain(error.to_string())).into_owned()];
+    let mut texts = vec![text_of(error)];
     let mut next = error.source();
     while let Some(cause) = next {
         // What a library quotes may be a stranger's.
-        let text = natsbridge::wire::harmless(&plain(cause.to_string())).into_owned();
+        let text = text_of(cause);
         // Some libraries' errors hold their causes, word for word; some of ours are told by a level above; and some levels
         // of the HTTP client say nothing that the next one does not say better.
         let says_nothing = cause.source().is_some() && PASSED_ON.contains(&&*text);
@@ -295,6 +349,19 @@ mod tests {
 
         let failure = Failure::input("a", "can't be read").because(Repeating(io::Error::other("no space")));
         assert_eq!(chain(&failure), ["payload `a`: can't be read", "IO error: no space"]);
+    }
+
+    #[test]
+    fn advice_is_given_once_and_its_cause_is_not_repeated() {
+        let said = |kind, text: &str| {
+            let error = BrokerError::new(kind, format!("could not connect to x: {text}")).with_source("the cause");
+            Failure::Bridge(error.into()).texts().join(" / ")
+        };
+        let unresolved = said(BrokerErrorKind::Unresolved, "the host name has no address; check its spelling, and DNS");
+        assert_eq!(unresolved, "could not connect to x: the host name has no address");
+        let late = said(BrokerErrorKind::TimedOut, "no reply; check the address");
+        assert_eq!(late, "could not connect to x: no reply; check the address");
+        assert_eq!(said(BrokerErrorKind::Unreachable, "a; b"), "could not connect to x: a; b / the cause");
     }
 
     #[test]
@@ -346,8 +413,8 @@ mod tests {
             let error = BrokerError::new(kind, format!("could not connect to {url}: it failed"));
             Failure::Bridge(error.into()).advice().unwrap_or_default()
         };
-        // The error itself says to start a server.
-        assert!(advice(BrokerErrorKind::Refused, "nats://localhost:4222").contains("--nats"));
+        let refused = advice(BrokerErrorKind::Refused, "nats://localhost:4222");
+        assert!(refused.contains("start nats-server") && refused.contains("--nats"), "{refused}");
         assert!(advice(BrokerErrorKind::TlsFirst, "nats://localhost:4222").contains("--tls-first"));
         for (kind, url) in [
             (BrokerErrorKind::Unresolved, "nats://nowhere.test:4222"),

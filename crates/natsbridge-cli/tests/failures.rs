@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use natsbridge_testkit::nats_server::NatsServer;
 use serde_json::json;
-use support::{Running, Scripted, World, downloading, entries, program, publish, run, unfinished};
+use support::{Running, Scripted, World, captured, downloading, entries, program, publish, run, unfinished};
 
 /// A port where nothing listens
 fn dead_port() -> u16 {
@@ -353,4 +353,45 @@ fn server_of_another_protocol_is_reported_as_such() {
         let wrong = ["start nats-server", "give --tls-first"];
         assert!(!wrong.iter().any(|text| ended.stderr.contains(text)), "{scheme}: {}", ended.stderr);
     }
+}
+
+#[test]
+fn address_of_the_other_server_is_told_once() {
+    let world = World::start();
+    world.file("large", vec![0; 600_000]);
+    let tls = world.files_url.replace("http://", "https://");
+    let nats = world.nats.url();
+    for (url, told) in [
+        (
+            tls,
+            "\n  caused by: the server there does not speak TLS\n  help: write http:// in place of https:// in --file",
+        ),
+        (nats.replace("nats://", "http://"), "\n  help: no file server is at that port (is it NATS?); correct --file"),
+    ] {
+        let ended = run(world.program(["send", "s", "--file", "large=@large"]).env("FILESERVER_URL", url));
+        assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+        assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    }
+    let url = world.files_url.replace("http://", "nats://");
+    let ended = run(world.program(["send", "s", "--text", "a=b"]).env("NATS_URL", &url));
+    let told =
+        "no NATS server replies there; check the address, firewalls and the port, which may be the file server's";
+    assert!(ended.stderr.starts_with(&format!("error: could not connect to {url}")), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with(&format!(": {told}\n")) && ended.stderr.lines().count() == 1, "{}", ended.stderr);
+}
+
+#[test]
+fn nobody_there_is_told_once() {
+    let ended = run(program().args(["send", "s", "--text", "a=b", "--nats", "nats://127.0.0.1:9"]));
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let told = "could not connect to nats://127.0.0.1:9: nothing accepts connections there\n  help: start nats-server, or name \
+                another server with --nats, --profile or NATS_URL";
+    assert_eq!(ended.stderr, format!("error: {told}\n"));
+    let nats = NatsServer::start().unwrap();
+    let words = ["request", "s", "--text", "a=b", "--timeout", "100ms"];
+    let mut ended = None;
+    captured(&nats, "s", || ended = Some(run(program().args(words).env("NATS_URL", nats.url()))));
+    let told = "no reply to the request to `s` within 100ms: the responder is slow, or has ended with an error; look at what \
+                it says\n  help: wait longer with --timeout";
+    assert_eq!(ended.unwrap().stderr, format!("error: {told}\n"));
 }

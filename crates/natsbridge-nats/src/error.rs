@@ -153,7 +153,7 @@ impl BrokerError {
 
     pub(crate) fn request_timed_out(subject: &str, after: Duration) -> Self {
         let message = format!(
-            "no reply to the request to `{subject}` within {after:?}; a responder exists but is slow, or the connection is down"
+            "no reply to the request to `{subject}` within {after:?}: the responder is slow, or has ended with an error; look at what it says"
         );
         Self::new(BrokerErrorKind::TimedOut, message)
     }

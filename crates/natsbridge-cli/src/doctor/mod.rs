@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::certificate::Named;
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::global::Global;
 use crate::listing::COLUMNS;
 use crate::{output, units};
@@ -101,7 +101,7 @@ impl Check {
     /// What an error says, and the advice that this program has for it
     fn failed(name: &'static str, failure: &Failure) -> Self {
         let fix = failure.advice().map(Cow::into_owned);
-        Self { name, state: State::Fail, found: chain(failure).join(": "), fix }
+        Self { name, state: State::Fail, found: failure.texts().join(": "), fix }
     }
 
     /// The same, with advice for a failure that this program has none for

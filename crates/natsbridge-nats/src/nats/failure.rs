@@ -45,7 +45,9 @@ fn advice(kind: BrokerErrorKind) -> &'static str {
         BrokerErrorKind::InvalidOptions => "the credentials can't be used; check that seed and JWT are complete",
         BrokerErrorKind::Unresolved => "the host name has no address; check its spelling, and DNS",
         BrokerErrorKind::Refused => "nothing accepts connections there; start nats-server or correct the port",
-        BrokerErrorKind::TimedOut => "no reply; check the address, firewalls and whether a NATS server runs there",
+        BrokerErrorKind::TimedOut => {
+            "no NATS server replies there; check the address, firewalls and the port, which may be the file server's"
+        }
         BrokerErrorKind::Unauthorized => {
             "the server refused the credentials; check the token, user and password, nkey or credentials file"
         }
