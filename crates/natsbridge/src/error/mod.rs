@@ -82,7 +82,7 @@ pub enum Error {
         messages: u64,
     },
     /// The message names no subject for replies
-    #[error("message {} names no subject for replies, so it has none; its sender has to set reply_to", shown(msg_id))]
+    #[error("message {} asks for no reply; send it as a request, or set reply_to", shown(msg_id))]
     NoReplySubject {
         /// The message
         msg_id: Box<str>,
