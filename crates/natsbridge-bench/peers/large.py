@@ -9,6 +9,7 @@ import sys
 import time
 
 import natsbridge as nb
+from natsbridge import sync
 
 
 def memory(name: str) -> float:
@@ -71,9 +72,9 @@ def table():
 
     options = {"size_threshold": 10**9, "max_message_size": 10**9}
     # A first call, so that what is loaded once is not counted.
-    nb.sync.smartreceive(nb.sync.smartsend("a", [("t", frame[:10], "arrowtable")])[1])["payloads"][0][1].to_pandas()
-    _, message = measured("send", lambda: nb.sync.smartsend("a", [("t", frame, "arrowtable")], **options))
-    payloads = measured("receive", lambda: nb.sync.smartreceive(message)["payloads"])
+    sync.smartreceive(sync.smartsend("a", [("t", frame[:10], "arrowtable")])[1])["payloads"][0][1].to_pandas()
+    _, message = measured("send", lambda: sync.smartsend("a", [("t", frame, "arrowtable")], **options))
+    payloads = measured("receive", lambda: sync.smartreceive(message)["payloads"])
     again = measured("to_pandas", lambda: payloads[0][1].to_pandas())
     assert again.equals(frame)
     print(json.dumps(figures))
