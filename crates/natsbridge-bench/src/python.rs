@@ -162,15 +162,12 @@ fn transfer([mut receive, mut send]: [Command; 2], saved: &Path) -> Result<(f64,
         let said = [sender.unread(Output::Err), receiver.unread(Output::Err)].concat().join("; ");
         return Err(format!("a transfer of 200 MB failed: {said}").into());
     }
-    let path = if saved.is_dir() { saved.join("film.bin") } else { saved.to_owned() };
+    // Its name depends on what the receiver makes of it.
+    let path = fs::read_dir(saved)?.next().ok_or("nothing was saved")??.path();
     if fs::metadata(&path)?.len() != u64::try_from(FILE)? {
         return Err(format!("{} has not arrived whole", path.display()).into());
     }
-    if saved.is_dir() {
-        fs::remove_dir_all(saved)?
-    } else {
-        fs::remove_file(saved)?
-    }
+    fs::remove_dir_all(saved)?;
     Ok((took, [sender.unread(Output::Out), receiver.unread(Output::Out)].concat()))
 }
 
