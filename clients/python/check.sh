@@ -53,15 +53,15 @@ python3 -m venv "$WORK/fresh"
 
 # The same and the tests with the oldest Python that can be had: Debian bullseye's, unpacked and not installed. 3.8 can't be had.
 old=$tools/python3.9
-if [ ! -d "$old" ]; then
-    rm -rf "$old.new"
+if [ ! -x "$old/usr/bin/python3.9" ]; then
+    rm -rf "$old"
     if "$here/../../testdata/peers/debian.sh" bullseye "$old.new" python3.9{,-minimal} libpython3.9-{minimal,stdlib} python3-distutils libssl1.1 libffi7 libmpdec3 2>"$WORK/old.log"; then
         mv "$old.new" "$old"
     fi
 fi
-if [ -d "$old" ]; then
-    export LD_LIBRARY_PATH=$old/root/usr/lib/x86_64-linux-gnu
-    old=$old/root/usr/bin/python3.9
+if [ -x "$old/usr/bin/python3.9" ]; then
+    export LD_LIBRARY_PATH=$old/usr/lib/x86_64-linux-gnu
+    old=$old/usr/bin/python3.9
     "$python" -m pip --python "$old" install --quiet --disable-pip-version-check --root-user-action ignore --target "$WORK/old" "$wheel" pandas pytest pytest-timeout
     export PYTHONPATH=$WORK/old
     "$old" tests/readme.py README.md

@@ -124,7 +124,7 @@ pub(crate) fn locate(name: &'static str) -> Result<Peer> {
         "browser" => ["../package-lock.json", "../package.json"].map(|file| folder.join(file)).to_vec(),
         "python" => engine(&install),
         "python-pure" => vec![folder.join("requirements.txt")],
-        _ => vec![install.clone()],
+        _ => vec![install.clone(), root().join("testdata/peers/debian.sh")],
     };
     if name == "browser" {
         // Its packages may be there by Node's installation; a browser is not.
