@@ -59,6 +59,16 @@ export function serverOf(text) {
   return { base: url.href.replace(/\/+$/, ""), origin: plainOrigin(url), protocol: url.protocol, headers };
 }
 
+/** The file server that was found sound last */
+let checked;
+
+/** Refuses options that name no origins; what was found sound is not looked at for each message again */
+export function checkOrigins({ allowed_origins, fileserver_url }) {
+  if (allowed_origins === undefined && fileserver_url === checked) return;
+  originsOf(allowed_origins, fileserver_url);
+  if (allowed_origins === undefined) checked = fileserver_url;
+}
+
 /** The origins that links may lead to; null where only the list of forbidden addresses decides */
 export function originsOf(allowed, fileserverUrl) {
   if ((allowed ?? null) === null) {

@@ -16,11 +16,7 @@ const ENCODINGS = ["none", "json", "base64", "arrow-ipc"];
 const MAX_DEPTH = 200;
 
 /** The JSON of an envelope's fields before `metadata`, without the closing brace */
-export function headerJson(envelope) {
-  let text = "{";
-  for (const field of HEADER_FIELDS) text += `"${field}":${JSON.stringify(envelope[field])},`;
-  return text;
-}
+export const headerJson = (header) => `${JSON.stringify(header).slice(0, -1)},`;
 
 /** The JSON of a payload, in which `data` is JSON already */
 export function payloadJson(payload, data, metadata) {
@@ -32,6 +28,7 @@ export function payloadJson(payload, data, metadata) {
 /**
  * Reads a message as an ordinary sender writes it: the platform's parser reads everything but long base64, and writing it
  * again gives the same text, so that no key stood twice and no number was changed. Null where it is another.
+ * `bodies` are the decoded ones of its payloads.
  */
 function readPlainly(text) {
   const pieces = [];
@@ -56,6 +53,7 @@ function readPlainly(text) {
     return null;
   }
   if (!isRow(raw) || !Array.isArray(raw.payloads) || isDeeper(raw, MAX_DEPTH) || JSON.stringify(raw) !== skeleton || hasLoneSurrogate(skeleton)) return null;
+  const bodies = new Map();
   let used = 0;
   for (const item of raw.payloads) {
     if (!isRow(item)) return null;
@@ -72,29 +70,27 @@ function readPlainly(text) {
       bodies.set(item, body);
     }
   }
-  return used === pieces.length ? { value: raw, twice: NOTHING, rawData: NOTHING } : null;
+  return used === pieces.length ? { value: raw, bodies, twice: NOTHING, rawData: NOTHING } : null;
 }
 
-/** Decoded bodies of payloads that were read plainly */
-const bodies = new WeakMap();
-const NOTHING = new WeakMap();
+const NOTHING = new Map();
 
 function parse(message) {
   const view = typeof message === "string" ? null : viewOf(message);
   if (typeof message !== "string" && view === null) throw wrongValue(`a message is a string or bytes, not ${describe(message)}`);
   try {
     const text = view === null ? message : fromUtf8(view);
-    return readPlainly(text) ?? new JsonReader(text, MAX_DEPTH).document();
+    return readPlainly(text) ?? { ...new JsonReader(text, MAX_DEPTH).document(), bodies: NOTHING };
   } catch (error) {
     throw new NATSBridgeError("not_json", `the message is not an envelope: ${shownText(error.message, 200)}`, null, error);
   }
 }
 
-/** The envelope with every field; a payload's `body` is its bytes, or null for a link */
+/** The envelope with every field, and its payloads, whose `body` is the bytes, or null for a link */
 export function readEnvelope(message) {
   const missing = (field, dataname = null) => new NATSBridgeError("missing_field", `\`${field}\` is missing`, dataname);
   const wrongType = (field, wanted, dataname = null) => new NATSBridgeError("wrong_type", `\`${field}\` is not ${wanted}`, dataname);
-  const { value: raw, twice, rawData } = parse(message);
+  const { value: raw, bodies, twice, rawData } = parse(message);
   const text = (object, field, dataname) => {
     const value = object[field] ?? null;
     if (value !== null && typeof value !== "string") throw wrongType(field, "a string", dataname);
@@ -125,7 +121,7 @@ export function readEnvelope(message) {
     if (!Array.isArray(raw.payloads)) throw wrongType("payloads", "an array");
     for (const payload of raw.payloads) if (isRow(payload)) once(payload, PAYLOAD_FIELDS);
 
-    envelope.payloads = raw.payloads.map((item, index) => {
+    const payloads = raw.payloads.map((item, index) => {
       if (!isRow(item)) throw new NATSBridgeError("wrong_type", `item ${index} of \`payloads\` is not an object`);
       const dataname = text(item, "dataname", `#${index}`) ?? "";
       const payload = { id: text(item, "id", dataname) ?? "", dataname };
@@ -151,7 +147,7 @@ export function readEnvelope(message) {
       if (direct) payload.body = bodies.get(item) ?? (encoding === "none" ? platform.encode(payload.data) : fromBase64(payload.data, dataname));
       return payload;
     });
-    return envelope;
+    return { envelope, payloads };
   } catch (error) {
     // Whoever refuses the message says of which one.
     throw Object.assign(error, { envelope });

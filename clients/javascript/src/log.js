@@ -26,9 +26,9 @@ export function log(level, text, fields) {
   }
 }
 
-function each(envelope, text) {
+function each(envelope, payloads, text) {
   if (logger === null) return;
-  const { correlation_id, msg_id, timestamp, sender_name, receiver_name, payloads } = envelope;
+  const { correlation_id, msg_id, timestamp, sender_name, receiver_name } = envelope;
   const of = ({ payload_type, transport }) => log("debug", text, { correlation_id, msg_id, timestamp, sender_name, receiver_name, payload_type, transport });
   if (payloads.length === 0) of({ payload_type: "", transport: "" });
   else payloads.forEach(of);
@@ -39,13 +39,13 @@ export function sent(envelope) {
   count("messages_sent_total");
   if (envelope.msg_purpose === "ACK") count("acks_sent_total");
   if (envelope.msg_purpose === "NACK") count("nacks_sent_total");
-  each(envelope, "message sent");
+  each(envelope, envelope.payloads, "message sent");
 }
 
 /** A message arrived as a sound envelope */
-export function received(envelope) {
+export function received(envelope, payloads) {
   count("messages_received_total");
-  each(envelope, "message received");
+  each(envelope, payloads, "message received");
 }
 
 /** A message arrived and can't be read */

@@ -2,7 +2,7 @@
 
 import { platform } from "./platform.js";
 import { NATSBridgeError, asError, fenced, ofMessage, wrongValue } from "./errors.js";
-import { originsOf } from "./addresses.js";
+import { checkOrigins } from "./addresses.js";
 import { readEnvelope } from "./envelope.js";
 import { fetchLink, memorySink } from "./links.js";
 import { log, received } from "./log.js";
@@ -17,8 +17,8 @@ const BYTES_PER_SECOND = 1_000_000;
 
 /** Reads a message and all its payloads; resolves to the envelope with `payloads` as `[dataname, data, type]` */
 export async function smartreceive(message, options = {}) {
-  const opened = await openMessage(message, options);
-  return { ...opened.envelope, payloads: await opened.triples() };
+  const opened = open(message, receiveSettings(options));
+  return Object.assign(opened.envelope, { payloads: await opened.triples() });
 }
 
 /** Reads a message and leaves its links where they are until they are asked for */
@@ -29,10 +29,10 @@ export async function openMessage(message, options = {}) {
 /** The same with settings that are complete; `make` makes what is handed out */
 export function open(message, settings, make = (...read) => new Opened(...read)) {
   try {
-    originsOf(settings.allowed_origins, settings.fileserver_url);
-    const { payloads, ...envelope } = readEnvelope(message);
+    checkOrigins(settings);
+    const { envelope, payloads } = readEnvelope(message);
     const opened = make(envelope, payloads, settings);
-    received({ ...envelope, payloads });
+    received(envelope, payloads);
     for (const { body, size, dataname } of payloads) {
       if (body !== null && size > 0 && size !== body.length) log("warn", "a direct payload has another size than stated", { msg_id: envelope.msg_id, dataname, size });
     }
@@ -46,11 +46,13 @@ export function open(message, settings, make = (...read) => new Opened(...read))
 
 /** A message that was read: its fields, and its payloads */
 export class Opened {
+  #settings;
+
   constructor(envelope, payloads, settings) {
     this.envelope = envelope;
     const time = new LoadingTime(settings.message_timeout);
     this.payloads = payloads.map((payload) => new Payload(payload, envelope, settings, time));
-    Object.defineProperty(this, "settings", { value: settings });
+    this.#settings = settings;
   }
 
   /** The first payload of a name */
@@ -68,7 +70,8 @@ export class Opened {
 
   /** All payloads' values, several links at a time */
   triples() {
-    return inParallel(this.payloads, this.settings.transfers, async (payload) => [payload.dataname, await payload.value(), payload.payload_type]);
+    const limit = this.payloads.some(({ transport }) => transport === "link") ? this.#settings.transfers : 1;
+    return inParallel(this.payloads, limit, async (payload) => [payload.dataname, await payload.value(), payload.payload_type]);
   }
 }
 

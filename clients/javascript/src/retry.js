@@ -138,6 +138,10 @@ export async function inParallel(items, limit, work) {
       }
     }
   };
+  if (limit === 1 || items.length === 1) {
+    await worker();
+    return results;
+  }
   const outcomes = await Promise.allSettled(Array.from({ length: Math.min(limit, items.length) }, worker));
   const refused = outcomes.find(({ status }) => status === "rejected");
   if (refused) throw refused.reason;

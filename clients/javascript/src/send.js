@@ -62,7 +62,18 @@ export async function prepare(subject, data, options = {}, reserved = 0) {
 /** A message that needs nothing but to be written */
 class Outgoing {
   constructor(plan) {
-    Object.assign(this, { plan, envelope: plan.envelope, text: undefined, isPublished: false });
+    Object.assign(this, { plan, envelope: plan.envelope, text: undefined, isPublished: false, published: 0 });
+  }
+
+  /** What the caller ends it with */
+  get signal() {
+    return this.plan.settings.signal;
+  }
+
+  /** From here on a receiver may read the links */
+  publish() {
+    this.isPublished = true;
+    this.published = deletes.get(this.envelope)?.length ?? 0;
   }
 
   /** The envelope's JSON; `numbers` go into its metadata */
@@ -72,7 +83,7 @@ class Outgoing {
       envelope.metadata = { ...envelope.metadata, ...numbers };
       this.plan.metadataJson = writeJson(envelope.metadata);
     }
-    let text = `${headerJson(envelope)}"metadata":${this.plan.metadataJson},"payloads":[`;
+    let text = `${this.plan.headerJson}"metadata":${this.plan.metadataJson},"payloads":[`;
     for (let at = 0; at < drafts.length; at += 1) {
       const { payload, direct } = drafts[at];
       if (at > 0) text += ",";
@@ -108,7 +119,7 @@ async function planOf(subject, data, options, reserved) {
     const why = receiver_id === "" ? "no receiver_id names the one who reads it" : "it may be read again for an acknowledgement or an answer";
     throw wrongValue(`a link of this message can't be one-shot: ${why}; leave \`one_shot\` out`);
   }
-  const envelope = {
+  const header = {
     correlation_id: settings.correlation_id || new_id(),
     msg_id: settings.msg_id || new_id(),
     timestamp: settings.now().toISOString(),
@@ -121,9 +132,8 @@ async function planOf(subject, data, options, reserved) {
     reply_to,
     reply_to_msg_id: settings.reply_to_msg_id,
     broker_url: settings.broker_url.split(",").map((url) => redacted(url.trim())).join(","),
-    metadata,
-    payloads: [],
   };
+  const envelope = { ...header, metadata, payloads: [] };
   const drafts = [];
   try {
     if (typeof data === "string") throw wrongValue("the payloads are not an array");
@@ -138,7 +148,7 @@ async function planOf(subject, data, options, reserved) {
       draft.baseLength = lengthOf(draft, '""');
       draft.linkLength = draft.baseLength + LINK_ALLOWANCE;
     }
-    const plan = { envelope, drafts, metadataJson: writeJson(metadata), settings, mayLink, once: one_shot ?? mayBeOneShot, mayBeOneShot };
+    const plan = { envelope, drafts, headerJson: headerJson(header), metadataJson: writeJson(metadata), settings, mayLink, once: one_shot ?? mayBeOneShot, mayBeOneShot };
     fit(plan, max_message_size, reserved);
     return plan;
   } catch (error) {
@@ -194,10 +204,10 @@ async function draftOf(index, item, { receiver, convert_tables, new_id, signal }
 const lengthOf = ({ payload }, data) => platform.byteLength(payloadJson(payload, data, writeJson(payload.metadata)));
 
 /** Turns the largest direct payloads into links until the envelope fits */
-function fit({ envelope, drafts, metadataJson, mayLink }, limit, reserved = 0) {
+function fit({ headerJson: header, drafts, metadataJson, mayLink }, limit, reserved = 0) {
   const directLength = ({ baseLength, size }) => baseLength + String(size).length - 1 + Math.ceil(size / 3) * 4;
   // What it has beside its payloads comes first.
-  let total = platform.byteLength(headerJson(envelope)) + platform.byteLength(metadataJson) + 26 + reserved + Math.max(0, drafts.length - 1);
+  let total = platform.byteLength(header) + platform.byteLength(metadataJson) + 26 + reserved + Math.max(0, drafts.length - 1);
   for (const draft of drafts) total += draft.direct ? directLength(draft) : draft.linkLength;
   if (total <= limit) return;
   const order = drafts.filter(({ direct }) => direct && mayLink).sort((a, b) => b.size - a.size);

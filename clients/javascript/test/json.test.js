@@ -66,7 +66,7 @@ test("messages read plainly and letter by letter are the same", async () => {
   assert.throws(() => readEnvelope(deep(199)), { code: "not_json" });
   assert.throws(() => readEnvelope(deep(30_000)), { code: "not_json" });
   // Unknown fields may stand twice, and an integer of the metadata stays exact.
-  assert.equal(readEnvelope(ordinary.replace('"nested":{', '"n":9007199254740993,"nested":{')).metadata.n, 9007199254740993n);
+  assert.equal(readEnvelope(ordinary.replace('"nested":{', '"n":9007199254740993,"nested":{')).envelope.metadata.n, 9007199254740993n);
   assert.equal(readEnvelope(ordinary.replace('{"id":', '{"x":1,"x":2,"id":')).payloads.length, 4);
   assert.throws(() => readEnvelope(json.replace('"metadata":{"data"', '"metadata":{"data":"#9","data"')), { code: "not_json" });
 });
