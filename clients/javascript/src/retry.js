@@ -6,6 +6,8 @@ import { count } from "./metrics.js";
 const MAX_RETRY_AFTER = 30_000;
 /** Bytes a second, over one idle time-out */
 const MIN_RATE = 1_000;
+/** A timer of more milliseconds fires at once */
+const MAX_TIMER = 2 ** 31 - 1;
 
 const unref = (timer) => timer?.unref?.();
 
@@ -25,6 +27,22 @@ export function sleep(milliseconds, signal) {
       resolve();
     }, milliseconds);
     signal?.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** Waits until what `listen` is given is called, or until a time; resolves to whether it was called. An abort is an error */
+export function waitFor(listen, until, signal) {
+  return new Promise((resolve, reject) => {
+    const settle = (how) => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", stop);
+      how();
+    };
+    const stop = () => settle(() => reject(reasonOf(signal)));
+    const timer = until === Infinity ? null : setTimeout(() => settle(() => resolve(false)), Math.min(Math.max(0, until - Date.now()), MAX_TIMER));
+    signal?.addEventListener("abort", stop, { once: true });
+    if (signal?.aborted) stop();
+    else listen(() => settle(() => resolve(true)));
   });
 }
 
@@ -67,7 +85,7 @@ export class Timeout {
     this.forward = () => this.abort(reasonOf(parent));
     if (parent?.aborted) this.forward();
     else parent?.addEventListener("abort", this.forward, { once: true });
-    this.timer = Number.isFinite(milliseconds) ? setTimeout(() => this.abort(error()), Math.min(milliseconds, 2 ** 31 - 1)) : null;
+    this.timer = Number.isFinite(milliseconds) ? setTimeout(() => this.abort(error()), Math.min(milliseconds, MAX_TIMER)) : null;
     unref(this.timer);
   }
 

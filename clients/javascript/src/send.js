@@ -27,6 +27,11 @@ export async function discard(envelope) {
   await removed(removals);
 }
 
+/** Deletes the uploads of a message that no receiver was told of; those of an earlier plan, which was published, stay */
+export async function withdraw({ envelope, published }) {
+  await removed((deletes.get(envelope) ?? []).splice(published));
+}
+
 const removed = (removals) =>
   Promise.all(removals.map((remove) => Promise.resolve().then(remove).catch((error) => log("debug", "an upload was not deleted", { error: String(error?.message) }))));
 

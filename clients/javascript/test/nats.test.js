@@ -97,6 +97,7 @@ async function withServerOfItsOwn(work) {
     const ended = new Promise((resolve) => running.once("exit", resolve));
     running.kill();
     await ended;
+    running = null;
   };
   const start = async (max_payload) => {
     await stop();
@@ -109,7 +110,7 @@ async function withServerOfItsOwn(work) {
   };
   try {
     await start(1_000_000);
-    await work(`nats://127.0.0.1:${port}`, start);
+    await work(`nats://127.0.0.1:${port}`, start, stop);
   } finally {
     await stop();
     await rm(folder, { recursive: true, force: true });
@@ -119,7 +120,7 @@ async function withServerOfItsOwn(work) {
 const noServer = !(NATS_SERVER && connect) && "no NATS_SERVER, or no @nats-io/transport-node";
 
 test("a server that comes back with a smaller max_payload gets links", { skip: noServer }, async () => {
-  await withServerOfItsOwn(async (servers, start) => {
+  await withServerOfItsOwn(async (servers, start, stop) => {
     const store = new MemoryStore();
     const make = async () => new Bridge(await connect({ servers, reconnectTimeWait: 50, maxReconnectAttempts: -1 }), { fileserver_upload_handler: store.upload, fileserver_download_handler: store.download });
     const [one, two] = [await make(), await make()];
@@ -145,6 +146,22 @@ test("a server that comes back with a smaller max_payload gets links", { skip: n
       await two.flush();
       const answer = await one.request("test.echo", big(2));
       assert.deepEqual([await answer.get("size"), answer.payload("back").transport, (await answer.get("back")).length], [300_000, "link", 300_000]);
+      // What is sent while the server is away is kept until it is back, which takes less then.
+      const late = one.subscribe("test.late"); // of the same connection: subscribed again before anything is sent
+      const status = one.connection.status();
+      await stop();
+      let [sends, tries] = [[], 0];
+      for await (const { type } of status) {
+        if (type === "disconnect") sends = [3, 4].map((fill) => one.send("test.late", [["raw", new Uint8Array(40_000).fill(fill), "binary"]]));
+        // The client forgets at each try what it was given before.
+        if (type === "reconnecting" && (tries += 1) === 2) break;
+      }
+      await start(30_000);
+      await Promise.all(sends);
+      for (const fill of [3, 4]) {
+        const message = await late.take();
+        assert.deepEqual([message.metadata.seq, message.payload("raw").transport, (await message.get("raw"))[0]], [fill - 2, "link", fill]);
+      }
     } finally {
       await Promise.all([one.drain(), two.drain()]);
     }

@@ -402,6 +402,8 @@ export interface NatsConnection {
   drain(): Promise<void>;
   isClosed(): boolean;
   isDraining(): boolean;
+  /** Says `disconnect` and `reconnect`; without it, the connection counts as up */
+  status?(): AsyncIterable<{ readonly type: string }>;
 }
 
 /** Messages with typed payloads over a NATS connection */
@@ -409,7 +411,7 @@ export class Bridge {
   constructor(connection: NatsConnection, options?: BridgeOptions);
   readonly connection: NatsConnection;
   readonly senderId: string;
-  /** Publishes a message */
+  /** Publishes a message; while the connection is down, it waits until it is back, or until `signal` aborts */
   send(subject: string, payloads: Iterable<Part>, options?: SendOptions): Promise<Envelope>;
   /** Publishes a message and waits for its reply; a NACK is the error `nacked` */
   request(subject: string, payloads: Iterable<Part>, options?: RequestOptions): Promise<Message>;

@@ -3,10 +3,11 @@
 import { NATSBridgeError, ofMessage, wrongValue } from "../errors.js";
 import { sent } from "../log.js";
 import { platform } from "../platform.js";
-import { discard, prepare } from "../send.js";
+import { prepare, withdraw } from "../send.js";
 import { DEFAULT_MAX_MESSAGE_SIZE, bridgeSettings, over, receiveSettings } from "../settings.js";
 import { checkText, describe } from "../values.js";
 import { deliver, request } from "./deliver.js";
+import { Line } from "./line.js";
 import { answering, problemOf, replySubject } from "./message.js";
 import { Replies } from "./replies.js";
 import { Service } from "./serve.js";
@@ -25,6 +26,8 @@ export class Bridge {
   #receive;
   #own;
   #replies;
+  #line;
+  #maxPayload = DEFAULT_MAX_MESSAGE_SIZE;
   #epoch = platform.uuid();
   #numbers = new Map();
   #subscriptions = new Set();
@@ -37,6 +40,7 @@ export class Bridge {
     }
     const { send, receive, own } = bridgeSettings(options);
     this.connection = connection;
+    this.#line = new Line(connection);
     this.#send = { ...send, sender_id: send.sender_id || platform.uuid() };
     this.#receive = receiveSettings(receive);
     this.#own = own;
@@ -110,21 +114,29 @@ export class Bridge {
 
   /** A message whose uploads are done */
   prepared(subject, payloads, options) {
-    const limits = { max_message_size: this.connection.info?.max_payload ?? DEFAULT_MAX_MESSAGE_SIZE };
-    return prepare(subject, payloads, over({ ...limits, ...this.#send }, options), ROOM);
+    // While the connection is down, what the server took before is the best guess.
+    this.#maxPayload = this.connection.info?.max_payload ?? this.#maxPayload;
+    return prepare(subject, payloads, over({ max_message_size: this.#maxPayload, ...this.#send }, options), ROOM);
   }
 
-  /** Publishes a message, planned again where the server takes less than it did; `keep` keeps its uploads for a repeat */
+  /**
+   * Publishes a message: waits while the connection is down, plans it again where the server takes less than it did; `keep`
+   * keeps its uploads for a repeat
+   */
   async publish(outgoing, { reply = undefined, keep = false, until = Infinity } = {}) {
     const { envelope, isPublished } = outgoing;
     try {
-      for (let plans = 1; !this.#publishOnce(outgoing, reply); plans += 1) {
+      for (let plans = 1; ; plans += 1) {
+        if (!this.#line.isUp && !(await this.#line.back(until, outgoing.signal))) {
+          throw new NATSBridgeError("broker_closed", "it can't be published: the connection is down, and did not come back in time");
+        }
+        if (this.#publishOnce(outgoing, reply)) break;
         const limit = this.connection.info.max_payload;
         if (plans === PLANS) throw new NATSBridgeError("too_large", `the message is larger than the ${limit} bytes that the server takes by now`);
         await outgoing.again(limit, until);
       }
     } catch (error) {
-      if (!keep) await discard(envelope);
+      if (!keep) await withdraw(outgoing);
       if (error instanceof NATSBridgeError) throw ofMessage(error, envelope);
       throw ofMessage(new NATSBridgeError("broker_closed", `it can't be published: ${error.message}`, null, error), envelope);
     }
@@ -140,7 +152,7 @@ export class Bridge {
       outgoing.text ??= outgoing.json(numbers);
       if (platform.byteLength(outgoing.text) > (this.connection.info?.max_payload ?? Infinity)) return false;
       this.connection.publish(envelope.send_to, outgoing.text, reply === undefined ? undefined : { reply });
-      outgoing.isPublished = true;
+      outgoing.publish();
       return true;
     } finally {
       if (!outgoing.isPublished) {

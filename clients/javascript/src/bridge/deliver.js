@@ -2,8 +2,8 @@
 
 import { NATSBridgeError, ofMessage } from "../errors.js";
 import { count } from "../metrics.js";
-import { reasonOf } from "../retry.js";
-import { discard } from "../send.js";
+import { waitFor } from "../retry.js";
+import { discard, withdraw } from "../send.js";
 import { refusedBy } from "./message.js";
 import { newToken } from "./replies.js";
 
@@ -24,21 +24,10 @@ class Answers {
   }
 
   /** The next answer, or null when time is up */
-  next(until, signal) {
-    if (this.found.length > 0) return Promise.resolve(this.found.shift());
-    return new Promise((resolve, reject) => {
-      const stop = () => settle(() => reject(reasonOf(signal)));
-      const settle = (how) => {
-        clearTimeout(timer);
-        signal?.removeEventListener("abort", stop);
-        this.wake = null;
-        how();
-      };
-      const timer = setTimeout(() => settle(() => resolve(null)), Math.max(0, until - Date.now()));
-      this.wake = () => settle(() => resolve(this.found.shift()));
-      if (signal?.aborted) stop();
-      else signal?.addEventListener("abort", stop, { once: true });
-    });
+  async next(until, signal) {
+    if (this.found.length === 0) await waitFor((wake) => (this.wake = wake), until, signal);
+    this.wake = null;
+    return this.found.shift() ?? null;
   }
 }
 
@@ -49,7 +38,7 @@ export async function request(bridge, replies, subject, payloads, options, { tim
   const outgoing = await bridge.prepared(subject, payloads, { ...options, reply_to: replies.subject(token), awaits_ack: true });
   const answers = new Answers(replies, token, outgoing.envelope.msg_id);
   try {
-    await bridge.publish(outgoing, { reply: outgoing.envelope.reply_to });
+    await bridge.publish(outgoing, { reply: outgoing.envelope.reply_to, until });
     for (;;) {
       const found = await answers.next(until, options.signal);
       if (found === null) throw new NATSBridgeError("timeout", `no reply within ${timeout} ms`);
@@ -76,12 +65,11 @@ export async function deliver(bridge, replies, subject, payloads, options, how) 
   const { envelope } = outgoing;
   const answers = new Answers(replies, token, envelope.msg_id);
   const acks = [];
-  let [repeats, pause, refusal, wasSent] = [0, first_pause, null, false];
+  let [repeats, pause, refusal] = [0, first_pause, null];
   try {
     for (;;) {
       try {
         await bridge.publish(outgoing, { keep: true, until });
-        wasSent = true;
       } catch (error) {
         if (error.code !== "broker_closed" || bridge.connection.isClosed?.()) throw error; // the connection may come back
       }
@@ -102,21 +90,22 @@ export async function deliver(bridge, replies, subject, payloads, options, how) 
           }
         }
       }
-      if (Date.now() >= until) throw missing(acks.length, wanted, repeats, refusal);
+      if (Date.now() >= until) throw missing(outgoing.isPublished, acks.length, wanted, repeats, refusal);
       repeats += 1;
       count("messages_repeated_total");
     }
   } catch (error) {
     count("deliveries_failed_total", { code: error.code ?? "handler" });
     // A slow receiver may still read the links of a message that was published; they expire.
-    if (!wasSent) await discard(envelope);
+    await withdraw(outgoing);
     throw ofMessage(error, envelope);
   } finally {
     answers.end();
   }
 }
 
-function missing(acked, wanted, repeats, refusal) {
+function missing(isPublished, acked, wanted, repeats, refusal) {
+  if (!isPublished) return new NATSBridgeError("unacknowledged", "it was not sent: the connection was down until the time was up");
   const advice = acked === 0 ? "no receiver acknowledged it: is one subscribed to the subject, and does it acknowledge?" : "some receivers did not reply in time; raise the timeout, or ask for fewer";
   const last = refusal === null ? "" : `; the last refusal was ${refusal.code}: ${refusal.reason}`;
   const error = new NATSBridgeError("unacknowledged", `${acked} of ${wanted} acknowledgements came, after ${repeats} repeats: ${refusal === null ? advice : "a receiver refused it"}${last}`);
