@@ -65,10 +65,13 @@ class Nats:
         url = nb.variable("NATS_URL", nb.BROKER_URL, url)
         scheme, _, rest = url.rpartition("://")
         if scheme not in ("", "nats"):
-            raise ValueError("a URL nats://host:port, without TLS")
+            raise ValueError("%s:// is not spoken here: a URL is nats://host:port, without TLS" % scheme)
         secrets, _, host = rest.split("/")[0].rpartition("@")
         self._host, _, port = host.partition(":")
-        self._port = int(port or 4222)
+        try:
+            self._port = int(port or 4222)
+        except ValueError:
+            raise ValueError("no port: %r; a URL is nats://host:port" % port)
         self.url = "nats://%s:%d" % (self._host, self._port)
         if secrets and (user or token):
             raise ValueError("credentials twice: in the URL and as arguments")
@@ -86,7 +89,10 @@ class Nats:
     def _connect(self):
         self.close()
         self.socket = socket.socket()
-        self.socket.connect(socket.getaddrinfo(self._host, self._port)[0][-1])
+        try:
+            self.socket.connect(socket.getaddrinfo(self._host, self._port)[0][-1])
+        except OSError as error:
+            raise OSError("no NATS server at %s (%s); start a nats-server there, or name another" % (self.url[7:], error))
         if hasattr(self.socket, "settimeout"):
             self.socket.settimeout(30)  # a message that stops half-way
         self._poll = select.poll()

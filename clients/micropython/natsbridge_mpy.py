@@ -106,8 +106,8 @@ def _smartsend(
         _check_subject("reply_to", reply_to)
     if metadata is not None and not isinstance(metadata, dict):
         raise NATSBridgeError("wrong_value", "`metadata` is not a dict")
-    if isinstance(data, (str, bytes)):
-        raise NATSBridgeError("wrong_value", "the payloads are not a list")
+    if not isinstance(data, (list, tuple)):
+        raise NATSBridgeError("wrong_value", "the payloads are not a list of (dataname, value, payload_type)")
     envelope = OrderedDict()
     given = (
         correlation_id or new_id(), msg_id or new_id(), now(), subject, msg_purpose, sender_name, sender_id or new_id(),
@@ -213,11 +213,11 @@ def _is_sound(plain):
 
 def _payload(index, part, new_id, digest_direct):
     if not isinstance(part, (tuple, list)) or len(part) != 3:
-        raise NATSBridgeError("wrong_value", "it is not (dataname, value, payload_type)", "#%d" % index)
+        raise NATSBridgeError("wrong_value", "it is not (dataname, value, payload_type); payloads stand in a list", "#%d" % index)
     dataname, value, payload_type = part
     _check_text("dataname", dataname, "#%d" % index)
     if not isinstance(payload_type, str) or payload_type not in TYPES:
-        raise NATSBridgeError("unknown_payload_type", "unknown payload_type `%s`" % (payload_type,), dataname)
+        raise NATSBridgeError("unknown_payload_type", "unknown payload_type `%s`; the types are %s" % (payload_type, ", ".join(TYPES)), dataname)
     try:
         data = _serialised(value, payload_type, dataname)
     except MemoryError:
@@ -251,7 +251,10 @@ def _serialised(value, payload_type, dataname):
         return to_json(value, dataname)
     if payload_type in TYPES[4:] and isinstance(value, (bytes, bytearray, memoryview)):
         return value
-    raise NATSBridgeError("wrong_value", "%s can't be sent as %s" % (type(value).__name__, payload_type), dataname)
+    wanted = {"text": "str", "jsontable": "a list of dicts"}.get(payload_type, "bytes")
+    raise NATSBridgeError(
+        "wrong_value", "%s can't be sent as %s; give %s" % (type(value).__name__, payload_type, wanted), dataname
+    )
 
 
 def _is_rows(value):

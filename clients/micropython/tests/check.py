@@ -212,6 +212,9 @@ def client(folder):
                 if any("secret" in line for line in program.lines):
                     sys.exit("a secret is printed")
                 steps += 1
+        with live("login", "none", url="nats://127.0.0.1:1") as program:
+            program.until("away: no NATS server at 127.0.0.1:1")
+            steps += 1
         url = f"nats://127.0.0.1:{open_.port}"
         with live("group", "one", url=url) as one, live("group", "two", url=url) as two:
             one.until("ready"), two.until("ready")

@@ -54,6 +54,25 @@ for message in (None, 7, [], {}):
 for message in ("", "[]", "1", '{"payloads":[7]}', "[" * 1000, '{"payloads":[{"dataname":"x","payload_type":"text","transport":"link","data":"http://a..b/"}]}'):
     same(code_of(nb.smartreceive, message) in ("taken",) or code_of(nb.smartreceive, message).startswith("crashed"), False, message)
 
+# --- what beginners get wrong: the error names the payload, and what to do
+
+for data, words in (
+    ([("note", "hi", "string")], ("`note`", "`string`", "text, dictionary")),
+    ([("note", "hi")], ("`#0`", "(dataname, value, payload_type)")),
+    (("note", "hi", "text"), ("`#0`", "in a list")),
+    ({"note": "hi"}, ("not a list of (dataname",)),
+    (None, ("not a list of (dataname",)),
+    ([("t", {"a": [1], "b": [1, 2]}, "jsontable")], ("`t`", "a list of dicts")),
+    ([("pic", "x.png", "image")], ("`pic`", "bytes")),
+    ([("n", 7, "text")], ("`n`", "give str")),
+):
+    try:
+        nb.smartsend("lab.x", data)
+        wrong.append("%r: taken" % (data,))
+    except nb.NATSBridgeError as error:
+        for word in words:
+            same((word in str(error), error), (True, error), word)
+
 
 # --- ports that lack something: the error names the keyword that mends it
 

@@ -28,6 +28,8 @@ def login(how, *given):
         print("in", nats.url)
     except Refused as error:
         print("Refused", error)
+    except OSError as error:
+        print("away:", error)
 
 
 def group(name):
