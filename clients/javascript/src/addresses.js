@@ -46,7 +46,7 @@ export function plainOrigin(url) {
 /** A file server's URL without user info, and the headers that its user info makes */
 export function serverOf(text) {
   const url = webUrl(text);
-  if (url === null) throw wrongValue(`\`fileserver_url\` is not an http or https URL: ${shown(String(text).replace(/\/\/.*@/, "//"))}`);
+  if (url === null) throw wrongValue(`\`fileserver_url\` is not an http or https URL such as http://localhost:8080: ${shown(String(text).replace(/\/\/.*@/, "//"))}`);
   const headers = {};
   if (url.username || url.password) {
     const login = [url.username, url.password].map(decodeURIComponent).join(":");

@@ -77,7 +77,7 @@ const NOTHING = new Map();
 
 function parse(message) {
   const view = typeof message === "string" ? null : viewOf(message);
-  if (typeof message !== "string" && view === null) throw wrongValue(`a message is a string or bytes, not ${describe(message)}`);
+  if (typeof message !== "string" && view === null) throw wrongValue(`a message is a string or bytes, not ${describe(message)}; give the json of [envelope, json], or the \`data\` of a NATS message`);
   try {
     const text = view === null ? message : fromUtf8(view);
     return readPlainly(text) ?? { ...new JsonReader(text, MAX_DEPTH).document(), bodies: NOTHING };

@@ -242,10 +242,17 @@ function areSimple(value, levels) {
   return true;
 }
 
+/** What to use in place of a value that JSON has not */
+const INSTEAD = {
+  undefined: "; use null", NaN: "; use null", Infinity: "; use null", "-Infinity": "; use null",
+  Map: "; use Object.fromEntries(map)", Set: "; use [...set]", ArrayBuffer: "; send bytes as a payload of type binary",
+};
+
 /** JSON piece by piece, with an error that names the member; `depth` below 0 is for the conformance adapter */
 export function writeValue(given, depth = 0, key = "") {
   const value = jsonForm(given, key);
-  const wrong = (what) => wrongValue(`JSON holds no ${what}${key === "" ? "" : ` (${shown(key)})`}`);
+  const named = key === "" ? "" : ` (${shown(key)})`;
+  const wrong = (what) => wrongValue(`JSON holds no ${what}${INSTEAD[what] ?? ""}${named}`);
   switch (typeof value) {
     case "string":
       if (hasLoneSurrogate(value)) throw wrong("lone surrogate");
@@ -264,8 +271,9 @@ export function writeValue(given, depth = 0, key = "") {
       throw wrong(typeof value);
   }
   if (value === null) return "null";
-  if (depth >= MAX_DEPTH) throw new NATSBridgeError("too_deep", `JSON nests deeper than ${MAX_DEPTH} levels`);
+  if (depth >= MAX_DEPTH) throw new NATSBridgeError("too_deep", `JSON nests deeper than ${MAX_DEPTH} levels; does it refer to itself?${named}`);
   if (Array.isArray(value)) return `[${Array.from(value, (item, at) => writeValue(item ?? null, depth + 1, at)).join(",")}]`;
+  if (ArrayBuffer.isView(value)) throw wrong(`${describe(value)}; send bytes as a payload of type binary`);
   if (kindOfObject(value) !== "Object") throw wrong(describe(value));
   const symbol = Object.getOwnPropertySymbols(value).find((name) => Object.prototype.propertyIsEnumerable.call(value, name));
   if (symbol !== undefined) throw wrong(`key that is a symbol: ${String(symbol)}`);

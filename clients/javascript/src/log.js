@@ -1,7 +1,8 @@
 /** Log records: the seven fields of a message for each payload sent and received, and warnings. */
 
-import { shownText } from "./errors.js";
+import { shownText, wrongValue } from "./errors.js";
 import { count } from "./metrics.js";
+import { describe } from "./values.js";
 
 let logger = null;
 
@@ -10,6 +11,7 @@ let logger = null;
  * none. A record has `level`, `text` and fields.
  */
 export function setLogger(given) {
+  if (!["function", "object", "undefined"].includes(typeof given)) throw wrongValue(`a logger is a function or an object such as console, not ${describe(given)}`);
   logger = given ?? null;
 }
 

@@ -1,23 +1,32 @@
 /** A payload's value to bytes and back, for each of the eight types. */
 
 import { platform } from "./platform.js";
-import { NATSBridgeError, shownText } from "./errors.js";
+import { NATSBridgeError, shownText, wrongValue } from "./errors.js";
 import { readJson, writeJson } from "./json.js";
 import { BYTES_TYPES, describe, fromUtf8, hasLoneSurrogate, isRow, jsonForm } from "./values.js";
 import { arrowBytes, arrowLibrary, arrowTable, asTable } from "./arrow/library.js";
 import { rowsOfTable } from "./arrow/plain.js";
 import { memorySource, sourceOf } from "./sources.js";
 
+/** What a payload of a type may be, for errors */
+const TAKEN = {
+  text: "a string",
+  jsontable: "an array of objects, one for each row",
+  arrowtable: "an Arrow table, or an array of objects, one for each row",
+  bytes: "bytes: a Uint8Array or other buffer, a Blob, file(path) or a stream",
+};
+
 /** The source of a value's bytes */
 export async function serialise(value, type, signal) {
-  const wrong = () => new NATSBridgeError("wrong_value", `a payload of type ${type} was given ${describe(value)}`);
+  const wrong = (found = `not ${describe(value)}`) => wrongValue(`a payload of type ${type} is ${TAKEN[type] ?? TAKEN.bytes}, ${found}`);
   if (BYTES_TYPES.includes(type)) {
     const source = await sourceOf(value, signal);
     if (source === null) throw wrong();
     return source;
   }
   if (type === "text") {
-    if (typeof value !== "string" || hasLoneSurrogate(value)) throw wrong();
+    if (typeof value !== "string") throw wrong();
+    if (hasLoneSurrogate(value)) throw wrongValue("the text has a lone surrogate");
     return memorySource(platform.encode(value));
   }
   if (type === "arrowtable") return memorySource(await arrowBytes(value, wrong));
@@ -25,10 +34,12 @@ export async function serialise(value, type, signal) {
   if (type === "jsontable") {
     if (Array.isArray(value)) json = Array.from(value, jsonForm);
     else {
+      if (typeof value?.schema !== "object") throw wrong();
       const arrow = await arrowLibrary();
       json = rowsOfTable(arrow, asTable(arrow, value, wrong));
     }
-    if (!json.every(isRow)) throw wrong();
+    const odd = json.findIndex((row) => !isRow(row));
+    if (odd >= 0) throw wrong(`and row ${odd} is ${describe(json[odd])}`);
   }
   return memorySource(platform.encode(writeJson(json)));
 }

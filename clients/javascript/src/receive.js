@@ -274,5 +274,5 @@ export class Payload {
 /** Refuses what is no message of this library */
 export function checkOpened(message) {
   if (typeof message?.envelope?.msg_id === "string" || typeof message?.msg_id === "string") return message.envelope ?? message;
-  throw wrongValue("it is not a received message");
+  throw wrongValue(`it is not a received message but ${describe(message)}`);
 }

@@ -1,7 +1,7 @@
 /** Sending: payloads to bytes, the plan of what travels direct and what by link, uploads, the envelope's JSON. */
 
 import { platform } from "./platform.js";
-import { NATSBridgeError, asError, checkAbort, fenced, ofMessage, redacted, shown, wrongValue } from "./errors.js";
+import { NATSBridgeError, asError, checkAbort, fenced, isError, ofMessage, redacted, shown, wrongValue } from "./errors.js";
 import { headerJson, payloadJson } from "./envelope.js";
 import { writeJson } from "./json.js";
 import { log, sent } from "./log.js";
@@ -127,7 +127,7 @@ async function planOf(subject, data, options, reserved) {
   const header = {
     correlation_id: settings.correlation_id || new_id(),
     msg_id: settings.msg_id || new_id(),
-    timestamp: settings.now().toISOString(),
+    timestamp: momentOf(settings.now()),
     send_to: subject,
     msg_purpose: settings.msg_purpose,
     sender_name: settings.sender_name,
@@ -141,8 +141,7 @@ async function planOf(subject, data, options, reserved) {
   const envelope = { ...header, metadata, payloads: [] };
   const drafts = [];
   try {
-    if (typeof data === "string") throw wrongValue("the payloads are not an array");
-    if (typeof data?.[Symbol.iterator] !== "function") throw wrongValue("the payloads are not an array of [dataname, data, type]");
+    if (typeof data === "string" || typeof data?.[Symbol.iterator] !== "function") throw wrongValue(`payloads are [[dataname, data, type]], not ${describe(data)}`);
     for (const item of data) drafts.push(await draftOf(drafts.length, item, settings));
     const mayLink = Boolean(links) && receiver !== "micropython";
     for (const draft of drafts) {
@@ -153,7 +152,7 @@ async function planOf(subject, data, options, reserved) {
       draft.baseLength = lengthOf(draft, '""');
       draft.linkLength = draft.baseLength + LINK_ALLOWANCE;
     }
-    const plan = { envelope, drafts, headerJson: headerJson(header), metadataJson: writeJson(metadata), settings, mayLink, once: one_shot ?? mayBeOneShot, mayBeOneShot };
+    const plan = { envelope, drafts, headerJson: headerJson(header), metadataJson: metadataText(metadata), settings, mayLink, once: one_shot ?? mayBeOneShot, mayBeOneShot };
     fit(plan, max_message_size, reserved);
     return plan;
   } catch (error) {
@@ -162,11 +161,24 @@ async function planOf(subject, data, options, reserved) {
   }
 }
 
+function metadataText(metadata) {
+  try {
+    return writeJson(metadata);
+  } catch (error) {
+    throw isError(error) ? new NATSBridgeError(error.code, `\`metadata\`: ${error.reason}`, null, error) : error;
+  }
+}
+
 async function inMemory({ source, size, payload }, limit) {
   if (size > limit) throw new NATSBridgeError("too_large", `it has ${size} bytes and may not travel as a link; the broker takes ${limit}`, payload.dataname);
   const bytes = await bytesOfSource(source);
   await source.release?.();
   return memorySource(bytes);
+}
+
+function momentOf(now) {
+  if (!(now instanceof Date)) throw wrongValue(`\`now\` gives a Date, not ${describe(now)}`);
+  return now.toISOString();
 }
 
 function checkSettings(subject, settings) {
@@ -184,7 +196,7 @@ const TEXTS = [
 ];
 
 async function draftOf(index, item, { receiver, convert_tables, new_id, signal }) {
-  if (!Array.isArray(item) || item.length !== 3) throw wrongValue("it is not [dataname, data, type]", `#${index}`);
+  if (!Array.isArray(item) || item.length !== 3) throw wrongValue("it is not [dataname, data, type]; payloads are [[dataname, data, type]]", `#${index}`);
   const [dataname, value, type] = item;
   checkText("dataname", dataname, `#${index}`);
   try {
@@ -224,7 +236,8 @@ function fit({ headerJson: header, drafts, metadataJson, mayLink }, limit, reser
   }
   if (total > limit) {
     const sizes = drafts.filter(({ direct }) => direct).map(({ payload, size }) => `${shown(payload.dataname)}: ${size}`).slice(0, 16).join(", ");
-    throw new NATSBridgeError("too_large", `the message needs ${total} bytes, the broker takes ${limit} (direct: ${sizes})`);
+    const advice = mayLink ? "" : "; it may have no links (`links`, `receiver`)";
+    throw new NATSBridgeError("too_large", `the message needs ${total} bytes, the broker takes ${limit} (direct: ${sizes})${advice}`);
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { platform } from "./platform.js";
 import { NATSBridgeError, shown, wrongValue } from "./errors.js";
-import { checkNumber, describe } from "./values.js";
+import { checkBoolean, checkFunction, checkNumber, describe } from "./values.js";
 
 /** NATS's own default; a Bridge takes the server's */
 export const DEFAULT_MAX_MESSAGE_SIZE = 1_048_576;
@@ -14,19 +14,26 @@ const TRANSFER = {
   fileserver_url: undefined, fileserver_token: undefined, max_retries: 5, base_delay: 100, max_delay: 5_000, idle_timeout: 30_000,
   transfers: 4, fetch: null, signal: null, on_progress: null,
 };
-const SEND = {
+export const SEND = {
   ...TRANSFER, broker_url: undefined, fileserver_upload_handler: null, size_threshold: undefined,
   max_message_size: DEFAULT_MAX_MESSAGE_SIZE, receiver: "desktop", links: true, convert_tables: false, digest_direct: false,
   correlation_id: "", msg_purpose: "chat", sender_name: "NATSBridge", receiver_name: "", receiver_id: "", reply_to: "",
   reply_to_msg_id: "", msg_id: "", sender_id: "", metadata: {}, awaits_ack: false, one_shot: undefined, ttl: LINK_TTL,
   upload_timeout: 600_000, new_id: null, now: () => new Date(),
 };
-const RECEIVE = {
+export const RECEIVE = {
   ...TRANSFER, fileserver_download_handler: null, allowed_origins: undefined, strict: false, max_payload_size: MAX_PAYLOAD_SIZE,
   max_memory_size: MAX_MEMORY_SIZE, message_timeout: 60_000,
 };
 
 const snake = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+/** The error of an option that does not exist, with those that were probably meant */
+export function noOption(name, known) {
+  const plain = (word) => word.toLowerCase().replace(/_/g, "");
+  const near = known.filter((word) => plain(word).includes(plain(name)) || plain(name).includes(plain(word)));
+  return wrongValue(`there is no option ${shown(name)}${near.length > 0 ? `; there is ${near.map(shown).join(", ")}` : ""}`);
+}
 
 /** Options under the contract's keywords; one that does not exist is refused by name */
 function named(options, known) {
@@ -35,7 +42,7 @@ function named(options, known) {
   const found = {};
   for (const [name, value] of Object.entries(options)) {
     const keyword = snake(name);
-    if (!Object.prototype.hasOwnProperty.call(known, keyword)) throw wrongValue(`there is no option ${shown(name)}`);
+    if (!Object.prototype.hasOwnProperty.call(known, keyword)) throw noOption(name, Object.keys(known));
     if (value !== undefined) found[keyword] = value;
   }
   return found;
@@ -50,15 +57,17 @@ function threshold() {
   return Number(text);
 }
 
+const FUNCTIONS = ["fetch", "on_progress", "fileserver_upload_handler", "fileserver_download_handler", "new_id", "now"];
+const SWITCHES = ["links", "convert_tables", "digest_direct", "awaits_ack", "one_shot", "strict"];
+
 function filled(settings, known) {
   const all = { ...known, ...settings };
   all.fileserver_url ??= variable("FILESERVER_URL", "http://localhost:8080");
   all.fileserver_token ??= variable("FILESERVER_TOKEN", "");
   for (const name of ["max_retries", "base_delay", "max_delay", "idle_timeout", "transfers"]) checkNumber(name, all[name]);
-  for (const name of ["fetch", "on_progress"]) {
-    if (all[name] !== null && typeof all[name] !== "function") throw wrongValue(`\`${name}\` is not a function`);
-  }
-  if (all.signal !== null && typeof all.signal?.addEventListener !== "function") throw wrongValue("`signal` is not an AbortSignal");
+  for (const name of FUNCTIONS) if ((all[name] ?? null) !== null) checkFunction(name, all[name]);
+  for (const name of SWITCHES) if (all[name] !== undefined) checkBoolean(name, all[name]);
+  if (all.signal !== null && typeof all.signal?.addEventListener !== "function") throw wrongValue(`\`signal\` is an AbortSignal, such as controller.signal, not ${describe(all.signal)}`);
   all.transfers = Math.max(1, Math.floor(all.transfers));
   return all;
 }
@@ -80,7 +89,7 @@ export function receiveSettings(options) {
   return all;
 }
 
-const BRIDGE = { ...RECEIVE, ...SEND, inbox_prefix: undefined, reply_subjects: [], remembered: 10_000 };
+export const BRIDGE = { ...RECEIVE, ...SEND, inbox_prefix: undefined, reply_subjects: [], remembered: 10_000 };
 
 /** What a Bridge is told: options of both sides, kept apart, and its own */
 export function bridgeSettings(options) {

@@ -230,7 +230,7 @@ async function request(asked, method, path, body, headers, onSent = () => {}) {
     if (watch.signal.aborted) throw new Failure(failed("timeout", watch.signal.reason.reason), true);
     if (isError(error)) throw new Failure(error);
     const { why, untrusted } = brokenBy(error);
-    throw new Failure(failed(untrusted ? "untrusted" : "unreachable", why, error), !untrusted);
+    throw new Failure(failed(untrusted ? "untrusted" : "unreachable", `${why}; is a file server running at ${asked.server.base} (fileserver_url)?`, error), !untrusted);
   } finally {
     watch.end();
   }

@@ -12,6 +12,7 @@ export const MAX_DEPTH = 127;
 /** The name of a value's kind, for errors */
 export function describe(value) {
   if (value === null) return "null";
+  if (typeof value?.then === "function") return "Promise; await it first";
   const name = value?.constructor?.name;
   return typeof name === "string" && name !== "" ? name : typeof value;
 }
@@ -53,7 +54,7 @@ export function viewOf(value) {
 /** What JSON.stringify would write: the answer of `toJSON`, the value in a box */
 export function jsonForm(value, key = "") {
   if (typeof value !== "object" || value === null) return value;
-  if (value instanceof Date && Number.isNaN(value.getTime())) throw wrongValue("JSON holds no invalid Date");
+  if (value instanceof Date && Number.isNaN(value.getTime())) throw wrongValue(`JSON holds no invalid Date${key === "" ? "" : ` (${shown(key)})`}`);
   if (typeof value.toJSON === "function" && !ArrayBuffer.isView(value)) return value.toJSON(String(key));
   return ["Number", "String", "Boolean", "BigInt"].includes(kindOfObject(value)) ? value.valueOf() : value;
 }
@@ -78,9 +79,30 @@ export function checkSubject(name, value) {
   if (value.length <= MAX_SUBJECT / 4 && plainSubject.test(value)) return;
   const tokens = value.split(".");
   if (tokens.some((token) => token === "" || token === "*" || token === ">") || platform.byteLength(value) > MAX_SUBJECT) {
-    throw wrongValue(`\`${name}\` is no subject to publish to: ${shown(value)}; use words with dots between them, such as lab.results`);
+    throw wrongValue(`\`${name}\` is no subject to publish to: ${shown(value)}; ${WORDS}`);
   }
-  if (/[\p{White_Space}\p{Cc}]/u.test(value)) throw wrongValue(`\`${name}\` has white space or control characters: ${shown(value)}`);
+  checkSpaces(name, value, WORDS);
+}
+
+const WORDS = "use words with dots between them, such as lab.results";
+
+function checkSpaces(name, value, advice) {
+  if (/[\p{White_Space}\p{Cc}]/u.test(value)) throw wrongValue(`\`${name}\` has white space or control characters: ${shown(value)}; ${advice}`);
+}
+
+/** Checks a subject to subscribe to: `*` stands for one word, `>` for all that follow */
+export function checkFilter(name, value) {
+  checkText(name, value);
+  const tokens = value.split(".");
+  const advice = `${WORDS}, lab.* or lab.>`;
+  if (tokens.includes("") || tokens.slice(0, -1).includes(">")) throw wrongValue(`\`${name}\` is no subject to subscribe to: ${shown(value)}; ${advice}`);
+  checkSpaces(name, value, advice);
+}
+
+/** Checks the name of a queue group; empty for none */
+export function checkQueue(name, value) {
+  checkText(name, value);
+  checkSpaces(name, value, "use one word, such as workers");
 }
 
 /** An ISO 8601 time with any offset, `Z` or none (then it is UTC), to the millisecond; null for anything else */
@@ -99,13 +121,22 @@ const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export const lossyUtf8 = (bytes) => new TextDecoder().decode(bytes);
 
 /** A number of the options; NaN and other kinds are refused by name */
-export function checkNumber(name, value) {
-  if (typeof value !== "number" || Number.isNaN(value) || value < 0) throw wrongValue(`\`${name}\` is not a number of at least 0`);
-  return value;
+export function checkNumber(name, value, least = 0) {
+  if (typeof value === "number" && value >= least) return;
+  throw wrongValue(`\`${name}\` is a number of at least ${least}, not ${typeof value === "number" ? value : describe(value)}`);
+}
+
+export function checkFunction(name, value) {
+  if (typeof value !== "function") throw wrongValue(`\`${name}\` is not a function but ${describe(value)}`);
+}
+
+export function checkBoolean(name, value) {
+  if (typeof value !== "boolean") throw wrongValue(`\`${name}\` is true or false, not ${describe(value)}`);
 }
 
 /** Refuses a payload type that does not exist */
 export function checkType(type) {
   if (PAYLOAD_TYPES.includes(type)) return;
-  throw new NATSBridgeError("unknown_payload_type", `unknown payload_type ${shown(typeof type === "string" ? type : describe(type))}`);
+  const known = `${PAYLOAD_TYPES.slice(0, -1).join(", ")} or ${PAYLOAD_TYPES[PAYLOAD_TYPES.length - 1]}`;
+  throw new NATSBridgeError("unknown_payload_type", `unknown payload_type ${shown(typeof type === "string" ? type : describe(type))}; it is ${known}`);
 }

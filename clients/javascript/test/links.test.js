@@ -9,7 +9,7 @@ import { Readable } from "node:stream";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 
-import { file, metrics, openMessage, plikUpload, smartreceive, smartsend } from "../src/node.js";
+import { file, metrics, nack, openMessage, plikUpload, smartreceive, smartsend } from "../src/node.js";
 import { Md5, Sha256 } from "../src/digest.js";
 import { fileName } from "../src/names.js";
 import { httpRequest } from "../src/platform/node-http.js";
@@ -106,7 +106,10 @@ test("files that can't be read and streams that fail are the library's error", a
   for (const [value, code] of [[file("/no/such/file"), "local_file"], [file("/"), "local_file"], [Readable.from([7]), "wrong_value"], [Readable.from(["text"]), "wrong_value"]]) {
     const error = await errorOf(smartsend("lab.x", [["x", value, "binary"]]));
     assert.deepEqual([error.code, error.dataname], [code, "x"]);
-    assert.ok(!error.message.includes("/no/such"), error.message);
+    // The caller is told the path; whoever gets a NACK of it is not.
+    assert.equal(error.message.includes("/no/such/file"), value.path === "/no/such/file", error.message);
+    const { json } = await nack({ msg_id: "m", reply_to: "lab.reply" }, error);
+    assert.ok(!json.includes("/no/such"), json);
   }
   const broken = (async function* () { yield Buffer.from("a"); throw new Error("torn"); })();
   assert.equal(await codeOf(smartsend("lab.x", [["x", broken, "binary"]])), "handler");

@@ -112,7 +112,7 @@ test("links that are read again are never one-shot", async () => {
 
 test("errors of handlers are the library's too", async () => {
   const link = linked("http://f/x");
-  for (const fileserver_download_handler of [async () => { throw new TypeError("mine"); }, async () => "text", async () => null, 7, async () => { throw "text"; }]) {
+  for (const fileserver_download_handler of [async () => { throw new TypeError("mine"); }, async () => "text", async () => null, async () => { throw "text"; }]) {
     const error = await errorOf(smartreceive(link, { fileserver_download_handler }));
     assert.deepEqual([error.code, error.dataname], ["handler", "x"]);
   }

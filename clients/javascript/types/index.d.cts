@@ -311,9 +311,9 @@ export function openMessage(message: string | Bytes, options?: ReceiveOptions): 
 /** Names a file whose bytes are to be sent: `["film", file("run7.mp4"), "video"]` */
 export function file(path: string | URL): FilePath;
 /** The default download handler */
-export function fetchWithBackoff(link: Partial<DownloadLink> & { url: string }): Promise<Uint8Array>;
+export function fetchWithBackoff(link: ReceiveOptions & Partial<DownloadLink> & { url: string; sha256?: string | null }): Promise<Uint8Array>;
 /** The default upload handler */
-export function plikUpload(upload: Partial<Upload> & { fileserver_url: string }): Promise<{ url: string; expires_at?: string; one_shot: boolean; sha256: string; delete(): Promise<void> }>;
+export function plikUpload(upload: Options<TransferKeywords> & Partial<Upload> & { fileserver_url: string; upload_timeout?: number }): Promise<{ url: string; expires_at?: string; one_shot: boolean; sha256: string; delete(): Promise<void> }>;
 /** An ISO 8601 time with any offset, `Z` or none; null for anything else */
 export function parseTimestamp(text: string): Date | null;
 /** Gives the package apache-arrow, and fzstd for ZSTD bodies, where it can't find them: in a bundle, or in a page */

@@ -4,8 +4,8 @@ import { NATSBridgeError, ofMessage, wrongValue } from "../errors.js";
 import { sent } from "../log.js";
 import { platform } from "../platform.js";
 import { prepare, withdraw } from "../send.js";
-import { DEFAULT_MAX_MESSAGE_SIZE, bridgeSettings, over, receiveSettings } from "../settings.js";
-import { checkText, describe } from "../values.js";
+import { DEFAULT_MAX_MESSAGE_SIZE, bridgeSettings, noOption, over, receiveSettings } from "../settings.js";
+import { checkFilter, checkFunction, checkNumber, checkQueue, describe } from "../values.js";
 import { deliver, request } from "./deliver.js";
 import { Line } from "./line.js";
 import { answering, problemOf, replySubject } from "./message.js";
@@ -19,7 +19,7 @@ const ROOM = 90;
 const MAX_SUBJECTS = 65_536;
 /** How often a message is planned at most, where the server takes less each time */
 const PLANS = 4;
-const HOW = ["acks", "timeout", "first_pause", "longest_pause"];
+export const HOW = ["acks", "timeout", "first_pause", "longest_pause"];
 
 export class Bridge {
   #send;
@@ -36,7 +36,7 @@ export class Bridge {
   /** @param connection what `connect` or `wsconnect` of a NATS client resolves to; it stays the caller's */
   constructor(connection, options = {}) {
     if (typeof connection?.publish !== "function" || typeof connection.subscribe !== "function") {
-      throw wrongValue(`a Bridge is made over a NATS connection, not over ${describe(connection)}`);
+      throw wrongValue(`a Bridge is made over a NATS connection, which connect() resolves to, not over ${describe(connection)}`);
     }
     const { send, receive, own } = bridgeSettings(options);
     this.connection = connection;
@@ -71,10 +71,12 @@ export class Bridge {
 
   /** Messages of a subject, as an async iterator */
   subscribe(subject, options = {}) {
+    if (typeof options === "function") throw wrongValue("subscribe takes no callback: read its messages with `for await`, or use serve");
     const { queue = "", onError = null, ...unknown } = options;
-    for (const name of Object.keys(unknown)) throw wrongValue(`there is no option \`${name}\``);
-    checkText("subject", subject);
-    checkText("queue", queue);
+    for (const name of Object.keys(unknown)) throw noOption(name, ["queue", "onError"]);
+    checkFilter("subject", subject);
+    checkQueue("queue", queue);
+    if (onError !== null) checkFunction("onError", onError);
     const subscription = new Subscription(this, subject, { queue, onError, settings: this.#receive, remembered: this.#own.remembered });
     this.#subscriptions.add(subscription);
     return subscription;
@@ -82,8 +84,10 @@ export class Bridge {
 
   /** Answers each message of a subject with what `handler` resolves to: payloads, or nothing for an ACK */
   serve(subject, handler, options = {}) {
-    if (typeof handler !== "function") throw wrongValue("a handler is a function");
-    const { concurrency, grace, ...rest } = options;
+    if (typeof handler !== "function") throw wrongValue(`a handler is a function, not ${describe(handler)}`);
+    const { concurrency = 16, grace = 10_000, ...rest } = options;
+    checkNumber("concurrency", concurrency, 1);
+    checkNumber("grace", grace);
     const service = new Service(this.subscribe(subject, rest), handler, { concurrency, grace });
     this.#services.add(service);
     service.ended.then(() => this.#services.delete(service), () => this.#services.delete(service));
@@ -188,7 +192,7 @@ function apart(options) {
   const [how, rest] = [{}, {}];
   for (const [name, value] of Object.entries(over({}, options))) {
     if (HOW.includes(name)) {
-      if (typeof value !== "number" || !(value >= 0)) throw wrongValue(`\`${name}\` is not a number of at least 0`);
+      checkNumber(name, value, name === "acks" ? 1 : 0);
       how[name] = value;
     } else rest[name] = value;
   }

@@ -10,10 +10,10 @@ export class Service {
   #grace;
   #isOver = false;
 
-  constructor(subscription, handler, { concurrency = 16, grace = 10_000 } = {}) {
+  constructor(subscription, handler, { concurrency, grace }) {
     this.#subscription = subscription;
     this.#grace = grace;
-    this.#loop = this.#run(handler, Math.max(1, concurrency));
+    this.#loop = this.#run(handler, concurrency);
     this.#loop.catch(() => {}); // `ended` reports it
   }
 

@@ -3,11 +3,11 @@
 import * as nodeCrypto from "node:crypto";
 import { constants as fsConstants, promises as fs } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 
-import { NATSBridgeError, wrongValue } from "../errors.js";
+import { NATSBridgeError, shownText, wrongValue } from "../errors.js";
 import { fileName } from "../names.js";
 import { httpRequest } from "./node-http.js";
 import { fetchRequest } from "./fetch.js";
@@ -56,7 +56,8 @@ export const nodePlatform = {
 
 const streamBody = (body) => ({ body: Readable.from(body.chunks()), duplex: "half" });
 
-const localFile = (what, error) => new NATSBridgeError("local_file", `${what}: ${error.code ?? error.message}`, null, error);
+/** What the system said of a path, without what it was asked */
+const localFile = (what, error) => new NATSBridgeError("local_file", `${what}: ${error.code === undefined ? error.message : error.message.split(",")[0]}`, null, error);
 
 /** The bytes of a file, read as often as they are asked for */
 async function fileSource(given) {
@@ -66,21 +67,23 @@ async function fileSource(given) {
   try {
     stat = await fs.stat(path);
   } catch (error) {
-    throw localFile("the file can't be read", error);
+    throw unread(path, error);
   }
-  if (stat.isDirectory()) throw new NATSBridgeError("local_file", "it is a folder, not a file");
+  if (stat.isDirectory()) throw new NATSBridgeError("local_file", `${shownPath(path)} is a folder, not a file`);
   // A pipe or a device has no size, and can be read once.
-  if (!stat.isFile()) return { once: readFile(await fs.open(path, "r")) };
+  if (!stat.isFile()) return { once: readFile(await openToRead(path)) };
   return { size: stat.size, chunks: () => openAndRead(path, stat.size) };
 }
 
+const shownPath = (path) => `\`${shownText(path, 300)}\``;
+const unread = (path, error) => localFile(`${shownPath(path)} can't be read`, error);
+
+const openToRead = (path) => fs.open(path, "r").catch((error) => {
+  throw unread(path, error);
+});
+
 async function* openAndRead(path, size) {
-  let handle;
-  try {
-    handle = await fs.open(path, "r");
-  } catch (error) {
-    throw localFile("the file can't be read", error);
-  }
+  const handle = await openToRead(path);
   let total = 0;
   for await (const chunk of readFile(handle)) {
     total += chunk.length;
@@ -178,7 +181,7 @@ async function saver(path, dataname, type) {
     if (isFolder) await fs.mkdir(folder, { recursive: true });
     handle = await fs.open(part, "wx");
   } catch (error) {
-    throw localFile(`can't write into the folder of ${JSON.stringify(basename(path))}`, error);
+    throw localFile(`can't write into the folder ${shownPath(folder)}`, error);
   }
   const sink = writer(handle);
   const discard = async () => {
