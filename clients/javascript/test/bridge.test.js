@@ -149,11 +149,13 @@ test("a service that is stopped handles what has arrived, or says how much it di
   await soon(1);
   await service.stop();
   assert.equal(handled, 8);
-  const slow = receiver.serve("lab.y", () => soon(300), { concurrency: 1, grace: 20 });
+  let release;
+  const slow = receiver.serve("lab.y", () => new Promise((resolve) => (release = resolve)), { concurrency: 1, grace: 20 });
   for (let at = 0; at < 3; at += 1) await sender.send("lab.y", []);
   await soon(5);
   const error = await errorOf(slow.stop());
   assert.ok(error.code === "unhandled" && error.message.startsWith("3 "), error.message);
+  release();
   await Promise.all([sender.drain(), receiver.drain().catch(() => {})]);
   assert.equal(await codeOf(sender.send("lab.x", [])), "broker_closed");
 });

@@ -171,7 +171,7 @@ test("a NACK says nothing of the receiver's own files", async () => {
 test("what was handed out and not answered is handed out again", async () => {
   const { sender, receiver } = pair();
   const inbox = receiver.subscribe("lab.x");
-  const delivered = sender.deliver("lab.x", [], { timeout: 2_000, ...HURRY });
+  const delivered = sender.deliver("lab.x", [], HURRY);
   let seen = 0;
   for await (const message of inbox) {
     seen += 1;
@@ -185,7 +185,7 @@ test("what was handed out and not answered is handed out again", async () => {
 test("an answer to another message is none to this one", async () => {
   const { sender, receiver } = pair();
   const inbox = receiver.subscribe("lab.x");
-  const asked = sender.request("lab.x", [], { timeout: 2_000 });
+  const asked = sender.request("lab.x", []);
   const message = await inbox.take();
   await receiver.send(message.envelope.reply_to, [["a", "wrong", "text"]], { reply_to_msg_id: "another" });
   await message.reply([["a", "right", "text"]]);

@@ -149,7 +149,7 @@ test("a connection whose server answered before it had all bytes is not used aga
     assert.equal(await ask({ method: "POST", body: { length: 2 * large.length, chunks } }), 200);
     await pause();
     const abort = new AbortController();
-    setTimeout(() => abort.abort(new Error("it became the rest of the last one's body")), 2_000).unref();
+    setTimeout(() => abort.abort(new Error("it became the rest of the last one's body")), 20_000).unref();
     assert.equal(await ask({ signal: abort.signal }), 200);
   });
 });
@@ -265,7 +265,7 @@ test("downloads are repeated after breaks, and Retry-After is respected up to a 
   const times = [];
   const flaky = (_, response) => {
     asked += 1;
-    times.push(Date.now());
+    times.push(performance.now());
     if (asked === 1) return response.destroy();
     if (asked === 2) return response.writeHead(503, { "Retry-After": "1" }).end();
     if (asked === 3) {
@@ -278,12 +278,13 @@ test("downloads are repeated after breaks, and Retry-After is respected up to a 
   await withServer(flaky, async (base) => {
     assert.equal((await smartreceive(linked(`${base}/f`, { size: 5 }), { fileserver_url: base, ...QUICK })).payloads[0][1], "hello");
   });
-  assert.ok(times[2] - times[1] >= 1000, "the pause that the server asked for");
+  // Timers count whole milliseconds.
+  assert.ok(times[2] - times[1] >= 999, "the pause that the server asked for");
   assert.equal(metrics()['retry_attempts_total{operation="download"}'] - before, 3);
-  await withServer((_, response) => response.writeHead(503, { "Retry-After": "1700" }).end(), async (base) => {
-    const start = Date.now();
+  asked = 0;
+  await withServer((_, response) => ((asked += 1), response.writeHead(503, { "Retry-After": "1700" }).end()), async (base) => {
     assert.equal(await codeOf(smartreceive(linked(`${base}/f`), { fileserver_url: base })), "download_retry_exceeded");
-    assert.ok(Date.now() - start < 1000);
+    assert.equal(asked, 1, "what is asked for is longer than anybody waits");
   });
   const now = Date.UTC(1994, 10, 6, 8, 49, 37);
   for (const [value, pause] of [["7", 7000], ["Sun, 06 Nov 1994 08:49:47 GMT", 10_000], ["Sun, 06 Nov 1994 08:00:00 GMT", 0], ["", null], ["-1", null], ["soon", null], ["1.5", null]]) {
@@ -354,15 +355,16 @@ test("names are safe on every system", () => {
 
 test("progress is told, several links go at a time, and an own fetch is used", async () => {
   const plik = new Plik();
-  let [open, most] = [0, 0];
+  let most = 0;
+  let isCounting = true;
+  const waiting = [];
   const handler = (request, response) => {
-    if (request.method !== "GET" || request.url === "/config") return plik.handler(request, response);
-    open += 1;
-    most = Math.max(most, open);
-    return setTimeout(() => {
-      open -= 1;
-      plik.handler(request, response);
-    }, 50);
+    if (!isCounting || request.method !== "GET" || request.url === "/config") return plik.handler(request, response);
+    waiting.push(() => plik.handler(request, response));
+    most = Math.max(most, waiting.length);
+    // Three wait for one another; a fourth would come meanwhile.
+    if (waiting.length === 3) setTimeout(() => waiting.splice(0).forEach((answer) => answer()), 50);
+    return null;
   };
   const told = { upload: [], download: [] };
   const on_progress = ({ operation, dataname, done, total }) => told[operation].push([dataname, done, total]);
@@ -373,6 +375,7 @@ test("progress is told, several links go at a time, and an own fetch is used", a
     payloads.forEach(([name, bytes], at) => assert.ok(name === `f${at}` && large.subarray(at).equals(bytes)));
     for (const operation of ["upload", "download"]) assert.ok(told[operation].some(([name, done, total]) => name === "f5" && done === total && total === large.length - 5), operation);
     assert.equal(most, 3);
+    isCounting = false;
     // node-fetch is for Node from 12 on; undici 6 asks for 18.
     const fetches = [globalThis.fetch, (await import("node-fetch").catch(() => ({}))).default];
     if (!isOld) fetches.push((await import("undici").catch(() => ({}))).fetch);

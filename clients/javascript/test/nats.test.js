@@ -144,7 +144,7 @@ test("a server that comes back with a smaller max_payload gets links", { skip: n
       assert.equal(store.files.size, 0);
       two.serve("test.echo", async (message) => [["size", (await message.get("raw")).length, "dictionary"], ["back", await message.get("raw"), "binary"]]);
       await two.flush();
-      const answer = await one.request("test.echo", big(2));
+      const answer = await one.request("test.echo", big(2), { timeout: 30_000 });
       assert.deepEqual([await answer.get("size"), answer.payload("back").transport, (await answer.get("back")).length], [300_000, "link", 300_000]);
       // What is sent while the server is away is kept until it is back, which takes less then.
       const late = one.subscribe("test.late"); // of the same connection: subscribed again before anything is sent

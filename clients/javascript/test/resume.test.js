@@ -20,10 +20,10 @@ const TAG = { ETag: '"v1"' };
 const options = { base_delay: 1, max_delay: 2 };
 
 /** A whole body, or one that breaks off after `cut` bytes */
-const whole = (headers = TAG, cut = payload.length, bytes = payload) => (_, response) => send(response, 200, headers, bytes, cut);
+const whole = (headers = TAG, cut = payload.length, bytes = payload) => (_, response) => send(response, 200, headers, bytes, 0, cut);
 /** What is left from `start`, said to begin at `said` */
 const rest = (start, { said = start, cut = payload.length, bytes = payload } = {}) => (_, response) =>
-  send(response, 206, { ...TAG, "Content-Range": `bytes ${said}-${payload.length - 1}/${payload.length}` }, bytes.subarray(start), cut - start);
+  send(response, 206, { ...TAG, "Content-Range": `bytes ${said}-${payload.length - 1}/${payload.length}` }, bytes, start, cut);
 const status = (code) => (_, response) => response.writeHead(code).end();
 const broken = (request) => request.destroy();
 /** A body without a length: where it ends, the connection does */
@@ -33,11 +33,22 @@ const untilClose = (bytes) => (_, response) => {
   response.end(bytes);
 };
 
-function send(response, code, headers, bytes, cut) {
-  response.writeHead(code, { "Content-Length": bytes.length, ...headers });
-  if (cut >= bytes.length) response.end(bytes);
-  // What was written has left before the connection breaks.
-  else response.write(bytes.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));
+/** What the next break waits for: the reader has so many bytes */
+let breaking = null;
+const onProgress = ({ done }) => {
+  if (breaking === null || done < breaking.at) return;
+  breaking.response.destroy();
+  breaking = null;
+};
+
+function send(response, code, headers, bytes, start, cut) {
+  response.writeHead(code, { "Content-Length": bytes.length - start, ...headers });
+  if (cut >= bytes.length) {
+    response.end(bytes.subarray(start));
+    return;
+  }
+  if (cut > start) breaking = { at: cut, response };
+  response.write(bytes.subarray(start, cut), () => cut === start && response.destroy());
 }
 
 /** Reads a link whose server answers one after the other; `asked` has the range of each request */
@@ -49,7 +60,7 @@ async function readFrom(answers, metadata = {}, read = (found) => found.bytes(),
     (left.shift() ?? status(410))(request, response);
   };
   return withServer(handler, async (fileserver_url) => {
-    const message = await openMessage(linked(`${fileserver_url}/f`, { payload_type: "binary", size: payload.length, metadata: { sha256, ...metadata }, ...more }), { fileserver_url, ...options, ...settings });
+    const message = await openMessage(linked(`${fileserver_url}/f`, { payload_type: "binary", size: payload.length, metadata: { sha256, ...metadata }, ...more }), { fileserver_url, onProgress, ...options, ...settings });
     const outcome = await read(message.payload("x")).then((bytes) => ({ bytes }), ({ code }) => ({ code }));
     return { ...outcome, asked, left: left.length };
   });
@@ -86,7 +97,7 @@ test("where a server does not continue, the download begins anew", async () => {
   for (const [name, answers, expected] of [
     ["another file", [cut, whole({ ETag: '"v2"' })], [again, range]],
     ["another range", [cut, rest(100_000, { said: 99_999 }), whole()], [again, range, again]],
-    ["a range that is not said", [cut, (_, response) => send(response, 206, TAG, payload, payload.length), whole()], [again, range, again]],
+    ["a range that is not said", [cut, (_, response) => send(response, 206, TAG, payload, 0, payload.length), whole()], [again, range, again]],
     ["no such range", [cut, status(416), whole()], [again, range, again]],
     ["a weak tag", [whole({ ETag: 'W/"v1"' }, 100_000), whole()], [again, again]],
     ["no tag", [whole({}, 100_000), whole()], [again, again]],
@@ -133,11 +144,25 @@ test("a rest is bounded as a whole is, and a range that nobody asked for is refu
 });
 
 test("a one-shot file is not asked for again, whether its body broke or stands still", async () => {
-  const silent = (_, response) => response.writeHead(200, { "Content-Length": payload.length, ...TAG }).write(payload.subarray(0, 9));
-  for (const first of [whole(TAG, 100_000), silent]) {
-    const { code, asked } = await readFrom([first, rest(100_000)], { one_shot: true }, undefined, undefined, { idle_timeout: 80 });
-    assert.deepEqual([code, asked.length], ["consumed", 1]);
-  }
+  const { code, asked } = await readFrom([whole(TAG, 100_000), rest(100_000)], { one_shot: true });
+  assert.deepEqual([code, asked.length], ["consumed", 1]);
+  // Its first bytes are there at once, and no more come.
+  let calls = 0;
+  const silent = async (_, { signal }) => {
+    calls += 1;
+    const body = (async function* () {
+      yield payload.subarray(0, 9);
+      const alive = setInterval(() => {}, 1_000); // as an open connection keeps a program alive
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      clearInterval(alive);
+      throw new Error("aborted");
+    })();
+    return { status: 200, headers: { get: (name) => ({ "Content-Length": String(payload.length), ...TAG })[name] ?? null }, body };
+  };
+  const fileserver_url = "http://localhost:1";
+  const one = linked(`${fileserver_url}/f`, { payload_type: "binary", size: payload.length, metadata: { one_shot: true } });
+  const message = await openMessage(one, { fileserver_url, fetch: silent, idle_timeout: 80, ...options });
+  assert.deepEqual([await codeOf(message.get("x")), calls], ["consumed", 1]);
 });
 
 test("an end that comes too early is tried again, up to the limit", async () => {
