@@ -124,7 +124,7 @@ async function planOf(subject, data, options, reserved) {
     const why = receiver_id === "" ? "no receiver_id names the one who reads it" : "it may be read again for an acknowledgement or an answer";
     throw wrongValue(`a link of this message can't be one-shot: ${why}; leave \`one_shot\` out`);
   }
-  const header = {
+  const envelope = {
     correlation_id: settings.correlation_id || new_id(),
     msg_id: settings.msg_id || new_id(),
     timestamp: momentOf(settings.now()),
@@ -137,8 +137,12 @@ async function planOf(subject, data, options, reserved) {
     reply_to,
     reply_to_msg_id: settings.reply_to_msg_id,
     broker_url: settings.broker_url.split(",").map((url) => redacted(url.trim())).join(","),
+    metadata: undefined,
+    payloads: undefined,
   };
-  const envelope = { ...header, metadata, payloads: [] };
+  const header = headerJson(envelope); // what is undefined is not written
+  envelope.metadata = metadata;
+  envelope.payloads = [];
   const drafts = [];
   try {
     if (typeof data === "string" || typeof data?.[Symbol.iterator] !== "function") throw wrongValue(`payloads are [[dataname, data, type]], not ${describe(data)}`);
@@ -152,7 +156,7 @@ async function planOf(subject, data, options, reserved) {
       draft.baseLength = lengthOf(draft, '""');
       draft.linkLength = draft.baseLength + LINK_ALLOWANCE;
     }
-    const plan = { envelope, drafts, headerJson: headerJson(header), metadataJson: metadataText(metadata), settings, mayLink, once: one_shot ?? mayBeOneShot, mayBeOneShot };
+    const plan = { envelope, drafts, headerJson: header, metadataJson: metadataText(metadata), settings, mayLink, once: one_shot ?? mayBeOneShot, mayBeOneShot };
     fit(plan, max_message_size, reserved);
     return plan;
   } catch (error) {
