@@ -3,7 +3,8 @@
 const BRAND = Symbol.for("natsbridge.error");
 /** Errors after which the same call may succeed */
 const TEMPORARY = new Set([
-  "unreachable", "timeout", "download_retry_exceeded", "handler", "local_file", "unacknowledged", "broker_closed", "broker_no_responders", "full",
+  "unreachable", "timeout", "download_retry_exceeded", "handler", "local_file", "unacknowledged", "broker_closed", "broker_connection_lost",
+  "broker_no_responders", "full",
 ]);
 
 /** What went wrong: `code` is a word of the specification's section 9, `dataname` the payload at fault or null */

@@ -47,13 +47,19 @@ class MemoryConnection {
     return { max_payload: this.broker.max_payload };
   }
 
-  publish(subject, payload = new Uint8Array(), { reply } = {}) {
+  /** As a NATS client's connection does */
+  #checkOpen() {
     if (this.ended) throw new Error("the connection is closed");
+  }
+
+  publish(subject, payload = new Uint8Array(), { reply } = {}) {
+    this.#checkOpen();
     const data = typeof payload === "string" ? platform.encode(payload) : payload;
     this.broker.publish(subject, data.slice(), reply);
   }
 
   subscribe(subject, { callback, queue = "" } = {}) {
+    this.#checkOpen();
     let end;
     const subscription = { subject, queue, closed: new Promise((resolve) => (end = resolve)) };
     subscription.arrived = (message) => queueMicrotask(() => callback(null, message));
@@ -73,6 +79,7 @@ class MemoryConnection {
   }
 
   async flush() {
+    this.#checkOpen();
     await new Promise((resolve) => setTimeout(resolve));
   }
 

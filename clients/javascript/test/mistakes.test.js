@@ -118,11 +118,11 @@ check("a Bridge", [
   [() => bridge().subscribe("lab.y", { onError: 7 }), "wrong_value", null, "`onError` is not a function but Number"],
   [() => bridge().deliver("lab.y", [], { acks: 0 }), "wrong_value", null, "`acks`", "at least 1"],
   [() => bridge().request("lab.y", [], { timeout: "5" }), "wrong_value", null, "`timeout`", "not String"],
-  [async () => {
+  ...["send", "request", "deliver", "subscribe", "serve", "flush"].map((name) => [async () => {
     const closed = bridge();
     await closed.connection.close();
-    await closed.send("lab.y", [["n", 1, "dictionary"]]);
-  }, "broker_closed", null, "closed"],
+    await closed[name]("lab.y", name === "serve" ? () => {} : name === "subscribe" ? {} : []);
+  }, "broker_closed", null, "closed"]),
   [async () => {
     const own = bridge();
     own.serve("lab.z", () => "hello");

@@ -113,7 +113,7 @@ test("a delivery waits for the connection within its time, a request too, and an
   const late = await errorOf(sender.deliver("lab.orders", order, { ...HURRY, timeout: 30, size_threshold: 10 }));
   assert.deepEqual([late.code, store.files.size], ["unacknowledged", 0]);
   const unsent = await errorOf(sender.request("lab.square", [], { timeout: 30 }));
-  assert.ok(unsent.code === "broker_closed" && unsent.retryable && /down/.test(unsent.message), unsent.message);
+  assert.ok(unsent.code === "broker_connection_lost" && unsent.retryable && /down/.test(unsent.message), unsent.message);
   const abort = new AbortController();
   const waits = ["send", "request", "deliver"].map((how) => codeOf(sender[how]("lab.orders", order, { signal: abort.signal, size_threshold: 10 })));
   await turn();
@@ -146,4 +146,10 @@ test("a delivery that fails deletes the links that nobody was sent, and keeps th
   const error = await errorOf(sender.deliver("lab.x", [["a", new Uint8Array(600_000), "binary"], ["b", new Uint8Array(200_000), "binary"]], options));
   assert.deepEqual([error.code, seen, uploads], ["too_large", [["link", "direct"]], ["a", "b"]]);
   assert.deepEqual([...store.files.values()].map(({ bytes }) => bytes.length), [600_000]);
+});
+
+test("a flush that the connection's break ends is the library's error", async () => {
+  const { connection, sender } = unsteady();
+  connection.flush = async () => { throw new Error("connection disconnected"); };
+  assert.equal(await codeOf(sender.flush()), "broker_connection_lost");
 });

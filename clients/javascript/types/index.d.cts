@@ -114,7 +114,7 @@ export type ErrorCode =
   | "wrong_value" | "links_not_allowed" | "blocked_origin" | "not_found" | "expired" | "consumed" | "refused" | "untrusted"
   | "rejected" | "unreachable" | "timeout" | "download_retry_exceeded" | "handler" | "full" | "local_file" | "aborted"
   | "configuration" | "no_such_payload" | "nacked" | "unacknowledged" | "unhandled" | "no_reply_subject" | "reply_refused"
-  | "broker" | "broker_closed" | "broker_no_responders";
+  | "broker" | "broker_closed" | "broker_connection_lost" | "broker_no_responders";
 
 /** What went wrong; the only error that the package lets out */
 export class NATSBridgeError extends Error {

@@ -1,6 +1,6 @@
 /** A Bridge: messages with typed payloads over any connection of `@nats-io/nats-core`. */
 
-import { NATSBridgeError, ofMessage, wrongValue } from "../errors.js";
+import { NATSBridgeError, ofMessage, shown, wrongValue } from "../errors.js";
 import { sent } from "../log.js";
 import { platform } from "../platform.js";
 import { prepare, withdraw } from "../send.js";
@@ -17,6 +17,7 @@ import { Subscription } from "./subscription.js";
 const ROOM = 90;
 /** Subjects whose messages one Bridge counts; messages to further ones carry no numbers */
 const MAX_SUBJECTS = 65_536;
+const LOST = "broker_connection_lost";
 /** How often a message is planned at most, where the server takes less each time */
 const PLANS = 4;
 export const HOW = ["acks", "timeout", "first_pause", "longest_pause"];
@@ -102,7 +103,11 @@ export class Bridge {
 
   /** Waits until the server has all that was published */
   async flush() {
-    await this.connection.flush();
+    try {
+      await this.connection.flush();
+    } catch (error) {
+      throw broken("it can't be flushed", error, this.connection.isClosed() ? "broker_closed" : LOST);
+    }
   }
 
   /** Ends in order: services and subscriptions handle what has arrived, what was sent is flushed, the connection is drained */
@@ -115,6 +120,15 @@ export class Bridge {
   }
 
   // What the rest of the package uses.
+
+  /** Subscribes at the connection */
+  listen(subject, options) {
+    try {
+      return this.connection.subscribe(subject, options);
+    } catch (error) {
+      throw broken(`${shown(subject)} can't be subscribed to`, error);
+    }
+  }
 
   /** A message whose uploads are done */
   prepared(subject, payloads, options) {
@@ -132,7 +146,7 @@ export class Bridge {
     try {
       for (let plans = 1; ; plans += 1) {
         if (!this.#line.isUp && !(await this.#line.back(until, outgoing.signal))) {
-          throw new NATSBridgeError("broker_closed", "it can't be published: the connection is down, and did not come back in time");
+          throw new NATSBridgeError(LOST, "it can't be published: the connection is down, and did not come back in time");
         }
         if (this.#publishOnce(outgoing, reply)) break;
         const limit = this.connection.info.max_payload;
@@ -142,7 +156,7 @@ export class Bridge {
     } catch (error) {
       if (!keep) await withdraw(outgoing);
       if (error instanceof NATSBridgeError) throw ofMessage(error, envelope);
-      throw ofMessage(new NATSBridgeError("broker_closed", `it can't be published: ${error.message}`, null, error), envelope);
+      throw ofMessage(broken("it can't be published", error), envelope);
     }
     if (!isPublished) sent(envelope);
     return envelope;
@@ -186,6 +200,8 @@ export class Bridge {
     this.#subscriptions.delete(subscription);
   }
 }
+
+const broken = (what, error, code = "broker_closed") => new NATSBridgeError(code, `${what}: ${error.message}`, null, error);
 
 /** Options of a delivery, and those of the message */
 function apart(options) {

@@ -24,8 +24,9 @@ export class Replies {
   /** The subject where the answers to a message are awaited */
   subject(token) {
     if (this.#inbox === null) {
-      this.#inbox = `${this.prefix}.${newToken()}`;
-      this.#bridge.connection.subscribe(`${this.#inbox}.*`, { callback: (error, raw) => (error ? log("warn", "replies can't be received", { error: String(error.message) }) : this.#arrived(raw)) });
+      const inbox = `${this.prefix}.${newToken()}`;
+      this.#bridge.listen(`${inbox}.*`, { callback: (error, raw) => (error ? log("warn", "replies can't be received", { error: String(error.message) }) : this.#arrived(raw)) });
+      this.#inbox = inbox;
     }
     return `${this.#inbox}.${token}`;
   }

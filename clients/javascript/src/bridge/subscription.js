@@ -33,7 +33,7 @@ export class Subscription {
     this.dropped = 0;
     const options = { callback: (error, raw) => (error ? this.#end(asError(error, "broker", "the subscription failed")) : this.#arrived(raw)) };
     if (queue !== "") options.queue = queue;
-    this.#subscription = bridge.connection.subscribe(subject, options);
+    this.#subscription = bridge.listen(subject, options);
     const closed = this.#subscription.closed;
     closed?.then?.(() => this.#end(null), (error) => this.#end(asError(error, "broker", "the subscription failed")));
   }
