@@ -319,10 +319,11 @@ impl Inner {
     async fn request(&self, message: Publish, timeout: Duration) -> Result<RawMessage, BrokerError> {
         let Publish { subject, payload, .. } = message;
         let exchange = async {
+            // Before the inbox is asked for, so that no refusal comes unseen.
+            let mut changes = self.connection.signals.changes();
             let mut reply = self.connection.inbox().await?.reply();
             let to = Subject::from_server(reply.subject.as_str().into());
             self.hand_over(Publish { subject: subject.clone(), reply: Some(to), payload }).await?;
-            let mut changes = self.connection.signals.changes();
             loop {
                 tokio::select! {
                     received = reply.received() => return received,
