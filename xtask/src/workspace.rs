@@ -78,7 +78,7 @@ pub(crate) fn natsbridge() -> Result<PathBuf> {
     built("--bin", "natsbridge")
 }
 
-/// As [`natsbridge`], but nothing else, and without buckets, Parquet and compressed tables: what a newcomer waits for
+/// As [`natsbridge`], but nothing else, and without its features (buckets, Parquet, metrics …): what a newcomer waits for
 pub(crate) fn natsbridge_alone() -> Result<PathBuf> {
     println!("building natsbridge alone, with what a first message needs (the first time takes a minute or two)");
     build(&["--bin", "natsbridge", "--package", "natsbridge-cli", "--no-default-features"], "natsbridge")

@@ -131,6 +131,8 @@
 //! |---|---|
 //! | `arrow` (on) | `arrowtable` payloads as [`Table`]s of record batches; without it tables are `jsontable`s |
 //! | `compression` (on) | Arrow tables that another program compressed with LZ4 or ZSTD; needs a C compiler |
+//! | `nkeys` (on) | login with nkeys and credentials files |
+//! | `websockets` (on) | NATS servers at `ws://` and `wss://` |
 //! | `s3`, `gcs`, `azure` | a bucket as the file server, `BucketStore` |
 //! | `server` | the embedded file server, module `server` |
 //! | `otel` | W3C trace context in each message |

@@ -31,6 +31,9 @@ pub(crate) async fn connect(
     alive: Weak<()>,
 ) -> Result<Connected, BrokerError> {
     let (addresses, auth) = addresses(options)?;
+    if cfg!(not(feature = "websockets")) && addresses.iter().any(Address::is_websocket) {
+        return Err(absent("connections over WebSockets", "websockets"));
+    }
     let names = addresses.iter().map(Address::as_str).collect::<Vec<_>>().join(", ");
     let servers = addresses.iter().map(|address| address.as_str().parse::<async_nats::ServerAddr>());
     let servers = servers.collect::<Result<Vec<_>, _>>().map_err(|error| {
@@ -171,10 +174,17 @@ fn ceiling(first: Duration, longest: Duration, attempt: usize) -> Duration {
     first.saturating_mul(1 << doublings).min(longest)
 }
 
+/// What this program was built without
+fn absent(what: &str, feature: &str) -> BrokerError {
+    let message = format!("this program was built without {what} (cargo feature `{feature}`)");
+    BrokerError::new(BrokerErrorKind::InvalidOptions, message)
+}
+
 async fn with_auth(
     auth: Option<Auth>,
     inner: async_nats::ConnectOptions,
 ) -> Result<async_nats::ConnectOptions, BrokerError> {
+    #[cfg(feature = "nkeys")]
     let unusable = |what: String| {
         let message = format!("{what} can't be used; it needs a user JWT and an nkey seed, as `nsc` writes them");
         BrokerError::new(BrokerErrorKind::InvalidOptions, message)
@@ -183,20 +193,26 @@ async fn with_auth(
         None => Ok(inner),
         Some(Auth::Token(token)) => Ok(inner.token(token)),
         Some(Auth::UserPassword { user, password }) => Ok(inner.user_and_password(user, password)),
+        #[cfg(feature = "nkeys")]
         Some(Auth::Nkey(seed)) => Ok(inner.nkey(seed)),
+        #[cfg(feature = "nkeys")]
         Some(Auth::NkeyFile(path)) => {
             let bytes = read(&path).await?;
             let seed = std::str::from_utf8(&bytes)
                 .map_err(|error| unreadable(&path, "is not an nkey seed").with_source(error))?;
             Ok(inner.nkey(seed.trim().to_owned()))
         }
+        #[cfg(feature = "nkeys")]
         Some(Auth::Credentials(text)) => {
             inner.credentials(&text).map_err(|error| unusable("the credentials".to_owned()).with_source(error))
         }
+        #[cfg(feature = "nkeys")]
         Some(Auth::CredentialsFile(path)) => {
             let what = format!("the credentials file {}", path.display());
             inner.credentials_file(path).await.map_err(|error| unusable(what).with_source(error))
         }
+        #[cfg(not(feature = "nkeys"))]
+        Some(_) => Err(absent("nkeys and credentials files", "nkeys")),
     }
 }
 
