@@ -20,6 +20,8 @@
 //!
 //! A subscription that is read too slowly drops the newest messages, and counts them. [`Broker::events`] tells what happens
 //! to the connection.
+//!
+//! Both features are on: `nkeys` logs in with nkeys and credentials files, `websockets` connects to `ws://` and `wss://`.
 
 mod address;
 mod auth;
