@@ -145,11 +145,25 @@ mod tests {
         assert_eq!(ratio(&[1.0, 10.0, 1.0], &[2.0, 20.0, 2.0]), 0.5);
     }
 
+    /// Work whose time is known, however busy the machine is
+    fn taking<'a>(micros: u64) -> Contender<'a> {
+        Box::new(move |times| Duration::from_micros(micros * times))
+    }
+
     #[test]
     fn longer_work_is_measured_as_longer() {
-        let effort = Effort { rounds: 5, slice: Duration::from_millis(1), ..Effort::QUICK };
-        let sum = |to: u64| plain(move || (0..black_box(to)).fold(0, |sum: u64, n| black_box(sum ^ n)));
-        let samples = in_turn(effort, vec![sum(20_000), sum(1_000)]);
-        assert!(ratio(&samples[0], &samples[1]) > 3.0, "{samples:?}");
+        let samples = in_turn(Effort { rounds: 5, ..Effort::QUICK }, vec![taking(20), taking(1)]);
+        assert_eq!(samples.iter().map(Vec::len).collect::<Vec<_>>(), [5, 5]);
+        assert!((ratio(&samples[0], &samples[1]) - 20.0).abs() < 1e-9, "{samples:?}");
+    }
+
+    #[test]
+    fn each_call_counts_but_what_prepares_it_does_not() {
+        let pause = || std::thread::sleep(Duration::from_millis(2));
+        assert!(plain(pause)(3) >= Duration::from_millis(6));
+        assert!(consuming(|| (), |()| pause())(3) >= Duration::from_millis(6));
+        let began = Instant::now();
+        let took = consuming(pause, |()| ())(3);
+        assert!(took + Duration::from_millis(6) <= began.elapsed(), "{took:?}");
     }
 }
