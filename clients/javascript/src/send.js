@@ -67,7 +67,7 @@ export async function prepare(subject, data, options = {}, reserved = 0) {
 /** A message that needs nothing but to be written */
 class Outgoing {
   constructor(plan) {
-    Object.assign(this, { plan, envelope: plan.envelope, text: undefined, isPublished: false, published: 0 });
+    Object.assign(this, { plan, envelope: plan.envelope, text: undefined, isPublished: false, published: 0, isLost: false });
   }
 
   /** What the caller ends it with */
@@ -103,6 +103,7 @@ class Outgoing {
     const { drafts, settings } = plan;
     const before = drafts.filter(({ direct }) => direct);
     for (const draft of drafts) if (!draft.direct) draft.linkLength = lengthOf(draft, JSON.stringify(draft.payload.data));
+    this.isLost = true; // until it is whole again
     fit(plan, limit);
     const linked = before.filter(({ direct }) => !direct);
     // What was sent before may differ from what the caller's buffer holds now.
@@ -110,6 +111,7 @@ class Outgoing {
     settings.upload_timeout = Math.min(settings.upload_timeout, Math.max(0, until - Date.now()));
     await upload(plan, linked);
     this.text = undefined;
+    this.isLost = false;
   }
 }
 

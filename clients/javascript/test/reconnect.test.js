@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Bridge } from "../src/node.js";
+import { Bridge, NATSBridgeError } from "../src/node.js";
 import { MemoryBroker, MemoryStore } from "../src/testing-node.js";
 import { codeOf, errorOf } from "./common.js";
 
@@ -152,4 +152,21 @@ test("a flush that the connection's break ends is the library's error", async ()
   const { connection, sender } = unsteady();
   connection.flush = async () => { throw new Error("connection disconnected"); };
   assert.equal(await codeOf(sender.flush()), "broker_connection_lost");
+});
+
+test("a delivery whose later plan can't be uploaded fails with the store's own error", async () => {
+  const { broker, store, sender } = unsteady();
+  const publish = broker.publish.bind(broker);
+  broker.publish = (...given) => {
+    broker.max_payload = 50_000;
+    publish(...given);
+  };
+  // A store over NATS has errors of its own connection.
+  const failing = async (given) => {
+    if (given.dataname === "b") throw new NATSBridgeError("broker_connection_lost", "the store's connection is down");
+    return store.upload(given);
+  };
+  const parts = ["a", "b"].map((name) => [name, new Uint8Array(100_000), "binary"]);
+  const error = await errorOf(sender.deliver("lab.x", parts, { ...HURRY, timeout: 2_000, fileserver_upload_handler: failing }));
+  assert.deepEqual([error.code, error.dataname, store.files.size], ["broker_connection_lost", "b", 0]);
 });

@@ -72,7 +72,7 @@ export async function deliver(bridge, replies, subject, payloads, options, how) 
         await bridge.publish(outgoing, { keep: true, until });
       } catch (error) {
         // The connection may come back.
-        if (!["broker_closed", "broker_connection_lost"].includes(error.code) || bridge.connection.isClosed?.()) throw error;
+        if (outgoing.isLost || !["broker_closed", "broker_connection_lost"].includes(error.code) || bridge.connection.isClosed?.()) throw error;
       }
       const next = Math.min(until, Date.now() + pause * (0.5 + Math.random() / 2));
       pause = Math.min(pause * 2, longest_pause);

@@ -34,7 +34,11 @@ async function codec() {
   const [, binary] = await smartsend("lab.x", [["raw", bytes, "binary"]]);
   const one = await perCall(2_000, () => smartsend("lab.x", [["raw", bytes, "binary"]]));
   const two = await perCall(2_000, () => smartreceive(binary));
-  console.log(`10 KB binary: encode ${one.toFixed(1)} us, decode ${two.toFixed(1)} us`);
+  const inJson = JSON.parse(binary);
+  const bareOne = await perCall(2_000, () => JSON.stringify({ ...inJson, payloads: [Buffer.from(bytes.buffer).toString("base64")] }));
+  const bareTwo = await perCall(2_000, () => Buffer.from(JSON.parse(binary).payloads[0].data, "base64"));
+  const small = (name, own, other) => `${name} ${own.toFixed(1)} us (${(own / other).toFixed(2)} x JSON and base64)`;
+  console.log(`10 KB binary: ${small("encode", one, bareOne)}, ${small("decode", two, bareTwo)}`);
   const rows = Array.from({ length: 4_000 }, (_, id) => ({ id, name: `sensor ${id}`, value: id * 0.37, ok: id % 3 === 0, tags: ["lab", "run 7"], at: "2026-01-01T00:00:00Z" }));
   const value = { rows };
   const bare = () => Buffer.from(JSON.stringify(value)).toString("base64");
