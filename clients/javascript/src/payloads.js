@@ -18,7 +18,7 @@ const TAKEN = {
 
 /** The source of a value's bytes */
 export async function serialise(value, type, signal) {
-  const wrong = (found = `not ${describe(value)}`) => wrongValue(`a payload of type ${type} is ${TAKEN[type] ?? TAKEN.bytes}, ${found}`);
+  const wrong = (found = `was given ${describe(value)}`) => wrongValue(`a payload of type ${type} holds ${TAKEN[type] ?? TAKEN.bytes}, but ${found}`);
   if (BYTES_TYPES.includes(type)) {
     const source = await sourceOf(value, signal);
     if (source === null) throw wrong();
@@ -39,7 +39,7 @@ export async function serialise(value, type, signal) {
       json = rowsOfTable(arrow, asTable(arrow, value, wrong));
     }
     const odd = json.findIndex((row) => !isRow(row));
-    if (odd >= 0) throw wrong(`and row ${odd} is ${describe(json[odd])}`);
+    if (odd >= 0) throw wrong(`row ${odd} is ${describe(json[odd])}`);
   }
   return memorySource(platform.encode(writeJson(json)));
 }

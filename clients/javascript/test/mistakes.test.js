@@ -34,17 +34,17 @@ check("payloads in another shape", [
 ]);
 
 check("values that don't suit their type", [
-  [() => one(7, "text"), "wrong_value", "n", "text", "a string", "not Number"],
+  [() => one(7, "text"), "wrong_value", "n", "text", "a string", "was given Number"],
   [() => one("\ud800", "text"), "wrong_value", "n", "lone surrogate"],
-  [() => one(undefined, "text"), "wrong_value", "n", "not undefined"],
-  [() => one("run7.mp4", "video"), "wrong_value", "n", "not String", "file(path)", "Uint8Array"],
-  [() => one([1, 2, 3], "binary"), "wrong_value", "n", "not Array", "Uint8Array"],
+  [() => one(undefined, "text"), "wrong_value", "n", "was given undefined"],
+  [() => one("run7.mp4", "video"), "wrong_value", "n", "was given String", "file(path)", "Uint8Array"],
+  [() => one([1, 2, 3], "binary"), "wrong_value", "n", "was given Array", "Uint8Array"],
   [() => one(Promise.resolve("x"), "text"), "wrong_value", "n", "await it"],
   [() => one(Promise.resolve({}), "dictionary"), "wrong_value", "n", "await it"],
   [() => one({ a: Promise.resolve() }, "dictionary"), "wrong_value", "n", "await it", "`a`"],
   [() => one([[1, 2]], "jsontable"), "wrong_value", "n", "row 0 is Array"],
   [() => one([{ a: 1 }, null], "jsontable"), "wrong_value", "n", "row 1 is null"],
-  [() => one({ a: [1, 2] }, "jsontable"), "wrong_value", "n", "array of objects", "not Object"],
+  [() => one({ a: [1, 2] }, "jsontable"), "wrong_value", "n", "array of objects", "was given Object"],
   [() => one(file("/no/such/film.mp4"), "video"), "local_file", "n", "/no/such/film.mp4", "ENOENT: no such file"],
   [() => one(file(new URL("..", import.meta.url)), "video"), "local_file", "n", "a folder"],
 ]);
