@@ -7,7 +7,6 @@ use futures_util::future::BoxFuture;
 use natsbridge_core::{Object, Source, Uploaded};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Method, RequestBuilder, StatusCode};
-use url::Position;
 use uuid::Uuid;
 
 use crate::body::{Reading, report_progress};
@@ -87,26 +86,30 @@ impl HttpStoreBuilder {
     /// Creates the store; this sends no request
     ///
     /// # Errors
-    /// [`ConfigError`] if the template is not an http or https URL with `{id}` in its path, and only there, or if a header
-    /// can't hold the token.
+    /// [`ConfigError`] if the template is not an http or https URL with `{id}` in its path, and only there, if it has a
+    /// fragment, or if a header can't hold the token.
     pub fn build(self) -> Result<HttpStore, ConfigError> {
         const KIND: &str = "http store";
-        let (mut url, user_info) = parse_server_url(KIND, &self.template.0.replace(ID, "id"))?;
-        // The placeholder must not change the host.
-        let template = &self.template.0;
-        let path_at =
-            template.find("://").map(|at| at + 3).and_then(|host| template[host..].find('/').map(|at| host + at));
-        let (host, path) = template.split_at(path_at.unwrap_or(template.len()));
-        if host.contains(ID) || !path.contains(ID) {
+        // A name that the parser keeps as it is, and that is nowhere else in the URL.
+        let name = Uuid::new_v4().to_string();
+        let (mut url, user_info) = parse_server_url(KIND, &self.template.0.replace(ID, &name))?;
+        if url.fragment().is_some() {
+            return Err(ConfigError::new(
+                KIND,
+                "its URL has a fragment, which no server sees; write `#` in a name as %23",
+            ));
+        }
+        let in_path = url.path().matches(&name).count();
+        if in_path == 0 || in_path != self.template.0.matches(ID).count() {
             return Err(ConfigError::new(KIND, "its URL template needs `{id}` in the path, and only there"));
         }
+        let template = GivenUrl(url.as_str().replace(&name, ID));
         let credentials = self.credentials.or(user_info);
         if credentials.as_ref().is_some_and(|credentials| !credentials.is_sendable()) {
             return Err(ConfigError::new(KIND, "the token contains characters that an HTTP header can't hold"));
         }
         url.set_path("");
         let server = Server::new(KIND, &url, self.client)?;
-        let template = GivenUrl(format!("{}{path}", &url[..Position::BeforePath]));
         Ok(HttpStore(Arc::new(Http { server, template, credentials })))
     }
 }

@@ -42,6 +42,16 @@ async fn uploads_never_share_a_url() {
 }
 
 #[tokio::test]
+async fn link_is_the_url_that_was_put() {
+    for path in ["a b/{id}", "ü/{id}", "x/../{id}", "{ID}/{id}?k=a b", "\\{id}"] {
+        let server = ScriptedHttp::start([Reply::ok("")]).await.unwrap();
+        let store = HttpStore::builder(&format!("{}/{path}", server.url())).build().unwrap();
+        let stored = store.upload(&object(b"a"), &source(b"a")).await.unwrap();
+        assert_eq!(stored.uploaded.url, format!("{}{}", server.url(), server.requests()[0].target), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn refusals_are_told_apart_by_status() {
     for (status, kind) in [
         (401, Kind::Refused),
@@ -59,7 +69,9 @@ async fn refusals_are_told_apart_by_status() {
 
 #[test]
 fn template_that_cannot_work_is_refused() {
-    for template in ["https://h/x", "https://{id}/x", "https://{id}.h/{id}", "ftp://h/{id}", "h/{id}", "https://h"] {
+    let without_a_name = ["https://h/x", "https://h", "https://h/x?n={id}", "https://h/x#{id}", "https://h/{id}/.."];
+    let elsewhere_too = ["https://{id}/x", "https://{id}.h/{id}", "https://u:{id}@h/{id}", "https://h/{id}?n={id}"];
+    for template in without_a_name.iter().chain(&elsewhere_too).chain(&["ftp://h/{id}", "h/{id}", "https://h/{id}#x"]) {
         let built = HttpStore::builder(template).build();
         assert!(built.is_err(), "{template}: {built:?}");
     }
