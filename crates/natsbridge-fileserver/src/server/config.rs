@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
+
 use super::{
     error::Fault,
     ids::SecretDigest,
@@ -36,6 +38,8 @@ pub struct ServerConfig {
     pub(super) default_ttl: Duration,
     pub(super) max_ttl: Duration,
     pub(super) token: Option<SecretDigest>,
+    /// Whether clients can send the token in a header
+    token_is_sendable: bool,
     pub(super) cors_origins: Vec<String>,
     pub(super) download_domain: Option<String>,
     pub(super) public_url: Option<String>,
@@ -60,6 +64,7 @@ impl ServerConfig {
             default_ttl: Duration::from_secs(30 * 24 * 3600),
             max_ttl: Duration::from_secs(30 * 24 * 3600),
             token: None,
+            token_is_sendable: true,
             cors_origins: Vec::new(),
             download_domain: None,
             public_url: None,
@@ -111,7 +116,9 @@ impl ServerConfig {
     ///
     /// Only its SHA-256 is kept. Downloads need no token: their URL is the secret.
     pub fn token(mut self, token: impl AsRef<str>) -> Self {
-        self.token = Some(SecretDigest::of(token.as_ref()));
+        let token = token.as_ref();
+        self.token = Some(SecretDigest::of(token));
+        self.token_is_sendable = token.trim() == token && HeaderValue::from_str(token).is_ok();
         self
     }
 
@@ -219,6 +226,9 @@ impl ServerConfig {
         if self.token.as_ref().is_some_and(|token| token.matches("")) {
             return wrong("token", "must not be empty");
         }
+        if !self.token_is_sendable {
+            return wrong("token", "must fit into an HTTP header: one line, without space at its ends");
+        }
         for (name, url) in [("download_domain", &self.download_domain), ("public_url", &self.public_url)] {
             let Some(url) = url else { continue };
             let usable = url::Url::parse(url).is_ok_and(|url| {
@@ -273,6 +283,11 @@ mod tests {
             (base().default_ttl(Duration::ZERO), "default_ttl"),
             (base().max_size(0), "max_size"),
             (base().token(""), "token"),
+            (base().token("two\nlines"), "token"),
+            (base().token(" x"), "token"),
+            (base().cors_origin("https://*.example.com"), "cors_origin"),
+            (base().host("*"), "host"),
+            (base().host("*.example.com"), "host"),
             (base().download_domain("files.example.com"), "download_domain"),
             (base().idle_timeout(Duration::ZERO), "idle_timeout"),
             (base().max_connections(0), "max_connections"),

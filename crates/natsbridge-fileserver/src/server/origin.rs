@@ -124,6 +124,10 @@ pub(super) fn normalised_origin(text: &str) -> Result<String, String> {
     if !url.has_host() || url.host_str().is_none_or(str::is_empty) {
         return wrong("names no host");
     }
+    // Browsers send one host, which would never equal it.
+    if text.contains('*') {
+        return wrong("has a `*` in it, which stands alone for any origin");
+    }
     let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
     if !bare || !url.username().is_empty() || url.password().is_some() {
         return wrong("is more than an origin");
@@ -142,6 +146,7 @@ pub(super) fn host_name(text: &str) -> Option<String> {
     let text = text.parse::<std::net::Ipv6Addr>().map_or_else(|_| text.to_owned(), |ip| format!("[{ip}]"));
     let url = authority_url("http", &text)?;
     Some(match url.host()? {
+        Host::Domain(name) if name.contains('*') => return None,
         Host::Domain(name) => plain_name(name),
         Host::Ipv4(ip) => ip.to_string(),
         Host::Ipv6(ip) => IpAddr::from(ip).to_canonical().to_string(),
@@ -245,9 +250,16 @@ mod tests {
         ] {
             assert_eq!(normalised_origin(text).as_deref(), Ok(origin));
         }
-        for text in
-            ["", "app.example.com", "localhost:3000", "https://", "https://x/path", "https://x/?q", "https://u@x"]
-        {
+        for text in [
+            "",
+            "app.example.com",
+            "localhost:3000",
+            "https://",
+            "https://x/path",
+            "https://x/?q",
+            "https://u@x",
+            "https://*.x",
+        ] {
             assert!(normalised_origin(text).unwrap_err().contains("https://app.example.com"), "{text}");
         }
     }
