@@ -37,21 +37,15 @@ pub(super) fn delimiter(text: &str) -> Result<u8, String> {
 /// Reads a table with a header line; empty cells are null, and all others stay text where that is asked for
 pub(super) fn read(text: &str, given: Option<u8>, as_text: bool) -> Result<Table, Box<dyn Error + Send + Sync>> {
     if let Some(at) = text.find('\0') {
-        let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+        let line = line_at(text, at);
         return Err(format!("line {line} holds a NUL byte: these are binary data, or text of another encoding").into());
     }
-    // A spreadsheet's own way to name the separator.
-    let (named, text) = match text.strip_prefix("sep=").and_then(|rest| rest.split_once('\n')) {
-        Some((separator, rest)) => (delimiter(separator.trim_end_matches('\r')).ok(), rest),
-        None => (None, text),
-    };
+    let (named, text) = named_separator(text).map_or((None, text), |(separator, rest)| (Some(separator), rest));
     let separator = match given.or(named) {
         Some(separator) => separator,
         None => separator(text)?,
     };
-    if let Some(line) = open_quote(text, separator) {
-        return Err(format!("the quoted cell that begins in line {line} has no closing quote").into());
-    }
+    check_quotes(text, separator)?;
     let mut header = StringRecord::new();
     if !reader(text, separator).read_record(&mut header)? {
         return Err("the file is empty; a table needs a line with the names of its columns".into());
@@ -86,6 +80,26 @@ pub(super) fn read(text: &str, given: Option<u8>, as_text: bool) -> Result<Table
     Ok(Table::new(schema, batches)?)
 }
 
+/// What ends the lines: a carriage return alone in files of old programs, which have no line feed
+fn line_end(text: &str) -> char {
+    if text.contains('\n') { '\n' } else { '\r' }
+}
+
+/// The line that a byte is in, from 1
+fn line_at(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or_default().matches(line_end(text)).count() + 1
+}
+
+/// A spreadsheet's own way to name the separator in a first line, and what follows: `sep=;`, `"sep=;"`
+fn named_separator(text: &str) -> Option<(u8, &str)> {
+    let (line, rest) = text.split_once(line_end(text))?;
+    let line = line.trim_end_matches('\r');
+    let line = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')).unwrap_or(line);
+    let (name, separator) = line.split_once('=')?;
+    // Of anything else it is a column's name.
+    if name.eq_ignore_ascii_case("sep") { Some((delimiter(separator).ok()?, rest)) } else { None }
+}
+
 /// What is seldom meant in a header line: two columns of one name, and one without a name
 fn warnings(header: &StringRecord) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -111,12 +125,12 @@ fn reader(text: &str, separator: u8) -> csv::Reader<&[u8]> {
 /// The reader leaves out lines that are empty, and the row would be lost.
 fn with_empty_rows(text: &str) -> Cow<'_, str> {
     let body = text.trim_end_matches(['\r', '\n']);
-    if !body.contains("\n\n") && !body.contains("\n\r\n") {
+    if !["\n\n", "\n\r\n", "\r\r"].iter().any(|gap| body.contains(gap)) {
         return Cow::Borrowed(text);
     }
     let mut quoted = false;
     let mut rows = String::with_capacity(text.len() + 64);
-    for line in body.split_inclusive('\n') {
+    for line in body.split_inclusive(line_end(body)) {
         let cell = line.trim_end_matches(['\r', '\n']);
         if cell.is_empty() && !quoted {
             rows.push_str("\"\"");
@@ -141,7 +155,8 @@ fn each_row(
     rows.read_record(&mut row)?;
     while rows.read_record(&mut row)? {
         if row.len() != header.len() {
-            let line = row.position().map_or(0, csv::Position::line);
+            let at = row.position().map_or(0, csv::Position::byte);
+            let line = line_at(text, usize::try_from(at).unwrap_or(usize::MAX));
             let cells = if row.len() == 1 { "cell" } else { "cells" };
             let columns = if header.len() == 1 { "column" } else { "columns" };
             return Err(format!(
@@ -187,21 +202,33 @@ fn separator(text: &str) -> Result<u8, String> {
     }
 }
 
-/// The line of a quote that nothing closes: all that follows would be one cell
-fn open_quote(text: &str, separator: u8) -> Option<usize> {
-    let (mut line, mut opened, mut start) = (1, None, true);
-    let mut bytes = text.bytes().peekable();
-    while let Some(byte) = bytes.next() {
+/// Refuses a quote that nothing closes, since all that follows would be one cell, and text behind a closing one, since the
+/// quotes would be lost
+fn check_quotes(text: &str, separator: u8) -> Result<(), String> {
+    let (mut opened, mut start) = (None, true);
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        let next = bytes.peek().map(|(_, next)| *next);
         match (opened, byte) {
-            (Some(_), b'"') if bytes.peek() == Some(&b'"') => drop(bytes.next()),
-            (Some(_), b'"') => opened = None,
-            (None, b'"') if start => opened = Some(line),
+            (Some(_), b'"') if next == Some(b'"') => drop(bytes.next()),
+            (Some(_), b'"') => {
+                opened = None;
+                if next.is_some_and(|next| next != separator && !matches!(next, b'\n' | b'\r')) {
+                    let line = line_at(text, at);
+                    return Err(format!(
+                        "line {line} has text behind the closing quote of a cell; a quote inside of one is written twice"
+                    ));
+                }
+            }
+            (None, b'"') if start => opened = Some(at),
             _ => {}
         }
         start = opened.is_none() && (byte == separator || byte == b'\n' || byte == b'\r');
-        line += usize::from(byte == b'\n');
     }
-    opened
+    match opened {
+        Some(at) => Err(format!("the quoted cell that begins in line {} has no closing quote", line_at(text, at))),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -238,6 +265,9 @@ mod tests {
             ("a\tb\n1\tx\n", None),
             ("a|b\r\n1|x\r\n", None),
             ("sep=;\r\na;b\r\n1;x\r\n", None),
+            ("SEP=;\na;b\n1;x\n", None),
+            ("\"sep=;\"\r\na;b\r\n1;x\r\n", None),
+            ("sep=;\ra;b\r1;x\r", None),
             ("a:b\n1:x\n", Some(b':')),
         ] {
             assert_eq!(rows(text, given), json!([{"a": 1, "b": "x"}]), "{text}");
@@ -246,6 +276,7 @@ mod tests {
         assert_eq!(rows("\"a;1\",b\n1,2\n", None), json!([{"a;1": 1, "b": 2}]));
         assert_eq!(rows("Length, mm;Width\n1.5;2\n", None), json!([{"Length, mm": 1.5, "Width": 2}]));
         assert_eq!(rows("a\nx y\n", None), json!([{"a": "x y"}]));
+        assert_eq!(rows("sep=1\nx\n", None), json!([{"sep=1": "x"}]));
         assert_eq!(rows("a,b|c\n1,2|3\n", Some(b',')), json!([{"a": 1, "b|c": "2|3"}]));
         let refused = refusal("a,b;c\n1,5;2\n");
         assert!(refused.contains("`,` and `;`") && refused.contains("--delimiter"), "{refused}");
@@ -255,6 +286,7 @@ mod tests {
     fn empty_line_of_one_column_is_a_row_without_a_value() {
         assert_eq!(rows("a\nx\n\ny\n\n", None), json!([{"a": "x"}, {"a": null}, {"a": "y"}]));
         assert_eq!(rows("a\r\n1\r\n\r\n\r\n3", None), json!([{"a": 1}, {"a": null}, {"a": null}, {"a": 3}]));
+        assert_eq!(rows("a\r1\r\r3\r\r", None), json!([{"a": 1}, {"a": null}, {"a": 3}]));
         let quoted = "a\n\"x\n\ny\"\n\n5\" disk\n\nz\n";
         let expected = json!([{"a": "x\n\ny"}, {"a": null}, {"a": "5\" disk"}, {"a": null}, {"a": "z"}]);
         assert_eq!(rows(quoted, None), expected);
@@ -266,6 +298,12 @@ mod tests {
             ("a,b\n1,2\n3\n", ["line 3 has 1 cell", "2 columns"]),
             ("a,b\n1,\"x\n2,y\n", ["line 2", "closing quote"]),
             ("a,b\n1,\0\n", ["line 2", "NUL"]),
+            ("a,b\r1,2\r3\r", ["line 3 has 1 cell", "2 columns"]),
+            ("a,b\r1,\"x\r2,y\r", ["line 2", "closing quote"]),
+            ("a,b\r1,\0\r", ["line 2", "NUL"]),
+            ("a,b\n1,\"x\"y\n", ["line 2", "written twice"]),
+            ("a,b\n\"x\\\"y\",2\n", ["line 2", "written twice"]),
+            ("a,b\n\"x\" ,2\n", ["line 2", "written twice"]),
             ("", ["empty", "names"]),
         ] {
             let refused = refusal(text);
