@@ -21,7 +21,7 @@ const DIGITS: usize = 17;
 pub(crate) fn json(text: &str, first: usize) -> Result<Json, String> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Exact.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
-    let value = value.map_err(|error| wrong(&error, first))?;
+    let value = value.map_err(|error| wrong(text, &error, first))?;
     match numbers(text).find(|(_, number)| !keeps(number)) {
         None => Ok(value),
         Some((at, number)) => {
@@ -36,9 +36,13 @@ pub(crate) fn json(text: &str, first: usize) -> Result<Json, String> {
     }
 }
 
-fn wrong(error: &serde_json::Error, first: usize) -> String {
-    let text = error.to_string();
-    let reason = text.rfind(" at line ").map_or(&*text, |at| text.get(..at).unwrap_or_default());
+fn wrong(text: &str, error: &serde_json::Error, first: usize) -> String {
+    let said = error.to_string();
+    let reason = said.rfind(" at line ").map_or(&*said, |at| said.get(..at).unwrap_or_default());
+    // From the character on that does not fit.
+    let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let found = line.get(error.column().saturating_sub(1)..).unwrap_or_default();
+    let infinite = ["NaN", "nan", "Inf", "inf"].iter().any(|word| found.starts_with(word));
     let place = format!("line {}, column {}", error.line() + first - 1, error.column());
     match reason {
         "trailing characters" => format!("{place}: {MORE}"),
@@ -46,6 +50,14 @@ fn wrong(error: &serde_json::Error, first: usize) -> String {
         _ if reason.starts_with("the key ") => format!("{place}: {reason}"),
         "number out of range" => {
             format!("{place}: this number is beyond what a float holds; write it as text, in quotes")
+        }
+        _ if text.trim_ascii().is_empty() => "it is empty; JSON is at least one value, such as null".to_owned(),
+        _ if error.is_eof() => format!("{place}: the JSON ends here, before it is complete"),
+        "expected ident" | "expected value" | "invalid number" if infinite => {
+            format!("{place}: JSON has no NaN and no infinity; write null, or a text in quotes")
+        }
+        "expected value" if found.starts_with([',', ':', ']', '}']) => {
+            format!("{place}: it is not JSON: a value is missing")
         }
         "expected ident" | "expected value" | "key must be a string" => {
             format!("{place}: it is not JSON; keys and texts need double quotes, such as '{{\"gain\": 0.5}}'")
@@ -243,6 +255,27 @@ mod tests {
             assert_eq!(value.as_f64(), Some(expected), "{number}");
         }
         assert_eq!(json(r#"{"b":[null,true,"x"],"a":{}}"#, 1).unwrap().to_string(), r#"{"b":[null,true,"x"],"a":{}}"#);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_by_what_is_there() {
+        for (text, said) in [
+            ("", "empty"),
+            (" \n", "empty"),
+            ("{\"a\":", "line 1, column 5: the JSON ends here"),
+            ("[1,\n2", "line 2, column 1: the JSON ends here"),
+            ("[NaN]", "line 1, column 2: JSON has no NaN"),
+            ("{\"a\": Infinity}", "JSON has no NaN"),
+            ("[-Infinity]", "JSON has no NaN"),
+            ("[1,,2]", "line 1, column 4: it is not JSON: a value is missing"),
+            ("{\"a\":}", "a value is missing"),
+            ("{a:1}", "double quotes"),
+            ("None", "double quotes"),
+            ("['x']", "double quotes"),
+        ] {
+            let error = json(text, 1).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
     }
 
     #[test]

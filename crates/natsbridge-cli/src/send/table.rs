@@ -240,7 +240,7 @@ mod tests {
             (b"{\n\"a\":1}", Format::JsonLines, "--dict"),
             (b"[1,2]", Format::Json, "item 1 is no object"),
             (b"7", Format::Json, "--dict"),
-            (b"[{\"a\":1}", Format::Json, "not JSON"),
+            (b"[{\"a\":1}", Format::Json, "ends here"),
         ] {
             let refused = refusal(bytes, format);
             assert!(refused.contains(text), "{text}: {refused}");
