@@ -82,13 +82,14 @@ fn byte_order_mark_is_skipped_before_every_kind_of_json() {
     assert_eq!(receiver.json()["payloads"][0]["value"], "one");
     assert_eq!(receiver.ended().code, Some(0));
 
-    let record = "\u{feff}{\"natsbridge_record\":1}\n{\"at_us\":0,\"subject\":\"s\",\"payload\":\"{}\"}\n";
+    let line = "{\"at_us\":0,\"subject\":\"s\",\"payload\":\"{}\"}\n";
+    let record = &format!("\u{feff}{{\"natsbridge_record\":1}}\n{line}\u{feff}{line}");
     world.file("r.ndjson", record);
     let from_file = run(&mut world.program(["replay", "r.ndjson"]));
     let from_stdin = piped(&mut world.program(["replay", "-"]), record.as_bytes());
     for sent in [from_file, from_stdin] {
         assert_eq!(sent.code, Some(0), "{}", sent.stderr);
-        assert!(sent.stdout.starts_with("sent 1 messages"), "{}", sent.stdout);
+        assert!(sent.stdout.starts_with("sent 2 messages"), "{}", sent.stdout);
     }
 }
 

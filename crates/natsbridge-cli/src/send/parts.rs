@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use natsbridge::wire::shown;
+use natsbridge::wire::{JsonText, shown};
 use natsbridge::{MessageBuilder, PayloadType, Value};
 
 use super::input::{Input, Stored};
@@ -178,11 +178,11 @@ impl Given {
                     self.refused("the dictionary can't be sent as it is").because(cause)
                 };
                 let text = encoding::text(&bytes).map_err(|error| refused(error.into()))?;
-                let json = exact::json(&text, 1).map_err(|why| {
+                exact::json(&text, 1).map_err(|why| {
                     let hint = if why.ends_with(exact::MORE) { "; send several objects with --table" } else { "" };
                     refused(format!("{why}{hint}").into())
-                });
-                Item::Value(PayloadType::Dictionary, Value::Json(json?))
+                })?;
+                Item::Value(PayloadType::Dictionary, Value::JsonText(JsonText::new(text.into_owned())))
             }
             Kind::Table => {
                 let bytes = bytes()?;
@@ -265,6 +265,16 @@ mod tests {
             ("e", r#"Here("{}")"#),
         ];
         assert_eq!(names, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn numbers_keep_the_digits_that_they_were_written_with() {
+        let text = "{ \"a\": [1.10, 1E5, -0, 100000000000000000000.0] }";
+        let (option, kind, name) = ("dict", Kind::Dictionary, "a".to_owned());
+        let given = Given { option, kind, name, input: Input::Here(text.to_owned()) };
+        let read = given.read(table::How::default()).unwrap();
+        let Item::Value(PayloadType::Dictionary, Value::JsonText(sent)) = read else { panic!("{read:?}") };
+        assert_eq!(sent.as_bytes(), text);
     }
 
     #[test]

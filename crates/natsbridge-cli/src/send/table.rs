@@ -6,6 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use clap::ValueEnum;
 use natsbridge::arrow::TableLimits;
+use natsbridge::wire::JsonText;
 use natsbridge::{PayloadType, Rows, Table, Value};
 use serde_json::{Map, Value as Json};
 
@@ -144,15 +145,18 @@ pub(super) fn read(bytes: &Bytes, format: Format, how: How) -> Result<(PayloadTy
         Format::Csv => Value::Table(csv::read(&encoding::text(bytes)?, how.delimiter, how.text)?),
         Format::Tsv => Value::Table(csv::read(&encoding::text(bytes)?, how.delimiter.or(Some(b'\t')), how.text)?),
         Format::Arrow => Value::Table(Table::from_ipc(bytes, &TableLimits::default())?),
-        Format::Json | Format::JsonLines => Value::Rows(from_json(&encoding::text(bytes)?, format)?),
+        Format::Json | Format::JsonLines => {
+            let text = encoding::text(bytes)?;
+            let rows = from_json(&text, format)?;
+            return Ok(match how.wanted {
+                Some(TableType::ArrowTable) => (PayloadType::ArrowTable, Value::Table(Table::from_rows(&rows)?)),
+                _ => (PayloadType::JsonTable, Value::JsonText(array(&text))),
+            });
+        }
     };
     Ok(match (value, how.wanted) {
         (Value::Table(table), Some(TableType::JsonTable)) => (PayloadType::JsonTable, Value::Rows(table.to_rows()?)),
-        (Value::Rows(rows), Some(TableType::ArrowTable)) => {
-            (PayloadType::ArrowTable, Value::Table(Table::from_rows(&rows)?))
-        }
-        (value @ Value::Table(_), _) => (PayloadType::ArrowTable, value),
-        (value, _) => (PayloadType::JsonTable, value),
+        (value, _) => (PayloadType::ArrowTable, value),
     })
 }
 
@@ -185,17 +189,27 @@ fn from_json(text: &str, format: Format) -> Result<Rows, Problem> {
 
 /// Reads an object a line; empty lines are passed over
 fn from_lines(text: &str) -> Result<Rows, Problem> {
-    let mut rows: Vec<Map<String, Json>> = Vec::new();
-    for (number, line) in (1..).zip(text.split('\n')) {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        match exact::json(line, number)? {
-            Json::Object(row) => rows.push(row),
-            _ => return Err(format!("line {number}: this is no object, and a row is one").into()),
-        }
+    let rows = lines(text).map(|(number, line)| match exact::json(line, number)? {
+        Json::Object(row) => Ok(row),
+        _ => Err(format!("line {number}: this is no object, and a row is one").into()),
+    });
+    rows.collect::<Result<Vec<_>, Problem>>().map(Rows::new)
+}
+
+/// The lines that hold something, each with its number
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    // Where files were joined, a line begins with a byte-order mark.
+    let plain = text.split('\n').map(|line| line.trim_start_matches('\u{feff}'));
+    (1..).zip(plain).filter(|(_, line)| !line.trim_ascii().is_empty())
+}
+
+/// Rows that were read, as an array of the same digits
+fn array(text: &str) -> JsonText {
+    if text.trim_ascii_start().starts_with('[') {
+        return JsonText::new(text.to_owned());
     }
-    Ok(Rows::new(rows))
+    let rows: Vec<_> = lines(text).map(|(_, line)| line).collect();
+    JsonText::new(format!("[{}]", rows.join(",")))
 }
 
 #[cfg(test)]
@@ -209,6 +223,7 @@ mod tests {
     fn rows(text: &'static str, format: Format) -> Json {
         match read(&Bytes::from_static(text.as_bytes()), format, JSON_TABLE).unwrap() {
             (PayloadType::JsonTable, Value::Rows(rows)) => rows.into_vec().into(),
+            (PayloadType::JsonTable, Value::JsonText(text)) => serde_json::from_slice(text.as_bytes()).unwrap(),
             other => panic!("{other:?}"),
         }
     }
@@ -230,6 +245,8 @@ mod tests {
             assert_eq!(rows("\u{feff}{\"a\":1}\r\n\n{\"a\":2}", format), json!([{"a": 1}, {"a": 2}]));
         }
         assert_eq!(rows("{\"a\":1}\n", Format::JsonLines), json!([{"a": 1}]));
+        let joined = "\u{feff}{\"a\":1}\n\u{feff}{\"a\":2}\n\u{feff}\n";
+        assert_eq!(rows(joined, Format::JsonLines), json!([{"a": 1}, {"a": 2}]));
         assert_eq!(rows("\u{feff} [{\"a\":1}]", Format::JsonLines), json!([{"a": 1}]));
         for (bytes, format, text) in [
             (&b"{\"a\":1}\n[2]\n"[..], Format::JsonLines, "line 2: "),
@@ -244,6 +261,21 @@ mod tests {
         ] {
             let refused = refusal(bytes, format);
             assert!(refused.contains(text), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn numbers_keep_the_digits_that_they_were_written_with() {
+        let digits = "[{\"a\":1.10,\"b\":1E5,\"c\":-0}]";
+        for (text, format) in [
+            (digits, Format::Json),
+            ("[ {\"a\": 1.10, \"b\": 1E5,\n\"c\": -0} ]\n", Format::JsonLines),
+            ("{\"a\":1.10,\"b\":1E5,\"c\":-0}\n\n", Format::JsonLines),
+        ] {
+            let read = read(&Bytes::from_static(text.as_bytes()), format, JSON_TABLE).unwrap();
+            let (PayloadType::JsonTable, Value::JsonText(sent)) = read else { panic!("{read:?}") };
+            let sent = std::str::from_utf8(sent.as_bytes()).unwrap();
+            assert_eq!(sent.split_ascii_whitespace().collect::<String>(), digits, "{text}");
         }
     }
 
