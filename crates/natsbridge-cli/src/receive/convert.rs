@@ -6,6 +6,10 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Float16Type, Float32Type, Float64Type};
+use arrow_schema::DataType;
 use bytes::Bytes;
 use clap::ValueEnum;
 use natsbridge::arrow::TableLimits;
@@ -139,12 +143,28 @@ fn csv_of_table(table: &Table, out: &mut dyn io::Write) -> Result<(), Problem> {
     for batch in table.batches() {
         for at in (0..batch.num_rows()).step_by(ROWS_AT_ONCE) {
             let some = Table::from(batch.slice(at, ROWS_AT_ONCE.min(batch.num_rows() - at)));
-            for row in some.to_rows_within(&limits)?.into_vec() {
-                write_row(&mut csv, &columns, &row)?;
+            for (row, mut cells) in (at..).zip(some.to_rows_within(&limits)?.into_vec()) {
+                for (name, column) in columns.iter().zip(batch.columns()) {
+                    if let Some(text) = unlimited(column, row) {
+                        cells.insert(name.clone(), text.into());
+                    }
+                }
+                write_row(&mut csv, &columns, &cells)?;
             }
         }
     }
     Ok(csv.flush()?)
+}
+
+/// A float that is no number of JSON, where it is null: `NaN`, `inf` or `-inf`
+fn unlimited(column: &dyn Array, row: usize) -> Option<String> {
+    let value = match column.data_type() {
+        DataType::Float16 => column.as_primitive::<Float16Type>().value(row).to_f64(),
+        DataType::Float32 => column.as_primitive::<Float32Type>().value(row).into(),
+        DataType::Float64 => column.as_primitive::<Float64Type>().value(row),
+        _ => return None,
+    };
+    (column.is_valid(row) && !value.is_finite()).then(|| value.to_string())
 }
 
 /// Looks through the rows twice: for the columns, and for the cells
@@ -240,6 +260,23 @@ mod tests {
         fs::write(&saved, "no table").unwrap();
         assert!(convert(&saved, PayloadType::JsonTable, TableFile::Csv).is_err() && saved.exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn csv_tells_null_from_what_is_no_number() {
+        use std::sync::Arc;
+        let dir = tempfile::tempdir().unwrap();
+        let floats = [Some(1.5), None, Some(f64::NAN), Some(f64::INFINITY), Some(f64::NEG_INFINITY)];
+        let narrow = [Some(1.5), None, Some(f32::NAN), Some(f32::INFINITY), Some(f32::NEG_INFINITY)];
+        let columns: [(_, arrow_array::ArrayRef); 2] = [
+            ("x", Arc::new(arrow_array::Float64Array::from(floats.to_vec()))),
+            ("y", Arc::new(arrow_array::Float32Array::from(narrow.to_vec()))),
+        ];
+        let saved = dir.path().join("t.arrow");
+        fs::write(&saved, Table::from(arrow_array::RecordBatch::try_from_iter(columns).unwrap()).to_ipc().unwrap())
+            .unwrap();
+        let csv = fs::read_to_string(convert(&saved, PayloadType::ArrowTable, TableFile::Csv).unwrap()).unwrap();
+        assert_eq!(csv, "x,y\n1.5,1.5\n,\nNaN,NaN\ninf,inf\n-inf,-inf\n");
     }
 
     #[test]
