@@ -242,6 +242,8 @@ fn store_advice(error: &StoreError) -> Option<Cow<'static, str>> {
         }
         _ => {}
     }
+    // It runs, and has said what is wrong.
+    let answered = chain(error).iter().any(|text| text.starts_with("the server answered "));
     let advice = match error.kind() {
         StoreErrorKind::Unreachable | StoreErrorKind::Timeout | StoreErrorKind::Rejected if put => {
             "check the address and the folder in --store or STORE_URL, and that the server takes PUT there"
@@ -251,6 +253,9 @@ fn store_advice(error: &StoreError) -> Option<Cow<'static, str>> {
         }
         StoreErrorKind::Unreachable | StoreErrorKind::Timeout if !plik => {
             "check the endpoint, the region and the bucket in --s3 or S3_URL, and that the store runs"
+        }
+        StoreErrorKind::Unreachable if answered => {
+            "the server's own log says more; --fileserver or FILESERVER_URL can name another"
         }
         StoreErrorKind::Unreachable | StoreErrorKind::Timeout if local => {
             "start one with `natsbridge serve`, or name another with --fileserver or FILESERVER_URL"
@@ -405,6 +410,10 @@ mod tests {
             assert!(!text.contains("FILESERVER") && !text.contains("serve`"), "{text}");
         }
         assert!(!advice(StoreErrorKind::Unreachable, "plik at http://files.test").contains("serve`"));
+        let busy = StoreError::new(StoreErrorKind::Unreachable, "plik at http://localhost:8080")
+            .with_source("the server answered 429 Too Many Requests");
+        let text = Failure::Bridge(busy.into()).advice().unwrap_or_default();
+        assert!(text.contains("--fileserver") && !text.contains("serve`"), "{text}");
     }
 
     #[test]

@@ -67,9 +67,13 @@ pub(crate) fn store_url(config: &Config) -> Option<Url> {
 pub(crate) fn origin(option: &str, url: &str) -> Result<Origin, Failure> {
     url.parse().map_err(|_| {
         let shown = natsbridge::wire::redacted(url);
-        let instead = match url.contains("://") || url.contains('@') {
-            true => String::new(),
-            false => format!("; write http://{}", natsbridge::wire::shown(url.trim_start_matches('/'))),
+        let instead = format!("http://{}", url.trim_start_matches('/'));
+        // A name or an address without its scheme, not a pattern and not a URL that is encoded as a whole.
+        let instead = match instead.parse::<Origin>() {
+            Ok(_) if !url.contains(['*', '%', '@']) && !url.contains("://") => {
+                format!("; write {}", natsbridge::wire::shown(&instead))
+            }
+            _ => String::new(),
         };
         Failure::Usage(format!("{option} can't be used: `{shown}` is not an http or https URL with a host{instead}"))
     })
@@ -122,4 +126,22 @@ pub(crate) async fn bucket(
 pub(crate) async fn bucket(option: &str, _: &str, _: &RootCertificates) -> Result<Arc<dyn Uploader>, Failure> {
     let why = "this program was built without buckets; build it with its feature s3";
     std::future::ready(Err(Failure::Usage(format!("{option} can't be used: {why}")))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_without_its_scheme_is_shown_with_one() {
+        let refused = |url: &str| origin("--fileserver", url).unwrap_err().to_string();
+        for (url, instead) in
+            [("files.test:8080", "; write http://files.test:8080"), ("//files.test/x", "; write http://files.test/x")]
+        {
+            assert!(refused(url).ends_with(instead), "{url}: {}", refused(url));
+        }
+        for url in ["", "//", "*", "a b", "http%3A%2F%2Ffiles.test", "bob:secret@files.test", "ftp://files.test"] {
+            assert!(!refused(url).contains("write"), "{url}: {}", refused(url));
+        }
+    }
 }
