@@ -136,6 +136,28 @@ fn link_is_a_url_whatever_its_encoding() {
 }
 
 #[test]
+fn size_is_a_whole_number_in_any_form_of_json() {
+    let given = |size: &str| {
+        let json = envelope(payload(json!({"transport": "link", "data": "http://h/x", "size": 7777})));
+        let message = Envelope::from_json(json.replace("7777", size).as_bytes()).map_err(|error| error.code())?;
+        let Some(Arrival::Download(download)) = message.open(&ReceivePolicy::default()).1.pop() else {
+            panic!("a link")
+        };
+        Ok(download.link().size)
+    };
+    // R writes 100000 as 1e+05.
+    for (written, size) in [("1e+05", 100_000), ("100000.0", 100_000), ("3e0", 3), ("30e-1", 3), ("0.3E1", 3)] {
+        assert_eq!(given(written), Ok(Some(size)), "{written}");
+    }
+    for unknown in ["0", "0.0", "-0", "-0.0", "0e5"] {
+        assert_eq!(given(unknown), Ok(None), "{unknown}");
+    }
+    for wrong in ["3.5", "-3", "-1e2", "1e-5", "1e20", "1e400", "18446744073709551616", "\"3\"", "true", "[3]"] {
+        assert_eq!(given(wrong), Err("wrong_type"), "{wrong}");
+    }
+}
+
+#[test]
 fn digest_is_checked_before_the_payload_is_handed_out() {
     let right = Digest::of(b"hi").to_string();
     let direct =

@@ -310,8 +310,10 @@ impl<'a> Reader<'_, 'a> {
 fn stated_size(raw: Option<Raw<'_>>) -> Result<Option<u64>, Fault> {
     let Some(raw) = raw.filter(|raw| !raw.is_null()) else { return Ok(None) };
     let text = std::str::from_utf8(raw.as_bytes()).unwrap_or_default();
-    let whole = text.strip_suffix(".0").unwrap_or(text);
-    let size: u64 = whole.parse().map_err(|_| Fault::WrongType { field: "size", expected: "a number of bytes" })?;
+    // Some writers have `3.0` or `1e+05`. A whole float is shown by its digits alone; a negative zero and zero make zero.
+    let float = || text.parse::<f64>().ok().and_then(|size| (size + 0.0).to_string().parse().ok());
+    let size: Option<u64> = text.parse().ok().or_else(float);
+    let size = size.ok_or(Fault::WrongType { field: "size", expected: "a number of bytes" })?;
     Ok((size > 0).then_some(size))
 }
 
