@@ -148,6 +148,14 @@ test("a delivery that fails deletes the links that nobody was sent, and keeps th
   assert.deepEqual([...store.files.values()].map(({ bytes }) => bytes.length), [600_000]);
 });
 
+test("many Bridges over one connection listen to it once", () => {
+  const { connection } = unsteady();
+  let listeners = 1; // the first Bridge's
+  connection.status = () => ((listeners += 1), (async function* () {})());
+  for (let at = 0; at < 3; at += 1) new Bridge(connection);
+  assert.equal(listeners, 1);
+});
+
 test("a flush that the connection's break ends is the library's error", async () => {
   const { connection, sender } = unsteady();
   connection.flush = async () => { throw new Error("connection disconnected"); };

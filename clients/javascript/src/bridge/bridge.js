@@ -7,7 +7,7 @@ import { prepare, withdraw } from "../send.js";
 import { DEFAULT_MAX_MESSAGE_SIZE, bridgeSettings, noOption, over, receiveSettings } from "../settings.js";
 import { checkFilter, checkFunction, checkNumber, checkQueue, describe } from "../values.js";
 import { deliver, request } from "./deliver.js";
-import { Line } from "./line.js";
+import { lineOf } from "./line.js";
 import { answering, problemOf, replySubject } from "./message.js";
 import { Replies } from "./replies.js";
 import { Service } from "./serve.js";
@@ -41,7 +41,7 @@ export class Bridge {
     }
     const { send, receive, own } = bridgeSettings(options);
     this.connection = connection;
-    this.#line = new Line(connection);
+    this.#line = lineOf(connection);
     this.#send = { ...send, sender_id: send.sender_id || platform.uuid() };
     this.#receive = receiveSettings(receive);
     this.#own = own;

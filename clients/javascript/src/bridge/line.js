@@ -2,7 +2,15 @@
 
 import { waitFor } from "../retry.js";
 
-export class Line {
+const lines = new WeakMap();
+
+/** What is known of a connection, the same for all Bridges over it */
+export function lineOf(connection) {
+  if (!lines.has(connection)) lines.set(connection, new Line(connection));
+  return lines.get(connection);
+}
+
+class Line {
   #waiting = new Set();
 
   constructor(connection) {
