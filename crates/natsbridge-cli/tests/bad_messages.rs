@@ -132,6 +132,23 @@ fn readable_payloads_are_printed_beside_the_error() {
 }
 
 #[test]
+fn long_text_of_a_stranger_takes_a_few_lines() {
+    let world = World::start();
+    let receiver = support::Running::start(&mut world.program(["receive", "s", "--count", "2"]));
+    receiver.said("subscribed to ");
+    let long = "a".repeat(200_000);
+    let link = json!({ "transport": "link", "encoding": "none", "data": format!("http://{long}/x"), "size": 3 });
+    publish(&world.nats, "s", &envelope(&link));
+    let fields = ["correlation_id", "sender_name", "msg_purpose", "timestamp"];
+    let mut message: Map<String, Json> = fields.iter().map(|field| ((*field).to_owned(), json!(long))).collect();
+    message.insert("payloads".to_owned(), json!([]));
+    publish(&world.nats, "s", Json::from(message).to_string().as_bytes());
+    let ended = receiver.ended();
+    assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+    assert!(ended.stdout.len() + ended.stderr.len() < 4_000, "{}", ended.stdout.len() + ended.stderr.len());
+}
+
+#[test]
 fn origin_not_allowed_is_reported_with_its_option_once() {
     let world = World::start();
     let link = |url: &str| envelope(&json!({ "transport": "link", "encoding": "none", "data": url, "size": 3 }));

@@ -121,6 +121,9 @@ pub(crate) enum Blocked {
     Redirect,
 }
 
+/// Most bytes of a name in DNS, and a dot at its end
+const LONGEST_HOST: usize = 254;
+
 /// Most origins that an error names
 const LISTED: usize = 5;
 
@@ -151,6 +154,10 @@ impl Policy {
     /// Parses a link and checks everything that can be known before its name is resolved
     pub(crate) fn check(&self, link: &str) -> Result<(Url, Origin), Blocked> {
         let url = Url::parse(link).map_err(|_| Blocked::NotAUrl)?;
+        // An error would name all of it.
+        if url.host_str().is_some_and(|host| host.len() > LONGEST_HOST) {
+            return Err(Blocked::NotAUrl);
+        }
         let origin = Origin::of(&url).ok_or_else(|| Blocked::Scheme(url.scheme().to_owned()))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Blocked::UserInfo);
@@ -384,6 +391,18 @@ mod tests {
         let refusal = policy.check("http://localhost:9000/x").map(|_| ()).map_err(|blocked| blocked.to_string());
         let text = "this receiver does not download from http://localhost:9000 (allowed: http://127.0.0.1:8080, https://files.test)";
         assert_eq!(refusal, Err(text.to_owned()));
+        Ok(())
+    }
+
+    #[test]
+    fn host_that_is_longer_than_any_name_is_no_host() -> Result<(), ConfigError> {
+        let link = |len: usize| format!("http://{}/x", "a".repeat(len));
+        assert!(open(&link(LONGEST_HOST)).is_ok());
+        assert_eq!(open(&link(LONGEST_HOST + 1)).map(|_| ()), Err(Blocked::NotAUrl));
+        let mut policy = Policy::default();
+        policy.allow("https://files.test".parse()?);
+        let refusal = policy.check(&link(400_000)).map(|_| ()).map_err(|blocked| blocked.to_string().len() < 100);
+        assert_eq!(refusal, Err(true));
         Ok(())
     }
 

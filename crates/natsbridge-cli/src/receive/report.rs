@@ -301,7 +301,7 @@ impl Report {
         if let Some(header) = &self.header {
             let from = format!("  {}, from {}, {}", header.msg_purpose(), header.sender_name(), header.timestamp());
             lines.push(output::cut(&output::harmless(&from), listing::NOTE_COLUMNS));
-            lines.push(format!("  correlation  {}", output::harmless(header.correlation_id())));
+            lines.push(format!("  correlation  {}", natsbridge::wire::shown(header.correlation_id())));
         }
         if !self.payloads.is_empty() {
             lines.push(listing::heading(style));
