@@ -182,6 +182,7 @@ Future<void> refusals() async {
   ]) {
     same(await codeOf(() => writeArrow(ArrowTable.fromRows(rows))), 'wrong_value', rows);
   }
+  same(await codeOf(() => ArrowTable.fromRows([{'a': 1}], types: {'b': 'int64'})), 'wrong_value', 'a type of no column');
   final cyclic = <Object?>[];
   cyclic.add(cyclic);
   same(await codeOf(() => ArrowTable.fromRows([{'c': cyclic}])), 'too_deep', 'cyclic');

@@ -150,7 +150,41 @@ Future<void> answers() async {
   }
 }
 
+/// What beginners get wrong: the error names the payload, and what to do
+Future<void> mistakes() async {
+  Future<Object?> send(Object? value, String type) => smartsend('lab.x', [Payload('x', value, type)]);
+  for (final entry in <Future<Object?> Function(), List<String>>{
+    () => send('hi', 'string'): ['payload `x`', '`string`', 'text, dictionary'],
+    () => send(7, 'text'): ['payload `x`', 'give a String'],
+    () => send({'a': [1], 'b': [1, 2]}, 'arrowtable'): ['payload `x`', 'give a List of Maps'],
+    () => send([1, 2], 'arrowtable'): ['payload `x`', 'row 0 is a int'],
+    () => send('run7.png', 'image'): ['payload `x`', 'fileSource(path)'],
+    () => fileSource('nowhere/run7.mp4'): ['`nowhere/run7.mp4`', 'No such file'],
+    () => smartsend('lab results', const []): ['`lab results`', 'white space'],
+    () async => ArrowTable([
+          ArrowColumn(const ArrowField('a', ArrowType.int64), const [1]),
+          ArrowColumn(const ArrowField('b', ArrowType.int64), const [1, 2])
+        ]): ['`b` has 2 rows, not 1'],
+    () async => ArrowTable.fromRows([{'a': 1}], types: {'b': 'int64'}): ['`b`', 'no column'],
+    () => Nats.connect('nats://127.0.0.1:1'): ['127.0.0.1:1', 'start a nats-server', 'NATS_URL'],
+    () => smartsend('lab.x', const [Payload('x', 'long', 'text')], size_threshold: 1, max_retries: 0, fileserver_url: 'http://u:secret@127.0.0.1:1'):
+        ['payload `x`', 'to http://127.0.0.1:1:', '`natsbridge serve`', 'FILESERVER_URL'],
+    () => smartreceive(linked('http://127.0.0.1:1/f'), max_retries: 0, fileserver_url: 'http://127.0.0.1:1'):
+        ['payload `x`', 'http://127.0.0.1:1/f', 'no connection'],
+  }.entries) {
+    try {
+      await entry.key();
+      same('taken', 'an error', entry.value);
+    } on NATSBridgeException catch (error) {
+      for (final word in entry.value) {
+        same('$error'.contains(word) ? word : '$error', word, 'mistakes');
+      }
+    }
+  }
+}
+
 final groups = {
+  'mistakes': mistakes,
   'answers': answers,
   'addresses': addresses,
   'origins': origins,

@@ -125,7 +125,7 @@ function wait_for_acks(bridge, subject, text, replies, acks, until)
     while length(known) < acks
         now = time()
         now < until || throw(refusal === nothing ?
-            NATSBridgeError("unacknowledged", "$(length(known)) of $acks receivers acknowledged in time") : refusal)
+            NATSBridgeError("unacknowledged", "$(length(known)) of $acks receivers acknowledged in time; is one listening on $(shown(subject))?") : refusal)
         publish(bridge.connection, subject, text)
         repeat_at = min(until, now + pause)
         pause = min(2 * pause, 5.0)

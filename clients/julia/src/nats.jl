@@ -119,7 +119,7 @@ function open_socket!(connection, server)
     catch error
         error isa Union{Base.IOError,HTTPFailure,EOFError} || rethrow()
         close(socket)
-        throw(unreachable("no connection"))
+        throw(unreachable("no connection; start a nats-server there, or name another (NATS_URL)"))
     end
     late && throw(unreachable("no answer in time"))
     startswith(info, "INFO ") || (close(socket); throw(unreachable("what answers there is no NATS server")))

@@ -1,6 +1,8 @@
 # Payloads: from a value to bytes, and back.
 
-wrong(value, payload_type) = wrong_value("a $(typeof(value)) can't be sent as $payload_type")
+const WANTED = Dict("text" => "a string", "jsontable" => "rows or columns", "arrowtable" => "rows or columns")
+wrong(value, payload_type) =
+    wrong_value("a $(typeof(value)) can't be sent as $payload_type; give $(get(WANTED, payload_type, "bytes or FromFile(path)"))")
 
 "The bytes of a value, in memory or in a file"
 function serialised(value, payload_type, threshold)::Body

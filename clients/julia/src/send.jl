@@ -98,7 +98,8 @@ function smartsend(
             receiver in ("desktop", "browser", "micropython") ||
                 throw(wrong_value("`receiver` is not desktop, browser or micropython"))
             metadata isa Union{AbstractDict,NamedTuple} || throw(wrong_value("`metadata` is not a dictionary"))
-            data isa AbstractString && throw(wrong_value("the payloads are not a list"))
+            data isa Union{AbstractString,Number,AbstractDict,Nothing,Missing} &&
+                throw(wrong_value("the payloads are not a list of (dataname, value, payload_type)"))
             once = is_one_shot(one_shot, receiver_id, awaits_ack === true || !isempty(reply_to))
 
             given_or_new(id) = isempty(id) ? new_id() : id
@@ -196,12 +197,12 @@ end
 
 function draft(index, item, receiver, convert_tables, new_id, threshold)
     item isa Union{Tuple,AbstractVector} && length(item) == 3 ||
-        throw(wrong_value("it is not (dataname, value, payload_type)", "#$index"))
+        throw(wrong_value("it is not (dataname, value, payload_type), such as (\"note\", \"hi\", \"text\"); payloads stand in a list", "#$index"))
     dataname, value, payload_type = item
     check_text("dataname", dataname, "#$index")
     fenced("wrong_value", "it can't be sent", String(dataname)) do
         payload_type isa AbstractString && payload_type in PAYLOAD_TYPES ||
-            throw(NATSBridgeError("unknown_payload_type", "unknown payload_type $(shown(payload_type))"))
+            throw(NATSBridgeError("unknown_payload_type", "unknown payload_type $(shown(payload_type)); the types are $(join(PAYLOAD_TYPES, ", ", " and "))"))
         if payload_type == "arrowtable" && receiver != "desktop"
             convert_tables === true ||
                 throw(NATSBridgeError("unsupported", "a $receiver receiver reads no arrowtable; send it as jsontable"))

@@ -16,7 +16,7 @@ struct FromFile
     is_temporary::Bool
 end
 function FromFile(path::AbstractString)
-    isfile(path) || throw(wrong_value("there is no file $(shown(basename(path)))"))
+    isfile(path) || throw(wrong_value("there is no file $(shown(path))"))
     FromFile(String(path), filesize(path), false)
 end
 

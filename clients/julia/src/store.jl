@@ -83,7 +83,7 @@ function plik_upload(upload::Upload)
             failure = error
         end
         attempt < MAX_RETRIES && failure.pause <= LONGEST_PAUSE ||
-            throw(NATSBridgeError(failure.code, "failed to upload: $(failure.reason)", upload.dataname))
+            throw(NATSBridgeError(failure.code, "failed to upload to $(without_secrets(upload.fileserver_url)): $(failure.reason)", upload.dataname))
         sleep(max(Float64(failure.pause), pause_of(delay)))
         delay = min(2 * delay, 5_000)
     end
@@ -108,7 +108,8 @@ function plik_upload_once(upload::Upload)
             error isa HTTPFailure || rethrow()
             code = error.timeout ? "timeout" : something(error.code, "unreachable")
             error.code === nothing || throw(NATSBridgeError(code, "failed to upload: $(error.reason)"))
-            throw(PassingFailure(code, error.reason, 0))
+            nobody = error.sent || error.timeout ? "" : "; start `natsbridge serve` there, or name another file server (FILESERVER_URL)"
+            throw(PassingFailure(code, error.reason * nobody, 0))
         end
         text = String(copy(answer.body))
         if answer.status != 200

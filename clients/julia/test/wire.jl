@@ -66,6 +66,37 @@ end
     @test code_of(() -> send_one([Dict(:a => 1, "a" => 2)], "jsontable")) == "wrong_value"
 end
 
+# The error names the payload, and what to do.
+@testset "what beginners get wrong" begin
+    sent(data; options...) = () -> smartsend("lab.x", data; options...)
+    for (f, words) in (
+        (sent([("note", "hi", "string")]), ("payload `note`", "`string`", "text, dictionary")),
+        (sent([("note", "hi")]), ("payload `#0`", "(dataname, value, payload_type)")),
+        (sent(("note", "hi", "text")), ("payload `#0`", "in a list")),
+        (sent(nothing), ("not a list of (dataname",)), (sent(7), ("not a list of (dataname",)),
+        (sent(Dict("note" => "hi")), ("not a list of (dataname",)),
+        (sent([("n", 7, "text")]), ("payload `n`", "give a string")),
+        (sent([("t", [1, 2], "arrowtable")]), ("payload `t`", "give rows or columns")),
+        (sent([("t", (a=[1], b=[1, 2]), "arrowtable")]), ("payload `t`", "`a` has 1 rows, `b` 2")),
+        (sent([("pic", "run7.png", "image")]), ("payload `pic`", "FromFile(path)")),
+        (() -> FromFile("nowhere/run7.mp4"), ("`nowhere/run7.mp4`",)),
+        (() -> smartsend("lab results", []), ("`lab results`", "white space")),
+        (() -> Bridge("nats://127.0.0.1:1"), ("127.0.0.1:1", "start a nats-server", "NATS_URL")),
+        (() -> smartreceive(linked("http://127.0.0.1:1/f"); max_retries=0, fileserver_url="http://127.0.0.1:1"), ("payload `x`", "http://127.0.0.1:1/f", "no connection")),
+    )
+        text = message_of(f)
+        for word in words
+            @test (occursin(word, text) ? word : text) == word
+        end
+    end
+    failure = try
+        NATSBridge.plik_upload_once(Upload("http://127.0.0.1:1", "x", UInt8[1], false, 1, ""))
+    catch error
+        error
+    end
+    @test failure isa NATSBridge.PassingFailure && occursin("`natsbridge serve`", failure.reason) && occursin("FILESERVER_URL", failure.reason)
+end
+
 @testset "links that are read again are never one-shot" begin
     uploads = Upload[]
     upload(given) = (push!(uploads, given); Dict("url" => "http://f/x", "one_shot" => given.one_shot))

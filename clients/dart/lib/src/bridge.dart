@@ -236,7 +236,7 @@ class Bridge {
       while (!done.isCompleted) {
         final left = until.difference(DateTime.now());
         if (left.isNegative) {
-          throw refusal ?? NATSBridgeException('timeout', '${from.length} of $acks receivers acknowledged in ${timeout.inMilliseconds} ms');
+          throw refusal ?? NATSBridgeException('timeout', '${from.length} of $acks receivers acknowledged in ${timeout.inMilliseconds} ms; is one listening on ${shown(subject)}?');
         }
         try {
           nats.publish(subject, made.bytes);

@@ -14,12 +14,17 @@ import 'text.dart';
 /// A table of what was given: rows, an [ArrowTable], or the bytes of an Arrow stream or file, which are checked
 ArrowTable _table(Object? value, String type) {
   if (value is Uint8List) return readArrow(value);
-  return value is List ? tableOf(value) : throw wrong("a ${value.runtimeType} can't be sent as $type");
+  return value is List ? tableOf(value) : throw _odd(value, type);
+}
+
+NATSBridgeException _odd(Object? value, String type) {
+  const wanted = {'text': 'a String', 'jsontable': 'a List of Maps', 'arrowtable': 'a List of Maps'};
+  return wrong("a ${value.runtimeType} can't be sent as $type; give ${wanted[type] ?? 'a Uint8List or await fileSource(path)'}");
 }
 
 /// The bytes of a value. [given] is the type that the caller named, which may have become a jsontable for its receiver.
 Uint8List serialised(Object? value, String type, [String? given]) {
-  Never odd() => throw wrong("a ${value.runtimeType} can't be sent as $type");
+  Never odd() => throw _odd(value, type);
   switch (type) {
     case 'text':
       if (value is! String) return odd();

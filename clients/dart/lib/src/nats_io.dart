@@ -163,7 +163,7 @@ class Nats {
         last = NATSBridgeException(isUntrusted(error) ? 'untrusted' : 'unreachable',
             'TLS with the NATS server at ${uri.host} fails (${harmless(error.osError?.message ?? error.message, 200)})');
       } on IOException catch (error) {
-        last = NATSBridgeException('unreachable', 'no NATS server at ${uri.host}:${uri.hasPort ? uri.port : 4222} (${error.runtimeType})');
+        last = NATSBridgeException('unreachable', 'no NATS server at ${uri.host}:${uri.hasPort ? uri.port : 4222} (${error.runtimeType}); start a nats-server there, or name another (NATS_URL)');
       } on TimeoutException {
         last = NATSBridgeException('unreachable', 'the NATS server at ${uri.host} does not answer');
       }

@@ -239,7 +239,7 @@ _Draft _draft(int index, Payload given, String receiver, bool convertTables, Str
       if (!isSound(given.dataname)) throw wrong('`dataname` has a lone surrogate', '#$index');
       var type = given.payload_type;
       if (!payloadTypes.contains(type)) {
-        throw NATSBridgeException('unknown_payload_type', 'unknown payload_type ${shown(type)}');
+        throw NATSBridgeException('unknown_payload_type', 'unknown payload_type ${shown(type)}; the types are ${payloadTypes.join(', ')}');
       }
       if (type == 'arrowtable' && receiver != 'desktop') {
         if (!convertTables) {

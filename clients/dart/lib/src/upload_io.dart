@@ -34,7 +34,8 @@ Future<Stored> plik_upload(Upload upload) async {
     } on _Again catch (failure) {
       if (attempt >= upload.max_retries || failure.pause > longestPause) {
         final tries = attempt == 0 ? '' : ' (after $attempt retries)';
-        throw NATSBridgeException(failure.code, 'failed to upload: ${failure.reason}$tries', upload.dataname);
+        throw NATSBridgeException(
+            failure.code, 'failed to upload to ${withoutSecrets(upload.fileserver_url)}: ${failure.reason}$tries', upload.dataname);
       }
       tell(upload.log, LogRecord('retry', dataname: upload.dataname, message: 'an upload of ${shown(upload.dataname)}: ${failure.reason}'));
       await Future<void>.delayed(Duration(milliseconds: max(failure.pause * 1000, delay * (0.5 + chance() / 2)).round()));
@@ -71,7 +72,8 @@ class _Plik {
       answer = await ask(Request(method, uri, headers: own, body: body, length: length));
     } on HttpFailure catch (failure) {
       if (failure.code != null) throw odd(failure.reason, failure.code!);
-      throw _Again(failure.timeout ? 'timeout' : 'unreachable', failure.reason);
+      final nobody = failure.timeout || failure.sent ? '' : '; start `natsbridge serve` there, or name another file server (FILESERVER_URL)';
+      throw _Again(failure.timeout ? 'timeout' : 'unreachable', '${failure.reason}$nobody');
     } on FileSystemException catch (error) {
       throw odd('the data can not be read: ${error.osError?.message ?? error.message}', 'wrong_value');
     }

@@ -106,7 +106,9 @@ end
 column_of(column) = column isa AbstractVector ? column : collect(column)
 
 function even(names, columns::Vector{Any})
-    length(unique(map(length, columns))) <= 1 || throw(wrong_value("the columns of a table have different lengths"))
+    other = findfirst(column -> length(column) != length(columns[1]), columns)
+    other === nothing || throw(wrong_value("the columns of a table have different lengths: $(shown(names[1])) has " *
+        "$(length(columns[1])) rows, $(shown(names[other])) $(length(columns[other]))"))
     names, columns
 end
 

@@ -26,6 +26,9 @@ ArrowTable tableOf(List<Object?> rows, {Map<String, ArrowType> types = const {}}
       (cells[key] ??= List<Object?>.filled(rows.length, null))[at] = value;
     });
   }
+  for (final name in types.keys) {
+    if (rows.isNotEmpty && !cells.containsKey(name)) throw wrong('`types` names ${shown(name)}, which is no column');
+  }
   return ArrowTable([
     for (final entry in cells.entries) columnOf(ArrowField(entry.key, types[entry.key] ?? _typeOf(entry.key, entry.value, 0)), entry.value)
   ], rows: rows.length);

@@ -16,7 +16,10 @@ import 'types.dart';
 class ArrowTable extends ListBase<Map<String, Object?>> {
   ArrowTable(this.columns, {int? rows, this.metadata = const {}, this.dictionaries = const {}})
       : rows = rows ?? (columns.isEmpty ? 0 : columns.first.stored.length) {
-    if (columns.any((column) => column.stored.length != this.rows)) throw wrong('columns of one table have different lengths');
+    for (final column in columns) {
+      final count = column.stored.length;
+      if (count != this.rows) throw wrong('the columns of a table have different lengths: ${shown(column.name)} has $count rows, not ${this.rows}');
+    }
   }
 
   /// From rows; columns stand in the order in which rows first name them. [types] says a column's type where the guess
