@@ -100,6 +100,16 @@ Future<void> budgets() async {
   }
   same(await code([field(24, {})], [batch(2000, [2000, 0], [0, 0, 0, 32000, 32000, 65536], {4: const Longs([1], 1)})],
       Uint8List.sublistView(texts)), 'too_large', 'texts that share their bytes');
+  // 1,000 columns of the same 100 KB
+  final shared = Uint8List(100008)..setAll(4, [0xa0, 0x86, 0x01]);
+  for (final column in {
+    field(5, {}): [0, 0, 0, 8, 8, 100000],
+    field(15, {0: word(100000)}): [0, 0, 8, 100000],
+  }.entries) {
+    List<int> often(List<int> numbers, int times) => [for (var at = 0; at < times; at++) ...numbers];
+    same(await code([column.key], [batch(1, [1, 0], column.value)], shared), 'taken', 'one column');
+    same(await code(List.filled(1000, column.key), [batch(1, often([1, 0], 1000), often(column.value, 1000))], shared), 'too_large', 'columns that share their bytes');
+  }
   // A dictionary that grows by itself
   final grows = stream([
     MapEntry(1, schema([field(1, {}, coded: codedBy(7))])),

@@ -8,7 +8,7 @@ const TESTDATA = get(ENV, "NATSBRIDGE_TESTDATA", joinpath(@__DIR__, "..", "..", 
 
 
 # The parts to run can be named: julia runtests.jl tables
-const PARTS = isempty(ARGS) ? ["wire", "tables", "servers"] : ARGS
+const PARTS = isempty(ARGS) ? ["wire", "arrow", "tables", "servers"] : ARGS
 
 message_of(f) = try
     f()

@@ -1,4 +1,4 @@
-# Tables: what goes in and comes out, conversion, every rule of the Arrow reader, other packages' tables.
+# Tables: what goes in and comes out, conversion, other packages' tables.
 
 there_and_back(data; types=()) = read_arrow(write_arrow(Table(data; types=types)))
 types_of(table) = [string(field.type) for field in NATSBridge.arrow_fields(table)]
@@ -103,86 +103,6 @@ end
     else
         @info "skipped: samples of Arrow: testdata/arrow of the repository is not here"
     end
-end
-
-# Every rule that a stream can break, on a table whose bytes are known.
-@testset "what is not right is refused" begin
-    good = write_arrow(Table((s=["ab", "cd", missing], n=[1, 2, 3])))
-    for body in (UInt8[], codeunits("hello, world"), zeros(UInt8, 64), codeunits("ARROW1\0\0"), UInt8[0xff, 0xff, 0xff, 0xff], codeunits("[{}]"))
-        @test code_of(() -> read_arrow(Vector{UInt8}(body))) == "undecodable"
-    end
-    # Cut anywhere inside a message; at its end, the rest is no longer there, and that is allowed.
-    ends = Int[0]
-    while (message = NATSBridge.read_message(good, ends[end])) !== nothing
-        push!(ends, message.next)
-    end
-    for count in 0:length(good)-9
-        count in ends[2:end] || @test (count, code_of(() -> read_arrow(good[1:count]))) == (count, "undecodable")
-    end
-    changed(f) = (bytes = copy(good); f(bytes); bytes)
-    body = NATSBridge.read_message(good, ends[2]).body
-    word(at, number) = bytes -> copyto!(bytes, body.first + at + 1, reinterpret(UInt8, [number]))
-    # validity (8 bytes), offsets 0 2 4 4 (16 bytes), text
-    for (at, number) in ((8, Int32(-1)), (12, Int32(5)), (16, Int32(1)), (20, Int32(100)), (20, typemax(Int32)))
-        @test (at, number, code_of(() -> read_arrow(changed(word(at, number))))) == (at, number, "undecodable")
-    end
-    @test code_of(() -> read_arrow(changed(word(24, 0xff)))) == "undecodable"
-    index = write_arrow(Table((s=["a", "b"],); types=("s" => "dictionary<int32, utf8>",)))
-    for number in (Int32(2), Int32(-1), typemax(Int32))
-        bytes = copy(index)
-        dictionary = NATSBridge.read_message(bytes, NATSBridge.read_message(bytes, 0).next)
-        indices = NATSBridge.read_message(bytes, dictionary.next).body
-        copyto!(bytes, indices.first + 1, reinterpret(UInt8, [number]))
-        @test (number, code_of(() -> read_arrow(bytes))) == (number, "undecodable")
-    end
-    # The schema's byte order, and the version of its message.
-    endian = NATSBridge.flat_bytes(NATSBridge.FlatNew(0 => Int16(4), 1 => 0x01, 2 => NATSBridge.FlatNew(0 => Int16(1)), 3 => Int64(0)))
-    old = NATSBridge.flat_bytes(NATSBridge.FlatNew(0 => Int16(2), 1 => 0x01, 2 => NATSBridge.FlatNew(0 => Int16(0)), 3 => Int64(0)))
-    for metadata in (endian, old)
-        @test code_of(() -> read_arrow([reinterpret(UInt8, [Int32(-1), Int32(length(metadata))]); metadata])) == "undecodable"
-    end
-    # Rows, nulls and places of a column of two numbers: validity in the body's first 8 bytes, or all are there.
-    body = UInt8[3, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]
-    schema = NATSBridge.schema_written([NATSBridge.ArrowField("n", arrow_type("int32"))], [])
-    for (node, spans, right) in (([2, 0], [0, 0, 8, 8], "taken"), ([2, 1], [0, 8, 8, 8], "taken"), ([2, 3], [0, 8, 8, 8], "undecodable"),
-        ([2, -1], [0, 8, 8, 8], "undecodable"), ([2, 1], [0, 0, 8, 8], "undecodable"), ([3, 0], [0, 0, 8, 8], "undecodable"),
-        ([2, 0], [0, 0, 8, 4], "undecodable"), ([2, 0], [0, 0, 12, 8], "undecodable"), ([2, 0], [0, 0, -8, 8], "undecodable"))
-        rows = NATSBridge.batch_written(NATSBridge.Encoder(body, Int64.(node), Int64.(spans), Int64[], [], Ref(0), ""), 2)
-        bytes = [NATSBridge.message_bytes(1, schema, UInt8[]); NATSBridge.message_bytes(3, rows, body)]
-        @test (node, spans, code_of(() -> read_arrow(bytes))) == (node, spans, right)
-    end
-    # Schemas that no vector shows, because other languages take them for something else.
-    new = NATSBridge.FlatNew
-    field(code, parameters, children=new[]; coded=nothing) =
-        new(0 => "c", 1 => true, 2 => UInt8(code), 3 => parameters, 4 => coded, 5 => children)
-    number = field(2, new(0 => Int32(32), 1 => true))
-    begun(fields) = NATSBridge.message_bytes(1, new(0 => Int16(0), 1 => fields), UInt8[])
-    nested(depth) = depth == 0 ? number : field(12, new(), [nested(depth - 1)])
-    words = new(0 => Int64(7))
-    for (fields, right) in (([number], "taken"), ([field(3, new(0 => Int16(3)))], "undecodable"), ([field(3, new(0 => Int16(-1)))], "undecodable"),
-        ([field(8, new(0 => Int16(2)))], "undecodable"), ([field(9, new(0 => Int16(-1), 1 => Int32(32)))], "undecodable"),
-        ([field(10, new(0 => Int16(9)))], "undecodable"), ([field(10, new(0 => Int16(-1)))], "undecodable"), ([field(11, new(0 => Int16(-1)))], "undecodable"),
-        ([field(18, new(0 => Int16(4)))], "undecodable"), ([field(16, new(0 => Int32(-1)), [number])], "undecodable"),
-        ([field(7, new(0 => Int32(10), 1 => Int32(2000)))], "undecodable"), ([field(7, new(0 => Int32(10), 1 => typemin(Int32)))], "undecodable"), ([field(14, new())], "unsupported"), ([field(99, new())], "unsupported"),
-        ([field(5, new(); coded=words), field(6, new(); coded=words)], "undecodable"), ([nested(63)], "taken"), ([nested(64)], "undecodable"),
-        ([field(5, new(), [number])], "undecodable"), ([field(2, new(0 => Int32(32)), [number])], "undecodable"))
-        @test (string(fields)[1:min(end, 100)], code_of(() -> read_arrow(begun(fields)))) == (string(fields)[1:min(end, 100)], right)
-    end
-end
-
-@testset "few bytes that stand for very many" begin
-    stream(type, batches, body) = vcat(
-        NATSBridge.message_bytes(1, NATSBridge.schema_written([NATSBridge.ArrowField("c", arrow_type(type))], []), UInt8[]),
-        (NATSBridge.message_bytes(3, NATSBridge.batch_written(NATSBridge.Encoder(body, Int64.(nodes), Int64.(spans), Int64.(views), [], Ref(0), ""), nodes[1]), body)
-            for (nodes, spans, views) in batches)...)
-    code(arguments...) = code_of(() -> read_arrow(stream(arguments...)))
-    @test code("null", [([10^9, 10^9], [], [])], UInt8[]) == "too_large"
-    @test code("null", [([10^6, 10^6], [], []) for _ in 1:5], UInt8[]) == "too_large"
-    # 5,000 lists of the same 5,000 items, 2,000 texts of the same 64 KB
-    items = reinterpret(UInt8, [zeros(Int32, 5000); fill(Int32(5000), 5000); zeros(Int32, 5000)])
-    @test code("list_view<int32>", [([5000, 0, 5000, 0], [0, 0, 0, 20000, 20000, 20000, 0, 0, 40000, 20000], [])], Vector(items)) == "too_large"
-    texts = reinterpret(UInt8, [repeat(Int32[65536, 0x61616161, 0, 0], 2000); fill(Int32(0x61616161), 16384)])
-    @test code("utf8_view", [([2000, 0], [0, 0, 0, 32000, 32000, 65536], [1])], Vector(texts)) == "too_large"
 end
 
 @testset "damaged streams" begin

@@ -112,10 +112,8 @@ function decode_times(batch, type, n, mask)
         return clocks(raw, 1_000_000_000 ÷ PER_SECOND[unit], mask)
     elseif name === :duration
         return periods(DURATIONS[unit], raw, mask)
-    elseif name === :timestamp
-        return moments(Val(unit), raw, mask)
     end
-    throw(undecodable("a column of an unknown type"))
+    moments(Val(unit), raw, mask) # a timestamp
 end
 
 periods(::Type{T}, raw, mask) where {T} = mapped(T, T, raw, mask)
@@ -270,8 +268,7 @@ end
 function lists(batch, items::Vector{T}, find, n, mask) where {T}
     mapped(Vector{T}, 1:n, mask) do at
         first, count = find(at)
-        0 <= first && 0 <= count && first <= length(items) && count <= length(items) - first ||
-            throw(undecodable("a list ends beyond its items"))
+        0 <= first && 0 <= count <= length(items) - first || throw(undecodable("a list ends beyond its items"))
         charge(batch, count, 8)
         items[first+1:first+count]
     end

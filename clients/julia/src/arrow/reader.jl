@@ -135,7 +135,7 @@ end
 "Schema and batches of a file, whose end says where they are"
 function file_messages(bytes)
     count = length(bytes)
-    count >= 18 && bytes[end-5:end] == codeunits("ARROW1") || throw(undecodable("a file without its end"))
+    bytes[end-5:end] == codeunits("ARROW1") || throw(undecodable("a file without its end"))
     size = Int(flat(Int32, bytes, count - 10, count - 1))
     0 < size <= count - 18 || throw(undecodable("its footer is longer than the file"))
     footer = flat_root(bytes, count - 10 - size, count - 11)
@@ -189,7 +189,7 @@ function batch_of(header::FlatTable, body::Span, dictionaries, room)
     from, count = items(header, 2, 16)
     for at in 0:count-1
         offset, size = (flat(Int64, header.bytes, from + 16 * at + shift, header.last) for shift in (0, 8))
-        0 <= offset && 0 <= size && offset <= body.count && size <= body.count - offset ||
+        0 <= offset && 0 <= size <= body.count - offset ||
             throw(undecodable("a column outside of its batch"))
         span = Span(body.bytes, body.first + Int(offset), Int(size))
         push!(spans, codec === nothing ? span : decompressed(codec, span, room))

@@ -87,7 +87,6 @@ function Fse(accuracy::Int, chances::Vector{Int})
             end
         end
     end
-    place == 0 || broken("a table of chances that do not add up")
     bits, bases = zeros(UInt8, size), zeros(UInt16, size)
     for state in 1:size
         count = counts[symbols[state]+1]
@@ -125,7 +124,6 @@ function read_fse(bytes, first, last, max_accuracy, max_symbol)
             end
         end
     end
-    left == 0 && length(chances) <= max_symbol + 1 || broken("a table of chances that do not add up")
     Fse(accuracy, chances), first + cld(stream.at, 8)
 end
 
@@ -349,7 +347,6 @@ function sequences!(out, frame, literals, bits, count, size)
     taken = 0
     for sequence in 1:count
         literal, offset, match = (Int(tables[at].symbols[states[at]+1]) for at in 1:3)
-        offset <= 31 || broken("an offset that is too far")
         value = 1 << offset + back!(bits, offset)
         length_of_match = MATCH_LENGTHS[1][match+1] + back!(bits, MATCH_LENGTHS[2][match+1])
         length_of_literals = LITERAL_LENGTHS[1][literal+1] + back!(bits, LITERAL_LENGTHS[2][literal+1])
@@ -362,11 +359,9 @@ function sequences!(out, frame, literals, bits, count, size)
         bits.left >= 0 || broken("sequences that end early")
         distance = next_distance!(frame.recent, value, length_of_literals)
         length_of_literals <= length(literals) - taken || broken("more literals than there are")
-        length_of_literals <= size - length(out) || broken("it is longer than it says")
         append!(out, view(literals, taken+1:taken+length_of_literals))
         taken += length_of_literals
-        distance <= length(out) - frame.start || broken("it points ahead of its beginning")
-        copy_back!(out, distance, length_of_match, size)
+        copy_back!(out, frame.start, distance, length_of_match, size)
     end
     bits.left == 0 || broken("sequences with bits left over")
     length(literals) - taken <= size - length(out) || broken("it is longer than it says")
