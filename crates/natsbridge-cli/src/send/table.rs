@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use natsbridge::arrow::TableLimits;
 use natsbridge::wire::JsonText;
 use natsbridge::{PayloadType, Rows, Table, Value};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::{csv, exact};
 use crate::{encoding, parquet};
