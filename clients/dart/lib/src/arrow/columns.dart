@@ -71,7 +71,7 @@ class ColumnReader {
     if (_node >= nodes.length) throw undecodable('a batch without a node for column ${shown(field.name)}');
     final length = nodes.int64(_node), nulls = nodes.int64(_node, 8);
     _node++;
-    if (length < 0 || nulls < 0 || nulls > length) throw undecodable('$length values, of which $nulls are null');
+    if (nulls < 0 || nulls > length) throw undecodable('$length values, of which $nulls are null');
     if (wanted != null && (atLeast ? length < wanted : length != wanted)) {
       throw undecodable('column ${shown(field.name)} has $length values, not $wanted');
     }
@@ -111,7 +111,7 @@ class ColumnReader {
     if (_buffer >= buffers.length) throw undecodable('a batch with too few buffers');
     final offset = buffers.int64(_buffer), length = buffers.int64(_buffer, 8);
     _buffer++;
-    if (offset < 0 || length < 0 || offset > body.length || length > body.length - offset) {
+    if (offset < 0 || length < 0 || length > body.length - offset) {
       throw undecodable('a buffer beyond its body');
     }
     final found = Uint8List.sublistView(body, offset, offset + length);
@@ -289,7 +289,7 @@ class ColumnReader {
       final items = column(type.children.first, null);
       for (var at = 0; at < length; at++) {
         final start = of(starts, at), size = of(sizes, at);
-        if (start < 0 || size < 0 || start > items.length || size > items.length - start) {
+        if (start < 0 || size < 0 || size > items.length - start) {
           throw undecodable('a list ends beyond its items');
         }
         budget.take(size); // lists may share their items

@@ -32,7 +32,7 @@ class Flat {
   late final int _size;
 
   void _need(int at, int count) {
-    if (at < 0 || count < 0 || at > _data.lengthInBytes - count) throw undecodable('a message points beyond its end');
+    if (at < 0 || at > _data.lengthInBytes - count) throw undecodable('a message points beyond its end');
   }
 
   /// Where a field of so many bytes stands; 0 where it has its default
