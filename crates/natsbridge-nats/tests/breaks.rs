@@ -282,6 +282,10 @@ async fn draining_while_down_returns_at_once() {
         }
         server.kill();
         wait_for(&mut events, |event| *event == Event::Disconnected).await;
+        let asking = broker.clone();
+        let asking = tokio::spawn(async move { asking.request(message("?"), PATIENCE * 2).await });
+        // Until it waits for its reply.
+        tokio::time::sleep(Duration::from_millis(50)).await;
         let started = Instant::now();
         let drained = broker.drain().await;
         assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
@@ -295,6 +299,10 @@ async fn draining_while_down_returns_at_once() {
         }
         let end = async { while subscription.next().await.is_some() {} };
         tokio::time::timeout(PATIENCE, end).await.unwrap();
+        wait_for(&mut events, |event| *event == Event::Closed).await;
+        assert!(events.next().await.is_none());
+        let asked = tokio::time::timeout(PATIENCE, asking).await.expect("a request ends with the connection");
+        assert_eq!(asked.unwrap().unwrap_err().kind(), BrokerErrorKind::Closed);
         assert_eq!(broker.publish(message("")).await.unwrap_err().kind(), BrokerErrorKind::Closed);
     }
 }

@@ -79,11 +79,7 @@ impl Signals {
                 self.hub.send(&Event::Disconnected);
             }
             async_nats::Event::LameDuckMode => self.hub.send(&Event::LameDuck),
-            async_nats::Event::Closed => {
-                self.down();
-                self.close();
-                self.hub.send(&Event::Closed);
-            }
+            async_nats::Event::Closed => self.close(),
             async_nats::Event::ClientError(error) => {
                 self.breaks.attempt_failed();
                 self.hub.send(&Event::ReconnectFailed(harmless(&error.to_string())));
@@ -303,10 +299,15 @@ impl Signals {
         recent.find(|(_, text)| text.contains(phrase)).map(|(_, text)| harmless(text))
     }
 
-    /// Makes no attempt to reconnect from now on
+    /// Makes no attempt to reconnect from now on, and says so: of a connection that is down async-nats never says it
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.down();
         self.episodes.end_all();
+        self.hub.send(&Event::Closed);
+        self.changes.send_replace(());
     }
 
     /// Whether the connection is up, as far as events tell
