@@ -156,9 +156,25 @@ impl NatsBroker {
         Unconfirmed { sent_on, messages, on_earlier }
     }
 
+    /// Puts back what was not confirmed
+    fn put_back(&self, Unconfirmed { sent_on, messages, on_earlier }: Unconfirmed) {
+        if messages == 0 {
+            return;
+        }
+        let earlier = match self.unconfirmed.compare_exchange(0, sent_on, Ordering::AcqRel, Ordering::Relaxed) {
+            Err(later) if later > sent_on => messages,
+            Ok(_) | Err(_) => on_earlier,
+        };
+        self.unconfirmed_earlier.fetch_add(earlier, Ordering::AcqRel);
+        self.unconfirmed_messages.fetch_add(messages, Ordering::AcqRel);
+    }
+
     async fn confirm_all(&self) -> Result<(), BrokerError> {
         let unconfirmed = self.unconfirmed();
-        self.inner.confirm(unconfirmed).await?;
+        let mut taken = Taken { broker: self, unconfirmed: Some(unconfirmed) };
+        let confirmed = self.inner.confirm(unconfirmed).await;
+        taken.unconfirmed = None;
+        confirmed?;
         let seen = self.refusals_seen.swap(self.inner.connection.signals.refusal_count(), Ordering::AcqRel);
         self.inner.not_refused(seen, "for Publish")
     }
@@ -172,6 +188,20 @@ struct Unconfirmed {
     messages: u64,
     /// How many of them earlier connections carry
     on_earlier: u64,
+}
+
+/// What a `confirm` has taken on; put back when its future is dropped, so that the next one answers for it
+struct Taken<'a> {
+    broker: &'a NatsBroker,
+    unconfirmed: Option<Unconfirmed>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(unconfirmed) = self.unconfirmed {
+            self.broker.put_back(unconfirmed);
+        }
+    }
 }
 
 /// The error that says how many messages the server has not confirmed
