@@ -10,6 +10,9 @@ use crate::setters::setters;
 use crate::subject::Subject;
 use crate::subscription::SubscriptionLimits;
 
+/// The longest time that is waited for; a clock can't tell the end of `Duration::MAX`
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// How to connect to a NATS server: URL, credentials, TLS, time-outs; every setting has a default
 ///
 /// ```no_run
@@ -143,19 +146,19 @@ impl ConnectOptions {
 
     setters! {
         /// Sets how long the first connect may take, all servers and addresses together; 5 s by default
-        fn connect_timeout(self, timeout: Duration) { self.connect_timeout = timeout }
+        fn connect_timeout(self, timeout: Duration) { self.connect_timeout = timeout.min(LONGEST) }
 
         /// Sets how long [`confirm`](crate::Broker::confirm) waits for the server; 5 s by default
-        fn confirm_timeout(self, timeout: Duration) { self.confirm_timeout = timeout }
+        fn confirm_timeout(self, timeout: Duration) { self.confirm_timeout = timeout.min(LONGEST) }
 
         /// Sets how long [`drain`](crate::Broker::drain) may take; 10 s by default
-        fn drain_timeout(self, timeout: Duration) { self.drain_timeout = timeout }
+        fn drain_timeout(self, timeout: Duration) { self.drain_timeout = timeout.min(LONGEST) }
 
         /// Sets how often a silent connection is pinged; 3 s by default
         ///
         /// After three intervals in which nothing came, it counts as broken and the client reconnects. Choose a longer interval
         /// where one message takes longer than that on a slow line: the server's pong waits behind it.
-        fn ping_interval(self, interval: Duration) { self.ping_interval = interval }
+        fn ping_interval(self, interval: Duration) { self.ping_interval = interval.min(LONGEST) }
 
         /// Sets the pause before each attempt to reconnect: a random part of `first`, doubled at each attempt up to `longest`;
         /// 100 ms and 5 s by default

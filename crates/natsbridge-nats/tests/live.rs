@@ -253,6 +253,16 @@ fn server_takes(server: &NatsServer, line: &str) -> bool {
     }
 }
 
+#[tokio::test]
+async fn times_without_end_are_taken() {
+    let server = NatsServer::start().unwrap();
+    let end = Duration::MAX;
+    let options = ConnectOptions::new(server.url()).connect_timeout(end).confirm_timeout(end).drain_timeout(end);
+    let broker = options.ping_interval(end).connect().await.unwrap();
+    broker.publish_confirmed(message("a", "1")).await.unwrap();
+    broker.drain().await.unwrap();
+}
+
 #[test]
 fn subject_names_are_refused_as_the_server_refuses_them() {
     let server = NatsServer::start().unwrap();

@@ -92,6 +92,14 @@ fn large(bridge: &Bridge) -> MessageBuilder {
 }
 
 #[tokio::test]
+async fn delivery_without_repeats_fails_with_its_upload() {
+    let store = Arc::new(Wilful { fails: AtomicU32::new(1), ..Wilful::default() });
+    let once = quick().pauses(Duration::MAX, Duration::MAX);
+    let error = large(&bridge_on(MemoryBroker::new(), &store)).deliver(&once).await.unwrap_err();
+    assert_eq!((error.code(), store.uploads.load(Ordering::SeqCst)), ("unreachable", 1), "{error}");
+}
+
+#[tokio::test]
 async fn one_shot_options_that_contradict_are_refused_unsent() {
     let store = Arc::new(Wilful::default());
     let bridge = bridge_on(MemoryBroker::new(), &store);

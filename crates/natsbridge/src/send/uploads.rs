@@ -92,7 +92,7 @@ impl StoredObjects {
                 Ok(done) => return done,
                 Err(_) => break,
             }
-            if Instant::now() + pause >= deadline.at {
+            if Instant::now().checked_add(pause).is_none_or(|next| next >= deadline.at) {
                 break;
             }
             tokio::time::sleep(pause).await;
