@@ -101,11 +101,16 @@ async fn jwt_opens_as_text_as_credentials_and_as_a_file() {
     works(ConnectOptions::new(server.url()).credentials_file(&path)).await;
 
     is_unauthorized(ConnectOptions::new(server.url()).jwt(strange_jwt, strange_seed)).await;
-    for options in [
-        ConnectOptions::new(server.url()).credentials(SECRET),
-        ConnectOptions::new(server.url()).credentials_file(server.folder().join("absent.creds")),
+    for (options, told) in [
+        (ConnectOptions::new(server.url()).credentials(SECRET), "it needs a user JWT and an nkey seed"),
+        (
+            ConnectOptions::new(server.url()).credentials_file(server.folder().join("absent.creds")),
+            "absent.creds can't be read; check the path",
+        ),
     ] {
-        assert_eq!(fails(options).await.kind(), BrokerErrorKind::InvalidOptions);
+        let error = fails(options).await;
+        assert_eq!(error.kind(), BrokerErrorKind::InvalidOptions);
+        assert!(error.to_string().contains(told), "{error}");
     }
 }
 

@@ -208,8 +208,10 @@ async fn with_auth(
         }
         #[cfg(feature = "nkeys")]
         Some(Auth::CredentialsFile(path)) => {
-            let what = format!("the credentials file {}", path.display());
-            inner.credentials_file(path).await.map_err(|error| unusable(what).with_source(error))
+            let bytes = read(&path).await?;
+            let unusable = || unusable(format!("the credentials file {}", path.display()));
+            let text = std::str::from_utf8(&bytes).map_err(|error| unusable().with_source(error))?;
+            inner.credentials(text).map_err(|error| unusable().with_source(error))
         }
         #[cfg(not(feature = "nkeys"))]
         Some(_) => Err(absent("nkeys and credentials files", "nkeys")),
