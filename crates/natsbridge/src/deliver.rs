@@ -8,6 +8,7 @@ use natsbridge_core::{Envelope, Header, Purpose, shown};
 use natsbridge_nats::{Broker, Publish, Subject, SubjectFilter};
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::{self, DeliveryError, DeliveryFault, Refusal};
@@ -86,21 +87,30 @@ pub struct Delivered {
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     waiting: Arc<Mutex<HashMap<Arc<str>, mpsc::UnboundedSender<Header>>>>,
-    inbox: tokio::sync::OnceCell<Subject>,
+    inbox: tokio::sync::OnceCell<(Subject, JoinHandle<()>)>,
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        // The task's subscription would keep the connection open.
+        if let Some((_, reading)) = self.inbox.get() {
+            reading.abort();
+        }
+    }
 }
 
 impl Replies {
     /// The subject where replies are awaited; the first delivery subscribes to it
     pub(crate) async fn inbox(&self, broker: &dyn Broker) -> Result<&Subject, Error> {
-        self.inbox
+        let opened = self
+            .inbox
             .get_or_try_init(|| async {
                 let inbox = broker.new_inbox();
                 let filter = SubjectFilter::new(inbox.as_str())?;
                 let mut subscription = broker.subscribe(filter, None).await?;
-                let waiting = Arc::downgrade(&self.waiting);
-                tokio::spawn(async move {
+                let waiting = Arc::clone(&self.waiting);
+                let reading = tokio::spawn(async move {
                     while let Some(delivery) = subscription.next().await {
-                        let Some(waiting) = waiting.upgrade() else { return };
                         // Other bytes are no reply to a message.
                         let Ok(envelope) = Envelope::from_json(&delivery.payload) else { continue };
                         observe::received(&envelope);
@@ -112,9 +122,10 @@ impl Replies {
                         }
                     }
                 });
-                Ok(inbox)
+                Ok::<_, Error>((inbox, reading))
             })
-            .await
+            .await;
+        opened.map(|(inbox, _)| inbox)
     }
 
     fn wait_for(&self, msg_id: &str) -> Waiter {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use natsbridge::store::{Downloader, MemoryStore};
 use natsbridge::{
-    Bridge, Config, DeliverOptions, Error, HandlerError, MemoryBroker, Purpose, ServeOptions, Subscriber, Transport,
+    Bridge, Config, DeliverOptions, Error, ErrorKind, HandlerError, MemoryBroker, Purpose, ServeOptions, Subscriber,
+    Transport,
 };
 use natsbridge_testkit::nats_server::NatsServer;
 
@@ -72,6 +73,22 @@ async fn delivery_ends_when_acknowledged_and_its_files_are_deleted() {
         }
         assert_eq!((first.load(Ordering::SeqCst), second.load(Ordering::SeqCst)), (1, 1));
         assert!(store.is_empty(), "the link is deleted once all acknowledgements are in");
+    }
+}
+
+#[tokio::test]
+async fn dropped_bridge_listens_for_acknowledgements_no_more() {
+    for world in World::both() {
+        let store = MemoryStore::new();
+        let (sender, receiver) = (world.bridge(&store).await, world.bridge(&store).await);
+        acknowledging(receiver.subscribe("jobs").await.unwrap());
+        let delivered = sender.message("jobs").text("t", "hi").deliver(&quick()).await.unwrap();
+        drop(sender);
+        // Without a word to it: the first one would have ended it.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let inbox = delivered.envelope.header().reply_to();
+        let error = receiver.message(inbox).text("t", "?").request(Duration::from_millis(100)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoResponders, "its subscription ends with it");
     }
 }
 
