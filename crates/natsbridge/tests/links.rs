@@ -32,6 +32,8 @@ struct Wilful {
     forces_one_shot: bool,
     /// Says so beforehand
     says_so: bool,
+    /// Never answers where something is to be deleted
+    keeps: bool,
     uploads: AtomicU32,
     one_shots: AtomicU32,
 }
@@ -57,7 +59,7 @@ impl Uploader for Wilful {
         })
     }
     fn delete<'a>(&'a self, receipt: &'a Receipt) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.delete(receipt)
+        if self.keeps { Box::pin(std::future::pending()) } else { self.store.delete(receipt) }
     }
     fn origins(&self) -> Vec<Origin> {
         self.store.origins()
@@ -142,6 +144,15 @@ async fn repeated_messages_to_one_receiver_have_links_that_last() {
     assert!(asked.payloads().is_empty());
     large(&bridge).receiver_id("r").reply_to("answers").send().await.unwrap();
     assert_eq!((store.uploads.load(Ordering::SeqCst), store.one_shots.load(Ordering::SeqCst)), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn store_that_deletes_for_ever_holds_up_no_delivery() {
+    let store = Arc::new(Wilful { keeps: true, ..Wilful::default() });
+    let bridge = bridge_on(MemoryBroker::new(), &store);
+    acknowledging(bridge.subscribe("jobs").await.unwrap());
+    let delivered = tokio::time::timeout(HOUR, large(&bridge).deliver(&quick())).await;
+    delivered.expect("it is acknowledged").unwrap();
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use uuid::Uuid;
 use crate::error::ConfigError;
 use crate::{Error, observe};
 
+/// How long a caller waits while uploads are deleted
+const DELETION: Duration = Duration::from_secs(5);
+
 /// Until when something is tried again, and how often
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
@@ -134,10 +137,11 @@ impl StoredObjects {
 impl UploadGuard {
     /// Deletes every upload of the message, as well as that can be done (`docs/specification.md`, section 8)
     pub(crate) async fn delete(&mut self) {
-        if let Some(stored) = &self.0 {
-            stored.delete().await;
+        let Some(stored) = &self.0 else { return };
+        // Where the server is slow, the guard goes on in the background: the caller's outcome is known.
+        if tokio::time::timeout(DELETION, stored.delete()).await.is_ok() {
+            self.0 = None;
         }
-        self.0 = None;
     }
 
     /// Where the uploads of the message leave their receipts
