@@ -10,6 +10,7 @@ use natsbridge_core::{
     Envelope, Limits, LinkLifetime, Metadata, OutboundMessage, Part, PayloadError, PayloadType, Purpose, ReceiverKind,
     Value,
 };
+use natsbridge_nats::{BrokerError, BrokerErrorKind};
 use serde::Serialize;
 
 use crate::bridge::Bridge;
@@ -201,7 +202,12 @@ impl MessageBuilder {
     pub async fn deliver(mut self, options: &DeliverOptions) -> Result<Delivered, Error> {
         self.without_reply_to()?;
         let deadline = options.start();
-        self.message.reply_to = self.bridge.reply_inbox().await?.as_str().to_owned().into();
+        let inbox = tokio::time::timeout_at(deadline.at, self.bridge.reply_inbox()).await.map_err(|_| {
+            let message = "the server did not take the subscription for acknowledgements before the deadline; check the \
+                           connection";
+            BrokerError::new(BrokerErrorKind::TimedOut, message)
+        })?;
+        self.message.reply_to = inbox?.as_str().to_owned().into();
         self.message.awaits_ack = true;
         let (Self { bridge, message, special }, state, limits) = self.prepare().await?;
         let sending = bridge.sending(&limits, &state, progress(special.as_deref()));

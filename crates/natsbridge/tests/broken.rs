@@ -65,6 +65,18 @@ async fn acknowledged_messages_outlive_forgotten_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_delivery_meets_its_deadline_on_a_silent_connection() {
+    let server = NatsServer::start().unwrap();
+    let (proxy, sender) = proxied(&server).await;
+    proxy.forget();
+    let started = Instant::now();
+    let quick = DeliverOptions::default().deadline(Duration::from_millis(500));
+    let error = sender.message("jobs").text("n", "1").deliver(&quick).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn short_deadlines_are_met_on_forgotten_connections() {
     let server = NatsServer::start().unwrap();
     let _receiver = acknowledging(&server).await;
