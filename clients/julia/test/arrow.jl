@@ -182,6 +182,9 @@ end
         ("list_view<int32>", 1, [1, 0, 2, 0], [0, 0, 0, 4, 4, 4, 0, 0, 0, 8], words(Int32(-1), Int32(2)), (), "a list ends beyond"),
         ("list_view<int32>", 1, [1, 0, 2, 0], [0, 0, 0, 4, 4, 4, 0, 0, 0, 8], words(Int32(0), Int32(-2)), (), "a list ends beyond"),
         ("list_view<int32>", 1, [1, 0, 2, 0], [0, 0, 0, 4, 4, 4, 0, 0, 0, 8], words(Int32(3), Int32(0)), (), "a list ends beyond"),
+        # Rows that are null, whose items would be beyond
+        ("list<int32>", 1, [1, 1, 2, 0], [0, 1, 8, 8, 0, 0, 16, 8], [zeros(8); words(Int32(0), Int32(5)); two], (), "a list ends beyond"),
+        ("fixed_size_list<int32, 2>", 2, [2, 1, 2, 0], [0, 1, 0, 0, 8, 8], [0x01; zeros(7); two], (), "a list ends beyond"),
         ("time64[us]", 1, [1, 0], [0, 0, 0, 8], words(typemax(Int64)), (), "no time of a day"),
         (runs, 1, [1, 0, 1, 0, 1, 0], [0, 0, 0, 4, 4, 0, 4, 4], two, (), ""), (runs, 1, [1, 0, 1, 1, 1, 0], [0, 1, 0, 4, 4, 0, 4, 4], words(Int32(2), Int32(2)), (), "runs without ends"),
     )
