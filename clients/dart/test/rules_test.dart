@@ -57,6 +57,13 @@ Future<void> flats() async {
     change[1] == 2 ? data.setUint16(at, number, Endian.little) : data.setUint32(at, number, Endian.little);
     same(await wordsOf(() => read(bytes)), refused(change[3] as String), change);
   }
+  // A list of one table, and the message ends before it
+  final short = Uint8List.fromList(FlatOut().message({0: const <Table>[]}));
+  final list = ByteData.sublistView(short), start = list.getUint32(0, Endian.little);
+  final from = start + list.getUint16(start - list.getInt32(start, Endian.little) + 4, Endian.little);
+  final end = from + list.getUint32(from, Endian.little) + 4;
+  list.setUint32(end - 4, 1, Endian.little);
+  same(await wordsOf(() => Flat.root(Uint8List.sublistView(short, 0, end)).tables(0)), refused(beyond), 'a list beyond the end');
 }
 
 /// Streams of one schema: what is refused, with its words

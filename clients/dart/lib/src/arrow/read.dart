@@ -87,7 +87,7 @@ class _Tables {
         final start = blocks.int64(at);
         final head = blocks.int32(at, 8);
         final body = blocks.int64(at, 16);
-        if (start < 8 || head < 8 || body < 0 || head > limit - start || body > limit - start - head) {
+        if (start < 8 || head < 8 || body < 0 || body > limit - start - head) {
           throw undecodable('the footer points beyond the file');
         }
         final message = _message(start, limit) ?? (throw undecodable('the footer points at an end'));
