@@ -51,6 +51,9 @@ pub(crate) fn text(bytes: &[u8]) -> Result<Cow<'_, str>, NotText> {
     }
 }
 
+/// So many bytes in a row that are not ASCII are no Western text of one byte a letter
+const FOREIGN_RUN: usize = 4;
+
 impl NotText {
     /// Bytes that are not UTF-8: says what they most likely are
     pub(crate) fn found_in(bytes: &[u8]) -> Self {
@@ -63,10 +66,17 @@ impl NotText {
         }
         let valid = bytes.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
         let line = bytes.iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
+        let place = if line > 1 { format!(" from line {line} on") } else { String::new() };
+        // In Western text they stand alone or in twos.
+        if bytes.split(u8::is_ascii).any(|run| run.len() >= FOREIGN_RUN) {
+            return Self(format!(
+                "it is not UTF-8{place}: binary data, or text in another alphabet; convert text first: iconv -f ENCODING -t \
+                 UTF-8 OLD > NEW, where ENCODING is what it was written in, such as GB18030, SHIFT_JIS or WINDOWS-1251"
+            ));
+        }
         // Windows uses for letters what is left to control characters in Latin-1.
         let windows = bytes.iter().any(|byte| (0x80..0xa0).contains(byte));
         let (name, from) = if windows { ("Windows-1252", "WINDOWS-1252") } else { ("Latin-1 (ISO 8859-1)", "LATIN1") };
-        let place = if line > 1 { format!(" from line {line} on") } else { String::new() };
         Self(format!(
             "it is not UTF-8{place}, most likely {name}; convert it first: iconv -f {from} -t UTF-8 OLD > NEW"
         ))
@@ -144,6 +154,10 @@ mod tests {
             (b"\0\0\0a\0\0\0b", "UTF-32BE"),
             (b"a\nGr\xfc\xdfe", "from line 2 on, most likely Latin-1"),
             (b"5 \x80", "Windows-1252"),
+            (b"na\xefvet\xe9\x85\x94", "Windows-1252"),
+            (b"\xd6\xd0\xce\xc4\n", "GB18030"),
+            (b"a\n\x93\xfa\x96{\x8c\xea\x82\xcc", "from line 2 on: binary data, or text in another alphabet"),
+            (b"\xcf\xf0\xe8\xe2\xe5\xf2", "WINDOWS-1251"),
             (b"\x89PNG\r\n\x1a\n\0\0\0\r", "binary"),
             (&[0xff, 0xfe, b'a', 0, b'b'], "UTF-16"),
         ] {
