@@ -280,11 +280,11 @@ fn is_retryable(nack: &Header) -> bool {
 
 /// What a NACK says, made harmless to show
 fn refusal(nack: &Header) -> Refusal {
-    let text = |key| nack.metadata().get(key).and_then(Json::as_str).unwrap_or("no reason given");
+    let text = |key, absent| nack.metadata().get(key).and_then(Json::as_str).unwrap_or(absent);
     Refusal {
         receiver: shown(nack.sender_name()).into_owned(),
-        code: shown(text("code")).into_owned(),
-        reason: error::reason(text("reason")),
+        code: shown(text("code", "no code")).into_owned(),
+        reason: error::reason(text("reason", "no reason given")),
     }
 }
 
