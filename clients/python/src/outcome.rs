@@ -10,7 +10,7 @@ use natsbridge::wire::{Envelope, Header, Part};
 use natsbridge::{Delivered, PayloadType, Saved, Value};
 use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PySlice, PyString, PyTuple};
 
 use crate::failure::Failure;
 use crate::table::Table;
@@ -40,16 +40,12 @@ impl Outcome {
     pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         match self {
             Self::Nothing => Ok(py.None().into_bound(py)),
-            Self::Sent(envelope, json) => {
-                let text = String::from_utf8_lossy(&json);
-                let text = PyString::new(py, &text);
-                (envelope_dict(py, &envelope)?, text).into_bound_py_any(py)
-            }
-            Self::Published(envelope) => Ok(envelope_dict(py, &envelope)?.into_any()),
+            Self::Sent(envelope, json) => sent(py, *envelope, json),
+            Self::Published(envelope) => Ok(envelope_dict(py, &envelope, encoded)?.into_any()),
             Self::Delivered(delivered) => {
                 let acks = delivered.acks.iter().map(|ack| header_dict(py, ack)).collect::<PyResult<Vec<_>>>()?;
                 let dict = PyDict::new(py);
-                dict.set_item("envelope", envelope_dict(py, &delivered.envelope)?)?;
+                dict.set_item("envelope", envelope_dict(py, &delivered.envelope, encoded)?)?;
                 dict.set_item("acks", acks)?;
                 dict.set_item("repeats", delivered.repeats)?;
                 Ok(dict.into_any())
@@ -146,8 +142,59 @@ pub(crate) fn metadata<'py>(py: Python<'py>, metadata: &natsbridge::Metadata) ->
     decode::tree(py, metadata)
 }
 
+/// The envelope and its JSON; of a large payload Python gets what both hold and the engine keeps nothing meanwhile
+fn sent(py: Python<'_>, envelope: Envelope, json: Bytes) -> PyResult<Bound<'_, PyAny>> {
+    let text = String::from_utf8_lossy(&json);
+    let Some(places) = places(&text, &envelope) else {
+        return (envelope_dict(py, &envelope, encoded)?, &*text).into_bound_py_any(py);
+    };
+    let dict = envelope_dict(py, &envelope, |py, _| py.None().into_bound(py))?;
+    drop(envelope);
+    let made = PyString::new(py, &text);
+    drop(text);
+    drop(json);
+    let payloads = dict.get_item(pyo3::intern!(py, "payloads"))?.map(Bound::cast_into::<PyList>).transpose()?;
+    for (payload, place) in payloads.iter().flatten().zip(places) {
+        if let Some((start, end)) = place {
+            let data = made.as_any().get_item(PySlice::new(py, start, end, 1))?;
+            payload.set_item(pyo3::intern!(py, "data"), data)?;
+        }
+    }
+    (dict, made).into_bound_py_any(py)
+}
+
+/// Where the base64 of each direct payload stands in its message, in characters as Python counts them
+fn places(json: &str, envelope: &Envelope) -> Option<Vec<Option<(isize, isize)>>> {
+    const DATA: &str = ",\"data\":\"";
+    let (mut at, mut characters) = (0, 0);
+    let mut place = |id: &str, size: usize| {
+        // An identifier was drawn for this message, so nothing before it holds it; between both stands no other `data`.
+        let found = at + json.get(at..)?.find(&format!("{{\"id\":\"{id}\""))?;
+        let start = found + json.get(found..)?.find(DATA)? + DATA.len();
+        let length = size.div_ceil(3) * 4;
+        characters += isize::try_from(json.get(at..start)?.chars().count()).ok()?;
+        let begin = characters;
+        characters += isize::try_from(length).ok()?;
+        at = start + length;
+        json.get(at..)?.starts_with('"').then_some((begin, characters))
+    };
+    let payloads = envelope.payloads().iter();
+    payloads
+        .map(|payload| payload.bytes().map_or(Some(None), |bytes| place(payload.id(), bytes.len()).map(Some)))
+        .collect()
+}
+
+/// The base64 of a direct payload
+fn encoded<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyAny> {
+    PyString::new(py, &STANDARD.encode(bytes)).into_any()
+}
+
 /// The envelope with its payloads as they are on the wire
-pub(crate) fn envelope_dict<'py>(py: Python<'py>, envelope: &Envelope) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn envelope_dict<'py>(
+    py: Python<'py>,
+    envelope: &Envelope,
+    data: impl Fn(Python<'py>, &[u8]) -> Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = header_dict(py, envelope.header())?;
     let payloads = envelope.payloads().iter().map(|payload| {
         let item = PyDict::new(py);
@@ -158,7 +205,7 @@ pub(crate) fn envelope_dict<'py>(py: Python<'py>, envelope: &Envelope) -> PyResu
         item.set_item(pyo3::intern!(py, "encoding"), PyString::intern(py, payload.encoding().as_str()))?;
         item.set_item(pyo3::intern!(py, "size"), payload.size())?;
         match payload.bytes() {
-            Some(bytes) => item.set_item(pyo3::intern!(py, "data"), STANDARD.encode(bytes))?,
+            Some(bytes) => item.set_item(pyo3::intern!(py, "data"), data(py, bytes))?,
             None => item.set_item(pyo3::intern!(py, "data"), payload.url())?,
         }
         item.set_item(pyo3::intern!(py, "metadata"), metadata(py, payload.metadata())?)?;
