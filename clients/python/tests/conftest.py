@@ -9,12 +9,15 @@ import shutil
 import socket
 import subprocess
 import time
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 TESTDATA = ROOT / "testdata"
+
+PATIENCE = 30
+"""Seconds for what surely comes, on the busiest machine"""
 
 
 def pytest_pyfunc_call(pyfuncitem: Any) -> Any:
@@ -61,6 +64,19 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+def eventually(happened: Callable[[], Any]) -> None:
+    """Waits until something has happened"""
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end, "it never happens"
+        time.sleep(0.02)
+
+
+async def eventually_async(happened: Callable[[], Any]) -> None:
+    """As `eventually`, while the loop goes on"""
+    await asyncio.get_running_loop().run_in_executor(None, eventually, happened)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -81,12 +97,13 @@ def nats_server(tmp_path: pathlib.Path) -> Iterator[Any]:
         path.write_text(f'host: "127.0.0.1"\nport: {port}\n{config}\n')
         process = subprocess.Popen([str(binary), "-c", str(path)], stderr=subprocess.DEVNULL)
         running.append(process)
-        for _ in range(200):
+
+        def listens() -> bool:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return f"127.0.0.1:{port}"
-            time.sleep(0.02)
-        raise RuntimeError("nats-server did not start")
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        eventually(listens)
+        return f"127.0.0.1:{port}"
 
     yield start
     for process in running:

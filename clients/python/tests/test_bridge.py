@@ -8,6 +8,7 @@ import time
 from typing import Any, Dict, List
 
 import pytest
+from conftest import PATIENCE
 
 import natsbridge
 from natsbridge import HandlerError, NATSBridgeError, sync, testing
@@ -19,7 +20,7 @@ async def test_messages_arrive_with_their_values() -> None:
     async with await testing.bridge(sender_name="me") as bridge:
         messages = await bridge.subscribe("lab.>")
         await bridge.send("lab.a", [("n", {"x": 1}, "dictionary"), ("t", [{"a": 1}], "arrowtable"), ("n", "again", "text")], metadata={"run": 7})
-        message = await messages.next(2)
+        message = await messages.next(PATIENCE)
         assert message is not None
         assert message["n"] == {"x": 1} and message["t"].to_pylist() == [{"a": 1}]
         assert (message.subject, message.sender_name, message.metadata["run"], message.keys()) == ("lab.a", "me", 7, ["n", "t", "n"])
@@ -73,11 +74,11 @@ async def test_requests_replies_and_refusals() -> None:
 
         service = await bridge.serve("lab.plain", lambda message: [("t", message["t"].upper(), "text")])
         await square.service
-        assert (await bridge.request("lab.square", [("n", 7, "dictionary")], timeout=2))["n"] == 49
-        assert (await bridge.request("lab.plain", [("t", "abc", "text")], timeout=2))["t"] == "ABC"
+        assert (await bridge.request("lab.square", [("n", 7, "dictionary")], timeout=PATIENCE))["n"] == 49
+        assert (await bridge.request("lab.plain", [("t", "abc", "text")], timeout=PATIENCE))["t"] == "ABC"
         for number, text in ((0, "zero"), (1, "ValueError: one")):
             with pytest.raises(natsbridge.RefusedError, match=text):
-                await bridge.request("lab.square", [("n", number, "dictionary")], timeout=2)
+                await bridge.request("lab.square", [("n", number, "dictionary")], timeout=PATIENCE)
         with pytest.raises(natsbridge.NoRespondersError):
             await bridge.request("nobody", [("n", 1, "dictionary")], timeout=1)
         await service.stop()
@@ -101,7 +102,7 @@ async def test_delivery_repeats_until_it_is_acknowledged() -> None:
         for number in range(20):
             done = await bridge.deliver("orders", [("order", number, "dictionary")], timeout=20, first_pause=0.005, longest_pause=0.05)
             assert len(done["acks"]) == 1 and done["envelope"]["send_to"] == "orders"
-        assert await asyncio.wait_for(receiving, 10) == list(range(20)) and broker.dropped > 0
+        assert await asyncio.wait_for(receiving, PATIENCE) == list(range(20)) and broker.dropped > 0
         with pytest.raises(natsbridge.UnacknowledgedError):
             await bridge.deliver("nobody", [("order", 1, "dictionary")], timeout=0.1)
 
@@ -110,7 +111,7 @@ async def test_lazy_links_are_saved_opened_and_viewed(tmp_path: pathlib.Path) ->
     async with await testing.bridge() as bridge:
         messages = await bridge.subscribe("films", lazy=True)
         await bridge.send("films", [("../film.mp4", LARGE, "video"), ("table", [{"a": 1}], "arrowtable")])
-        message = await messages.next(2)
+        message = await messages.next(PATIENCE)
         assert message is not None
         film = message.payloads[0]
         assert (film.transport, film.size, film.ready) == ("link", len(LARGE), False)
@@ -133,7 +134,7 @@ def test_sync_bridge_does_the_same(tmp_path: pathlib.Path) -> None:
     with testing.sync_bridge() as bridge:
         with bridge.subscribe("lab.*") as messages:
             bridge.send("lab.x", [("big", LARGE, "binary"), ("n", 1, "dictionary")])
-            message = messages.next(2)
+            message = messages.next(PATIENCE)
             assert message is not None and message["big"] == LARGE and len(message.save(tmp_path)) == 2
             with pytest.raises(TimeoutError):
                 messages.next(0.05)
@@ -144,9 +145,9 @@ def test_sync_bridge_does_the_same(tmp_path: pathlib.Path) -> None:
             time.sleep(0.01)
             return [("n", message["n"] * 2, "dictionary")]
 
-        assert [bridge.request("lab.twice", [("n", n, "dictionary")], timeout=2)["n"] for n in range(5)] == [0, 2, 4, 6, 8]
+        assert [bridge.request("lab.twice", [("n", n, "dictionary")], timeout=PATIENCE)["n"] for n in range(5)] == [0, 2, 4, 6, 8]
         acked = bridge.serve("lab.ack", lambda message: None)
-        assert bridge.deliver("lab.ack", [("n", 1, "dictionary")], timeout=2)["acks"]
+        assert bridge.deliver("lab.ack", [("n", 1, "dictionary")], timeout=PATIENCE)["acks"]
         acked.stop()
     with pytest.raises(NATSBridgeError):
         bridge.send("lab.x", [("n", 1, "dictionary")])
@@ -174,9 +175,9 @@ async def test_unreadable_messages_are_errors_and_the_next_one_follows() -> None
         await bridge.send("a", [("clip", b"x" * 2000, "binary")])
         await bridge.send("a", [("n", 1, "dictionary")])
         with pytest.raises(natsbridge.TooLargeError) as caught:
-            await messages.next(2)
+            await messages.next(PATIENCE)
         assert caught.value.dataname == "clip" and caught.value.subject == "a" and caught.value.msg_id
-        second = await messages.next(2)
+        second = await messages.next(PATIENCE)
         assert second is not None and second["n"] == 1
 
 
@@ -258,7 +259,7 @@ async def test_nacks_tell_strangers_the_errors_own_text_and_no_path(tmp_path: pa
         for handler, (code, reason) in expected.items():
             service = await bridge.serve(f"lab.{handler.__name__}", handler)
             with pytest.raises(natsbridge.RefusedError) as refused:
-                await bridge.request(f"lab.{handler.__name__}", [("n", 1, "dictionary")], timeout=5)
+                await bridge.request(f"lab.{handler.__name__}", [("n", 1, "dictionary")], timeout=PATIENCE)
             assert f": {code}: {reason}" in str(refused.value)
             assert str(tmp_path) not in str(refused.value)
             await service.stop()
@@ -280,10 +281,9 @@ def test_threads_that_share_a_subscription_all_get_messages() -> None:
         for number in range(200):
             bridge.send("work", [("n", number, "dictionary")])
             time.sleep(0.001)
-        time.sleep(0.2)
-        messages.drain()
+        messages.drain()  # what has arrived is read
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE)
         assert not any(thread.is_alive() for thread in threads) and sorted(found) == list(range(200))
     assert [event.kind for event in events][-1] == "closed"
 
@@ -300,7 +300,7 @@ def test_subscription_whose_opening_was_cancelled_can_be_opened_again() -> None:
     async def used() -> None:
         await messages
         await bridge.send("a", [("n", 1, "dictionary")])
-        message = await messages.next(5)
+        message = await messages.next(PATIENCE)
         assert message is not None and message["n"] == 1
         await bridge.drain()
 

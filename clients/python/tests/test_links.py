@@ -11,6 +11,7 @@ import weakref
 from typing import Any, Dict, Iterator, List
 
 import pytest
+from conftest import PATIENCE, eventually_async
 
 from natsbridge import Link, NATSBridgeError, PlikStore, Progress, S3Store, Upload, smartreceive, smartsend, sync, testing
 from natsbridge.testing import MemoryStore
@@ -181,7 +182,7 @@ def slow() -> Iterator[str]:
 
 async def test_cancelling_deletes_what_was_uploaded() -> None:
     deleted: List[str] = []
-    hangs = asyncio.Event()
+    stored, hangs = asyncio.Event(), asyncio.Event()
 
     async def upload(given: Upload) -> Dict[str, Any]:
         if given.dataname == "second":
@@ -191,19 +192,17 @@ async def test_cancelling_deletes_what_was_uploaded() -> None:
         async def delete() -> None:
             deleted.append(given.dataname)
 
+        stored.set()
         return {"url": f"http://f/{given.dataname}", "delete": delete}
 
     data = [("first", "x", "text"), ("second", "y", "text")]
     sending = asyncio.ensure_future(smartsend("a", data, size_threshold=0, fileserver_upload_handler=upload))
     await hangs.wait()
-    await asyncio.sleep(0.2)
+    await stored.wait()
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    for _ in range(100):
-        if deleted:
-            break
-        await asyncio.sleep(0.02)
+    await eventually_async(lambda: deleted)
     assert deleted == ["first"]
 
 
@@ -221,23 +220,20 @@ async def test_cancelling_ends_async_handlers_and_undoes_what_others_finish() ->
 
     def synchronous(given: Upload) -> Dict[str, Any]:
         begun.set()
-        assert finish.wait(20)
+        assert finish.wait(PATIENCE)
         return {"url": "http://f/2", "delete": lambda: deleted.append("http://f/2")}
 
     for handler in (asynchronous, synchronous):
         begun.clear()
         handlers: Any = {"fileserver_upload_handler": handler}
         sending = asyncio.ensure_future(smartsend("a", [("x", "y", "text")], size_threshold=0, **handlers))
-        await asyncio.get_running_loop().run_in_executor(None, begun.wait, 20)
+        await asyncio.get_running_loop().run_in_executor(None, begun.wait, PATIENCE)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), PATIENCE)
     finish.set()
-    for _ in range(250):
-        if deleted:
-            break
-        await asyncio.sleep(0.02)
+    await eventually_async(lambda: deleted)
     assert deleted == ["http://f/2"]
 
 
@@ -264,11 +260,7 @@ async def test_cancelling_an_upload_to_a_server_ends_it(slow: str) -> None:
     sending = asyncio.ensure_future(smartsend("a", [("x", bytes(3_000_000), "binary")], fileserver_url=slow))
 
     async def asked(word: str) -> None:
-        for _ in range(500):
-            if any(word in line for line in Slow.asked):
-                return
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"{word} is not in {Slow.asked}")
+        await eventually_async(lambda: any(word in line for line in Slow.asked))
 
     await asked("/file/")
     sending.cancel()
@@ -292,7 +284,7 @@ async def test_links_by_the_embedded_server(files_url: str, tmp_path: pathlib.Pa
         assert envelope["payloads"][0]["data"].startswith("http")
         received = await smartreceive(text, fileserver_url=files_url, on_progress=seen.append)
         assert received["payloads"][0][1] == LARGE
-    await asyncio.sleep(0.05)
+    await eventually_async(lambda: sum(progress.ended for progress in seen) == 2 * len(values))
     ended = [progress for progress in seen if progress.ended]
     assert {progress.direction for progress in ended} == {"upload", "download"}
     assert all(progress.done == progress.total == len(LARGE) for progress in ended)
