@@ -39,8 +39,8 @@ if command -v node >/dev/null && command -v npm >/dev/null; then
         npm install --prefix "$tools/pyright" --ignore-scripts --no-audit --no-fund --silent "$pyright"
         echo "$pyright" >"$tools/pyright/installed"
     fi
-    node "$tools/pyright/node_modules/pyright/index.js" --pythonpath "$python" tests >"$WORK/pyright.log" || { cat "$WORK/pyright.log"; exit 1; }
-    echo "python: $pyright: $(tail -1 "$WORK/pyright.log")"
+    node "$tools/pyright/node_modules/pyright/index.js" --pythonpath "$python" tests "$here/python/natsbridge" >"$WORK/pyright.log" || { cat "$WORK/pyright.log"; exit 1; }
+    echo "python: $pyright on the tests and the package: $(tail -1 "$WORK/pyright.log")"
 else
     echo "python: skipped pyright: node or npm is not on PATH"
 fi

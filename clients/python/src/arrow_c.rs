@@ -31,7 +31,8 @@ pub(crate) fn batches_of_stream(
         let reader = ArrayStreamReader::try_new(stream)?;
         let field = reader.field();
         let DataType::Struct(fields) = field.data_type() else {
-            return Err(ArrowError::InvalidArgumentError(format!("a stream of {}, not of rows", field.data_type())));
+            let text = format!("it is one column, of {}, and no table; make it one by to_frame()", field.data_type());
+            return Err(ArrowError::InvalidArgumentError(text));
         };
         let schema = SchemaRef::new(Schema::new(fields.clone()).with_metadata(field.metadata().clone()));
         let batches = reader.map(|rows| batch_of(rows?.as_struct(), &schema)).collect::<Result<Vec<_>, _>>()?;

@@ -155,8 +155,13 @@ pub(crate) fn made(given: &Bound<'_, PyList>) -> Result<RecordBatch, Failure> {
         columns.push(array);
     }
     let rows = columns.first().map_or(0, |column| column.len());
-    if let Some(other) = columns.iter().find(|column| column.len() != rows) {
-        return Err(unconvertible(format!("columns of {rows} and {} rows", other.len())));
+    if let Some(at) = columns.iter().position(|column| column.len() != rows) {
+        let [first, other] = [0, at].map(|at: usize| {
+            let rows = columns[at].len();
+            let name = natsbridge::wire::shown(fields[at].name());
+            format!("`{name}` has {rows} row{}", if rows == 1 { "" } else { "s" })
+        });
+        return Err(unconvertible(format!("the columns differ in length: {first}, {other}")));
     }
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map_err(|error| failed(&error))

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use crate::failure::Failure;
 
@@ -143,11 +143,22 @@ fn other(json: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> Result<(
     if let Ok(tuple) = value.cast::<PyTuple>() {
         return array(json, tuple.iter(), depth);
     }
-    if value.is_instance_of::<PyBytes>() {
-        return Err(Fault::wrong("JSON holds no bytes; send them as a payload of type `binary`, or as text in base64"));
-    }
-    Err(Fault::wrong(format!("{} has no JSON form; turn it into text, numbers, lists or dictionaries", named(value))))
+    let name = named(value);
+    let has = |attribute: &str| value.hasattr(attribute).unwrap_or(false);
+    let advice = match &*name {
+        "bytes" | "bytearray" | "memoryview" => "send it as a payload of type `binary`, or as text in base64",
+        "set" | "frozenset" => "make it a list",
+        "coroutine" => AWAIT,
+        _ if has("__dataclass_fields__") => "make it a dictionary by dataclasses.asdict",
+        _ if has("to_frame") => "make it a list",
+        _ if has("__arrow_c_stream__") => "send it as a payload of its own, of type `arrowtable` or `jsontable`",
+        _ => "turn it into text, numbers, lists or dictionaries",
+    };
+    Err(Fault::wrong(format!("{name} has no JSON form; {advice}")))
 }
+
+/// What to do about a coroutine in a value's place
+pub(crate) const AWAIT: &str = "`await` it first";
 
 fn array<'py>(json: &mut Vec<u8>, items: impl Iterator<Item = Bound<'py, PyAny>>, depth: usize) -> Result<(), Fault> {
     if depth >= MAX_DEPTH {

@@ -73,10 +73,16 @@ impl Failure {
                 let header = error.header().or(header.as_deref());
                 let msg_id = error.msg_id().or_else(|| header.map(Header::msg_id));
                 let kind = format!("{:?}", error.kind());
+                let mut text = format!("{error:?}");
+                if let Error::Fetch(fetch) = &*error
+                    && let Some(origin) = fetch.refused_origin()
+                {
+                    text += &format!("; if you trust it: allowed_origins=[\"{origin}\"]");
+                }
                 let words = Words {
                     kind: &kind,
                     code: error.code(),
-                    text: format!("{error:?}"),
+                    text,
                     dataname: error.dataname(),
                     msg_id,
                     correlation_id: header.map(Header::correlation_id),

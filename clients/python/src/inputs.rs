@@ -6,7 +6,7 @@ use natsbridge::{Data, PayloadType, Value};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::encode::{self, named};
 use crate::failure::Failure;
@@ -20,9 +20,18 @@ pub(crate) type Input = (String, Data, PayloadType);
 
 /// The payloads of `data`: an iterable of `(dataname, data, type)`
 pub(crate) fn inputs(data: &Bound<'_, PyAny>) -> Result<Vec<Input>, Failure> {
-    let no_list = || Failure::wrong("the payloads are no list of (dataname, data, type)");
-    if data.is_instance_of::<PyString>() || data.is_instance_of::<PyBytes>() {
+    let no_list = || {
+        let text = format!("the payloads are a list of (dataname, data, type), and not {}", named(data));
+        Failure::wrong(text)
+    };
+    if data.is_instance_of::<PyString>() || data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyDict>() {
         return Err(no_list());
+    }
+    if let Ok(one) = data.cast::<PyTuple>()
+        && one.len() == 3
+        && one.get_item(0).is_ok_and(|name| name.is_instance_of::<PyString>())
+    {
+        return Err(Failure::wrong("the payloads are a list, of one too: [(dataname, data, type)]"));
     }
     let items = data.try_iter().map_err(|_| no_list())?;
     items.enumerate().map(|(at, item)| input(at, &item.map_err(Failure::Python)?)).collect()
@@ -30,7 +39,11 @@ pub(crate) fn inputs(data: &Bound<'_, PyAny>) -> Result<Vec<Input>, Failure> {
 
 fn input(at: usize, item: &Bound<'_, PyAny>) -> Result<Input, Failure> {
     let place = format!("#{at}");
-    let triple = || Failure::wrong("it is no (dataname, data, type)").about(&place);
+    let triple = || {
+        let count = item.len().ok().filter(|_| !item.is_instance_of::<PyString>());
+        let count = count.map(|count| format!(" of {count}")).unwrap_or_default();
+        Failure::wrong(format!("a payload is (dataname, data, type), and this is {}{count}", named(item))).about(&place)
+    };
     let [name, data, word] = match (item.cast::<PyTuple>(), item.cast::<PyList>()) {
         (Ok(tuple), _) => <[_; 3]>::try_from(tuple.iter().collect::<Vec<_>>()).map_err(|_| triple())?,
         (_, Ok(list)) => <[_; 3]>::try_from(list.iter().collect::<Vec<_>>()).map_err(|_| triple())?,
@@ -39,16 +52,43 @@ fn input(at: usize, item: &Bound<'_, PyAny>) -> Result<Input, Failure> {
     let name = text(&name, "dataname").map_err(|failure| failure.about(&place))?;
     let Some(payload_type) = word.cast::<PyString>().ok().and_then(|word| PayloadType::from_word(&word.to_cow().ok()?))
     else {
-        let shown = word.str().map(|word| word.to_string()).unwrap_or_default();
-        let shown = natsbridge::wire::shown(&shown);
-        let text = format!(
-            "unknown payload type `{shown}`; the types are text, dictionary, arrowtable, jsontable, image, audio, video and \
-             binary"
-        );
-        return Err(Failure::own("WrongType", "unknown_payload_type", text).about(&name));
+        return Err(Failure::own("WrongType", "unknown_payload_type", unknown(&word, &data)).about(&name));
     };
     let data = data_of(&data, payload_type).map_err(|failure| failure.about(&name))?;
     Ok((name, data, payload_type))
+}
+
+/// What to say of a word that is no payload type
+fn unknown(word: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> String {
+    const TYPES: &str = "text, dictionary, arrowtable, jsontable, image, audio, video and binary";
+    let Ok(word) = word.cast::<PyString>().map(|word| word.to_string()) else {
+        return format!("the payload type is {}, and no text; the types are {TYPES}", named(word));
+    };
+    let data = data.cast::<PyString>().ok().and_then(|data| PayloadType::from_word(&data.to_string()));
+    let lower = word.to_lowercase();
+    let meant = match &*lower {
+        "table" | "dataframe" | "df" | "arrow" | "pandas" | "polars" | "parquet" => "`arrowtable` or `jsontable`",
+        "json" | "dict" | "object" | "list" | "int" | "float" | "number" | "bool" => "`dictionary`",
+        "str" | "string" | "txt" => "`text`",
+        "bytes" | "bytearray" | "file" | "blob" | "raw" | "data" => "`binary`",
+        "img" | "picture" | "photo" | "png" | "jpg" | "jpeg" => "`image`",
+        "sound" | "wav" | "mp3" => "`audio`",
+        "film" | "movie" | "mp4" => "`video`",
+        other => match PayloadType::from_word(other) {
+            Some(known) => {
+                return format!("unknown payload type `{word}`; write it in lower case: `{}`", known.as_str());
+            }
+            None => "",
+        },
+    };
+    let shown = natsbridge::wire::shown(&word);
+    match (meant, data) {
+        ("", Some(known)) => {
+            format!("unknown payload type `{shown}`; the type, `{known}`, comes last: (dataname, data, type)")
+        }
+        ("", None) => format!("unknown payload type `{shown}`; the types are {TYPES}"),
+        (meant, _) => format!("unknown payload type `{shown}`; did you mean {meant}? The types are {TYPES}"),
+    }
 }
 
 /// Text that every receiver reads
@@ -71,11 +111,22 @@ fn data_of(value: &Bound<'_, PyAny>, payload_type: PayloadType) -> Result<Data, 
     let converted = convert.call1((value, payload_type.as_str())).map_err(Failure::Python)?;
     match plain(&converted, payload_type)? {
         Some(data) => Ok(data),
-        None => Err(Failure::wrong(format!(
-            "a payload of type {payload_type} holds {}, but was given {}",
-            expected(payload_type),
-            named(value)
-        ))),
+        None => {
+            let name = named(value);
+            let advice = match (&*name, payload_type) {
+                ("coroutine", _) => format!("; {}", encode::AWAIT),
+                ("str", PayloadType::Text | PayloadType::Dictionary) => String::new(),
+                ("str", PayloadType::ArrowTable | PayloadType::JsonTable) => {
+                    "; read a file of rows by pandas or polars first".to_owned()
+                }
+                ("str", _) => "; make a file's name a pathlib.Path, and text bytes by .encode()".to_owned(),
+                _ => String::new(),
+            };
+            let expected = expected(payload_type);
+            Err(Failure::wrong(format!(
+                "a payload of type {payload_type} holds {expected}, but was given {name}{advice}"
+            )))
+        }
     }
 }
 
@@ -85,7 +136,7 @@ const fn expected(payload_type: PayloadType) -> &'static str {
         PayloadType::Dictionary => "a JSON value",
         PayloadType::JsonTable => "rows (a list of dictionaries), columns or a table",
         PayloadType::ArrowTable => "a table: a DataFrame, anything of Arrow's, rows or columns",
-        _ => "bytes: bytes, a buffer, a Path, a file or an iterator of bytes (a str is none: encode it)",
+        _ => "bytes: bytes, a buffer, a Path, a file or an iterator of bytes",
     }
 }
 
@@ -127,7 +178,20 @@ fn plain(value: &Bound<'_, PyAny>, payload_type: PayloadType) -> Result<Option<D
             }
         }
     }
-    Ok(path(value)?.map(Data::File))
+    let path = path(value)?;
+    let suffix = path.as_ref().and_then(|path| path.extension()).and_then(|suffix| suffix.to_str());
+    let table = matches!(payload_type, PayloadType::JsonTable | PayloadType::ArrowTable);
+    if let Some(suffix @ ("csv" | "tsv" | "parquet" | "xlsx")) = suffix.filter(|_| table) {
+        let text = format!(
+            "a file of type {payload_type} holds {}, and no {suffix}; read it first",
+            match payload_type {
+                PayloadType::JsonTable => "a JSON array of rows",
+                _ => "an Arrow IPC stream or file",
+            }
+        );
+        return Err(Failure::wrong(format!("{text}, such as by pandas or polars")));
+    }
+    Ok(path.map(Data::File))
 }
 
 /// A path, where it is one and no text

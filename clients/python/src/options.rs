@@ -127,9 +127,11 @@ impl<'py> Keywords<'py> {
     pub(crate) fn finish(self, function: &str) -> Result<(), Failure> {
         match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => Err(Failure::Python(pyo3::exceptions::PyTypeError::new_err(format!(
-                "{function}() got an unexpected keyword argument '{name}'"
-            )))),
+            Some((name, value)) => {
+                let options = value.py().import("natsbridge._options").map_err(Failure::Python)?;
+                let error = options.getattr("unexpected").and_then(|error| error.call1((function, name)));
+                Err(Failure::Python(error.map_or_else(|error| error, PyErr::from_value)))
+            }
         }
     }
 }

@@ -252,8 +252,8 @@ async fn loaded(header: Header, payloads: Vec<Payload>) -> Result<Outcome, Failu
 /// The bytes of a message
 fn json_of(message: &Bound<'_, PyAny>) -> Result<Bytes, Failure> {
     if let Ok(text) = message.cast::<PyString>() {
-        return match text.to_cow() {
-            Ok(text) => Ok(text.into_owned().into()),
+        return match text.encode_utf8() {
+            Ok(bytes) => Ok(Bytes::from_owner(PyBackedBytes::from(bytes))),
             Err(_) => {
                 Err(Failure::own("InvalidMessage", "not_json", "the message is not an envelope: a lone surrogate"))
             }
@@ -269,7 +269,15 @@ fn json_of(message: &Bound<'_, PyAny>) -> Result<Bytes, Failure> {
     let bytes = is_view.then(|| message.call_method0("tobytes")).transpose().map_err(Failure::Python)?;
     match bytes.and_then(|bytes| bytes.cast_into::<PyBytes>().ok()) {
         Some(bytes) => Ok(Bytes::from_owner(PyBackedBytes::from(bytes))),
-        None => Err(Failure::wrong(format!("a message is str or bytes, not {}", named(message)))),
+        None => {
+            let name = named(message);
+            let advice = match &*name {
+                "coroutine" => format!("; {}", crate::encode::AWAIT),
+                _ if message.hasattr("data").unwrap_or(false) => "; give its `.data`".to_owned(),
+                _ => String::new(),
+            };
+            Err(Failure::wrong(format!("a message is str or bytes, not {name}{advice}")))
+        }
     }
 }
 

@@ -66,7 +66,10 @@ impl Table {
     /// Reads a capsule of `__arrow_c_stream__`
     #[staticmethod]
     fn from_stream(py: Python<'_>, capsule: &Bound<'_, PyCapsule>) -> PyResult<Self> {
-        let read = arrow_c::batches_of_stream(capsule)?.map_err(|error| unconvertible(error.to_string()));
+        let read = arrow_c::batches_of_stream(capsule)?.map_err(|error| match error {
+            arrow_schema::ArrowError::InvalidArgumentError(text) => unconvertible(text),
+            other => unconvertible(other.to_string()),
+        });
         read.and_then(|(schema, batches)| columns::readable(schema, batches))
             .and_then(|(schema, batches)| Self::new(schema, batches))
             .map_err(|failure| failure.raise(py))

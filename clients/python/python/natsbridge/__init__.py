@@ -6,9 +6,8 @@ your own; ``connect`` gives a :class:`Bridge` that does the whole job. ``natsbri
 ``natsbridge.testing`` a broker and a store in memory.
 """
 
-import asyncio
 import atexit
-import functools
+import builtins
 from typing import Any, AsyncIterator, Callable, Dict, List, Optional, Tuple
 
 from . import _inputs
@@ -32,7 +31,7 @@ from ._common import (
     value_of,
 )
 from ._errors import *  # noqa: F403
-from ._errors import HandlerError, NATSBridgeError
+from ._errors import HandlerError, NATSBridgeError, WrongTypeError
 from ._handlers import Link, Progress, Upload, Wrapped
 from ._options import CONNECT, DELIVER, MESSAGE, RECEIVE, REQUEST, SEND, keywords
 from ._tables import Table
@@ -61,6 +60,8 @@ async def _run(job: Any) -> Any:
     """Waits for a job, if it is one and no result yet; when this is cancelled, the job is"""
     if type(job) is not _native.Job:
         return job
+    import asyncio
+
     loop = asyncio.get_running_loop()
     future = loop.create_future()
     job.start(loop, _settle, future)
@@ -72,12 +73,18 @@ async def _run(job: Any) -> Any:
 
 
 async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *arguments))
+    import asyncio
+
+    return await asyncio.get_running_loop().run_in_executor(None, lambda: function(*arguments))
 
 
 def _loop(options: Dict[str, Any]) -> Any:
     """The loop of async handlers, where there is any handler"""
-    return asyncio.get_running_loop() if any(name in options for name in _HANDLERS) else None
+    if not any(name in options for name in _HANDLERS):
+        return None
+    import asyncio
+
+    return asyncio.get_running_loop()
 
 
 # ---------------------------------------------------------------------------------------------------------- the contract
@@ -138,7 +145,7 @@ class Payload(PayloadBase):
         """Saves it as the file ``path``, which must not exist yet"""
         return Saved(*await _run(self._payload.save_as(folder_of(path))))
 
-    async def open(self, piece: int = 1 << 18) -> AsyncIterator[bytes]:
+    async def open(self, piece: int = 1 << 18) -> AsyncIterator[builtins.bytes]:
         """The serialised bytes piece by piece; a link is downloaded into a temporary file and verified first"""
         reader = await _run(self._payload.open())
         while True:
@@ -211,6 +218,8 @@ class Subscription(SubscriptionBase):
 
     async def _open(self) -> "Subscription":
         if self._subscription is None:
+            import asyncio
+
             loop = asyncio.get_running_loop()
             if self._opening is None or self._opening.cancelled() or self._opening.get_loop() is not loop:
                 self._opening = asyncio.ensure_future(_run(self._bridge._bridge.subscribe(self._subject, self._options)))
@@ -241,6 +250,8 @@ class Subscription(SubscriptionBase):
 
     async def next(self, timeout: Optional[float] = None) -> Optional[Message]:
         """The next message; ``None`` at the end. After ``timeout`` seconds without one: ``asyncio.TimeoutError``"""
+        import asyncio
+
         if timeout is not None:
             return await asyncio.wait_for(self.next(), timeout)
         if self._subscription is None:
@@ -250,7 +261,8 @@ class Subscription(SubscriptionBase):
             self._job.cancel()
             self._job = self._pending = None
         if self._pending is None:
-            job = self._subscription.next()
+            opened: Any = self._subscription
+            job = opened.next()
             if type(job) is not _native.Job:
                 return None if job is None else Message(job)
             # It goes on when this call is cancelled: what comes then is the next call's.
@@ -300,12 +312,16 @@ class Serving:
         self._handler = handler
 
     def __call__(self, handler: Callable[[Message], Any]) -> Callable[[Message], Any]:
+        import asyncio
+
         loop = asyncio.get_running_loop()
         handler.service = loop.create_task(self._begin(handler))  # type: ignore[attr-defined]
         self._bridge._serving.append(handler.service)  # type: ignore[attr-defined]
         return handler
 
     async def _begin(self, handler: Any) -> Service:
+        import asyncio
+
         wrapped = Wrapped(handler, Message)
         serve = self._bridge._bridge.serve
         service = Service(await _run(serve(self._subject, wrapped, self._options, asyncio.get_running_loop())))
@@ -314,7 +330,7 @@ class Serving:
 
     def __await__(self) -> Any:
         if self._handler is None:
-            raise TypeError("bridge.serve needs a handler: bridge.serve(subject, handler), or use it as a decorator")
+            raise WrongTypeError("wrong_value", "bridge.serve needs a handler: bridge.serve(subject, handler), or use it as a decorator")
         return self._begin(self._handler).__await__()
 
 
@@ -390,6 +406,8 @@ class Bridge(BridgeBase):
 
     async def drain(self) -> None:
         """Stops services, unsubscribes, lets what has arrived be read, publishes what was sent, closes"""
+        import asyncio
+
         serving, self._serving = self._serving, []
         for task in serving:
             await asyncio.wait([task])
@@ -460,8 +478,8 @@ def metrics_text() -> str:
 __all__ = [  # noqa: F405
     "smartsend", "smartreceive", "connect", "Bridge", "Subscription", "Message", "Payload", "Service", "Events", "Table",
     "Store", "PlikStore", "S3Store", "HttpStore", "Upload", "Link", "Progress", "Saved", "Losses", "Event", "HandlerError",
-    "metrics", "metrics_text", "NATSBridgeError", "ConfigurationError", "InvalidSubjectError", "WrongTypeError",
-    "NoSuchPayloadError", "InvalidMessageError", "UndecodableError", "CorruptedError", "TooLargeError",
+    "metrics", "metrics_text", "NATSBridgeError", "ConfigurationError", "UnknownKeywordError", "InvalidSubjectError",
+    "WrongTypeError", "NoSuchPayloadError", "InvalidMessageError", "UndecodableError", "CorruptedError", "TooLargeError",
     "LinksNotAllowedError", "UnsupportedError", "PermissionDeniedError", "TlsError", "UnreachableError",
     "ConnectionLostError", "ClosedError", "NoRespondersError", "TimedOutError", "RefusedError", "UnacknowledgedError",
     "NoReplySubjectError", "ReplyNotAllowedError", "BlockedOriginError", "LinkGoneError", "StorageFullError",

@@ -25,6 +25,7 @@ from typing_extensions import Self, TypedDict, Unpack
 from ._errors import (
     NATSBridgeError as NATSBridgeError,
     ConfigurationError as ConfigurationError,
+    UnknownKeywordError as UnknownKeywordError,
     InvalidSubjectError as InvalidSubjectError,
     WrongTypeError as WrongTypeError,
     NoSuchPayloadError as NoSuchPayloadError,

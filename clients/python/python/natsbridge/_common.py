@@ -1,6 +1,5 @@
 """What the async classes and their sync twins share: messages, payloads and stores as they are read."""
 
-import ctypes
 import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
@@ -111,6 +110,8 @@ class PayloadBase:
         address, length = place
         if length == 0:
             return memoryview(b"")
+        import ctypes
+
         held = (ctypes.c_char * length).from_address(address)
         held._payload = self._payload  # the bytes live as long as it
         return memoryview(held).cast("B").toreadonly()

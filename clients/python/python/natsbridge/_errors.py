@@ -57,6 +57,10 @@ class ConfigurationError(NATSBridgeError):
     """A setting, keyword, environment variable or credentials file can't be used"""
 
 
+class UnknownKeywordError(ConfigurationError, TypeError):
+    """A call does not know a keyword that it was given; a ``TypeError`` too"""
+
+
 class InvalidSubjectError(NATSBridgeError):
     """NATS does not accept the name of a subject or queue group"""
 

@@ -1,13 +1,14 @@
 """What the engine calls: the program's own handlers, sync and async, and what they are given."""
 
-import asyncio
-import datetime
-import hashlib
 import inspect
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, NamedTuple, Optional, Tuple
 
-from ._errors import HandlerError, NATSBridgeError, TooLargeError
+from ._errors import HandlerError, NATSBridgeError, TooLargeError, WrongTypeError
+
+if TYPE_CHECKING:
+    import asyncio
+    import datetime
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Link:
     """Most bytes to read"""
     one_shot: bool = False
     sha256: Optional[str] = None
-    expires_at: Optional[datetime.datetime] = None
+    expires_at: "Optional[datetime.datetime]" = None
 
 
 class Progress(NamedTuple):
@@ -73,6 +74,8 @@ def _link(words: Tuple[str, str, Optional[str], Optional[str]], size: int, limit
     url, dataname, sha256, expires_at = words
     moment = None
     if expires_at is not None:
+        import datetime
+
         text = expires_at.replace("Z", "+00:00")
         if "." in text:
             head, rest = text.split(".", 1)
@@ -86,6 +89,9 @@ def _stored(answer: Tuple[Any, Upload]) -> Tuple[str, str, Optional[str], bool, 
     known: Dict[str, Any] = {"url": result} if isinstance(result, str) else result
     if not isinstance(known, dict) or not isinstance(known.get("url"), str):
         raise TypeError(f"an upload handler returns a URL, or a dict with `url`, not {type(result).__name__}")
+    import datetime
+    import hashlib
+
     expires_at = known.get("expires_at")
     if isinstance(expires_at, datetime.datetime):
         if expires_at.tzinfo is None:
@@ -129,11 +135,13 @@ class Wrapped:
     """A function that wants something else than the engine's own object"""
 
     def __init__(self, function: Callable[..., Any], wrap: Callable[[Any], Any]) -> None:
+        if not callable(function):
+            raise WrongTypeError("wrong_value", f"a handler is a function, and not {type(function).__name__}")
         self.function = function
         self.wrap = wrap
 
 
-def dispatch(function: Any, argument: Any, loop: Optional[asyncio.AbstractEventLoop], answer: Any) -> None:
+def dispatch(function: Any, argument: Any, loop: "Optional[asyncio.AbstractEventLoop]", answer: Any) -> None:
     """Calls a handler: an async one on its loop, a sync one here, on a thread that may block"""
     try:
         given = argument
@@ -148,13 +156,17 @@ def dispatch(function: Any, argument: Any, loop: Optional[asyncio.AbstractEventL
             if loop is not None:
                 _run_on(loop, _awaited(result), answer, argument)
                 return
+            import asyncio
+
             result = asyncio.run(_awaited(result))
         answer.done(_with(result, argument))
     except BaseException as error:
         answer.failed(error)
 
 
-def _run_on(loop: asyncio.AbstractEventLoop, coroutine: Any, answer: Any, argument: Any) -> None:
+def _run_on(loop: "asyncio.AbstractEventLoop", coroutine: Any, answer: Any, argument: Any) -> None:
+    import asyncio
+
     task = asyncio.run_coroutine_threadsafe(coroutine, loop)
     answer.runs(task)
     task.add_done_callback(_answered(answer, argument))
@@ -179,6 +191,8 @@ async def _awaited(result: Any) -> Any:
 def _answered(answer: Any, argument: Any) -> Callable[[Any], None]:
     def done(future: Any) -> None:
         if future.cancelled():
+            import asyncio
+
             answer.failed(asyncio.CancelledError())
             return
         error = future.exception()
@@ -190,7 +204,7 @@ def _answered(answer: Any, argument: Any) -> Callable[[Any], None]:
     return done
 
 
-def tell(function: Callable[[Progress], Any], loop: Optional[asyncio.AbstractEventLoop], words: Tuple[Any, ...]) -> None:
+def tell(function: Callable[[Progress], Any], loop: "Optional[asyncio.AbstractEventLoop]", words: Tuple[Any, ...]) -> None:
     """Tells a function of a transfer's progress; it is not waited for"""
     progress = Progress(*words)
     if loop is None:

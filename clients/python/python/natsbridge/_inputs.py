@@ -2,8 +2,6 @@
 
 import inspect
 import os
-import pathlib
-import tempfile
 from typing import Any, Callable, List, Optional, Tuple
 
 from . import _tables
@@ -65,6 +63,8 @@ class Spool:
             self._held += len(piece)
             return
         if self._file is None:
+            import tempfile
+
             self._file = tempfile.NamedTemporaryFile(prefix="natsbridge-")
             for held in self._pieces:
                 self._file.write(held)
@@ -73,6 +73,8 @@ class Spool:
 
     def finish(self, payload_type: str) -> Any:
         if self._file is not None:
+            import pathlib
+
             self._file.flush()
             return pathlib.Path(self._file.name)
         whole = b"".join(self._pieces)

@@ -3,6 +3,8 @@
 import inspect
 from typing import Any, Callable, Dict, Optional, Tuple
 
+from ._errors import UnknownKeywordError
+
 _REQUIRED = inspect.Parameter.empty
 
 SEND: Dict[str, Any] = {
@@ -113,6 +115,16 @@ CONNECT: Dict[str, Any] = {
     "on_progress": None,
     "broker": None,
 }
+
+
+def unexpected(function: str, name: str) -> UnknownKeywordError:
+    """The error of a keyword that a call does not know, with one that may have been meant"""
+    import difflib
+
+    known = {"smartsend": SEND, "smartreceive": RECEIVE, "connect": CONNECT}.get(function, {**MESSAGE, **DELIVER, **REQUEST})
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; it knows {', '.join(known)}"
+    return UnknownKeywordError("configuration", f"{function}() got an unexpected keyword argument '{name}'{hint}")
 
 
 def keywords(*options: Dict[str, Any], first: Tuple[str, ...], rest: Optional[Dict[str, Any]] = None) -> Callable[[Any], Any]:

@@ -1,13 +1,8 @@
-"""Tables: from whatever holds one, and to pandas, polars, pyarrow and plain lists, with or without pyarrow."""
+"""Tables: the class, and whose table a value is; `_columns` has what turns rows, columns and DataFrames into one."""
 
-import array
-import datetime
-import decimal
-import html
 import importlib
 import sys
-import uuid
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Tuple
 
 from . import _natsbridge as _native
 from ._errors import NATSBridgeError, UnsupportedError, WrongTypeError
@@ -28,7 +23,10 @@ class Table:
     __slots__ = ("_table", "__weakref__")
 
     def __init__(self, data: Any) -> None:
-        self._table = native(data)
+        table = native(data)
+        if type(table) is not _native.Table:
+            raise WrongTypeError("wrong_value", f"a Table is made of a DataFrame, anything of Arrow's, rows or columns, and not of {type(data).__name__}")
+        self._table = table
 
     @classmethod
     def _of(cls, table: Any) -> "Table":
@@ -115,7 +113,9 @@ class Table:
         except ImportError:
             if options:
                 raise UnsupportedError("unsupported", "options of to_pandas need pyarrow; install natsbridge[pyarrow]") from None
-            return _to_pandas(self._table, pandas)
+            from ._columns import to_pandas
+
+            return to_pandas(self._table, pandas)
         return self.to_pyarrow().to_pandas(**options)
 
     def __eq__(self, other: object) -> bool:
@@ -139,7 +139,7 @@ class Table:
 
     def __repr__(self) -> str:
         names, rows = self._first()
-        head = f"Table: {len(self):,} rows, {len(names)} column{'' if len(names) == 1 else 's'}"
+        head = f"Table: {_counted(len(self), 'row')}, {_counted(len(names), 'column')}"
         kinds = list(self._table.types)
         shown = min(len(names), 12)
         table = [[_cut(name) for name in names[:shown]], [_cut(kind) for kind in kinds[:shown]]] + [row[:shown] for row in rows]
@@ -154,11 +154,17 @@ class Table:
         return "\n".join([head, *lines])
 
     def _repr_html_(self) -> str:
+        import html
+
         names, rows = self._first()
         kinds = list(self._table.types)
         head = "".join(f"<th>{html.escape(name)}<br><small>{html.escape(kind)}</small></th>" for name, kind in zip(names, kinds))
         body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        return f"<p>Table: {len(self):,} rows</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<p>Table: {_counted(len(self), 'row')}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _cut(text: str) -> str:
@@ -194,7 +200,9 @@ def native(value: Any) -> Any:
     try:
         module = type(value).__module__.split(".", 1)[0]
         if module == "pandas" and hasattr(value, "columns") and hasattr(value, "dtypes"):
-            return _of_pandas(value)
+            from ._columns import of_pandas
+
+            return of_pandas(value)
         if hasattr(value, "__arrow_c_stream__"):
             return _native.Table.from_stream(value.__arrow_c_stream__())
         if hasattr(value, "__arrow_c_array__"):
@@ -207,311 +215,15 @@ def native(value: Any) -> Any:
                 writer.write_table(table)
             return of_ipc(sink.getvalue().to_pybytes())
         if isinstance(value, dict):
-            return _of_columns(value)
+            from ._columns import of_columns
+
+            return of_columns(value)
         if isinstance(value, (list, tuple)):
-            return _of_rows(value)
+            from ._columns import of_rows
+
+            return of_rows(value)
     except NATSBridgeError:
         raise
     except Exception as error:
         raise WrongTypeError("unconvertible", f"it has no Arrow form: {type(error).__name__}: {error}") from error
     return value
-
-
-# ------------------------------------------------------------------------------------------------ rows and columns
-
-
-def _of_rows(rows: Sequence[Any]) -> Any:
-    names: Dict[str, None] = {}
-    for at, row in enumerate(rows):
-        if not isinstance(row, dict):
-            raise WrongTypeError("wrong_value", f"row {at} is no dictionary but {type(row).__name__}")
-        for name in row:
-            if not isinstance(name, str):
-                raise WrongTypeError("wrong_value", f"row {at}: the key {name!r} is no string but {type(name).__name__}")
-            names.setdefault(name)
-    return _native.Table.from_columns([_column(name, [row.get(name) for row in rows]) for name in names])
-
-
-def _of_columns(columns: Dict[Any, Any]) -> Any:
-    made = []
-    for name, values in columns.items():
-        if not isinstance(name, str):
-            raise WrongTypeError("wrong_value", f"the column {name!r} is named by no string but by {type(name).__name__}")
-        if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
-            raise WrongTypeError("wrong_value", f"column `{name}` is no sequence but {type(values).__name__}")
-        module = type(values).__module__.split(".", 1)[0]
-        if module == "pandas":
-            made.append(_series(name, values))
-        elif module == "numpy":
-            made.append(_numpy(name, values))
-        else:
-            made.append(_column(name, list(values)))
-    return _native.Table.from_columns(made)
-
-
-def _unconvertible(name: str, text: str) -> WrongTypeError:
-    return WrongTypeError("unconvertible", f"column `{name}`: {text}")
-
-
-def _mask(nulls: List[bool]) -> Optional[bytes]:
-    return bytes(nulls) if any(nulls) else None
-
-
-def _column(name: str, values: List[Any]) -> Tuple[Any, ...]:
-    """A column of Python values, its type found by what it holds; mixed kinds are refused"""
-    values = [None if _is_missing(value) else value for value in values]
-    kinds = {type(value) for value in values if value is not None}
-    nulls = [value is None for value in values]
-    if not kinds:
-        return name, "null", len(values)
-    if any(kind.__module__.split(".", 1)[0] == "numpy" for kind in kinds):
-        values = [value.item() if hasattr(value, "item") and not isinstance(value, (str, bytes)) and not _is_nano(value) else value for value in values]
-        kinds = {type(value) for value in values if value is not None}
-    if kinds == {bool}:
-        return name, "bool", bytes(bool(value) for value in values), _mask(nulls)
-    if all(issubclass(kind, int) and kind is not bool for kind in kinds):
-        return _integers(name, values, nulls)
-    if all(issubclass(kind, (int, float)) and kind is not bool for kind in kinds):
-        for value in values:
-            if isinstance(value, int) and abs(value) > 1 << 53:
-                raise _unconvertible(name, f"the integer {value} among floats would become another number")
-        return name, "float64", array.array("d", [0.0 if value is None else value for value in values]).tobytes(), _mask(nulls)
-    if all(issubclass(kind, str) for kind in kinds):
-        return name, "string", values
-    if all(issubclass(kind, (bytes, bytearray, memoryview)) for kind in kinds):
-        return name, "binary", [None if value is None else bytes(value) for value in values]
-    if all(issubclass(kind, datetime.datetime) for kind in kinds):
-        return _moments(name, values, nulls)
-    if all(issubclass(kind, datetime.date) for kind in kinds) and datetime.datetime not in kinds:
-        days = [0 if value is None else (value - datetime.date(1970, 1, 1)).days for value in values]
-        return name, "date32", array.array("i", days).tobytes(), _mask(nulls)
-    if all(issubclass(kind, datetime.time) for kind in kinds):
-        micros = [0 if v is None else ((v.hour * 60 + v.minute) * 60 + v.second) * 1_000_000 + v.microsecond for v in values]
-        return name, "time64", array.array("q", micros).tobytes(), _mask(nulls)
-    if all(issubclass(kind, datetime.timedelta) for kind in kinds):
-        micros = [0 if v is None else (v.days * 86_400 + v.seconds) * 1_000_000 + v.microseconds for v in values]
-        return name, "duration[us]", array.array("q", micros).tobytes(), _mask(nulls)
-    if all(issubclass(kind, decimal.Decimal) for kind in kinds):
-        return _decimals(name, values)
-    if all(issubclass(kind, uuid.UUID) for kind in kinds):
-        return name, "string", [None if value is None else str(value) for value in values]
-    if all(issubclass(kind, (dict, list, tuple)) for kind in kinds):
-        return name, "nested", _nested(name, values)
-    shown = ", ".join(sorted(kind.__name__ for kind in kinds))
-    raise _unconvertible(name, f"it mixes {shown}" if len(kinds) > 1 else f"{shown} has no Arrow type")
-
-
-def _nested(name: str, values: List[Any]) -> Any:
-    try:
-        return _native.Table.from_rows([{name: value} for value in values])
-    except NATSBridgeError as error:
-        raise _unconvertible(name, str(error)) from error
-
-
-def _is_nano(value: Any) -> bool:
-    return type(value).__name__ in ("datetime64", "timedelta64")
-
-
-def _is_missing(value: Any) -> bool:
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and (value is getattr(pandas, "NaT", value is None) or value is getattr(pandas, "NA", None))
-
-
-def _integers(name: str, values: List[Any], nulls: List[bool]) -> Tuple[Any, ...]:
-    numbers = [0 if value is None else int(value) for value in values]
-    low, high = min(numbers, default=0), max(numbers, default=0)
-    if low >= -(1 << 63) and high < 1 << 63:
-        return name, "int64", array.array("q", numbers).tobytes(), _mask(nulls)
-    if low >= 0 and high < 1 << 64:
-        return name, "uint64", array.array("Q", numbers).tobytes(), _mask(nulls)
-    raise _unconvertible(name, f"the integer {high if high >= 1 << 63 else low} is beyond 64 bits; send it as Decimal or text")
-
-
-def _moments(name: str, values: List[Any], nulls: List[bool]) -> Tuple[Any, ...]:
-    zones = {value.tzinfo is not None for value in values if value is not None}
-    if len(zones) > 1:
-        raise _unconvertible(name, "it mixes times with and without a zone")
-    zone = None
-    if zones == {True}:
-        names = {_zone_name(value) for value in values if value is not None}
-        zone = names.pop() if len(names) == 1 else "UTC"
-    nano = any(getattr(value, "nanosecond", 0) for value in values)
-    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-    counts = []
-    for value in values:
-        if value is None:
-            counts.append(0)
-            continue
-        utc = value.astimezone(datetime.timezone.utc) if zone else value.replace(tzinfo=datetime.timezone.utc)
-        delta = utc.replace(**({"nanosecond": 0} if hasattr(utc, "nanosecond") else {})) - epoch
-        micros = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-        counts.append(micros * 1000 + getattr(value, "nanosecond", 0) if nano else micros)
-    kind = f"timestamp[{'ns' if nano else 'us'}{f', {zone}' if zone else ''}]"
-    return name, kind, array.array("q", counts).tobytes(), _mask(nulls)
-
-
-def _zone_name(value: Any) -> str:
-    """The zone's name, or its offset"""
-    zone = value.tzinfo
-    named = getattr(zone, "key", None) or getattr(zone, "zone", None)
-    if named:
-        return str(named)
-    offset = value.utcoffset()
-    if not offset:
-        return "UTC"
-    minutes = int(offset.total_seconds() // 60)
-    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
-
-
-def _decimals(name: str, values: List[Any]) -> Tuple[Any, ...]:
-    scale, whole = 0, 1
-    for value in values:
-        if value is None:
-            continue
-        if not value.is_finite():
-            raise _unconvertible(name, f"the decimal {value} has no Arrow form")
-        _, digits, exponent = value.as_tuple()
-        scale = max(scale, -int(exponent))
-        whole = max(whole, len(digits) + int(exponent))
-    precision = whole + scale
-    if precision > 76 or scale > 76:
-        raise _unconvertible(name, f"decimals of {precision} digits; Arrow holds 76")
-    return name, "decimal", [None if value is None else format(value, "f") for value in values], (max(precision, 1), scale)
-
-
-# ------------------------------------------------------------------------------------------------------------ numpy
-
-_NUMBERS = {"i": "int", "u": "uint", "f": "float"}
-
-
-def _numpy(name: str, values: Any) -> Tuple[Any, ...]:
-    kind, size = values.dtype.kind, values.dtype.itemsize
-    if values.ndim != 1:
-        return _column(name, values.tolist())
-    if values.dtype.byteorder == ">" or (values.dtype.byteorder == "=" and sys.byteorder == "big"):
-        values = values.astype(values.dtype.newbyteorder("<"))
-    if kind == "b":
-        return name, "bool", values.astype("uint8").tobytes(), None
-    if kind in _NUMBERS and size <= 8:
-        return name, f"{_NUMBERS[kind]}{size * 8}", values.tobytes(), None
-    if kind in "mM":
-        return _numpy_time(name, values, None)
-    if kind in "UO":
-        return _column(name, values.tolist())
-    if kind == "S":
-        return name, "binary", [bytes(value) for value in values]
-    raise _unconvertible(name, f"numpy's type {values.dtype} has no Arrow type")
-
-
-def _numpy_time(name: str, values: Any, zone: Optional[str]) -> Tuple[Any, ...]:
-    import numpy
-
-    unit = numpy.datetime_data(values.dtype)[0]
-    if unit not in ("s", "ms", "us", "ns"):
-        unit = "s" if unit in ("Y", "M", "W", "D", "h", "m") else "ns"
-        values = values.astype(f"{values.dtype.kind}8[{unit}]")
-    missing = numpy.isnat(values)
-    mask = missing.astype("uint8").tobytes() if missing.any() else None
-    counts = values.astype("int64")
-    if mask is not None:
-        counts = numpy.where(missing, 0, counts)
-    kind = f"timestamp[{unit}{f', {zone}' if zone else ''}]" if values.dtype.kind == "M" else f"duration[{unit}]"
-    return name, kind, counts.tobytes(), mask
-
-
-# ----------------------------------------------------------------------------------------------------------- pandas
-
-
-def _of_pandas(frame: Any) -> Any:
-    """The columns of a DataFrame, and its index where that has a name; an index without one only counts rows"""
-    frame = _with_index(frame)
-    for name in frame.columns:
-        if not isinstance(name, str):
-            raise WrongTypeError("wrong_value", f"the column {name!r} is named by no string but by {type(name).__name__}")
-    try:
-        pyarrow = importlib.import_module("pyarrow")
-    except ImportError:
-        if not len(frame.columns):
-            return _native.Table.from_columns([])
-        return _native.Table.from_columns([_series(name, frame.iloc[:, at]) for at, name in enumerate(frame.columns)])
-    try:
-        table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    except (pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
-        raise WrongTypeError("unconvertible", f"it has no Arrow form: {error}") from error
-    if any(column.num_chunks > 1 and pyarrow.types.is_dictionary(column.type) for column in table.columns):
-        table = table.unify_dictionaries()
-    if not hasattr(table, "__arrow_c_stream__"):
-        sink = pyarrow.BufferOutputStream()
-        with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        return of_ipc(sink.getvalue().to_pybytes())
-    return _native.Table.from_stream(table.__arrow_c_stream__())
-
-
-def _with_index(frame: Any) -> Any:
-    names = list(frame.index.names)
-    if any(name is not None for name in names):
-        return frame.reset_index()
-    return frame
-
-
-def _series(name: str, series: Any) -> Tuple[Any, ...]:
-    """A pandas column without pyarrow"""
-    import numpy
-    import pandas
-
-    kind = series.dtype
-    if isinstance(kind, pandas.CategoricalDtype):
-        codes = series.cat.codes.to_numpy().astype("int32")
-        missing = codes < 0
-        mask = missing.astype("uint8").tobytes() if missing.any() else None
-        categories = _series("categories", pandas.Series(series.cat.categories))
-        return name, "dictionary", numpy.where(missing, 0, codes).astype("int32").tobytes(), mask, categories, bool(series.cat.ordered)
-    if isinstance(kind, pandas.DatetimeTZDtype):
-        zone = getattr(kind.tz, "key", None) or getattr(kind.tz, "zone", None) or str(kind.tz)
-        return _numpy_time(name, series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), "UTC" if zone in ("UTC", "utc") else zone)
-    if isinstance(kind, numpy.dtype) and kind.kind in "biufmM":
-        return _numpy(name, series.to_numpy())
-    if str(kind) in ("boolean", "Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float32", "Float64"):
-        missing = series.isna().to_numpy(dtype=bool)
-        word = "bool" if str(kind) == "boolean" else str(kind).lower()
-        filled = series.fillna(False if word == "bool" else 0).to_numpy(dtype=word)
-        mask = missing.astype("uint8").tobytes() if missing.any() else None
-        return name, word, filled.astype("uint8").tobytes() if word == "bool" else filled.tobytes(), mask
-    values = series.tolist()
-    missing = series.isna().tolist()
-    # In a column of objects None and NaN both say that nothing is there.
-    return _column(name, [None if gone else value for value, gone in zip(values, missing)])
-
-
-def _to_pandas(table: Any, pandas: Any) -> Any:
-    """A DataFrame by numpy: the types are those that pyarrow's `to_pandas` gives"""
-    import numpy
-
-    columns = []
-    names = list(table.columns)
-    for at, kind in enumerate(table.types):
-        found = table.buffer(at)
-        if found is not None:
-            dtype, data, mask = found
-            values = numpy.frombuffer(data, dtype="bool" if dtype == "bool" else dtype).copy()
-            if mask is not None:
-                missing = numpy.frombuffer(mask, dtype="bool")
-                if dtype[:2] in ("da", "ti"):
-                    values[missing] = numpy.array("NaT", dtype=dtype)
-                elif dtype[:5] == "float":
-                    values[missing] = numpy.nan
-                else:
-                    # Integers stay exact: as floats the large ones would become others.
-                    values = (pandas.arrays.BooleanArray if dtype == "bool" else pandas.arrays.IntegerArray)(values, missing)
-            series = pandas.Series(values)
-            if kind.startswith("timestamp[") and ", " in kind:
-                series = series.dt.tz_localize("UTC").dt.tz_convert(kind[kind.index(", ") + 2 : -1])
-            columns.append(series)
-        elif kind.startswith("dictionary<"):
-            columns.append(pandas.Series(pandas.Categorical(table.values(at))))
-        else:
-            columns.append(pandas.Series(table.values(at), dtype=object if kind not in ("string", "large_string") else None))
-    frame = pandas.concat(columns, axis=1) if columns else pandas.DataFrame(index=range(len(table)))
-    frame.columns = names
-    return frame

@@ -94,7 +94,8 @@ def _numpy(value: Any) -> Any:
     if isinstance(value, (numpy.generic, numpy.ndarray)):
         if isinstance(value, (str, bytes, float)) and not isinstance(value, numpy.bool_):
             return str(value) if isinstance(value, str) else bytes(value) if isinstance(value, bytes) else float(value)
-        found = value.tolist()
+        array: Any = value
+        found = array.tolist()
         return found if type(found) is not type(value) else value
     return value
 

@@ -1,5 +1,6 @@
 """The same without ``async``: each function waits, and Ctrl-C ends it. Handlers may be sync or async."""
 
+import builtins
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from . import _inputs
@@ -60,7 +61,7 @@ class Payload(PayloadBase):
         """Saves it as the file ``path``, which must not exist yet"""
         return Saved(*_run(self._payload.save_as(folder_of(path))))
 
-    def open(self, piece: int = 1 << 18) -> Iterator[bytes]:
+    def open(self, piece: int = 1 << 18) -> Iterator[builtins.bytes]:
         """The serialised bytes piece by piece; a link is downloaded into a temporary file and verified first"""
         reader = _run(self._payload.open())
         while True:

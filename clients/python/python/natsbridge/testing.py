@@ -11,10 +11,9 @@
 
 from typing import Any, Optional
 
-from . import Bridge, sync
+from . import Bridge, Store, sync
 from . import _natsbridge as _native
 from . import connect as _connect
-from ._common import Store
 
 
 class MemoryBroker:
