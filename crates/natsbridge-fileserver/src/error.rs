@@ -252,6 +252,8 @@ struct Store {
     store: String,
     dataname: Option<String>,
     deleting: bool,
+    /// What may be stored although the upload failed, where it could not be deleted
+    left: Option<String>,
     attempts: u32,
     source: Option<BoxError>,
 }
@@ -260,8 +262,15 @@ impl StoreError {
     /// Creates an error of the store named `store`
     #[must_use]
     pub fn new(kind: StoreErrorKind, store: impl Into<String>) -> Self {
-        let store = Store { kind, store: store.into(), dataname: None, deleting: false, attempts: 0, source: None };
-        Self(Box::new(store))
+        Self(Box::new(Store {
+            kind,
+            store: store.into(),
+            dataname: None,
+            deleting: false,
+            left: None,
+            attempts: 0,
+            source: None,
+        }))
     }
 
     /// Sets the cause
@@ -275,6 +284,12 @@ impl StoreError {
     #[must_use]
     pub fn with_dataname(mut self, dataname: impl Into<String>) -> Self {
         self.0.dataname = Some(dataname.into());
+        self
+    }
+
+    /// Names what may be stored all the same
+    pub(crate) fn may_be_stored_as(mut self, name: &str) -> Self {
+        self.0.left = Some(shown(name).into_owned());
         self
     }
 
@@ -329,13 +344,17 @@ impl StoreError {
 
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, store, dataname, deleting, attempts, .. } = self;
+        let Self { kind, store, dataname, deleting, left, attempts, .. } = self;
         match dataname {
             Some(name) => write!(f, "failed to upload payload `{}` to {store}", shown(name))?,
             None if *deleting => write!(f, "failed to delete an upload from {store}")?,
             None => write!(f, "failed to use {store}")?,
         }
-        write!(f, ": {kind}{}", Tries(*attempts))
+        write!(f, ": {kind}{}", Tries(*attempts))?;
+        match left {
+            Some(left) => write!(f, "; its answer was lost, and it may hold {left}: delete that there"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use natsbridge_core::{Object, Source, Uploaded};
+use natsbridge_core::{Object, Source, Uploaded, redacted};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Method, RequestBuilder, StatusCode};
 use uuid::Uuid;
 
 use crate::body::{Reading, report_progress};
-use crate::clean_up::CleanUp;
+use crate::clean_up::{CleanUp, Doubt};
 use crate::client::{ClientOptions, Credentials, GivenUrl, client_option_setters};
 use crate::upload::{Failure, Server, parse_server_url};
 use crate::{
@@ -160,13 +160,18 @@ impl Uploader for HttpStore {
         Box::pin(async move {
             // PUT is idempotent, so all attempts share one URL.
             let url = self.0.template.0.replace(ID, &Uuid::new_v4().to_string());
-            let (http, kept) = (Arc::clone(&self.0), url.clone());
+            let (http, kept, doubt) = (Arc::clone(&self.0), url.clone(), Doubt::default());
+            let in_doubt = doubt.clone();
             let clean_up = CleanUp::on_drop(async move {
-                if http.delete(&kept).await.is_err() {
-                    tracing::debug!(store = http.server.name(), "a stopped upload could not be deleted");
+                if in_doubt.exists() && http.delete(&kept).await.is_err() {
+                    tracing::warn!(url = redacted(&kept), "a stopped upload could not be deleted and may be stored");
                 }
             });
-            let stored = self.0.server.upload(object, || Box::pin(self.0.attempt(&url, object, source))).await;
+            let attempt = || -> BoxFuture<'_, _> { Box::pin(doubt.during(self.0.attempt(&url, object, source))) };
+            let stored = match self.0.server.upload(object, attempt).await {
+                Ok(stored) => Ok(stored),
+                Err(error) => Err(doubt.settle(error, &redacted(&url), self.0.delete(&url)).await),
+            };
             clean_up.cancel();
             let stored = stored?;
             self.0.server.requests.warn_once(self.lifetime_rules().change(object.link_lifetime));

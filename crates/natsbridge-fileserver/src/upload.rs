@@ -62,17 +62,19 @@ pub(crate) struct Failure {
     pub(crate) source: BoxError,
     pub(crate) verdict: Verdict,
     pub(crate) retry_after: Option<Duration>,
+    /// Whether the server may hold what was sent all the same
+    pub(crate) doubtful: bool,
 }
 
 impl Failure {
     /// A failure that a retry can't mend
     pub(crate) fn permanent(kind: Kind, source: impl Into<BoxError>) -> Self {
-        Self { kind, source: source.into(), verdict: Verdict::Permanent, retry_after: None }
+        Self { kind, source: source.into(), verdict: Verdict::Permanent, retry_after: None, doubtful: false }
     }
 
     /// A failure that a retry may mend; the server was reached
     pub(crate) fn temporary(kind: Kind, source: impl Into<BoxError>) -> Self {
-        Self { verdict: Verdict::Temporary, ..Self::permanent(kind, source) }
+        Self { verdict: Verdict::Temporary, doubtful: true, ..Self::permanent(kind, source) }
     }
 
     /// The failure for a response other than success
@@ -85,7 +87,9 @@ impl Failure {
             507 => Kind::Full,
             _ => Kind::Rejected,
         };
-        Self { verdict, retry_after: response.retry_after, ..Self::permanent(kind, response) }
+        // A gateway that lost the server's answer.
+        let doubtful = matches!(response.status.as_u16(), 502 | 504);
+        Self { verdict, retry_after: response.retry_after, doubtful, ..Self::permanent(kind, response) }
     }
 
     /// The failure for an error below HTTP
@@ -97,12 +101,13 @@ impl Failure {
             _ if error.is_timeout() => Kind::Timeout,
             _ => Kind::Unreachable,
         };
-        Self { verdict, ..Self::permanent(kind, error.without_url()) }
+        let doubtful = verdict.is_temporary() && !error.is_connect();
+        Self { verdict, doubtful, ..Self::permanent(kind, error.without_url()) }
     }
 
     /// The failure of a connection that was idle for too long
     pub(crate) fn idle(idle: Duration) -> Self {
-        Self { verdict: Verdict::Unreachable, ..Self::permanent(Kind::Timeout, Silent(idle)) }
+        Self { verdict: Verdict::Unreachable, doubtful: true, ..Self::permanent(Kind::Timeout, Silent(idle)) }
     }
 }
 

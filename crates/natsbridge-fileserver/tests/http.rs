@@ -33,6 +33,36 @@ async fn payload_is_put_under_a_new_url_with_the_token_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_is_stored_without_an_answer_is_deleted_or_named() {
+    for (answer, named) in [(204, false), (404, false), (405, true)] {
+        let server = ScriptedHttp::routed(move |request| {
+            let lost = request.method == "PUT";
+            Some(if lost { Reply::raw("").cut_after(0) } else { Reply::new(answer, &[], "") })
+        });
+        let server = server.await.unwrap();
+        let store = HttpStore::builder(&format!("{}/{{id}}", server.url())).retry(quick()).build().unwrap();
+        let error = store.upload(&object(b"a"), &source(b"a")).await.unwrap_err();
+        let requests = server.requests();
+        let (last, before) = requests.split_last().unwrap();
+        assert_eq!((&*last.method, &last.target), ("DELETE", &before[0].target));
+        assert!(before.iter().all(|request| request.method == "PUT"));
+        assert_eq!(error.to_string().contains(&last.target), named, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_where_the_server_refused_or_was_never_reached() {
+    let server = ScriptedHttp::start([Reply::new(403, &[], "")]).await.unwrap();
+    let store = HttpStore::builder(&format!("{}/{{id}}", server.url())).retry(quick()).build().unwrap();
+    store.upload(&object(b"a"), &source(b"a")).await.unwrap_err();
+    assert_eq!(server.requests().len(), 1);
+    let dead = dead();
+    let store = HttpStore::builder(&format!("{}/{{id}}", dead.url())).retry(quick()).build().unwrap();
+    let error = store.upload(&object(b"a"), &source(b"a")).await.unwrap_err();
+    assert!(!error.to_string().contains("may hold"), "{error}");
+}
+
+#[tokio::test]
 async fn uploads_never_share_a_url() {
     let server = ScriptedHttp::start([Reply::ok(""), Reply::ok("")]).await.unwrap();
     let store = HttpStore::builder(&format!("{}/{{id}}.bin", server.url())).build().unwrap();

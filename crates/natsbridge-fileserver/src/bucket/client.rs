@@ -181,8 +181,9 @@ impl Trouble {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(Self(failure)) = error.downcast_ref() {
-                let Failure { kind, verdict, retry_after, .. } = **failure;
-                return Some(Failure { kind, verdict, retry_after, source: Self(Arc::clone(failure)).into() });
+                let Failure { kind, verdict, retry_after, doubtful, .. } = **failure;
+                let source = Self(Arc::clone(failure)).into();
+                return Some(Failure { kind, verdict, retry_after, doubtful, source });
             }
             cause = error.source();
         }

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use self::client::{Connector, Trouble};
 use crate::body::{Reading, Sums};
-use crate::clean_up::{CLEAN_UP, CleanUp};
+use crate::clean_up::{CLEAN_UP, CleanUp, Doubt};
 use crate::client::{ClientOptions, client_option_setters};
 use crate::secrets::Secrets;
 use crate::upload::{Failure, Requests};
@@ -344,16 +344,18 @@ impl Bucket {
         let named = |error: StoreError| error.with_dataname(&*object.dataname);
         // Missing keys and the link's origin are known before a byte is sent.
         self.sign(&path, ttl).await.map_err(named)?;
-        let (bucket, kept) = (Arc::clone(self), path.clone());
+        let (bucket, kept, doubt) = (Arc::clone(self), path.clone(), Doubt::default());
+        let in_doubt = doubt.clone();
         let clean_up = CleanUp::on_drop(async move {
-            if bucket.store.delete(&kept).await.is_err() {
-                tracing::debug!(store = bucket.requests.name, "a stopped upload could not be deleted");
+            if in_doubt.exists() && bucket.remove(&kept).await.is_err() {
+                let (store, key) = (&bucket.requests.name, kept.as_ref());
+                tracing::warn!(store, key, "a stopped upload could not be deleted and may be stored");
             }
         });
-        let path = &path;
+        let (path, doubt) = (&path, &doubt);
         let stored = self.requests.upload(self.origin.get(), object, || {
             Box::pin(async move {
-                let sums = self.put(path, object, source).await?;
+                let sums = doubt.during(self.put(path, object, source)).await?;
                 let uploaded = Uploaded::new("", source.len(), sums.sha256);
                 Ok(Stored { uploaded, receipt: Receipt::new(path.as_ref()) })
             })
@@ -361,6 +363,7 @@ impl Bucket {
         let Stored { mut uploaded, receipt } = match stored.await {
             Ok(stored) => stored,
             Err(error) => {
+                let error = doubt.settle(error, path.as_ref(), self.remove(path)).await;
                 clean_up.cancel();
                 return Err(error);
             }
@@ -401,6 +404,17 @@ impl Bucket {
             }
         }
         reading.sums().ok_or_else(|| Failure::temporary(Kind::Digest, "the server responded before it had all bytes"))
+    }
+
+    /// Deletes an object; one that is not there is deleted
+    async fn remove(&self, path: &Path) -> Result<(), Failure> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => match self.failure(&error) {
+                failure if Trouble::status(&failure) == Some(StatusCode::NOT_FOUND) => Ok(()),
+                failure => Err(failure),
+            },
+        }
     }
 
     /// What an error of the bucket means
@@ -488,17 +502,7 @@ impl Uploader for BucketStore {
         Box::pin(async move {
             let path = Path::from(receipt.secret());
             let path = &path;
-            let deleted = self.0.requests.perform(self.0.origin.get(), || {
-                Box::pin(async move {
-                    match self.0.store.delete(path).await {
-                        Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-                        Err(error) => match self.0.failure(&error) {
-                            failure if Trouble::status(&failure) == Some(StatusCode::NOT_FOUND) => Ok(()),
-                            failure => Err(failure),
-                        },
-                    }
-                })
-            });
+            let deleted = self.0.requests.perform(self.0.origin.get(), || Box::pin(self.0.remove(path)));
             deleted.await.map_err(StoreError::deleting)
         })
     }
