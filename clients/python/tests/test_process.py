@@ -70,7 +70,7 @@ ENDINGS = {
         def read():
             sync.smartreceive(json.dumps(link), fileserver_url="", max_retries=50)
         threading.Thread(target=read, daemon=True).start()
-        time.sleep(0.02 + 0.001 * int(sys.argv[1]))
+        time.sleep(0.001 * int(sys.argv[1]))
         """,
 }
 
