@@ -66,6 +66,7 @@ def closed() -> sync.Bridge:
 
 
 ANYTHING: Any = "f"
+KEYWORDS: Any = {"acks": 1}
 
 # What was done; the class; the payload; words that the error has to say
 MISTAKES: Dict[str, Tuple[Callable[[], Any], Any, Any, Tuple[str, ...]]] = {
@@ -91,7 +92,7 @@ MISTAKES: Dict[str, Tuple[Callable[[], Any], Any, Any, Tuple[str, ...]]] = {
     ),
     "no server": (lambda: sync.connect("nats://127.0.0.1:9"), natsbridge.UnreachableError, None, ("nats://127.0.0.1:9", "start nats-server")),
     "a keyword misspelt": (lambda: send(1, file_server_url="x"), natsbridge.UnknownKeywordError, None, ("did you mean 'fileserver_url'",)),
-    "a keyword of another call": (lambda: sync.smartreceive(b"{}", **{"acks": 1}), natsbridge.UnknownKeywordError, None, ("'acks'", "allowed_origins")),
+    "a keyword of another call": (lambda: sync.smartreceive(b"{}", **KEYWORDS), natsbridge.UnknownKeywordError, None, ("'acks'", "allowed_origins")),
     "a set": (lambda: send({"a": {1, 2}}), WrongTypeError, "x", ("at .a", "list")),
     "bytes in a dictionary": (lambda: send({"a": [bytearray(b"x")]}), WrongTypeError, "x", ("at .a[0]", "`binary`")),
     "a table in a dictionary": (lambda: send({"a": frame(b=[1])}), WrongTypeError, "x", ("at .a", "DataFrame")),
