@@ -235,12 +235,12 @@ fn store_advice(error: &StoreError) -> Option<Cow<'static, str>> {
         (_, true) => "--store or STORE_URL",
         _ => "the endpoint of --s3 or S3_URL",
     };
-    match chain(error).last().map(String::as_str) {
-        Some(NO_TLS) => return Some(format!("write http:// in place of https:// in {setting}").into()),
-        Some(NO_HTTP) => {
-            return Some(format!("no file server is at that port (is it NATS?); correct {setting}").into());
-        }
-        _ => {}
+    let said = chain(error).pop().unwrap_or_default();
+    if said.starts_with(NO_HTTP) {
+        return Some(format!("no file server is at that port (is it NATS?); correct {setting}").into());
+    }
+    if said.starts_with(NO_TLS) || said.contains("https:// in place of http://") {
+        return Some(format!("correct {setting}").into());
     }
     // It runs, and has said what is wrong.
     let answered = chain(error).iter().any(|text| text.starts_with("the server answered "));

@@ -364,7 +364,7 @@ fn address_of_the_other_server_is_told_once() {
     for (url, told) in [
         (
             tls,
-            "\n  caused by: the server there does not speak TLS\n  help: write http:// in place of https:// in --file",
+            "\n  caused by: the server there does not speak TLS; use http:// in place of https://\n  help: correct --file",
         ),
         (nats.replace("nats://", "http://"), "\n  help: no file server is at that port (is it NATS?); correct --file"),
     ] {

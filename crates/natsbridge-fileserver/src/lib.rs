@@ -68,6 +68,7 @@ mod transfer;
 mod upload;
 mod verdict;
 mod worker;
+mod wrong_protocol;
 
 pub use breaker::BreakerPolicy;
 #[cfg(any(feature = "s3", feature = "gcs", feature = "azure"))]

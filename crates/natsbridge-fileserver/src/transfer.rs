@@ -21,6 +21,7 @@ use crate::secrets::Secrets;
 use crate::sink::Sink;
 use crate::status::{StatusQuery, Upload, signed_until};
 use crate::verdict::Verdict;
+use crate::wrong_protocol::WrongProtocol;
 use crate::{BoxError, FetchError, FetchErrorKind as Kind, Origin, Target};
 
 /// Difference of two clocks up to which a link's expiry is left to its server
@@ -472,6 +473,9 @@ pub(crate) fn from_transport(error: reqwest::Error) -> Failure {
     }
     if is_untrusted(&error) {
         return Failure::permanent(Kind::Untrusted, error.without_url());
+    }
+    if let Some(wrong) = WrongProtocol::of(&error) {
+        return Failure::permanent(Kind::Rejected, wrong);
     }
     let verdict = Verdict::of_error(&error);
     let kind = match verdict {

@@ -20,6 +20,7 @@ use crate::retry::{Retries, deadline};
 use crate::roots::is_untrusted;
 use crate::secrets::Secrets;
 use crate::verdict::Verdict;
+use crate::wrong_protocol::WrongProtocol;
 use crate::{BoxError, ConfigError, Origin, StoreError, StoreErrorKind as Kind, Stored};
 
 /// Most bytes read of a successful response's body
@@ -94,6 +95,9 @@ impl Failure {
 
     /// The failure for an error below HTTP
     pub(crate) fn from_transport(error: reqwest::Error) -> Self {
+        if let Some(wrong) = WrongProtocol::of(&error) {
+            return Self::permanent(Kind::Rejected, wrong);
+        }
         let verdict = Verdict::of_error(&error);
         let kind = match verdict {
             Verdict::Permanent if is_untrusted(&error) => Kind::Untrusted,

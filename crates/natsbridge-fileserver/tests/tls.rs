@@ -88,6 +88,39 @@ async fn expired_certificate_is_called_expired() {
     }
 }
 
+#[tokio::test]
+async fn url_of_the_wrong_scheme_fails_at_once_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let certificate = Authority::new("ours").unwrap().server("localhost", false).unwrap();
+    std::fs::write(path("files.pem"), &certificate.pem).unwrap();
+    std::fs::write(path("files.key"), &certificate.key).unwrap();
+    let start =
+        async |config: ServerConfig| FileServer::bind(config.listen(([127, 0, 0, 1], 0).into())).await.unwrap().start();
+    let plain = start(ServerConfig::new(path("plain"))).await;
+    let tls = start(ServerConfig::new(path("tls")).tls(path("files.pem"), path("files.key"))).await;
+    // As any other server, it has no more than TLS's alert for a client that asks without TLS.
+    let front = TlsFront::start(plain.local_addr(), &certificate).await.unwrap();
+    for (url, told) in [
+        (format!("https://{}", plain.local_addr()), "does not speak TLS; use http:// in place of https://"),
+        (format!("http://{}", tls.local_addr()), "speaks TLS only; use https:// in place of http://"),
+        (front.url().replace("https://", "http://"), "does not speak HTTP, or only with TLS (https://)"),
+    ] {
+        let error = plik(&url).build().unwrap().upload(&object(b"payload"), &source(b"payload")).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (StoreErrorKind::Rejected, 1), "{}", chain(&error));
+        assert!(chain(&error).contains(told), "{}", chain(&error));
+        let link = link(format!("{url}/file/a/b/c"), b"payload");
+        let error = fetcher().build().unwrap().download(&link, Target::Memory).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (FetchErrorKind::Rejected, 1), "{}", chain(&error));
+        assert!(chain(&error).contains(told), "{}", chain(&error));
+    }
+    // Its answer reaches a client that is still sending.
+    let large = bytes(3_000_000);
+    let put = HttpStore::builder(&format!("http://{}/{{id}}", tls.local_addr())).retry(quick()).build().unwrap();
+    let error = put.upload(&object(&large), &source(&large)).await.unwrap_err();
+    assert!(chain(&error).contains("speaks TLS only") && error.attempts() == 1, "{}", chain(&error));
+}
+
 #[cfg(feature = "s3")]
 #[tokio::test(flavor = "multi_thread")]
 async fn bucket_of_a_named_authority_is_trusted_and_another_is_not() {

@@ -159,9 +159,14 @@ async fn serve_one(stream: TcpStream, app: &Arc<App>, router: Router, mut stoppi
 async fn protect(stream: TcpStream, app: &Arc<App>) -> Option<Stream> {
     let Some(tls) = &app.tls else { return Some(Stream::Plain(stream)) };
     let accepted = async {
-        // A load balancer that looks whether the port is open closes without a word: it refused nothing.
-        let asked = stream.peek(&mut [0]).await.is_ok_and(|bytes| bytes > 0);
-        if asked { Some(tls.accept(stream).await) } else { None }
+        let mut first = [0];
+        match stream.peek(&mut first).await {
+            // A load balancer that looks whether the port is open closes without a word: it refused nothing.
+            Ok(0) | Err(_) => None,
+            // The first letter of a method
+            Ok(_) if first[0].is_ascii_uppercase() => Some(Err(say_https(stream).await)),
+            Ok(_) => Some(tls.accept(stream).await),
+        }
     };
     let error = match tokio::time::timeout(app.config.header_timeout, accepted).await {
         Ok(None) => return None,
@@ -172,6 +177,22 @@ async fn protect(stream: TcpStream, app: &Arc<App>) -> Option<Stream> {
     meter::refused(Reason::Handshake);
     tracing::debug!(error, "client and file server do not agree on TLS");
     None
+}
+
+/// Tells a client that asks in plain HTTP what is wrong; TLS's own alert would be no HTTP to it
+async fn say_https(mut stream: TcpStream) -> io::Error {
+    const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n\
+        this file server speaks TLS only; use https:// in place of http://\n";
+    let said = async {
+        stream.write_all(ANSWER).await?;
+        stream.shutdown().await?;
+        // With bytes unread, the reset could overtake the answer.
+        let mut scratch = vec![0; 16 * 1024];
+        while stream.read(&mut scratch).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    let told = tokio::time::timeout(LINGER, said).await.unwrap_or(Ok(()));
+    told.err().unwrap_or_else(|| io::Error::other("it speaks plain HTTP"))
 }
 
 /// Closes the sending half and reads what still comes, until the client closes too
