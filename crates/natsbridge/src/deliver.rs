@@ -38,12 +38,12 @@ impl Default for DeliverOptions {
 
 impl DeliverOptions {
     setters! {
-        /// Sets how many different receivers have to acknowledge; default 1
+        /// Sets how many different receivers have to acknowledge; default 1, which is the least
         ///
         /// Receivers are told apart by the identifier in their acknowledgement. One that has an identifier of its own
         /// ([`Config::sender_id`](crate::Config::sender_id)) counts once, also after a restart; one without draws a new one at
         /// each start, so a receiver that is restarted between two repeats counts again.
-        fn acks(self, acks: usize) { self.acks = acks }
+        fn acks(self, acks: usize) { self.acks = acks.max(1) }
 
         /// Sets when to give up, uploads included; default 30 seconds
         fn deadline(self, deadline: Duration) { self.deadline = deadline }

@@ -73,6 +73,9 @@ async fn delivery_ends_when_acknowledged_and_its_files_are_deleted() {
         }
         assert_eq!((first.load(Ordering::SeqCst), second.load(Ordering::SeqCst)), (1, 1));
         assert!(store.is_empty(), "the link is deleted once all acknowledgements are in");
+
+        let delivered = sender.message("jobs.print").text("t", "hi").deliver(&quick().acks(0)).await.unwrap();
+        assert_eq!(delivered.acks.len(), 1, "a delivery waits for one acknowledgement at least");
     }
 }
 

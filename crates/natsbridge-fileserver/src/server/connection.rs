@@ -23,7 +23,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
-    time::{Instant, Sleep},
+    time::Sleep,
 };
 
 use super::{
@@ -332,7 +332,7 @@ impl Watched {
             return self.note(polled);
         }
         let idle = self.idle;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         std::task::ready!(stall.as_mut().poll(cx));
         self.note(Poll::Ready(Err(io::ErrorKind::TimedOut.into())))
     }
