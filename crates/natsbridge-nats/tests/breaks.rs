@@ -288,6 +288,24 @@ async fn confirmation_that_is_dropped_leaves_its_messages_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drain_that_is_dropped_can_be_repeated() {
+    let server = NatsServer::start().unwrap();
+    let (proxy, options) = proxied(&server, Vec::new()).await;
+    let broker = options.ping_interval(Duration::from_millis(100)).connect().await.unwrap();
+    broker.confirm().await.unwrap();
+    let mut events = broker.events();
+    proxy.forget();
+    broker.publish(message("1")).await.unwrap();
+    tokio::time::timeout(Duration::from_millis(20), broker.drain()).await.unwrap_err();
+    wait_for(&mut events, |event| *event == Event::Connected).await;
+    let error = broker.drain().await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::ConnectionLost);
+    assert!(error.to_string().contains("1 message"), "{error}");
+    wait_for(&mut events, |event| *event == Event::Closed).await;
+    broker.drain().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn draining_while_down_returns_at_once() {
     for unconfirmed in [0, 1, 2] {
         let mut server = NatsServer::start().unwrap();

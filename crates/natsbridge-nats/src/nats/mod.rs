@@ -170,13 +170,19 @@ impl NatsBroker {
     }
 
     async fn confirm_all(&self) -> Result<(), BrokerError> {
-        let unconfirmed = self.unconfirmed();
-        let mut taken = Taken { broker: self, unconfirmed: Some(unconfirmed) };
-        let confirmed = self.inner.confirm(unconfirmed).await;
-        taken.unconfirmed = None;
+        let taken = Taken { broker: self, unconfirmed: self.unconfirmed() };
+        let confirmed = self.inner.confirm(taken.unconfirmed).await;
+        taken.settle();
         confirmed?;
         let seen = self.refusals_seen.swap(self.inner.connection.signals.refusal_count(), Ordering::AcqRel);
         self.inner.not_refused(seen, "for Publish")
+    }
+
+    async fn drain_all(&self) -> Result<(), BrokerError> {
+        let taken = Taken { broker: self, unconfirmed: self.unconfirmed() };
+        let drained = self.inner.drain(taken.unconfirmed).await;
+        taken.settle();
+        drained
     }
 }
 
@@ -190,16 +196,34 @@ struct Unconfirmed {
     on_earlier: u64,
 }
 
-/// What a `confirm` has taken on; put back when its future is dropped, so that the next one answers for it
+/// What a `confirm` or a `drain` has taken on; put back when its future is dropped, so that the next one answers for it
 struct Taken<'a> {
     broker: &'a NatsBroker,
-    unconfirmed: Option<Unconfirmed>,
+    unconfirmed: Unconfirmed,
+}
+
+impl Taken<'_> {
+    fn settle(mut self) {
+        self.unconfirmed.messages = 0;
+    }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        if let Some(unconfirmed) = self.unconfirmed {
-            self.broker.put_back(unconfirmed);
+        self.broker.put_back(self.unconfirmed);
+    }
+}
+
+/// Allows another drain when one is dropped before its end
+struct Draining<'a> {
+    flag: &'a AtomicBool,
+    ended: bool,
+}
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.flag.store(false, Ordering::Release);
         }
     }
 }
@@ -381,6 +405,7 @@ impl Inner {
         if self.draining.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        let mut draining = Draining { flag: &self.draining, ended: false };
         let deadline = tokio::time::Instant::now() + self.options.drain_timeout;
         let pumps = std::mem::take(&mut *self.pumps.lock().unwrap_or_else(PoisonError::into_inner));
         for pump in &pumps {
@@ -406,6 +431,7 @@ impl Inner {
             // For the connection's task, in case it reconnects in this very moment.
             let _ = self.connection.client.drain().now_or_never();
             self.connection.signals.close();
+            draining.ended = true;
             if unconfirmed.messages == 0 {
                 return Ok(());
             }
@@ -422,6 +448,7 @@ impl Inner {
             }
         }
         self.connection.signals.close();
+        draining.ended = true;
         confirmed
     }
 
@@ -492,8 +519,7 @@ impl Broker for NatsBroker {
     }
 
     fn drain(&self) -> BoxFuture<'_, Result<(), BrokerError>> {
-        let unconfirmed = self.unconfirmed();
-        self.inner.drain(unconfirmed).boxed()
+        self.drain_all().boxed()
     }
 }
 
