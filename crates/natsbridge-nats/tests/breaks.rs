@@ -271,38 +271,26 @@ async fn breaks_while_confirming_name_all_that_is_unconfirmed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn confirmation_that_is_dropped_leaves_its_messages_to_the_next() {
-    let server = NatsServer::start().unwrap();
-    let (proxy, options) = proxied(&server, Vec::new()).await;
-    let broker = options.ping_interval(Duration::from_millis(100)).connect().await.unwrap();
-    broker.confirm().await.unwrap();
-    let mut events = broker.events();
-    proxy.forget();
-    broker.publish(message("1")).await.unwrap();
-    tokio::time::timeout(Duration::from_millis(20), broker.confirm()).await.unwrap_err();
-    wait_for(&mut events, |event| *event == Event::Connected).await;
-    let error = broker.confirm().await.unwrap_err();
-    assert_eq!(error.kind(), BrokerErrorKind::ConnectionLost);
-    assert!(error.to_string().contains("1 message"), "{error}");
-    broker.confirm().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn drain_that_is_dropped_can_be_repeated() {
-    let server = NatsServer::start().unwrap();
-    let (proxy, options) = proxied(&server, Vec::new()).await;
-    let broker = options.ping_interval(Duration::from_millis(100)).connect().await.unwrap();
-    broker.confirm().await.unwrap();
-    let mut events = broker.events();
-    proxy.forget();
-    broker.publish(message("1")).await.unwrap();
-    tokio::time::timeout(Duration::from_millis(20), broker.drain()).await.unwrap_err();
-    wait_for(&mut events, |event| *event == Event::Connected).await;
-    let error = broker.drain().await.unwrap_err();
-    assert_eq!(error.kind(), BrokerErrorKind::ConnectionLost);
-    assert!(error.to_string().contains("1 message"), "{error}");
-    wait_for(&mut events, |event| *event == Event::Closed).await;
-    broker.drain().await.unwrap();
+async fn confirmation_or_drain_that_is_dropped_leaves_its_messages_to_the_next() {
+    for drains in [false, true] {
+        let server = NatsServer::start().unwrap();
+        let (proxy, options) = proxied(&server, Vec::new()).await;
+        let broker = options.ping_interval(Duration::from_millis(100)).connect().await.unwrap();
+        let end = || if drains { broker.drain() } else { broker.confirm() };
+        broker.confirm().await.unwrap();
+        let mut events = broker.events();
+        proxy.forget();
+        broker.publish(message("1")).await.unwrap();
+        tokio::time::timeout(Duration::from_millis(20), end()).await.unwrap_err();
+        wait_for(&mut events, |event| *event == Event::Connected).await;
+        let error = end().await.unwrap_err();
+        assert_eq!(error.kind(), BrokerErrorKind::ConnectionLost);
+        assert!(error.to_string().contains("1 message"), "{error}");
+        if drains {
+            wait_for(&mut events, |event| *event == Event::Closed).await;
+        }
+        end().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
