@@ -351,7 +351,7 @@ impl Replay {
         };
         let mut lines = (1..).zip(lines(BufReader::new(file))).map(move |(number, line)| {
             let line = line.map_err(unreadable)?;
-            // Editors and shells write a mark before the first line; where records were joined it stands before others too.
+            // Editors and shells write a mark before the first line; where files were joined, others have one too.
             let line = encoding::unmarked(&line);
             let text = line.and_then(|line| std::str::from_utf8(line).map_err(|_| NotText::found_in(line)));
             match text {
